@@ -1,0 +1,1 @@
+"""The FastAPI service: index, evidence, key broker, web console."""

@@ -1,0 +1,3 @@
+"""modeldeed: licensing and provenance of machine-learning models."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,69 @@
+"""Canonical JSON (RFC 8785) and domain-separated hashing.
+
+One rule for every JSON document that is hashed or signed: ``H(tag ‖ 0x00 ‖ canonical(document))``
+with a tag from ``docs/spec/domains.md``. The zero byte ends the tag, so no tag is a prefix of
+another's input.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+import rfc8785
+
+from ledger.errors import LimitExceeded, ManifestError
+from ledger.ids import Digest
+
+MAX_JSON_BYTES = 64 << 20
+
+
+def canonical_json(document: Any) -> bytes:
+    """UTF-8 bytes of `document` under RFC 8785.
+
+    Raises:
+        ManifestError: a value JSON cannot carry, or an integer beyond ±(2^53 − 1).
+    """
+    try:
+        return bytes(rfc8785.dumps(document))
+    except (rfc8785.CanonicalizationError, UnicodeEncodeError, RecursionError) as error:
+        raise ManifestError(
+            f"the document has no canonical form: {error}",
+            hint="write integers beyond 2^53 as decimal or 0x text",
+        ) from None
+
+
+def parse_json(data: bytes, *, what: str, limit: int = MAX_JSON_BYTES) -> Any:
+    """Read untrusted JSON strictly: UTF-8, no duplicate keys, no NaN, bounded size.
+
+    Raises:
+        LimitExceeded: more than `limit` bytes.
+        ManifestError: not strict JSON.
+    """
+    if len(data) > limit:
+        raise LimitExceeded(f"{what} has {len(data)} bytes; at most {limit} are read")
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        seen = dict(pairs)
+        if len(seen) != len(pairs):
+            raise ManifestError(f"{what} repeats a key")
+        return seen
+
+    def refuse(text: str) -> Any:
+        raise ManifestError(f"{what} holds {text}, which is not JSON")
+
+    try:
+        return json.loads(data.decode("utf-8"), object_pairs_hook=unique, parse_constant=refuse)
+    except (ValueError, RecursionError) as error:
+        raise ManifestError(f"{what} is not JSON: {error}") from None
+
+
+def hash_bytes(tag: str, data: bytes) -> Digest:
+    """SHA-256 of ``tag ‖ 00 ‖ data``."""
+    return Digest(hashlib.sha256(tag.encode("ascii") + b"\0" + data).digest())
+
+
+def hash_json(tag: str, document: Any) -> Digest:
+    """SHA-256 of ``tag ‖ 00 ‖ canonical_json(document)``."""
+    return hash_bytes(tag, canonical_json(document))

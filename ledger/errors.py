@@ -1,0 +1,471 @@
+"""Every failure of this project is one of these classes.
+
+The tree, grouped by what the caller can do about it::
+
+    LedgerError (.code .hint)
+    ├── ConfigurationError            set something up first, or call differently
+    │   ├── NoNetwork                 no chain chosen
+    │   ├── WalletError               WalletNotFound WrongPassphrase NoWallet
+    │   ├── UsageError                an argument that cannot be meant
+    │   └── ToolMissing               a program we drive is not installed
+    ├── FormatError                   bytes that are not what they claim to be
+    │   ├── SealedFormatError         NotSealed SealedTruncated
+    │   ├── BundleFormatError
+    │   ├── ManifestError             manifests, terms, license cards, recovery files, journals
+    │   ├── TensorFileError
+    │   ├── UnsupportedVersion
+    │   └── LimitExceeded
+    ├── VerificationError (.step)     a proof that does not hold
+    │   ├── ClaimMismatch
+    │   ├── InclusionProofInvalid
+    │   ├── StateProofInvalid
+    │   ├── SignatureInvalid
+    │   ├── TimestampInvalid
+    │   └── SealedAuthError           WrongKey HeaderTampered SegmentTampered ContentMismatch
+    ├── EntitlementError              the answer is no (.code .number .since .remedy)
+    │   ├── NoLicense NotYetValid Expired Suspended Revoked WrongHolder RuntimeNotBound
+    │   ├── SeatLapsed SeatsFull QuotaSpent ParentInvalid
+    │   └── PlanNotOfTitle UseNotPermitted
+    ├── KeyAccessError                entitled perhaps, but no key
+    │   ├── NoIdentityMatch (.tried)
+    │   ├── KeyRequestRejected (.check)
+    │   └── LeaseExpired
+    ├── ChainError
+    │   ├── ContractReverted          one subclass per Solidity error, in ledger.chain.reverts
+    │   ├── TransactionFailed InsufficientFunds
+    │   ├── WrongNetwork
+    │   ├── Reorganised
+    │   ├── EndpointsDisagree
+    │   └── PendingFinality (.retry_after)
+    ├── UnavailableError (.retry_after)
+    │   └── ChainUnavailable BrokerUnavailable IndexUnavailable
+    └── ModelError
+        ├── CapacityExceeded
+        └── UnsupportedModel
+
+A negative answer is a value; a broken proof is an exception. HTTP statuses live only in
+``api.problems`` and exit codes only in ``ledger.cli``.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import ClassVar
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).upper()
+
+
+class LedgerError(Exception):
+    """Root of the tree.
+
+    Attributes:
+        code: stable upper-case name of the failure, for programs.
+        hint: one sentence that says the way out; may be empty.
+    """
+
+    code: ClassVar[str] = "LEDGER_ERROR"
+    default_hint: ClassVar[str] = ""
+
+    def __init_subclass__(cls, **kwargs: object) -> None:
+        super().__init_subclass__(**kwargs)
+        if "code" not in cls.__dict__:
+            cls.code = _slug(cls.__name__)
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = self.default_hint if hint is None else hint
+
+
+# -- configuration -------------------------------------------------------------------------------
+
+
+class ConfigurationError(LedgerError):
+    """Something must be set up, or called differently, first."""
+
+
+class NoNetwork(ConfigurationError):
+    """No chain was chosen and none can be guessed."""
+
+    default_hint = "run deed up in this folder, or choose one with deed network use NAME"
+
+
+class WalletError(ConfigurationError):
+    """A wallet cannot be used."""
+
+
+class NoWallet(WalletError):
+    """No wallet was chosen."""
+
+    default_hint = "create one with deed wallet create NAME, or pass --wallet NAME"
+
+
+class WalletNotFound(WalletError):
+    """No wallet of that name."""
+
+    default_hint = "list them with deed wallet list"
+
+
+class WrongPassphrase(WalletError):
+    """A passphrase does not open the keystore or recovery file."""
+
+    default_hint = "check DEED_WALLET_PASSWORD_FILE or type the passphrase again"
+
+
+class UsageError(ConfigurationError):
+    """An argument that cannot be meant."""
+
+
+class ToolMissing(ConfigurationError):
+    """A program that we drive is not installed."""
+
+
+# -- format --------------------------------------------------------------------------------------
+
+
+class FormatError(LedgerError):
+    """Bytes that are not what they claim to be."""
+
+
+class SealedFormatError(FormatError):
+    """A sealed file breaks its format."""
+
+
+class NotSealed(SealedFormatError):
+    """The file does not begin like a sealed package."""
+
+    default_hint = "seal it with deed seal; a plain model is never loaded in place of a sealed one"
+
+
+class SealedTruncated(SealedFormatError):
+    """The file's length differs from what its prelude fixes."""
+
+    default_hint = "download it again: deed fetch CARD"
+
+
+class BundleFormatError(FormatError):
+    """An evidence bundle breaks its format."""
+
+
+class ManifestError(FormatError):
+    """A manifest, terms document, license card, recovery file or journal breaks its format."""
+
+
+class TensorFileError(FormatError):
+    """A model file breaks its format."""
+
+    default_hint = "give a complete .safetensors file"
+
+
+class UnsupportedVersion(FormatError):
+    """A version or suite that this release does not read."""
+
+    default_hint = "update modeldeed"
+
+
+class LimitExceeded(FormatError):
+    """A declared size is beyond what a reader will allocate."""
+
+
+# -- verification --------------------------------------------------------------------------------
+
+
+class VerificationError(LedgerError):
+    """A proof does not hold.
+
+    Attributes:
+        step: number of the failed step in the specification, 0 when steps are not numbered.
+    """
+
+    def __init__(self, message: str, *, step: int = 0, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.step = step
+
+
+class ClaimMismatch(VerificationError):
+    """A claim and what it should describe differ."""
+
+
+class InclusionProofInvalid(VerificationError):
+    """A Merkle inclusion proof does not lead to its root."""
+
+
+class StateProofInvalid(VerificationError):
+    """An account, storage or receipt proof does not lead to its header."""
+
+
+class SignatureInvalid(VerificationError):
+    """A signature does not verify, or is by another key."""
+
+
+class TimestampInvalid(VerificationError):
+    """A time-stamp token or proof does not verify."""
+
+
+class SealedAuthError(VerificationError):
+    """A sealed file fails authentication."""
+
+
+class WrongKey(SealedAuthError):
+    """The key is not the one this file commits to."""
+
+    default_hint = "ask the broker for the key of this model and epoch"
+
+
+class HeaderTampered(SealedAuthError):
+    """The prelude, public part or index fails its authentication tag."""
+
+
+class SegmentTampered(SealedAuthError):
+    """A payload segment fails its authentication tag."""
+
+
+class ContentMismatch(SealedAuthError):
+    """The content is not what the sealing, or the claim, fixes."""
+
+
+# -- entitlement ---------------------------------------------------------------------------------
+
+
+class EntitlementError(LedgerError):
+    """Not entitled, and why.
+
+    Attributes:
+        number: the contract's denial code (ILicenseLedger.check), or ≥ 100 where the rule is
+            decided off chain.
+        since: Unix seconds from which the rule applies, or None when unknown.
+        remedy: who can change it, and how.
+    """
+
+    number: ClassVar[int] = 100
+
+    def __init__(self, message: str, *, since: int | None = None, remedy: str = "") -> None:
+        super().__init__(message, hint=remedy)
+        self.since = since
+        self.remedy = remedy
+
+
+class NoLicense(EntitlementError):
+    """No such license."""
+
+    code = "NOT_FOUND"
+    number = 1
+
+
+class Suspended(EntitlementError):
+    """The license is suspended."""
+
+    number = 2
+
+
+class Revoked(EntitlementError):
+    """The license is revoked."""
+
+    number = 3
+
+
+class Expired(EntitlementError):
+    """The license has ended."""
+
+    number = 4
+
+
+class WrongHolder(EntitlementError):
+    """The license belongs to someone else."""
+
+    number = 5
+
+
+class RuntimeNotBound(EntitlementError):
+    """The license has no seat for this runtime."""
+
+    number = 6
+
+
+class SeatLapsed(EntitlementError):
+    """The runtime's seat has ended."""
+
+    number = 7
+
+
+class NotYetValid(EntitlementError):
+    """The license begins later."""
+
+    number = 8
+
+
+class ParentInvalid(EntitlementError):
+    """The license this one hangs on is not valid."""
+
+    number = 9
+
+
+class QuotaSpent(EntitlementError):
+    """The metered quota is used up."""
+
+    number = 11
+
+
+class SeatsFull(EntitlementError):
+    """All seats are taken."""
+
+    number = 101
+
+
+class PlanNotOfTitle(EntitlementError):
+    """The plan's licensor does not hold the title of the plan's model."""
+
+    number = 102
+
+
+class UseNotPermitted(EntitlementError):
+    """The plan's terms do not permit this use."""
+
+    number = 103
+
+
+# -- key access ----------------------------------------------------------------------------------
+
+
+class KeyAccessError(LedgerError):
+    """No key can be had."""
+
+
+class NoIdentityMatch(KeyAccessError):
+    """None of the keys at hand opens the wrap.
+
+    Attributes:
+        tried: names of the identities tried.
+    """
+
+    def __init__(
+        self, message: str, *, tried: tuple[str, ...] = (), hint: str | None = None
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.tried = tried
+
+
+class KeyRequestRejected(KeyAccessError):
+    """The broker refused the request.
+
+    Attributes:
+        check: number of the decision step that failed (docs/spec/key-release.md).
+    """
+
+    def __init__(self, message: str, *, check: int = 0, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.check = check
+
+
+class LeaseExpired(KeyAccessError):
+    """The lease has ended and could not be extended."""
+
+    default_hint = "load the model again; deed check FILE says why a new lease is refused"
+
+
+# -- chain ---------------------------------------------------------------------------------------
+
+
+class ChainError(LedgerError):
+    """The chain answered, and the answer is the problem."""
+
+
+class ContractReverted(ChainError):
+    """A contract refused the call.
+
+    Attributes:
+        error_name: name of the Solidity error, or "Error"/"Panic"/"unknown".
+        arguments: its decoded arguments by name.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        error_name: str = "unknown",
+        arguments: dict[str, object] | None = None,
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.error_name = error_name
+        self.arguments = arguments or {}
+
+
+class TransactionFailed(ChainError):
+    """A transaction was mined and failed, or was dropped."""
+
+
+class InsufficientFunds(ChainError):
+    """The wallet cannot pay for the transaction."""
+
+
+class WrongNetwork(ChainError):
+    """The endpoint serves another chain, or other contracts, than expected."""
+
+
+class Reorganised(ChainError):
+    """The chain changed under a reader."""
+
+
+class EndpointsDisagree(ChainError):
+    """Independent endpoints give different answers."""
+
+
+class PendingFinality(ChainError):
+    """True at the head, not yet final.
+
+    Attributes:
+        retry_after: seconds after which asking again makes sense.
+    """
+
+    def __init__(self, message: str, *, retry_after: float = 1.0, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after = retry_after
+
+
+# -- unavailable ---------------------------------------------------------------------------------
+
+
+class UnavailableError(LedgerError):
+    """A service cannot be reached now.
+
+    Attributes:
+        retry_after: seconds after which asking again makes sense.
+    """
+
+    def __init__(self, message: str, *, retry_after: float = 1.0, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after = retry_after
+
+
+class ChainUnavailable(UnavailableError):
+    """No RPC endpoint answers."""
+
+    default_hint = "check the endpoint with deed doctor; locally, start it with deed up"
+
+
+class BrokerUnavailable(UnavailableError):
+    """The key broker does not answer."""
+
+    default_hint = "check it with deed doctor; locally, start it with deed up"
+
+
+class IndexUnavailable(UnavailableError):
+    """The index does not answer, or lags too far."""
+
+
+# -- model ---------------------------------------------------------------------------------------
+
+
+class ModelError(LedgerError):
+    """The model itself does not allow what was asked."""
+
+
+class CapacityExceeded(ModelError):
+    """The model is too small to carry what was asked."""
+
+
+class UnsupportedModel(ModelError):
+    """A model of this kind is not supported."""
