@@ -1,0 +1,1 @@
+"""Readers of model files: names, dtypes, shapes and payload bytes, never code."""

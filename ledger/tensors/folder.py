@@ -1,0 +1,230 @@
+"""Which files of a folder make up a model: weight shards, side files, and what is left out."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+
+from ledger.canonical import parse_json
+from ledger.errors import LimitExceeded, ManifestError, TensorFileError
+from ledger.tensors.formats import PREFIX_BYTES, other_format, unsupported
+from ledger.tensors.safetensors import check_name
+
+WEIGHTS_SUFFIX = ".safetensors"
+INDEX_SUFFIX = ".safetensors.index.json"
+MAX_FILES = 4096
+MAX_DEPTH = 3
+MAX_INDEX_BYTES = 64 << 20
+
+# Settings, vocabularies, chat templates, model cards and model code: small texts that belong to
+# the model and travel with it. They are hashed and sealed, never run.
+_SIDE_SUFFIXES = frozenset(
+    {
+        ".json",
+        ".jsonl",
+        ".txt",
+        ".md",
+        ".model",
+        ".spm",
+        ".vocab",
+        ".bpe",
+        ".tiktoken",
+        ".jinja",
+        ".jinja2",
+        ".yaml",
+        ".yml",
+        ".toml",
+        ".py",
+    }
+)
+_SIDE_NAMES = re.compile(r"(?i)(licen[cs]e|notice|readme|copying|usage_policy)([-_.].*)?")
+
+
+@dataclass(frozen=True, slots=True)
+class FolderFiles:
+    """Names relative to the folder, POSIX style, each list sorted.
+
+    Attributes:
+        weights: safetensors files.
+        side: files that travel with them.
+        left_out: other files, which are neither hashed nor sealed.
+        index: the shard index, tensor name to file name, or empty.
+    """
+
+    weights: tuple[str, ...]
+    side: tuple[str, ...]
+    left_out: tuple[str, ...]
+    index: dict[str, str]
+
+
+def scan_folder(folder: Path) -> FolderFiles:
+    """List the files of a model folder; hidden files and ``__pycache__`` are passed over.
+
+    Weights are the ``*.safetensors`` at the top: those a shard index names, or else all of them.
+
+    Raises:
+        TensorFileError: no weights, a link that leaves the folder, an index that does.
+        LimitExceeded: more than `MAX_FILES` files.
+        UnsupportedModel: weights in another format only.
+    """
+    names = sorted(_walk(folder, "", 0))
+    top = [n for n in names if "/" not in n and n.endswith(WEIGHTS_SUFFIX)]
+    side = tuple(n for n in names if _is_side(n))
+    index = _read_index(folder, names)
+    if index:
+        weights = sorted(set(index.values()))
+        missing = [name for name in weights if name not in top]
+        if missing:
+            raise TensorFileError(
+                f"{folder} lacks {missing[0][:200]!r}, a shard that its index names",
+                hint="download the missing shard",
+            )
+    else:
+        weights = top
+    if not weights:
+        _refuse(folder, names)
+    taken = {*weights, *side}
+    return FolderFiles(tuple(weights), side, tuple(n for n in names if n not in taken), index)
+
+
+def _walk(folder: Path, prefix: str, depth: int) -> Iterator[str]:
+    count = 0
+    subfolders = []
+    with os.scandir(folder / prefix) as entries:
+        for entry in entries:
+            if entry.name.startswith(".") or entry.name == "__pycache__":
+                continue
+            count += 1
+            if count > MAX_FILES:
+                raise LimitExceeded(
+                    f"{folder} holds more than {MAX_FILES} files",
+                    hint="give the folder that holds only the model",
+                )
+            name = prefix + entry.name
+            if entry.is_symlink():
+                _check_link(folder, name)
+            if entry.is_dir():
+                subfolders.append(name + "/")
+            elif entry.is_file() or _is_side(name) or name.endswith(WEIGHTS_SUFFIX):
+                check_name(name, str(folder))
+                yield name
+    for name in subfolders:
+        if depth < MAX_DEPTH:
+            for inner in _walk(folder, name, depth + 1):
+                count += 1
+                if count > MAX_FILES:
+                    raise LimitExceeded(
+                        f"{folder} holds more than {MAX_FILES} files",
+                        hint="give the folder that holds only the model",
+                    )
+                yield inner
+
+
+def _check_link(folder: Path, name: str) -> None:
+    """A link may point into the folder or, in a Hugging Face cache, to that model's blobs.
+
+    Anything else could carry a private file of this host into a package that is handed out.
+    """
+    root = folder.resolve()
+    target = (folder / name).resolve()
+    homes = [root]
+    if root.parent.name == "snapshots":
+        homes.append(root.parent.parent / "blobs")
+    if target.is_dir() or not any(target.is_relative_to(home) for home in homes):
+        raise TensorFileError(
+            f"{folder}: {name!r} is a link that leaves the folder",
+            hint="replace the link by a copy of the file it points to",
+        )
+
+
+def _is_side(name: str) -> bool:
+    pure = PurePath(name)
+    return pure.suffix.lower() in _SIDE_SUFFIXES or _SIDE_NAMES.fullmatch(pure.name) is not None
+
+
+def _read_index(folder: Path, names: list[str]) -> dict[str, str]:
+    found = [n for n in names if "/" not in n and n.endswith(INDEX_SUFFIX)]
+    if len(found) > 1 and "model" + INDEX_SUFFIX in found:
+        found = ["model" + INDEX_SUFFIX]
+    if not found:
+        return {}
+    what = f"{folder / found[0]}"
+    if len(found) > 1:
+        raise TensorFileError(
+            f"{folder} holds {len(found)} shard indexes", hint="keep the one you mean"
+        )
+    try:
+        document = parse_json(
+            read_regular(folder / found[0], MAX_INDEX_BYTES), what=what, limit=MAX_INDEX_BYTES
+        )
+    except ManifestError as error:
+        raise TensorFileError(error.message, hint="download the index again") from None
+    weight_map = document.get("weight_map") if isinstance(document, dict) else None
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise TensorFileError(f"{what} has no weight_map", hint="download the index again")
+    for shard in weight_map.values():
+        plain = isinstance(shard, str) and shard.endswith(WEIGHTS_SUFFIX)
+        if not plain or "/" in shard or "\\" in shard or "\0" in shard:
+            raise TensorFileError(
+                f"{what} names {str(shard)[:80]!r}, which is no .safetensors file of its folder",
+                hint="the index is damaged or made to mislead; get it again from its source",
+            )
+    return weight_map
+
+
+def _refuse(folder: Path, names: list[str]) -> None:
+    nested = [n for n in names if n.endswith(WEIGHTS_SUFFIX)]
+    if nested:
+        raise TensorFileError(
+            f"{folder} has its weights in sub-folders, such as {nested[0][:200]!r}",
+            hint="give the sub-folder of one model",
+        )
+    for name in names:
+        if not _is_side(name):
+            title = other_format(name, read_regular(folder / name, PREFIX_BYTES, head=True))
+            if title:
+                raise unsupported(str(folder / name), title)
+    raise TensorFileError(
+        f"{folder} holds no .safetensors file", hint="give the model's file or folder"
+    )
+
+
+def open_regular(path: Path) -> tuple[int, os.stat_result]:
+    """A read-only descriptor of a regular file, and its state; never blocks on a pipe.
+
+    Raises:
+        TensorFileError: there is no such file, or it is a pipe, device, socket or folder.
+    """
+    try:
+        # Without O_NONBLOCK the open of a FIFO waits for a writer for ever.
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not a path"
+        raise TensorFileError(
+            f"{path!s} cannot be read: {reason}", hint="check the path and its permissions"
+        ) from None
+    state = os.fstat(fd)
+    if not stat.S_ISREG(state.st_mode):
+        os.close(fd)
+        raise TensorFileError(
+            f"{path!s} is not a regular file", hint="give a .safetensors file or a model's folder"
+        )
+    return fd, state
+
+
+def read_regular(path: Path, limit: int, *, head: bool = False) -> bytes:
+    """The bytes of a regular file, at most `limit`; with `head`, only the first `limit`.
+
+    Raises:
+        TensorFileError: it cannot be read.
+        LimitExceeded: it is larger.
+    """
+    fd, state = open_regular(path)
+    with os.fdopen(fd, "rb") as file:
+        if state.st_size > limit and not head:
+            raise LimitExceeded(f"{path} has {state.st_size} bytes; at most {limit} are read")
+        return file.read(limit)

@@ -1,0 +1,289 @@
+"""One model on disk: its files, its tensors, and their bytes on request.
+
+Nothing is executed and nothing is mapped: payloads are read with ``pread`` into memory that the
+caller sees, so a file that shrinks or changes under us is an error and never a crash.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+import unicodedata
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Self
+
+from ledger.errors import LimitExceeded, TensorFileError
+from ledger.tensors.folder import INDEX_SUFFIX, open_regular, scan_folder
+from ledger.tensors.formats import PREFIX_BYTES, other_format, unsupported
+from ledger.tensors.safetensors import (
+    MAX_TENSORS,
+    TensorInfo,
+    check_name,
+    header_length,
+    parse_header,
+)
+
+__all__ = ["Member", "ModelSource", "TensorInfo", "open_model"]
+
+# Linux moves at most 2^31 − 4096 bytes in one call.
+_MAX_IO = 1 << 30
+_PLAIN_TITLES = frozenset(
+    {"model", "pytorch_model", "diffusion_pytorch_model", "adapter_model", "weights", "checkpoint"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One file of a model.
+
+    Attributes:
+        name: relative to the model's folder, POSIX style.
+        path: where it lies on this host.
+        size: bytes.
+        role: ``weights`` or ``side``.
+        header: of weights, the raw safetensors header with its eight length bytes; else empty.
+    """
+
+    name: str
+    path: Path
+    size: int
+    role: Literal["weights", "side"]
+    header: bytes
+
+
+class ModelSource:
+    """An open model. Thread-safe for reading; a context manager.
+
+    Attributes:
+        members: its files, sorted by name.
+        tensors: every tensor of every weights file, by member and then by offset.
+        total_bytes: size of all members.
+        title: a name for people, taken from the path.
+        left_out: names of files in the folder that are not part of the model.
+    """
+
+    def __init__(
+        self,
+        members: tuple[Member, ...],
+        tensors: tuple[TensorInfo, ...],
+        *,
+        title: str,
+        left_out: tuple[str, ...],
+        states: tuple[os.stat_result, ...],
+    ) -> None:
+        self.members = members
+        self.tensors = tensors
+        self.total_bytes = sum(member.size for member in members)
+        self.title = title
+        self.left_out = left_out
+        self._states = states
+        self._fds: dict[int, int] = {}
+        self._closed = False
+        self._lock = threading.Lock()
+
+    def read(self, info: TensorInfo) -> memoryview:
+        """The payload of one tensor: exactly `info.nbytes` bytes, in memory of their own.
+
+        Raises:
+            TensorFileError: the file cannot be read, or changed since it was opened.
+        """
+        buffer = memoryview(bytearray(info.nbytes))
+        self.read_at(info.member, info.offset, buffer)
+        return buffer
+
+    def read_at(self, member: int, offset: int, into: memoryview) -> None:
+        """Fill `into` from one member, beginning at an absolute byte offset.
+
+        Raises:
+            TensorFileError: the file cannot be read, or changed since it was opened.
+        """
+        fd = self._descriptor(member)
+        done = 0
+        while done < len(into):
+            try:
+                count = os.preadv(fd, [into[done : done + _MAX_IO]], offset + done)
+            except OSError as error:
+                name = self.members[member].path
+                raise TensorFileError(f"{name} cannot be read: {error.strerror}") from None
+            if count == 0:
+                raise self._changed(member)
+            done += count
+
+    def ensure_unchanged(self) -> None:
+        """Check that no member changed since it was opened, after reading through all of it.
+
+        Raises:
+            TensorFileError: a member's size or modification time differs.
+        """
+        for index in range(len(self.members)):
+            self._check_state(index, os.fstat(self._descriptor(index)))
+
+    def close(self) -> None:
+        """Release the files. Reading afterwards raises."""
+        with self._lock:
+            self._closed = True
+            for fd in self._fds.values():
+                os.close(fd)
+            self._fds.clear()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if getattr(self, "_fds", None):
+            self.close()
+
+    def _descriptor(self, member: int) -> int:
+        with self._lock:
+            if self._closed:
+                raise TensorFileError(f"{self.title} is closed", hint="open the model again")
+            if member not in self._fds:
+                fd, state = open_regular(self.members[member].path)
+                try:
+                    self._check_state(member, state)
+                except TensorFileError:
+                    os.close(fd)
+                    raise
+                self._fds[member] = fd
+            return self._fds[member]
+
+    def _check_state(self, member: int, now: os.stat_result) -> None:
+        then = self._states[member]
+        if (now.st_dev, now.st_ino, now.st_size, now.st_mtime_ns) != (
+            then.st_dev,
+            then.st_ino,
+            then.st_size,
+            then.st_mtime_ns,
+        ):
+            raise self._changed(member)
+
+    def _changed(self, member: int) -> TensorFileError:
+        return TensorFileError(
+            f"{self.members[member].path} changed while it was being read",
+            hint="let whatever writes it finish, then try again",
+        )
+
+
+def open_model(path: Path | str) -> ModelSource:
+    """Open one ``.safetensors`` file, or a folder of shards and side files.
+
+    Only headers are read here. A shard index (``*.safetensors.index.json``) stands for its folder.
+
+    Raises:
+        TensorFileError: not safetensors, truncated, inconsistent, or not readable.
+        LimitExceeded: a declared size beyond what is read.
+        UnsupportedModel: a model in another format; the message says which.
+    """
+    place = Path(path)
+    try:
+        if place.name.endswith(INDEX_SUFFIX):
+            place = place.parent
+        if place.is_dir():
+            return _open_folder(place)
+        return _open_file(place)
+    except (OSError, ValueError, RuntimeError) as error:
+        # A link that loops, a name this system cannot encode, a folder we may not list.
+        raise TensorFileError(
+            f"{str(path)[:400]!r} cannot be read: {error}",
+            hint="check the path and its permissions",
+        ) from None
+
+
+def _open_file(path: Path) -> ModelSource:
+    check_name(path.name, str(path.parent))
+    member, tensors, state = _weights(path, path.name, 0)
+    return ModelSource(
+        (member,), tensors, title=_title(path, path.stem), left_out=(), states=(state,)
+    )
+
+
+def _open_folder(folder: Path) -> ModelSource:
+    files = scan_folder(folder)
+    weights = set(files.weights)
+    members: list[Member] = []
+    states: list[os.stat_result] = []
+    tensors: list[TensorInfo] = []
+    for name in sorted(weights | set(files.side)):
+        if name in weights:
+            member, found, state = _weights(folder / name, name, len(members))
+            tensors += found
+            if len(tensors) > MAX_TENSORS:
+                raise LimitExceeded(f"{folder} holds more than {MAX_TENSORS} tensors")
+        else:
+            fd, state = open_regular(folder / name)
+            os.close(fd)
+            member = Member(name, folder / name, state.st_size, "side", b"")
+        members.append(member)
+        states.append(state)
+    _check_names(folder, members, tensors, files.index)
+    return ModelSource(
+        tuple(members),
+        tuple(tensors),
+        title=_title(folder, "model"),
+        left_out=files.left_out,
+        states=tuple(states),
+    )
+
+
+def _weights(
+    path: Path, name: str, member: int
+) -> tuple[Member, tuple[TensorInfo, ...], os.stat_result]:
+    fd, state = open_regular(path)
+    with os.fdopen(fd, "rb") as file:
+        prefix = file.read(PREFIX_BYTES)
+        # A safetensors file has "{" in ninth place, which none of the other magics allows.
+        title = None if prefix[8:9] == b"{" else other_format(name, prefix)
+        if title is not None:
+            raise unsupported(str(path), title)
+        length = header_length(prefix, state.st_size, what=str(path))
+        file.seek(0)
+        header = file.read(8 + length)
+    tensors = parse_header(header, member=member, file_size=state.st_size, what=str(path))
+    return Member(name, path, state.st_size, "weights", header), tensors, state
+
+
+def _check_names(
+    folder: Path, members: list[Member], tensors: list[TensorInfo], index: dict[str, str]
+) -> None:
+    home: dict[str, str] = {}
+    for info in tensors:
+        shard = members[info.member].name
+        if info.name in home:
+            raise TensorFileError(
+                f"{folder}: {home[info.name]} and {shard} both hold a tensor {info.name[:80]!r}",
+                hint="these are two models; give one file, or keep the files of one",
+            )
+        home[info.name] = shard
+    for name, shard in index.items():
+        if home.get(name) != shard:
+            raise TensorFileError(
+                f"{folder}: the index places tensor {name[:80]!r} in {shard}, which lacks it",
+                hint="index and shards belong to different versions; download both again",
+            )
+
+
+def _title(path: Path, stem: str) -> str:
+    """The file's or nearest folder's telling name; of a Hugging Face cache, the repository's."""
+    absolute = path.absolute()
+    for part in reversed(absolute.parts):
+        if part.startswith("models--"):
+            return part.removeprefix("models--").rpartition("--")[2]
+    if path.is_dir():
+        stem = absolute.name
+        absolute = absolute / stem
+    stem = re.sub(r"-\d{5}-of-\d{5}$", "", stem)
+    for candidate in (stem, *(parent.name for parent in absolute.parents)):
+        if candidate and candidate.lower() not in _PLAIN_TITLES:
+            return unicodedata.normalize("NFC", candidate)
+    return "model"
