@@ -1,0 +1,1 @@
+"""Identities computed from a model's values; nothing here changes a model."""
