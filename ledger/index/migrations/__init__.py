@@ -1,0 +1,1 @@
+"""Alembic migrations of the index: the only way its tables are made."""
