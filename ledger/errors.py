@@ -7,12 +7,14 @@ The tree, grouped by what the caller can do about it::
     │   ├── NoNetwork                 no chain chosen
     │   ├── WalletError               WalletNotFound WrongPassphrase NoWallet
     │   ├── UsageError                an argument that cannot be meant
+    │   │   └── UnknownRecord         nothing is recorded under that id
     │   └── ToolMissing               a program we drive is not installed
     ├── FormatError                   bytes that are not what they claim to be
     │   ├── SealedFormatError         NotSealed SealedTruncated
     │   ├── BundleFormatError
     │   ├── ManifestError             manifests, terms, license cards, recovery files, journals
     │   ├── TensorFileError
+    │   ├── LogFormatError            a chain log that its contract cannot have emitted
     │   ├── UnsupportedVersion
     │   └── LimitExceeded
     ├── VerificationError (.step)     a proof that does not hold
@@ -33,12 +35,13 @@ The tree, grouped by what the caller can do about it::
     ├── ChainError
     │   ├── ContractReverted          one subclass per Solidity error, in ledger.chain.reverts
     │   ├── TransactionFailed InsufficientFunds
+    │   ├── RpcRefused (.rpc_code .rpc_message)
     │   ├── WrongNetwork
     │   ├── Reorganised
     │   ├── EndpointsDisagree
     │   └── PendingFinality (.retry_after)
     ├── UnavailableError (.retry_after)
-    │   └── ChainUnavailable BrokerUnavailable IndexUnavailable
+    │   └── ChainUnavailable BrokerUnavailable IndexUnavailable Fenced
     └── ModelError
         ├── CapacityExceeded
         └── UnsupportedModel
@@ -118,6 +121,10 @@ class UsageError(ConfigurationError):
     """An argument that cannot be meant."""
 
 
+class UnknownRecord(UsageError):
+    """Nothing is recorded under the id that was asked for."""
+
+
 class ToolMissing(ConfigurationError):
     """A program that we drive is not installed."""
 
@@ -157,6 +164,10 @@ class TensorFileError(FormatError):
     """A model file breaks its format."""
 
     default_hint = "give a complete .safetensors file"
+
+
+class LogFormatError(FormatError):
+    """A chain log that its contract cannot have emitted."""
 
 
 class UnsupportedVersion(FormatError):
@@ -401,6 +412,22 @@ class InsufficientFunds(ChainError):
     """The wallet cannot pay for the transaction."""
 
 
+class RpcRefused(ChainError):
+    """An endpoint answered a request with an error that is not a revert.
+
+    Attributes:
+        rpc_code: the JSON-RPC error code, 0 when it sent none.
+        rpc_message: its message, without anything of the endpoint's URL.
+    """
+
+    def __init__(
+        self, message: str, *, rpc_code: int = 0, rpc_message: str = "", hint: str | None = None
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.rpc_code = rpc_code
+        self.rpc_message = rpc_message
+
+
 class WrongNetwork(ChainError):
     """The endpoint serves another chain, or other contracts, than expected."""
 
@@ -454,6 +481,10 @@ class BrokerUnavailable(UnavailableError):
 
 class IndexUnavailable(UnavailableError):
     """The index does not answer, or lags too far."""
+
+
+class Fenced(UnavailableError):
+    """Another process has taken over the index: what this one was about to write is void."""
 
 
 # -- model ---------------------------------------------------------------------------------------
