@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+from itertools import accumulate
 from typing import Any
 
 import rfc8785
@@ -17,6 +19,13 @@ from ledger.errors import LimitExceeded, ManifestError
 from ledger.ids import Digest
 
 MAX_JSON_BYTES = 64 << 20
+MAX_JSON_DEPTH = 64
+
+# A run of strings, the last perhaps not closed, and what lies between them. Possessive, so that no
+# input makes it slow.
+_STRINGS = re.compile(rb'(?:"(?:[^"\\]++|\\.)*+"?[^"\[\]{}]*+)++', re.DOTALL)
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+_STEPS = bytes.maketrans(b"[]{}", b"\x01\xff\x01\xff")  # +1 and, as a signed byte, −1
 
 
 def canonical_json(document: Any) -> bytes:
@@ -35,14 +44,18 @@ def canonical_json(document: Any) -> bytes:
 
 
 def parse_json(data: bytes, *, what: str, limit: int = MAX_JSON_BYTES) -> Any:
-    """Read untrusted JSON strictly: UTF-8, no duplicate keys, no NaN, bounded size.
+    """Read untrusted JSON strictly: UTF-8, no duplicate keys, no NaN, bounded size and depth.
 
     Raises:
         LimitExceeded: more than `limit` bytes.
-        ManifestError: not strict JSON.
+        ManifestError: not strict JSON, or nested deeper than `MAX_JSON_DEPTH`.
     """
     if len(data) > limit:
         raise LimitExceeded(f"{what} has {len(data)} bytes; at most {limit} are read")
+    if _depth(data) > MAX_JSON_DEPTH:
+        raise ManifestError(
+            f"{what} nests deeper than {MAX_JSON_DEPTH}, as no document of ours does"
+        )
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         seen = dict(pairs)
@@ -57,6 +70,18 @@ def parse_json(data: bytes, *, what: str, limit: int = MAX_JSON_BYTES) -> Any:
         return json.loads(data.decode("utf-8"), object_pairs_hook=unique, parse_constant=refuse)
     except (ValueError, RecursionError) as error:
         raise ManifestError(f"{what} is not JSON: {error}") from None
+
+
+def _depth(data: bytes) -> int:
+    """How deep brackets nest outside strings, up to the first fault; quick when there are few.
+
+    Python's scanner recurses on the C stack: where a library has raised the recursion limit, a deep
+    document would not raise RecursionError but end the process.
+    """
+    if data.count(b"[") + data.count(b"{") <= MAX_JSON_DEPTH:
+        return 0
+    steps = _STRINGS.sub(b"", data).translate(_STEPS, _NO_BRACKETS)
+    return max(accumulate(memoryview(steps).cast("b")), default=0)
 
 
 def hash_bytes(tag: str, data: bytes) -> Digest:

@@ -119,6 +119,10 @@ class Address:
 ZERO_ADDRESS = Address(bytes(20))
 
 
+# int() refuses texts of more than some thousand digits with an error of its own.
+MAX_LICENSE_TEXT = 64
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class LicenseId:
     """``plan << 32 | serial``: the ERC-721 token id of a license."""
@@ -143,7 +147,8 @@ class LicenseId:
         """
         plan, dot, serial = text.strip().partition(".")
         if (
-            plan.isascii()
+            len(text) <= MAX_LICENSE_TEXT
+            and plan.isascii()
             and plan.isdigit()
             and (not dot or (serial.isascii() and serial.isdigit()))
         ):
