@@ -1,0 +1,75 @@
+"""Sealed packages: seal, inspect, open. ``docs/spec/sealed-package.md`` is the format."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from ledger.sealed.keys import key_commitment
+from ledger.sealed.opening import SealedInfo, open_descriptor, open_steps, read_clear
+from ledger.sealed.reader import LoadedTensors, SealedFile, TensorFacts
+from ledger.sealed.record import SealingRecord
+from ledger.sealed.stream import Readable
+from ledger.sealed.writer import seal
+
+__all__ = [
+    "LoadedTensors",
+    "SealedFile",
+    "SealedInfo",
+    "SealingRecord",
+    "TensorFacts",
+    "inspect",
+    "key_commitment",
+    "open_sealed",
+    "seal",
+]
+
+
+def inspect(path: Path | str) -> SealedInfo:
+    """The public facts of a sealed file; needs no key, and authenticates nothing.
+
+    Raises:
+        NotSealed: another kind of file.
+        SealedTruncated: another length than its prelude fixes.
+        UnsupportedVersion, LimitExceeded, SealedFormatError: a file this release does not read.
+    """
+    fd = open_descriptor(path)
+    try:
+        return read_clear(fd).info
+    finally:
+        os.close(fd)
+
+
+def open_sealed(
+    path: Path | str,
+    content_key: Readable,
+    *,
+    record: SealingRecord | None = None,
+    verify: bool = True,
+) -> SealedFile:
+    """Open a sealed file.
+
+    Args:
+        path: of the file.
+        content_key: 32 bytes; not kept, and the caller may zero it afterwards.
+        record: the sealing record the licensor lodged. Without it, the file is only known to be
+            one that the key belongs to.
+        verify: check each segment against its leaf. Without that, anyone who holds the content key
+            (every licensee) could have forged what is read.
+
+    Raises:
+        NotSealed: another kind of file.
+        SealedTruncated: another length than its prelude fixes.
+        UnsupportedVersion, LimitExceeded, SealedFormatError: a file this release does not read.
+        ContentMismatch: not what `record` fixes: another model, epoch or file.
+        WrongKey: not the key of this file.
+        HeaderTampered: prelude, public part or index were altered.
+        UsageError: the key has not 32 bytes.
+    """
+    fd = open_descriptor(path)
+    try:
+        opened = open_steps(fd, content_key, record)
+        return SealedFile(Path(path), fd, opened, verify=verify)
+    except BaseException:
+        os.close(fd)
+        raise

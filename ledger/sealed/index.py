@@ -1,0 +1,246 @@
+"""The encrypted part that describes the content: tables and leaf hashes, bytes to values and back.
+
+No cryptography beyond hashing here. Whoever holds the content key can write an index, so nothing
+in it is believed before it is checked. ``docs/spec/sealed-package.md`` section 5 is the grammar.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import unicodedata
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, Self, cast
+
+from ledger.canonical import canonical_json, parse_json
+from ledger.errors import LedgerError, SealedFormatError
+from ledger.ids import Digest
+from ledger.merkle import T1
+from ledger.sealed.header import MAX_INDEX_BYTES
+from ledger.tensors.dtypes import DTYPES
+from ledger.tensors.safetensors import MAX_DIM, MAX_DIMS, MAX_NAME_BYTES, MAX_TENSORS, check_name
+
+TABLES_VERSION = 1
+MAX_MEMBERS = 1 << 16
+MAX_PATH_BYTES = 1024
+_LENGTH_BYTES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class MemberEntry:
+    """One file inside the package.
+
+    Attributes:
+        name: relative POSIX path.
+        size: bytes.
+        role: ``weights`` or ``side``.
+        first: its first segment.
+        digest: SHA-256 of a side file, or of the header of a weights file.
+    """
+
+    name: str
+    size: int
+    role: Literal["weights", "side"]
+    first: int
+    digest: Digest
+
+
+class TensorEntry(NamedTuple):
+    """One tensor inside the package. A tuple, since a package may list 10^5 of them.
+
+    Attributes:
+        member: index of the member it lies in.
+        offset: of its first byte in that member.
+        nbytes: payload bytes, which dtype and shape fix.
+        cid: content id (docs/spec/fingerprint.md).
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    member: int
+    offset: int
+    nbytes: int
+    cid: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """Members and tensors of a package, in order."""
+
+    members: tuple[MemberEntry, ...]
+    tensors: tuple[TensorEntry, ...]
+
+    def to_bytes(self) -> bytes:
+        """Canonical JSON; rows are arrays, which keeps 10^5 tensors readable in a moment."""
+        return canonical_json(
+            {
+                "members": [
+                    [m.name, m.size, m.role, m.first, m.digest.raw.hex()] for m in self.members
+                ],
+                "tensors": [
+                    [t.name, t.dtype, list(t.shape), t.member, t.offset, t.cid.raw.hex()]
+                    for t in self.tensors
+                ],
+                "version": TABLES_VERSION,
+            }
+        )
+
+    @classmethod
+    def parse(cls, data: bytes, *, segments: int, segment_bytes: int) -> Self:
+        """Read untrusted tables (step 12).
+
+        Raises:
+            SealedFormatError: anything the specification does not allow.
+        """
+        try:
+            document = parse_json(data, what="the table", limit=MAX_INDEX_BYTES)
+        except LedgerError as error:
+            raise SealedFormatError(error.message) from None
+        if (
+            not isinstance(document, dict)
+            or set(document) != {"members", "tensors", "version"}
+            or document["version"] != TABLES_VERSION
+        ):
+            raise SealedFormatError("the table has other fields than version 1")
+        members = _members(document["members"], segments, segment_bytes)
+        return cls(members, _tensors(document["tensors"], members))
+
+    def content_tree_root(self, encoded: bytes) -> Digest:
+        """The second root, in SHA-256 alone: over `encoded` (these tables), then every cid.
+
+        The tables hold a SHA-256 of every byte that is no tensor, and the cids cover the tensors,
+        so this root fixes the whole content without trust in the suite's leaf hash.
+        """
+        leaves = [T1.leaf(b"\x23" + encoded)]
+        leaves += [T1.leaf(b"\x24" + tensor.cid.raw) for tensor in self.tensors]
+        return Digest(T1.root(leaves))
+
+
+def join_index(tables: bytes, leaves: bytes) -> bytes:
+    """The plaintext of the index message."""
+    return len(tables).to_bytes(_LENGTH_BYTES, "big") + tables + leaves
+
+
+def split_index(data: bytes | bytearray | memoryview, segments: int) -> tuple[bytes, bytes]:
+    """Tables and leaf hashes (32 bytes a segment) of an index plaintext.
+
+    Raises:
+        SealedFormatError: the lengths do not add up.
+    """
+    size = int.from_bytes(data[:_LENGTH_BYTES], "big")
+    if _LENGTH_BYTES + size + 32 * segments != len(data):
+        raise SealedFormatError("the index has another length than its table and leaves need")
+    return bytes(data[_LENGTH_BYTES : _LENGTH_BYTES + size]), bytes(data[_LENGTH_BYTES + size :])
+
+
+def package_root(table_leaf: bytes, leaves: bytes) -> Digest:
+    """The root of the prelude: SHA-256 nodes over the tables' leaf, then every segment's leaf."""
+    level = table_leaf + leaves
+    # The same tree as T1.root, with the call overhead taken out: this is most of opening a file.
+    sha256 = hashlib.sha256
+    while len(level) > 32:
+        odd = level[len(level) // 64 * 64 :]
+        pairs = range(0, len(level) - len(odd), 64)
+        level = b"".join([sha256(b"\x01" + level[at : at + 64]).digest() for at in pairs]) + odd
+    return Digest(level)
+
+
+def safe_path(name: str) -> bool:
+    """Whether a member's name is a plain relative path that no export can misplace."""
+    return (
+        0 < len(name.encode("utf-8", "surrogatepass")) <= MAX_PATH_BYTES
+        and not any(c in "\\:" or unicodedata.category(c) in {"Cc", "Cs"} for c in name)
+        and all(part not in {"", ".", ".."} for part in name.split("/"))
+    )
+
+
+def _natural(value: Any, limit: int) -> bool:
+    # `type is int` on purpose: True is an int to isinstance.
+    return type(value) is int and 0 <= value <= limit
+
+
+def _digest(value: Any) -> Digest:
+    if isinstance(value, str) and len(value) == 64:
+        with contextlib.suppress(ValueError):
+            raw = bytes.fromhex(value)
+            if raw.hex() == value:
+                return Digest(raw)
+    raise SealedFormatError("the table holds a digest that is not 64 hex digits")
+
+
+def _rows(value: Any, width: int, limit: int, what: str) -> list[list[Any]]:
+    if not isinstance(value, list) or not 1 <= len(value) <= limit:
+        raise SealedFormatError(f"the table does not list 1 to {limit} {what}")
+    if not all(isinstance(row, list) and len(row) == width for row in value):
+        raise SealedFormatError(f"the table's {what} are not rows of {width}")
+    return value
+
+
+def _members(value: Any, segments: int, segment_bytes: int) -> tuple[MemberEntry, ...]:
+    members: list[MemberEntry] = []
+    paths: set[str] = set()
+    folders: set[str] = set()
+    following = 0
+    for name, size, role, first, digest in _rows(value, 5, MAX_MEMBERS, "members"):
+        if not isinstance(name, str) or not safe_path(name):
+            raise SealedFormatError("the table names a member outside the package")
+        if name in paths:
+            raise SealedFormatError("the table names a member twice")
+        paths.add(name)
+        folders.update(name[:at] for at, c in enumerate(name) if c == "/")
+        if role not in ("weights", "side"):
+            raise SealedFormatError("the table gives a member an unknown role")
+        if not _natural(size, segments * segment_bytes) or first != following:
+            raise SealedFormatError("the table's members do not follow one another")
+        members.append(
+            MemberEntry(
+                name, size, cast("Literal['weights', 'side']", role), following, _digest(digest)
+            )
+        )
+        following += -(-size // segment_bytes)
+    if following != segments or paths & folders:
+        raise SealedFormatError("the table's members do not fill the package")
+    return tuple(members)
+
+
+def _tensors(value: Any, members: tuple[MemberEntry, ...]) -> tuple[TensorEntry, ...]:
+    tensors: list[TensorEntry] = []
+    names: set[str] = set()
+    ends: dict[int, int] = {}
+    for name, dtype, shape, member, offset, cid in _rows(value, 6, MAX_TENSORS, "tensors"):
+        nbytes = _payload_bytes(dtype, shape)
+        if not isinstance(name, str) or name in names:
+            raise SealedFormatError("the table names a tensor twice")
+        names.add(name)
+        # One bound for the common case; the slow check only decides about unusual characters.
+        if not (name.isascii() and name.isprintable() and len(name) <= MAX_NAME_BYTES):
+            try:
+                check_name(name, "the table")
+            except LedgerError as error:
+                raise SealedFormatError(error.message) from None
+        if not _natural(member, len(members) - 1) or members[member].role != "weights":
+            raise SealedFormatError("the table places a tensor in no weights member")
+        size = members[member].size
+        if not _natural(offset, size) or offset < ends.get(member, 8) or offset + nbytes > size:
+            raise SealedFormatError("the table's tensors overlap or leave their member")
+        ends[member] = offset + nbytes
+        tensors.append(TensorEntry(name, dtype, tuple(shape), member, offset, nbytes, _digest(cid)))
+    return tuple(tensors)
+
+
+def _payload_bytes(dtype: Any, shape: Any) -> int:
+    known = DTYPES.get(dtype) if isinstance(dtype, str) else None
+    if known is None:
+        raise SealedFormatError("the table gives a tensor an unknown dtype")
+    if not isinstance(shape, list) or len(shape) > MAX_DIMS:
+        raise SealedFormatError("the table gives a tensor a shape that is not a short list")
+    elements = 1
+    for dim in shape:
+        if not _natural(dim, MAX_DIM):
+            raise SealedFormatError("the table gives a tensor a dimension that is no number")
+        elements *= dim
+    nbytes = known.nbytes(elements)
+    if nbytes is None:
+        raise SealedFormatError("the table gives a tensor that does not fill whole bytes")
+    return nbytes

@@ -1,0 +1,285 @@
+"""Opening a sealed package: the numbered steps 1 to 13 of the specification, in order.
+
+Everything that needs no key comes first, so a wrong file is refused before a key is asked for.
+"""
+
+from __future__ import annotations
+
+import hmac
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ledger.errors import (
+    ContentMismatch,
+    HeaderTampered,
+    SealedFormatError,
+    SealedTruncated,
+    SegmentTampered,
+    WrongKey,
+)
+from ledger.ids import Address, Digest, ModelId
+from ledger.sealed import keys
+from ledger.sealed.header import (
+    MESSAGE_HEADER,
+    PRELUDE_BYTES,
+    RECORD_OVERHEAD,
+    VERSION,
+    Prelude,
+    PublicPart,
+)
+from ledger.sealed.index import Tables, package_root, split_index
+from ledger.sealed.memory import Arena, Secret
+from ledger.sealed.record import SealingRecord
+from ledger.sealed.stream import Floe, FloeMessage, Readable
+
+
+@dataclass(frozen=True, slots=True)
+class SealedInfo:
+    """What anyone can tell about a sealed file. Nothing here is authenticated without the key."""
+
+    version: int
+    suite: int
+    segment_bytes: int
+    segments: int
+    file_bytes: int
+    root: Digest
+    commit: Digest
+    model_id: ModelId
+    chain_id: int
+    registry: Address
+    epoch: int
+    broker_set: int
+    brokers: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON; digests are 0x text."""
+        return {
+            "version": self.version,
+            "suite": self.suite,
+            "segment_bytes": self.segment_bytes,
+            "segments": self.segments,
+            "file_bytes": self.file_bytes,
+            "root": str(self.root),
+            "commit": str(self.commit),
+            "model_id": str(self.model_id),
+            "chain_id": self.chain_id,
+            "registry": str(self.registry),
+            "epoch": self.epoch,
+            "broker_set": self.broker_set,
+            "brokers": list(self.brokers),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class ClearPart:
+    """Prelude and public part of an open file, read and bounded but not authenticated."""
+
+    prelude: Prelude
+    public: PublicPart
+    binding: bytes
+
+    @property
+    def info(self) -> SealedInfo:
+        """The same as one flat value."""
+        prelude, public = self.prelude, self.public
+        return SealedInfo(
+            version=VERSION,
+            suite=prelude.suite,
+            segment_bytes=prelude.segment_bytes,
+            segments=prelude.segments,
+            file_bytes=prelude.file_bytes,
+            root=prelude.root,
+            commit=prelude.commit,
+            model_id=public.model_id,
+            chain_id=public.chain_id,
+            registry=public.registry,
+            epoch=public.epoch,
+            broker_set=public.broker_set,
+            brokers=public.brokers,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """What the steps yield."""
+
+    clear: ClearPart
+    tables: Tables
+    leaves: bytes
+    payload: FloeMessage
+
+
+def open_descriptor(path: Path | str) -> int:
+    """A read-only descriptor of a regular file.
+
+    Raises:
+        SealedFormatError: there is no such file, or it cannot be read.
+    """
+    try:
+        # Without O_NONBLOCK the open of a pipe waits for a writer for ever.
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not a path"
+        raise SealedFormatError(
+            f"{str(path)[:400]} cannot be read: {reason}", hint="check the path and its permissions"
+        ) from None
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise SealedFormatError(f"{path} is not a regular file", hint="give a sealed package")
+    return fd
+
+
+def read_exactly(fd: int, into: memoryview, offset: int) -> None:
+    """Fill `into` from a private read; a shared mapping could change under the cipher.
+
+    Raises:
+        SealedTruncated: the file ends before.
+        SealedFormatError: the file cannot be read.
+    """
+    done = 0
+    while done < len(into):
+        try:
+            count = os.preadv(fd, [into[done:]], offset + done)
+        except OSError as error:
+            raise SealedFormatError(
+                f"the sealed file cannot be read: {error.strerror}", hint="check the disk"
+            ) from None
+        if count == 0:
+            raise SealedTruncated(f"the file ends {len(into) - done} bytes early")
+        done += count
+
+
+def _read(fd: int, size: int, offset: int) -> bytes:
+    buffer = bytearray(size)
+    read_exactly(fd, memoryview(buffer), offset)
+    return bytes(buffer)
+
+
+def read_clear(fd: int) -> ClearPart:
+    """Steps 1 to 5, which need no key.
+
+    Raises:
+        NotSealed: step 1. SealedTruncated: steps 1 and 4. UnsupportedVersion: step 2.
+        LimitExceeded: step 3. SealedFormatError: step 5.
+    """
+    size = os.fstat(fd).st_size
+    raw = _read(fd, min(size, PRELUDE_BYTES), 0)
+    # (1) magic  (2) version and suite  (3) bounds
+    prelude = Prelude.parse(raw)
+    # (4) the exact length
+    if size != prelude.file_bytes:
+        raise SealedTruncated(
+            f"the file has {size} bytes where its prelude fixes {prelude.file_bytes}"
+        )
+    # (5) the public part
+    public = _read(fd, prelude.public_bytes, PRELUDE_BYTES)
+    return ClearPart(prelude, PublicPart.parse(public), keys.header_binding(raw, public))
+
+
+def open_steps(fd: int, content_key: Readable, record: SealingRecord | None) -> Opened:
+    """All steps up to reading tensors.
+
+    Args:
+        fd: of the sealed file.
+        content_key: 32 bytes; not kept.
+        record: what the licensor lodged; None opens whatever the key opens.
+
+    Raises:
+        NotSealed: step 1.
+        SealedTruncated: steps 1 and 4.
+        UnsupportedVersion: step 2.
+        LimitExceeded: step 3.
+        SealedFormatError: steps 5 and 12.
+        ContentMismatch: steps 6, 11 and 13.
+        WrongKey: step 7.
+        HeaderTampered: steps 8 to 10.
+    """
+    clear = read_clear(fd)
+    prelude = clear.prelude
+    # (6) the lodged record
+    if record is not None:
+        _check_record(clear, record)
+    # (7) the key
+    if not hmac.compare_digest(keys.key_commitment(content_key).raw, prelude.commit.raw):
+        raise WrongKey("the key is not the one this file commits to", step=7)
+    # (8) zero padding
+    padding = prelude.payload_header_offset + MESSAGE_HEADER
+    if _read(fd, prelude.payload_offset - padding, padding).strip(b"\0"):
+        raise HeaderTampered("the padding before the payload is not zero", step=8)
+    # (9) both header tags
+    floe = Floe(prelude.record_bytes)
+    with (
+        keys.derive(content_key, keys.LABEL_INDEX) as index_key,
+        keys.derive(content_key, keys.LABEL_PAYLOAD) as payload_key,
+    ):
+        index = _message(fd, floe, index_key, clear, prelude.index_offset)
+        payload = _message(fd, floe, payload_key, clear, prelude.payload_header_offset)
+    # (10) the index
+    table_bytes, leaves = _read_index(fd, prelude, index)
+    # (11) the root over tables and leaves
+    leaf = keys.LEAF[prelude.suite]
+    if package_root(leaf(table_bytes), leaves) != prelude.root:
+        raise ContentMismatch("table and leaves are not those of the prelude's root", step=11)
+    # (12) the tables
+    tables = Tables.parse(
+        table_bytes, segments=prelude.segments, segment_bytes=prelude.segment_bytes
+    )
+    # (13) the second root
+    if record is not None and tables.content_tree_root(table_bytes) != record.content_tree_root:
+        raise ContentMismatch("the table is not that of the lodged second root", step=13)
+    return Opened(clear, tables, leaves, payload)
+
+
+def _check_record(clear: ClearPart, record: SealingRecord) -> None:
+    pairs = (
+        ("model", clear.public.model_id, record.model_id),
+        ("epoch", clear.public.epoch, record.epoch),
+        ("root", clear.prelude.root, record.root),
+        ("key commitment", clear.prelude.commit, record.commit),
+        ("suite", clear.prelude.suite, record.suite),
+        ("broker set", clear.public.broker_set, record.broker_set),
+        ("variant root", Digest(bytes(32)), record.variant_root),
+        ("code commitment", Digest(bytes(32)), record.code_commit),
+    )
+    for what, here, lodged in pairs:
+        if here != lodged:
+            raise ContentMismatch(
+                f"this file is not what the licensor lodged: its {what} is {here}, not {lodged}",
+                step=6,
+                hint="download the file that the license card names: deed fetch CARD",
+            )
+
+
+def _message(fd: int, floe: Floe, key: Secret, clear: ClearPart, offset: int) -> FloeMessage:
+    try:
+        return floe.open(key.view, clear.binding, _read(fd, MESSAGE_HEADER, offset))
+    except HeaderTampered as error:
+        error.step = 9
+        raise
+
+
+def _read_index(fd: int, prelude: Prelude, message: FloeMessage) -> tuple[bytes, bytes]:
+    body = prelude.index_bytes - MESSAGE_HEADER
+    count = -(-body // prelude.record_bytes)
+    if body - (count - 1) * prelude.record_bytes < RECORD_OVERHEAD:
+        raise HeaderTampered("the index ends inside a segment", step=10)
+    plain = Arena(body - count * RECORD_OVERHEAD)
+    view = memoryview(plain)[: body - count * RECORD_OVERHEAD]
+    room = memoryview(bytearray(min(body, prelude.record_bytes)))
+    offset = prelude.index_offset + MESSAGE_HEADER
+    try:
+        for number in range(count):
+            record = room[: min(prelude.record_bytes, body - number * prelude.record_bytes)]
+            read_exactly(fd, record, offset + number * prelude.record_bytes)
+            start = number * prelude.segment_bytes
+            out = view[start : start + len(record) - RECORD_OVERHEAD]
+            message.decrypt_into(number, record, out, last=number == count - 1)
+        return split_index(view, prelude.segments)
+    except SegmentTampered as error:
+        raise HeaderTampered(f"the index fails: {error}", step=10, hint=error.hint) from None
+    finally:
+        message.wipe()
+        plain.wipe()

@@ -1,0 +1,73 @@
+"""Work on numbered pieces from several threads, stopping at the first failure."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeAlias
+
+Progress: TypeAlias = Callable[[int, int], None]
+
+_MAX_THREADS = 16
+
+
+def thread_count(asked: int | None) -> int:
+    """Threads to use: as asked, else one per usable core, at most 16."""
+    return max(1, asked) if asked else min(_MAX_THREADS, len(os.sched_getaffinity(0)))
+
+
+def for_each(count: int, work: Callable[[int], None], *, threads: int) -> None:
+    """Call ``work(0) … work(count - 1)``, each once, in no fixed order.
+
+    Returns, or raises the first failure seen, only when no thread works any more, so the caller
+    may zero or delete what they wrote to. An interrupt counts as a failure.
+    """
+    threads = min(threads, count)
+    if threads <= 1:
+        for number in range(count):
+            work(number)
+        return
+    stop = threading.Event()
+    numbers = itertools.count()
+
+    def run() -> None:
+        while not stop.is_set():
+            number = next(numbers)
+            if number >= count:
+                return
+            try:
+                work(number)
+            except BaseException:
+                stop.set()
+                raise
+
+    with ThreadPoolExecutor(threads, thread_name_prefix="sealed") as pool:
+        futures = [pool.submit(run) for _ in range(threads)]
+        try:
+            for future in futures:
+                future.result()
+        except BaseException:
+            stop.set()
+            raise
+
+
+class Meter:
+    """Adds up bytes done by several threads and reports them, one call at a time."""
+
+    __slots__ = ("_done", "_lock", "_progress", "_total")
+
+    def __init__(self, progress: Progress | None, total: int) -> None:
+        self._progress = progress
+        self._total = total
+        self._done = 0
+        self._lock = threading.Lock()
+
+    def add(self, count: int) -> None:
+        """Count `count` bytes; an exception of the callback stops the work."""
+        if self._progress is not None:
+            with self._lock:
+                self._done += count
+                self._progress(self._done, self._total)

@@ -1,0 +1,477 @@
+"""An open sealed package: tensors on request, or all at once into one private arena."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+import threading
+import weakref
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+import ml_dtypes
+import numpy as np
+import numpy.typing as npt
+
+from ledger.errors import ContentMismatch, SealedAuthError, UnsupportedModel, UsageError
+from ledger.fingerprint.exact import fingerprint
+from ledger.ids import Digest
+from ledger.sealed import keys
+from ledger.sealed.index import MemberEntry, TensorEntry
+from ledger.sealed.memory import Arena
+from ledger.sealed.opening import Opened, SealedInfo, read_exactly
+from ledger.sealed.parallel import Meter, Progress, for_each, thread_count
+from ledger.tensors.model import Member, ModelSource, TensorInfo
+
+_BATCH_SEGMENTS = 8
+# A tensor in at most so many segments is copied out of a scratch segment; a larger one is decrypted
+# straight to where it stays.
+_SMALL_SEGMENTS = 2
+
+NUMPY_DTYPES: dict[str, npt.DTypeLike] = {
+    "BOOL": np.dtype(np.bool_),
+    "U8": np.dtype("<u1"),
+    "I8": np.dtype("<i1"),
+    "U16": np.dtype("<u2"),
+    "I16": np.dtype("<i2"),
+    "U32": np.dtype("<u4"),
+    "I32": np.dtype("<i4"),
+    "U64": np.dtype("<u8"),
+    "I64": np.dtype("<i8"),
+    "F16": np.dtype("<f2"),
+    "F32": np.dtype("<f4"),
+    "F64": np.dtype("<f8"),
+    "C64": np.dtype("<c8"),
+    "BF16": np.dtype(ml_dtypes.bfloat16),
+    "F8_E4M3": np.dtype(ml_dtypes.float8_e4m3fn),
+    "F8_E5M2": np.dtype(ml_dtypes.float8_e5m2),
+    "F8_E8M0": np.dtype(ml_dtypes.float8_e8m0fnu),
+    "F8_E4M3FNUZ": np.dtype(ml_dtypes.float8_e4m3fnuz),
+    "F8_E5M2FNUZ": np.dtype(ml_dtypes.float8_e5m2fnuz),
+}
+"""NumPy's element type by safetensors' name; types narrower than a byte have none."""
+
+
+class TensorFacts(NamedTuple):
+    """What a package says about one tensor."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    cid: Digest
+
+
+class SealedFile:
+    """An open sealed package. Thread-safe; a context manager.
+
+    Tensors are read-only views into private memory that core dumps leave out and forked children
+    see empty. :meth:`close` zeroes that memory: arrays still held then read zeros, and asking for
+    a tensor afterwards, or in a forked child, raises ``UsageError``.
+
+    Attributes:
+        public: the file's public facts, authenticated by now.
+    """
+
+    def __init__(self, path: Path, fd: int, opened: Opened, *, verify: bool) -> None:
+        self._fd = fd
+        self._path = path
+        self._prelude = opened.clear.prelude
+        self._tables = opened.tables
+        self._leaves = opened.leaves
+        self._payload = opened.payload
+        self._verify = verify
+        self._tensors = {tensor.name: tensor for tensor in opened.tables.tensors}
+        self._scratch = threading.local()
+        self._arenas: weakref.WeakSet[Arena] = weakref.WeakSet()
+        self._loaded: Arena | None = None
+        self._state = threading.Condition()
+        self._active = 0
+        self._closed = False
+        self._pid = os.getpid()
+        self.public: SealedInfo = opened.clear.info
+
+    # -- what is inside --
+
+    def keys(self) -> tuple[str, ...]:
+        """Names of the tensors, in file order."""
+        return tuple(self._tensors)
+
+    @property
+    def members(self) -> tuple[MemberEntry, ...]:
+        """The files inside, in order."""
+        return self._tables.members
+
+    def info(self, name: str) -> TensorFacts:
+        """Dtype, shape and content id of a tensor.
+
+        Raises:
+            UsageError: no such tensor.
+        """
+        tensor = self._entry(name)
+        return TensorFacts(tensor.dtype, tensor.shape, tensor.cid)
+
+    # -- reading --
+
+    def get_bytes(self, name: str) -> memoryview:
+        """The payload of one tensor, read-only.
+
+        Raises:
+            UsageError: no such tensor, or the file is closed.
+            SegmentTampered: its bytes fail their authentication tag.
+            ContentMismatch: its bytes are not those the licensor sealed.
+            SealedTruncated: the file shrank since it was opened.
+        """
+        tensor = self._entry(name)
+        with self._reading():
+            return self._fetch(tensor.member, tensor.offset, tensor.nbytes)
+
+    def get_tensor(self, name: str) -> npt.NDArray[Any]:
+        """One tensor as a read-only array.
+
+        Raises:
+            UnsupportedModel: NumPy has no such element type; `get_bytes` gives the bytes.
+            UsageError, SegmentTampered, ContentMismatch, SealedTruncated: as `get_bytes`.
+        """
+        tensor = self._entry(name)
+        dtype = NUMPY_DTYPES.get(tensor.dtype)
+        if dtype is None:
+            raise UnsupportedModel(
+                f"NumPy has no element type for {tensor.dtype}", hint="use get_bytes"
+            )
+        data = self.get_bytes(name)
+        if not tensor.nbytes:
+            empty = np.empty(tensor.shape, dtype)
+            empty.flags.writeable = False
+            return empty
+        return np.frombuffer(data, dtype).reshape(tensor.shape)
+
+    def files(self) -> dict[str, memoryview]:
+        """The side files (settings, tokenizer …): name to bytes, read-only.
+
+        Raises:
+            UsageError, SegmentTampered, ContentMismatch, SealedTruncated: as `get_bytes`.
+        """
+        with self._reading():
+            return {
+                member.name: self._fetch(number, 0, member.size)
+                for number, member in enumerate(self.members)
+                if member.role == "side"
+            }
+
+    def load_all(
+        self, *, threads: int | None = None, progress: Progress | None = None
+    ) -> LoadedTensors:
+        """Decrypt every weights member into one arena, on all cores; a second call is free.
+
+        Args:
+            threads: default one per core.
+            progress: called with bytes done and in total, from worker threads, one at a time;
+                raising stops the work.
+
+        Raises:
+            UsageError, SegmentTampered, ContentMismatch, SealedTruncated: as `get_bytes`; nothing
+                decrypted is left behind.
+        """
+        with self._reading():
+            if self._loaded is None:
+                self._loaded = self._load(thread_count(threads), progress)
+            return LoadedTensors(self)
+
+    def verify_content(
+        self, *, threads: int | None = None, progress: Progress | None = None
+    ) -> Digest:
+        """Recompute the fingerprint from the decrypted bytes, trusting no table.
+
+        Returns:
+            The content root; it is the registered model when this equals its artifact root.
+
+        Raises:
+            ContentMismatch: a tensor or side file is not what the table says.
+            UsageError, SegmentTampered, SealedTruncated: as `get_bytes`.
+        """
+        with self._reading():
+            for number, member in enumerate(self.members):
+                size = member.size if member.role == "side" else self._header_bytes(number)
+                digest = hashlib.sha256(self._fetch(number, 0, size)).digest()
+                if digest != member.digest.raw:
+                    raise ContentMismatch(f"{member.name} is not the file the table describes")
+            measured = fingerprint(_SealedSource(self), threads=threads, progress=progress)
+        for tensor in measured.tensors:
+            if tensor.cid != self._tensors[tensor.name].cid:
+                raise ContentMismatch(f"tensor {tensor.name!r} is not the one the table describes")
+        return measured.content_root
+
+    def export(self, folder: Path, *, progress: Progress | None = None) -> tuple[Path, ...]:
+        """Write every member, decrypted, into a new folder, which appears whole or not at all.
+
+        Returns:
+            The paths written.
+
+        Raises:
+            UsageError: the folder exists and is not empty, or cannot be written.
+            SegmentTampered, ContentMismatch, SealedTruncated: as `get_bytes`.
+        """
+        folder = Path(folder)
+        part = folder.with_name(f".{folder.name}.{os.urandom(6).hex()}.part")
+        meter = Meter(progress, sum(member.size for member in self.members))
+        with self._reading():
+            try:
+                part.mkdir(mode=0o700, parents=True)
+                try:
+                    for number, member in enumerate(self.members):
+                        self._export_member(number, member, part / member.name, meter)
+                    part.rename(folder)
+                except BaseException:
+                    shutil.rmtree(part, ignore_errors=True)
+                    raise
+            except OSError as error:
+                raise UsageError(
+                    f"{folder} cannot be written: {error.strerror or error}",
+                    hint="give a folder that does not exist yet",
+                ) from None
+        return tuple(folder / member.name for member in self.members)
+
+    # -- end --
+
+    def close(self) -> None:
+        """Wait for readers, zero keys and plaintext, release the file. Safe to call twice."""
+        if os.getpid() != self._pid:
+            # A forked child has empty copies of keys and arenas, and perhaps a lock held for ever.
+            if not self._closed:
+                self._closed = True
+                os.close(self._fd)
+            return
+        with self._state:
+            if self._closed:
+                return
+            self._closed = True
+            while self._active:
+                self._state.wait()
+            for arena in list(self._arenas):
+                arena.wipe()
+            self._loaded = None
+            self._payload.wipe()
+            os.close(self._fd)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if hasattr(self, "_pid"):
+            self.close()
+
+    # -- inside --
+
+    def _entry(self, name: str) -> TensorEntry:
+        try:
+            return self._tensors[name]
+        except KeyError:
+            raise UsageError(
+                f"the package has no tensor {str(name)[:80]!r}", hint="keys() lists them"
+            ) from None
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[None]:
+        if os.getpid() != self._pid:
+            raise UsageError(
+                "this process was forked after the sealed file was opened, and has no key",
+                hint="open the file in the process that uses it",
+            )
+        with self._state:
+            if self._closed:
+                raise UsageError(
+                    "the sealed file is closed", hint="use its tensors inside the with block"
+                )
+            self._active += 1
+        try:
+            yield
+        finally:
+            with self._state:
+                self._active -= 1
+                self._state.notify_all()
+
+    def _arena(self, size: int) -> Arena:
+        arena = Arena(size)
+        with self._state:
+            self._arenas.add(arena)
+        return arena
+
+    def _decrypt(self, number: int, out: memoryview) -> None:
+        """Step 14: one segment into `out`, which is zero after any failure."""
+        prelude = self._prelude
+        record: memoryview | None = getattr(self._scratch, "record", None)
+        if record is None:
+            record = self._scratch.record = memoryview(bytearray(prelude.record_bytes))
+        read_exactly(self._fd, record, prelude.payload_offset + number * prelude.record_bytes)
+        try:
+            self._payload.decrypt_into(number, record, out, last=number == prelude.segments - 1)
+            if self._verify:
+                leaf = keys.LEAF[prelude.suite](out)
+                if leaf != self._leaves[32 * number : 32 * number + 32]:
+                    raise ContentMismatch(
+                        f"segment {number} is not what the licensor sealed",
+                        hint="another holder of the key forged it; download the file again",
+                    )
+        except SealedAuthError as error:
+            out[:] = bytes(len(out))
+            error.step = 14
+            raise
+
+    def _segment(self, number: int) -> memoryview:
+        """The plaintext of one segment, in this thread's scratch; valid until the next call."""
+        scratch = self._scratch
+        if getattr(scratch, "plain", None) is None:
+            scratch.plain = self._arena(self._prelude.segment_bytes)
+            scratch.number = -1
+        plain = memoryview(scratch.plain)
+        if scratch.number != number:
+            scratch.number = -1
+            self._decrypt(number, plain)
+            scratch.number = number
+        return plain
+
+    def _copy(self, member: int, offset: int, into: memoryview) -> None:
+        """Fill `into` from `offset` in a member's plaintext."""
+        start = self._position(member, offset)
+        if self._loaded is not None and self.members[member].role == "weights":
+            into[:] = memoryview(self._loaded)[start : start + len(into)]
+            return
+        step = self._prelude.segment_bytes
+        done = 0
+        while done < len(into):
+            number, offset = divmod(start + done, step)
+            count = min(step - offset, len(into) - done)
+            into[done : done + count] = self._segment(number)[offset : offset + count]
+            done += count
+
+    def _position(self, member: int, offset: int) -> int:
+        return self.members[member].first * self._prelude.segment_bytes + offset
+
+    def _fetch(self, member: int, offset: int, size: int) -> memoryview:
+        step = self._prelude.segment_bytes
+        start = self._position(member, offset)
+        if self._loaded is not None and self.members[member].role == "weights":
+            return memoryview(self._loaded).toreadonly()[start : start + size]
+        if not size:
+            return memoryview(b"")
+        first, after = start // step, -(-(start + size) // step)
+        if after - first <= _SMALL_SEGMENTS:
+            arena = self._arena(size)
+            into = memoryview(arena)[:size]
+            self._copy(member, offset, into)
+            return into.toreadonly()
+        numbers = range(first, after)
+        arena = self._decrypt_to_arena(
+            len(numbers) * step, numbers, first, thread_count(None), Meter(None, 0)
+        )
+        within = start - first * step
+        return memoryview(arena).toreadonly()[within : within + size]
+
+    def _load(self, threads: int, progress: Progress | None) -> Arena:
+        step = self._prelude.segment_bytes
+        numbers = [
+            number
+            for member in self.members
+            if member.role == "weights"
+            for number in range(member.first, member.first + -(-member.size // step))
+        ]
+        meter = Meter(progress, len(numbers) * step)
+        size = self._prelude.segments * step
+        return self._decrypt_to_arena(size, numbers, 0, threads, meter)
+
+    def _decrypt_to_arena(
+        self, size: int, numbers: list[int] | range, origin: int, threads: int, meter: Meter
+    ) -> Arena:
+        """An arena whose segment `n - origin` is package segment `n`, for all `numbers`."""
+        arena = self._arena(size)
+        view = memoryview(arena)
+        step = self._prelude.segment_bytes
+
+        def decrypt_batch(batch: int) -> None:
+            chosen = numbers[batch * _BATCH_SEGMENTS : (batch + 1) * _BATCH_SEGMENTS]
+            arena.populate((chosen[0] - origin) * step, (chosen[-1] - chosen[0] + 1) * step)
+            for number in chosen:
+                at = (number - origin) * step
+                self._decrypt(number, view[at : at + step])
+                meter.add(step)
+
+        try:
+            for_each(-(-len(numbers) // _BATCH_SEGMENTS), decrypt_batch, threads=threads)
+        except BaseException:
+            arena.wipe()
+            raise
+        return arena
+
+    def _header_bytes(self, number: int) -> int:
+        offsets = [tensor.offset for tensor in self._tables.tensors if tensor.member == number]
+        return min(offsets, default=self.members[number].size)
+
+    def _export_member(self, number: int, member: MemberEntry, path: Path, meter: Meter) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        step = self._prelude.segment_bytes
+        with path.open("xb") as file:
+            for offset in range(0, member.size, step):
+                count = min(step, member.size - offset)
+                data = self._fetch(number, offset, count)
+                file.write(data)
+                meter.add(count)
+            file.flush()
+            os.fsync(file.fileno())
+
+
+class LoadedTensors(Mapping[str, npt.NDArray[Any]]):
+    """Name to read-only array, over the arena of an open file."""
+
+    __slots__ = ("_file",)
+
+    def __init__(self, file: SealedFile) -> None:
+        self._file = file
+
+    def __getitem__(self, name: str) -> npt.NDArray[Any]:
+        if name not in self:
+            raise KeyError(name)
+        return self._file.get_tensor(name)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._file._tensors  # noqa: SLF001 - one class in two pieces
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._file.keys())
+
+    def __len__(self) -> int:
+        return len(self._file.keys())
+
+
+class _SealedSource(ModelSource):
+    """The package's plaintext in the shape the fingerprint reads."""
+
+    def __init__(self, sealed: SealedFile) -> None:
+        path = sealed._path  # noqa: SLF001 - one class in two pieces
+        super().__init__(
+            tuple(Member(m.name, path, m.size, m.role, b"") for m in sealed.members),
+            tuple(
+                TensorInfo(t.name, t.dtype, t.shape, t.member, t.offset, t.nbytes)
+                for t in sealed._tables.tensors  # noqa: SLF001
+            ),
+            title=path.stem,
+            left_out=(),
+            states=(),
+        )
+        self._sealed = sealed
+
+    def read_at(self, member: int, offset: int, into: memoryview) -> None:
+        self._sealed._copy(member, offset, into)  # noqa: SLF001
+
+    def ensure_unchanged(self) -> None:
+        """Every segment is authenticated as it is read."""

@@ -1,0 +1,350 @@
+"""Seals a model: hashes it, describes it, encrypts it, and only then gives the file its name."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ledger.errors import ContentMismatch, UsageError
+from ledger.fingerprint.exact import Fingerprint
+from ledger.fingerprint.exact import fingerprint as measure
+from ledger.ids import Address, Digest, ModelId
+from ledger.sealed import keys
+from ledger.sealed.header import (
+    MAX_LOG2_SEGMENT,
+    MAX_SEGMENTS,
+    MESSAGE_HEADER,
+    MIN_LOG2_SEGMENT,
+    RECORD_OVERHEAD,
+    SUITE_BLAKE3,
+    SUITES,
+    Prelude,
+    PublicPart,
+)
+from ledger.sealed.index import (
+    MAX_MEMBERS,
+    MemberEntry,
+    Tables,
+    TensorEntry,
+    join_index,
+    package_root,
+    safe_path,
+)
+from ledger.sealed.parallel import Meter, Progress, for_each, thread_count
+from ledger.sealed.record import SealingRecord
+from ledger.sealed.stream import Entropy, Floe, FloeMessage, Readable
+from ledger.tensors.model import ModelSource
+
+_BATCH_BYTES = 8 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Which bytes of which member a segment holds."""
+
+    member: int
+    offset: int
+    size: int
+
+
+def seal(
+    model: ModelSource,
+    dest: Path,
+    *,
+    content_key: Readable,
+    model_id: ModelId,
+    chain_id: int,
+    registry: Address,
+    epoch: int = 1,
+    broker_set: int = 0,
+    brokers: tuple[str, ...] = (),
+    suite: int = SUITE_BLAKE3,
+    log2_segment: int = 20,
+    fingerprint: Fingerprint | None = None,
+    threads: int | None = None,
+    progress: Progress | None = None,
+    entropy: Entropy = os.urandom,
+) -> SealingRecord:
+    """Write `model` as one sealed package; `dest` appears whole or not at all.
+
+    The model is read three times: for its fingerprint, for the leaves that the prelude's root is
+    made of, and to encrypt it. The third reading is held against the second.
+
+    Args:
+        model: an open model.
+        dest: the file to write; an existing one is replaced at the end.
+        content_key: 32 random bytes, one per model and epoch.
+        model_id: under which the model is registered.
+        chain_id: of the chain it is registered on.
+        registry: address of ModelRegistry there.
+        epoch: number of this sealing, rising.
+        broker_set: id in BrokerRegistry, 0 for none.
+        brokers: URLs, printed in the public part as a hint.
+        suite: 1 SHA-256 leaves, 2 BLAKE3 leaves.
+        log2_segment: of the segment size in bytes.
+        fingerprint: of the registered model; sealing another one is refused.
+        threads: default one per core.
+        progress: called with bytes read or encrypted so far and in total; raising stops the work.
+        entropy: source of IVs; only vectors pass another than the system's.
+
+    Returns:
+        The record to lodge.
+
+    Raises:
+        ContentMismatch: the model is not the one `fingerprint` describes, or it changed meanwhile.
+        LimitExceeded: more than the format can hold.
+        TensorFileError: the model cannot be read.
+        UsageError: an argument out of range, or the file cannot be written.
+    """
+    if suite not in SUITES or not MIN_LOG2_SEGMENT <= log2_segment <= MAX_LOG2_SEGMENT:
+        raise UsageError(f"suite {suite} with segments of 2^{log2_segment} bytes is not defined")
+    commit = keys.key_commitment(content_key)
+    public = PublicPart(model_id, chain_id, registry, epoch, broker_set, brokers).to_bytes()
+    PublicPart.parse(public)
+    threads = thread_count(threads)
+    places = _places(model, 1 << log2_segment)
+    total = 2 * sum(place.size for place in places)
+    meter = Meter(progress, total)
+    measured = _measure(model, fingerprint, threads)
+    tables = _tables(model, measured, 1 << log2_segment)
+    leaf = keys.LEAF[suite]
+    leaves = _leaves(
+        model,
+        places,
+        segment_bytes=1 << log2_segment,
+        suite=suite,
+        threads=threads,
+        meter=meter,
+    )
+    table_bytes = tables.to_bytes()
+    index = join_index(table_bytes, leaves)
+    prelude = Prelude(
+        suite=suite,
+        log2_segment=log2_segment,
+        public_bytes=len(public),
+        index_bytes=_message_bytes(len(index), 1 << log2_segment),
+        segments=len(places),
+        root=package_root(leaf(table_bytes), leaves),
+        commit=commit,
+    )
+    Prelude.parse(prelude.to_bytes())
+    record = SealingRecord(
+        model_id=model_id,
+        epoch=epoch,
+        root=prelude.root,
+        content_tree_root=tables.content_tree_root(table_bytes),
+        commit=commit,
+        broker_set=broker_set,
+        suite=suite,
+    )
+    job = _Job(model, places, leaves, prelude, public, index, threads, meter, entropy)
+    with _atomic_file(Path(dest)) as fd:
+        job.write(fd, content_key)
+        model.ensure_unchanged()
+    return record
+
+
+def _places(model: ModelSource, segment_bytes: int) -> list[_Place]:
+    count = sum(-(-member.size // segment_bytes) for member in model.members)
+    if count > MAX_SEGMENTS or len(model.members) > MAX_MEMBERS:
+        raise UsageError("the model is larger than one package can hold")
+    for member in model.members:
+        if not safe_path(member.name):
+            raise UsageError(
+                f"{member.name!r} cannot be a name inside a package",
+                hint="rename the file: no colon, no backslash, at most 1024 bytes",
+            )
+    return [
+        _Place(number, offset, min(segment_bytes, member.size - offset))
+        for number, member in enumerate(model.members)
+        for offset in range(0, member.size, segment_bytes)
+    ]
+
+
+def _measure(model: ModelSource, expected: Fingerprint | None, threads: int) -> Fingerprint:
+    measured = measure(model, level="core", threads=threads)
+    if expected is not None:
+        same = (measured.content_root, measured.named_root) == (
+            expected.content_root,
+            expected.named_root,
+        )
+        if not same or _cids(measured) != _cids(expected):
+            raise ContentMismatch(
+                f"this is not the registered model: its content root is "
+                f"{measured.content_root.short}, registered is {expected.content_root.short}",
+                hint="give the model that was fingerprinted, or register this one first",
+            )
+    return measured
+
+
+def _cids(fingerprint: Fingerprint) -> dict[str, Digest]:
+    return {tensor.name: tensor.cid for tensor in fingerprint.tensors}
+
+
+def _tables(model: ModelSource, measured: Fingerprint, segment_bytes: int) -> Tables:
+    members: list[MemberEntry] = []
+    first = 0
+    for number, member in enumerate(model.members):
+        state = hashlib.sha256(member.header)
+        if member.role == "side":
+            for offset in range(0, member.size, _BATCH_BYTES):
+                block = memoryview(bytearray(min(_BATCH_BYTES, member.size - offset)))
+                model.read_at(number, offset, block)
+                state.update(block)
+        members.append(
+            MemberEntry(member.name, member.size, member.role, first, Digest(state.digest()))
+        )
+        first += -(-member.size // segment_bytes)
+    cids = _cids(measured)
+    tensors = tuple(
+        TensorEntry(t.name, t.dtype, t.shape, t.member, t.offset, t.nbytes, cids[t.name])
+        for t in model.tensors
+    )
+    return Tables(tuple(members), tensors)
+
+
+class _Scratch(threading.local):
+    """Per thread: one plaintext segment and one record."""
+
+    def __init__(self, segment_bytes: int) -> None:
+        self.plain = memoryview(bytearray(segment_bytes))
+        self.record = memoryview(bytearray(segment_bytes + RECORD_OVERHEAD))
+
+
+def _read(model: ModelSource, place: _Place, plain: memoryview) -> None:
+    model.read_at(place.member, place.offset, plain[: place.size])
+    if place.size < len(plain):
+        plain[place.size :] = bytes(len(plain) - place.size)
+
+
+def _leaves(
+    model: ModelSource,
+    places: list[_Place],
+    *,
+    segment_bytes: int,
+    suite: int,
+    threads: int,
+    meter: Meter,
+) -> bytes:
+    leaf = keys.LEAF[suite]
+    scratch = _Scratch(segment_bytes)
+    leaves = bytearray(32 * len(places))
+
+    def hash_one(number: int) -> None:
+        place = places[number]
+        _read(model, place, scratch.plain)
+        leaves[32 * number : 32 * number + 32] = leaf(scratch.plain)
+        meter.add(place.size)
+
+    for_each(len(places), hash_one, threads=threads)
+    return bytes(leaves)
+
+
+def _message_bytes(plain: int, segment_bytes: int) -> int:
+    records = max(1, -(-plain // segment_bytes))
+    return MESSAGE_HEADER + plain + records * RECORD_OVERHEAD
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """Everything the encrypting pass needs."""
+
+    model: ModelSource
+    places: list[_Place]
+    leaves: bytes
+    prelude: Prelude
+    public: bytes
+    index: bytes
+    threads: int
+    meter: Meter
+    entropy: Entropy
+
+    def write(self, fd: int, content_key: Readable) -> None:
+        """Fill the file behind `fd`."""
+        prelude = self.prelude
+        floe = Floe(prelude.record_bytes)
+        binding = keys.header_binding(prelude.to_bytes(), self.public)
+        with (
+            keys.derive(content_key, keys.LABEL_INDEX) as index_key,
+            keys.derive(content_key, keys.LABEL_PAYLOAD) as payload_key,
+        ):
+            index, index_header = floe.start(index_key.view, binding, entropy=self.entropy)
+            payload, payload_header = floe.start(payload_key.view, binding, entropy=self.entropy)
+        os.ftruncate(fd, prelude.file_bytes)
+        head = prelude.to_bytes() + self.public + index_header
+        head += self._index_records(index) + payload_header
+        _write_at(fd, memoryview(head), 0)
+        try:
+            self._payload(fd, payload)
+        finally:
+            payload.wipe()
+
+    def _index_records(self, message: FloeMessage) -> bytes:
+        step = self.prelude.segment_bytes
+        blocks = [self.index[at : at + step] for at in range(0, len(self.index), step)]
+        out = bytearray()
+        for number, block in enumerate(blocks):
+            record = memoryview(bytearray(len(block) + RECORD_OVERHEAD))
+            message.encrypt_into(number, block, record, last=number == len(blocks) - 1)
+            out += record
+        message.wipe()
+        return bytes(out)
+
+    def _payload(self, fd: int, message: FloeMessage) -> None:
+        prelude = self.prelude
+        leaf = keys.LEAF[prelude.suite]
+        scratch = _Scratch(prelude.segment_bytes)
+
+        def encrypt_one(number: int) -> None:
+            place = self.places[number]
+            _read(self.model, place, scratch.plain)
+            if leaf(scratch.plain) != self.leaves[32 * number : 32 * number + 32]:
+                raise ContentMismatch(
+                    f"{self.model.members[place.member].name} changed while it was being sealed",
+                    hint="let whatever writes it finish, then seal again",
+                )
+            last = number == prelude.segments - 1
+            message.encrypt_into(number, scratch.plain, scratch.record, last=last)
+            _write_at(fd, scratch.record, prelude.payload_offset + number * prelude.record_bytes)
+            self.meter.add(place.size)
+
+        for_each(prelude.segments, encrypt_one, threads=self.threads)
+
+
+def _write_at(fd: int, data: memoryview, offset: int) -> None:
+    done = 0
+    while done < len(data):
+        done += os.pwrite(fd, data[done:], offset + done)
+
+
+@contextlib.contextmanager
+def _atomic_file(dest: Path) -> Iterator[int]:
+    """A descriptor of a new file beside `dest`, which takes its name when the block succeeds."""
+    part = dest.with_name(f".{dest.name}.{os.urandom(6).hex()}.part")
+    try:
+        fd = os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        try:
+            try:
+                yield fd
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+            part.replace(dest)
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
+        folder = os.open(dest.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        raise UsageError(
+            f"{dest} cannot be written: {error.strerror or error}",
+            hint="check the folder, its permissions and its free space",
+        ) from None
