@@ -43,7 +43,9 @@ interface IModelRegistry {
     event RecoveryStarted(bytes32 indexed modelId, address indexed guardian, address indexed to, uint40 readyAt);
     event RecoveryVetoed(bytes32 indexed modelId, address indexed by);
     event ModelStatusSet(bytes32 indexed modelId, ModelStatus status);
-    event RecordLodged(bytes32 indexed modelId, uint16 indexed kind, address indexed sender, uint64 epoch, bytes32 recordHash);
+    event RecordLodged(
+        bytes32 indexed modelId, uint16 indexed kind, address indexed sender, uint64 epoch, bytes32 recordHash
+    );
 
     error ModelExists(bytes32 modelId);
     error ModelUnknown(bytes32 modelId);
@@ -66,23 +68,71 @@ interface IModelRegistry {
     error ModelGuardianDelayTooShort(uint40 offered, uint40 min);
     error ModelRecoveryPending(bytes32 modelId, uint40 readyAt);
     error ModelNoRecovery(bytes32 modelId);
+    error ModelParentNotDeclared(bytes32 modelId, bytes32 parent);
+    error ModelSealingEpochTooFar(bytes32 modelId, uint64 limit, uint64 offered);
 
+    /// @notice The id a claim has on this chain and this registry, registered or not.
     function modelIdOf(Claim calldata claim) external view returns (bytes32);
-    /// @notice Register by the licensor. `proof.root == 0` registers uncommitted.
+
+    /// @notice Registers a claim; the caller is its licensor. `proof.root == 0` registers uncommitted.
+    /// @dev Parents: at most 8, strictly rising, each registered. The leaf under `proof.root` is
+    /// keccak256(0x00 ‖ "modeldeed/commit/1" ‖ modelId), anchored in an earlier block than this one.
     function register(Claim calldata claim, InclusionProof calldata proof) external returns (bytes32 modelId);
+
     /// @notice Relayed register with the licensor's EIP-712 `RegisterModel(bytes32 modelId,uint40 deadline)` signature.
-    function registerBySig(Claim calldata claim, InclusionProof calldata proof, uint40 deadline, bytes calldata signature)
-        external
-        returns (bytes32 modelId);
+    /// @dev The relayer picks `proof`; one who leaves it out delays nothing: `proveEarlier` is open to anyone.
+    function registerBySig(
+        Claim calldata claim,
+        InclusionProof calldata proof,
+        uint40 deadline,
+        bytes calldata signature
+    ) external returns (bytes32 modelId);
+
+    /// @notice Lowers `committedAt` to the time of an earlier anchored commitment. Anyone may; it never rises.
     function proveEarlier(bytes32 modelId, InclusionProof calldata proof) external;
+
+    /// @notice Offers the title. Address zero withdraws the offer.
     function proposeTransfer(bytes32 modelId, address to) external;
+
+    /// @notice Takes an offered title.
+    /// @dev Warning: plans made by the previous licensor stop issuing at once, but they renew, suspend and revoke for that
+    /// account until someone calls `syncLicensor` on each. Do it in the same transaction or straight after.
     function acceptTransfer(bytes32 modelId) external;
+
+    /// @notice ACTIVE, WITHDRAWN (no new license; licenses live on) or COMPROMISED (brokers stop releases); any of the
+    /// three from any other.
     function setStatus(bytes32 modelId, ModelStatus status) external;
+
+    /// @notice Puts the hash of a record on the model's file.
     /// @param kind 1 SEALING (current licensor only, epoch strictly rising); 2 DETECTION, 3 DISPUTE, 4 IDENTITY: anyone, epoch ignored (event says 0)
+    /// @param epoch at most 2^32 - 1 above the latest, so that no one can use the epochs up
     function lodge(bytes32 modelId, uint16 kind, uint64 epoch, bytes32 recordHash) external;
+
+    /// @notice The licensor of a parent agrees that `claim` descends from it.
+    /// @param claim the child's claim, which names its parents
+    function confirmParent(Claim calldata claim, bytes32 parent) external;
+
+    /// @notice Names who may recover the title after `delay` seconds; address zero names nobody.
+    /// @param delay at least 7 days
+    function setGuardian(bytes32 modelId, address guardian, uint40 delay) external;
+
+    /// @notice The guardian starts to move the title of a lost wallet to `to`.
+    function startRecovery(bytes32 modelId, address to) external;
+
+    /// @notice The licensor stops a recovery that is under way.
+    function vetoRecovery(bytes32 modelId) external;
+
+    /// @notice After the delay, the guardian moves the title.
+    function finishRecovery(bytes32 modelId) external;
 
     /// @return address(0) when unknown
     function licensorOf(bytes32 modelId) external view returns (address);
+
+    /// @notice What an issuer needs to know, in one word read.
+    /// @return licensor address(0) when unknown
+    /// @return status
+    function titleOf(bytes32 modelId) external view returns (address licensor, ModelStatus status);
+
     /// @return licensor
     /// @return registeredAt seconds
     /// @return committedAt seconds; equals registeredAt when uncommitted
@@ -92,9 +142,30 @@ interface IModelRegistry {
         external
         view
         returns (address licensor, uint40 registeredAt, uint40 committedAt, ModelStatus status, bool committed);
+
     /// @return epoch the highest lodged, 0 when none
     function sealingOf(bytes32 modelId) external view returns (uint64 epoch, bytes32 recordHash);
+
+    /// @return recordHash zero when that epoch was never lodged
     function sealingAt(bytes32 modelId, uint64 epoch) external view returns (bytes32 recordHash);
+
+    /// @return who was offered the title, address(0) when no one
     function pendingLicensorOf(bytes32 modelId) external view returns (address);
+
+    /// @return how often the title has moved
     function titleSequenceOf(bytes32 modelId) external view returns (uint64);
+
+    /// @return the licensor of `parent` who confirmed it, address(0) when unconfirmed
+    function parentConfirmedBy(bytes32 modelId, bytes32 parent) external view returns (address);
+
+    /// @return guardian address(0) when there is none
+    /// @return delay seconds
+    function guardianOf(bytes32 modelId) external view returns (address guardian, uint40 delay);
+
+    /// @return to address(0) when no recovery is under way
+    /// @return readyAt seconds
+    function recoveryOf(bytes32 modelId) external view returns (address to, uint40 readyAt);
+
+    /// @return the `Anchors` contract whose stamps count here
+    function anchors() external view returns (address);
 }

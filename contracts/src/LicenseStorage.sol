@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity ^0.8.28;
+
+import {ERC721} from "solady/tokens/ERC721.sol";
+
+import {ILicenseLedger} from "./interfaces/ILicenseLedger.sol";
+import {IModelRegistry} from "./interfaces/IModelRegistry.sol";
+import {IssueWord} from "./types/IssueWord.sol";
+import {LicenseWord} from "./types/LicenseWord.sol";
+
+/// @title LicenseStorage
+/// @notice Every storage slot of the LicenseLedger, in its final order, and the checks all of it shares.
+/// @dev Evidence bundles prove these slots: docs/spec/storage-layout.md. Fields that no function writes yet keep their place
+/// for Merkle batches, vouchers, sublicenses, usage and reissue. The ERC-721 words live at hashed slots of their own.
+abstract contract LicenseStorage is ILicenseLedger, ERC721 {
+    struct Plan {
+        // Word 0: what issuing reads and writes.
+        IssueWord issue;
+        // Word 1: what every later act on a license reads. Licensor and epoch stand in word 0 too, so that each path loads
+        // one word only; `_setLicensor` is the one place that writes either copy.
+        address licensor;
+        uint16 roleEpoch;
+        uint16 seats;
+        uint32 minNotice;
+        // Word 2
+        uint40 duration;
+        uint32 supply;
+        uint32 leaseTtl;
+        uint32 maxOffline;
+        uint32 refundWindow;
+        uint32 reissueDelay;
+        // Word 3
+        uint64 quota;
+        uint64 features;
+        uint64 brokerSet;
+        // Word 4
+        address payToken;
+        uint96 price;
+        // Words 5, 6, 7
+        bytes32 modelId;
+        bytes32 termsHash;
+        bytes32 digest;
+    }
+
+    /// @dev One word, written only for licenses that need it.
+    struct Ext {
+        uint40 notBefore;
+        uint40 suspendedAt;
+        uint64 grantNonce;
+        uint64 parentId;
+        uint16 seatsGranted;
+        uint8 depth;
+    }
+
+    struct Seat {
+        uint40 boundAt;
+        uint40 until;
+        bytes20 measurement;
+    }
+
+    struct Batch {
+        uint32 count;
+        uint32 claimed;
+        uint40 anchoredAt;
+    }
+
+    struct Usage {
+        uint64 cumulative;
+        uint40 anchoredAt;
+        bytes32 receiptsRoot;
+    }
+
+    struct Reissue {
+        address to;
+        uint40 readyAt;
+    }
+
+    uint8 internal constant ROLE_ISSUER = 1;
+    uint8 internal constant ROLE_REVOKER = 2;
+    uint8 internal constant ROLE_METER = 4;
+    uint8 internal constant ROLE_GUARDIAN = 8;
+    uint8 internal constant ROLES_ALL = 15;
+
+    /// @dev solady's private seed; a test compares the slot with what ERC721 itself writes.
+    uint256 private constant ERC721_SEED = 0x7d8825530a5a2e7a << 192;
+
+    IModelRegistry internal immutable _registry;
+
+    uint32 internal _planCount; // slot 0
+    mapping(uint32 planId => Plan) internal _plans; // slot 1
+    mapping(uint256 planEpochAccount => uint256 roles) internal _roles; // slot 2
+    mapping(uint256 licenseId => Ext) internal _exts; // slot 3
+    mapping(uint256 licenseId => mapping(bytes32 runtimeKey => Seat)) internal _seats; // slot 4
+    mapping(uint32 planId => mapping(bytes32 root => Batch)) internal _batches; // slot 5
+    mapping(uint32 planId => mapping(bytes32 root => mapping(uint256 word => uint256))) internal _batchClaimed; // slot 6
+    mapping(uint32 planId => mapping(bytes32 root => mapping(uint256 word => uint256))) internal _batchRevoked; // slot 7
+    mapping(address signer => mapping(uint256 word => uint256)) internal _voucherSpent; // slot 8
+    mapping(uint256 licenseId => Usage) internal _usages; // slot 9
+    mapping(uint256 licenseId => Reissue) internal _reissues; // slot 10
+
+    /// @dev The caller is the plan's licensor or has `role` on it; role 0 means the licensor alone.
+    /// @return plan
+    function _checkAuthority(uint32 planId, uint8 role) internal view returns (Plan storage plan) {
+        plan = _plans[planId];
+        address licensor = plan.licensor;
+        if (msg.sender != licensor) {
+            if (licensor == address(0)) revert PlanUnknown(planId);
+            _checkRole(planId, plan.roleEpoch, role);
+        }
+    }
+
+    function _checkRole(uint32 planId, uint16 epoch, uint8 role) internal view {
+        if (_roles[_roleKey(planId, epoch, msg.sender)] & role == 0) {
+            revert PlanNotAuthorized(planId, msg.sender, role);
+        }
+    }
+
+    function _roleKey(uint32 planId, uint16 epoch, address account) internal pure returns (uint256) {
+        return uint256(planId) << 192 | uint256(epoch) << 160 | uint160(account);
+    }
+
+    /// @dev The word of a license that exists.
+    function _load(uint256 licenseId) internal view returns (LicenseWord word) {
+        word = _read(licenseId);
+        if (word.holder() == address(0)) revert LicenseNotFound(licenseId);
+    }
+
+    /// @dev solady packs holder and extra data in one word but reads and writes each half by its own load.
+    function _read(uint256 licenseId) internal view returns (LicenseWord word) {
+        bytes32 slot = _wordSlot(licenseId);
+        assembly ("memory-safe") {
+            word := sload(slot)
+        }
+    }
+
+    /// @dev `word` was read from `licenseId`: its holder is the one that stands there.
+    function _store(uint256 licenseId, LicenseWord word) internal {
+        bytes32 slot = _wordSlot(licenseId);
+        assembly ("memory-safe") {
+            sstore(slot, word)
+        }
+    }
+
+    /// @dev Where solady's ERC721 keeps the owner word: 2 * id + keccak256(id's first 28 bytes ‖ the seed's 4 bytes).
+    function _wordSlot(uint256 licenseId) private pure returns (bytes32 slot) {
+        assembly ("memory-safe") {
+            mstore(0x00, licenseId)
+            mstore(0x1c, ERC721_SEED)
+            slot := add(licenseId, add(licenseId, keccak256(0x00, 0x20)))
+        }
+    }
+
+    function _planIdOf(uint256 licenseId) internal pure returns (uint32) {
+        return uint32(licenseId >> 32);
+    }
+
+    function _now() internal view returns (uint40) {
+        return uint40(block.timestamp);
+    }
+}
