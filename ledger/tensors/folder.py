@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
@@ -19,6 +18,7 @@ INDEX_SUFFIX = ".safetensors.index.json"
 MAX_FILES = 4096
 MAX_DEPTH = 3
 MAX_INDEX_BYTES = 64 << 20
+MAX_SHOWN = 400
 
 # Settings, vocabularies, chat templates, model cards and model code: small texts that belong to
 # the model and travel with it. They are hashed and sealed, never run.
@@ -71,7 +71,7 @@ def scan_folder(folder: Path) -> FolderFiles:
         LimitExceeded: more than `MAX_FILES` files.
         UnsupportedModel: weights in another format only.
     """
-    names = sorted(_walk(folder, "", 0))
+    names = _walk(folder)
     top = [n for n in names if "/" not in n and n.endswith(WEIGHTS_SUFFIX)]
     side = tuple(n for n in names if _is_side(n))
     index = _read_index(folder, names)
@@ -80,7 +80,7 @@ def scan_folder(folder: Path) -> FolderFiles:
         missing = [name for name in weights if name not in top]
         if missing:
             raise TensorFileError(
-                f"{folder} lacks {missing[0][:200]!r}, a shard that its index names",
+                f"{shown(folder)} lacks {missing[0][:200]!r}, a shard that its index names",
                 hint="download the missing shard",
             )
     else:
@@ -91,37 +91,33 @@ def scan_folder(folder: Path) -> FolderFiles:
     return FolderFiles(tuple(weights), side, tuple(n for n in names if n not in taken), index)
 
 
-def _walk(folder: Path, prefix: str, depth: int) -> Iterator[str]:
-    count = 0
-    subfolders = []
-    with os.scandir(folder / prefix) as entries:
-        for entry in entries:
-            if entry.name.startswith(".") or entry.name == "__pycache__":
-                continue
-            count += 1
-            if count > MAX_FILES:
-                raise LimitExceeded(
-                    f"{folder} holds more than {MAX_FILES} files",
-                    hint="give the folder that holds only the model",
-                )
-            name = prefix + entry.name
-            if entry.is_symlink():
-                _check_link(folder, name)
-            if entry.is_dir():
-                subfolders.append(name + "/")
-            elif entry.is_file() or _is_side(name) or name.endswith(WEIGHTS_SUFFIX):
-                check_name(name, str(folder))
-                yield name
-    for name in subfolders:
-        if depth < MAX_DEPTH:
-            for inner in _walk(folder, name, depth + 1):
-                count += 1
-                if count > MAX_FILES:
+def _walk(folder: Path) -> list[str]:
+    names: list[str] = []
+    waiting = [("", 0)]
+    seen = 0
+    while waiting:
+        prefix, depth = waiting.pop()
+        with os.scandir(folder / prefix) as entries:
+            for entry in entries:
+                seen += 1
+                if seen > MAX_FILES:
                     raise LimitExceeded(
-                        f"{folder} holds more than {MAX_FILES} files",
+                        f"{shown(folder)} holds more than {MAX_FILES} files",
                         hint="give the folder that holds only the model",
                     )
-                yield inner
+                if entry.name.startswith(".") or entry.name == "__pycache__":
+                    continue
+                name = prefix + entry.name
+                if entry.is_symlink():
+                    _check_link(folder, name)
+                if entry.is_dir():
+                    if depth < MAX_DEPTH:
+                        waiting.append((name + "/", depth + 1))
+                elif entry.is_file() or _is_side(name) or name.endswith(WEIGHTS_SUFFIX):
+                    # A pipe in place of a file we want is kept, so that opening it is refused.
+                    check_name(name, shown(folder))
+                    names.append(name)
+    return sorted(names)
 
 
 def _check_link(folder: Path, name: str) -> None:
@@ -136,7 +132,7 @@ def _check_link(folder: Path, name: str) -> None:
         homes.append(root.parent.parent / "blobs")
     if target.is_dir() or not any(target.is_relative_to(home) for home in homes):
         raise TensorFileError(
-            f"{folder}: {name!r} is a link that leaves the folder",
+            f"{shown(folder)}: {name!r} is a link that leaves the folder",
             hint="replace the link by a copy of the file it points to",
         )
 
@@ -152,10 +148,10 @@ def _read_index(folder: Path, names: list[str]) -> dict[str, str]:
         found = ["model" + INDEX_SUFFIX]
     if not found:
         return {}
-    what = f"{folder / found[0]}"
+    what = shown(folder / found[0])
     if len(found) > 1:
         raise TensorFileError(
-            f"{folder} holds {len(found)} shard indexes", hint="keep the one you mean"
+            f"{shown(folder)} holds {len(found)} shard indexes", hint="keep the one you mean"
         )
     try:
         document = parse_json(
@@ -180,17 +176,25 @@ def _refuse(folder: Path, names: list[str]) -> None:
     nested = [n for n in names if n.endswith(WEIGHTS_SUFFIX)]
     if nested:
         raise TensorFileError(
-            f"{folder} has its weights in sub-folders, such as {nested[0][:200]!r}",
+            f"{shown(folder)} has its weights in sub-folders, such as {nested[0][:200]!r}",
             hint="give the sub-folder of one model",
         )
     for name in names:
         if not _is_side(name):
             title = other_format(name, read_regular(folder / name, PREFIX_BYTES, head=True))
             if title:
-                raise unsupported(str(folder / name), title)
+                raise unsupported(shown(folder / name), title)
     raise TensorFileError(
-        f"{folder} holds no .safetensors file", hint="give the model's file or folder"
+        f"{shown(folder)} holds no .safetensors file", hint="give the model's file or folder"
     )
+
+
+def shown(path: Path | str) -> str:
+    """A path as messages give it: whole when it is ordinary, else escaped and cut short."""
+    text = str(path)
+    if len(text) <= MAX_SHOWN and text.isprintable():
+        return text
+    return ascii(text[:MAX_SHOWN])
 
 
 def open_regular(path: Path) -> tuple[int, os.stat_result]:
@@ -205,13 +209,14 @@ def open_regular(path: Path) -> tuple[int, os.stat_result]:
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not a path"
         raise TensorFileError(
-            f"{path!s} cannot be read: {reason}", hint="check the path and its permissions"
+            f"{shown(path)} cannot be read: {reason}", hint="check the path and its permissions"
         ) from None
     state = os.fstat(fd)
     if not stat.S_ISREG(state.st_mode):
         os.close(fd)
         raise TensorFileError(
-            f"{path!s} is not a regular file", hint="give a .safetensors file or a model's folder"
+            f"{shown(path)} is not a regular file",
+            hint="give a .safetensors file or a model's folder",
         )
     return fd, state
 
@@ -226,5 +231,8 @@ def read_regular(path: Path, limit: int, *, head: bool = False) -> bytes:
     fd, state = open_regular(path)
     with os.fdopen(fd, "rb") as file:
         if state.st_size > limit and not head:
-            raise LimitExceeded(f"{path} has {state.st_size} bytes; at most {limit} are read")
-        return file.read(limit)
+            raise LimitExceeded(
+                f"{shown(path)} has {state.st_size} bytes; at most {limit} are read"
+            )
+        # Read allocates what it is asked for, whatever the file holds.
+        return file.read(min(limit, state.st_size))

@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Literal, Self
 
 from ledger.errors import LimitExceeded, TensorFileError
-from ledger.tensors.folder import INDEX_SUFFIX, open_regular, scan_folder
+from ledger.tensors.folder import INDEX_SUFFIX, open_regular, scan_folder, shown
 from ledger.tensors.formats import PREFIX_BYTES, other_format, unsupported
 from ledger.tensors.safetensors import (
     MAX_TENSORS,
@@ -106,7 +106,7 @@ class ModelSource:
             try:
                 count = os.preadv(fd, [into[done : done + _MAX_IO]], offset + done)
             except OSError as error:
-                name = self.members[member].path
+                name = shown(self.members[member].path)
                 raise TensorFileError(f"{name} cannot be read: {error.strerror}") from None
             if count == 0:
                 raise self._changed(member)
@@ -170,7 +170,7 @@ class ModelSource:
 
     def _changed(self, member: int) -> TensorFileError:
         return TensorFileError(
-            f"{self.members[member].path} changed while it was being read",
+            f"{shown(self.members[member].path)} changed while it was being read",
             hint="let whatever writes it finish, then try again",
         )
 
@@ -194,14 +194,15 @@ def open_model(path: Path | str) -> ModelSource:
         return _open_file(place)
     except (OSError, ValueError, RuntimeError) as error:
         # A link that loops, a name this system cannot encode, a folder we may not list.
+        reason = error.strerror if isinstance(error, OSError) else "not a path"
         raise TensorFileError(
-            f"{str(path)[:400]!r} cannot be read: {error}",
+            f"{shown(path)} cannot be read: {reason}",
             hint="check the path and its permissions",
         ) from None
 
 
 def _open_file(path: Path) -> ModelSource:
-    check_name(path.name, str(path.parent))
+    check_name(path.name, shown(path.parent))
     member, tensors, state = _weights(path, path.name, 0)
     return ModelSource(
         (member,), tensors, title=_title(path, path.stem), left_out=(), states=(state,)
@@ -219,7 +220,7 @@ def _open_folder(folder: Path) -> ModelSource:
             member, found, state = _weights(folder / name, name, len(members))
             tensors += found
             if len(tensors) > MAX_TENSORS:
-                raise LimitExceeded(f"{folder} holds more than {MAX_TENSORS} tensors")
+                raise LimitExceeded(f"{shown(folder)} holds more than {MAX_TENSORS} tensors")
         else:
             fd, state = open_regular(folder / name)
             os.close(fd)
@@ -245,30 +246,31 @@ def _weights(
         # A safetensors file has "{" in ninth place, which none of the other magics allows.
         title = None if prefix[8:9] == b"{" else other_format(name, prefix)
         if title is not None:
-            raise unsupported(str(path), title)
-        length = header_length(prefix, state.st_size, what=str(path))
+            raise unsupported(shown(path), title)
+        length = header_length(prefix, state.st_size, what=shown(path))
         file.seek(0)
         header = file.read(8 + length)
-    tensors = parse_header(header, member=member, file_size=state.st_size, what=str(path))
+    tensors = parse_header(header, member=member, file_size=state.st_size, what=shown(path))
     return Member(name, path, state.st_size, "weights", header), tensors, state
 
 
 def _check_names(
     folder: Path, members: list[Member], tensors: list[TensorInfo], index: dict[str, str]
 ) -> None:
+    where = shown(folder)
     home: dict[str, str] = {}
     for info in tensors:
         shard = members[info.member].name
         if info.name in home:
             raise TensorFileError(
-                f"{folder}: {home[info.name]} and {shard} both hold a tensor {info.name[:80]!r}",
+                f"{where}: {home[info.name]} and {shard} both hold a tensor {info.name[:80]!r}",
                 hint="these are two models; give one file, or keep the files of one",
             )
         home[info.name] = shard
     for name, shard in index.items():
         if home.get(name) != shard:
             raise TensorFileError(
-                f"{folder}: the index places tensor {name[:80]!r} in {shard}, which lacks it",
+                f"{where}: the index places tensor {name[:80]!r} in {shard}, which lacks it",
                 hint="index and shards belong to different versions; download both again",
             )
 
