@@ -1,64 +1,47 @@
 #!/usr/bin/env python3
-"""Record the built contract code as this release's in ledger/evidence/releases.json.
+"""Freeze the contract code of the version being released in ledger/evidence/releases.json.
 
-    scripts/make_evidence_releases.py            write the entry of the present version
-    scripts/make_evidence_releases.py --check    exit 1 when it differs from ledger/chain/abi
-
-Entries of earlier releases stay as they are: bundles made with them must verify for ever.
+Run once per release, after its contracts are final. Bundles made with a release must verify for
+ever, so the entries of earlier versions stay as they are, and this one is never written twice with
+another content.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import tomllib
 from pathlib import Path
-from typing import Any
 
-from ledger.ids import keccak256
+from ledger.evidence.releases import CONTRACTS, shipped_code
 
 ROOT = Path(__file__).resolve().parent.parent
-ABI = ROOT / "ledger" / "chain" / "abi"
 RELEASES = ROOT / "ledger" / "evidence" / "releases.json"
-NAMES = ("Anchors", "ModelRegistry", "LicenseLedger")
 
 
-def entry(artifact: dict[str, Any]) -> dict[str, Any]:
-    """What a verifier needs to know one contract's code again."""
-    code = bytearray.fromhex(artifact["deployedBytecode"][2:])
-    spans = [[span["start"], span["length"]] for span in artifact["immutableReferences"]]
-    for start, length in spans:
-        code[start : start + length] = bytes(length)
-    return {
-        "size": len(code),
-        "masked_hash": "0x" + keccak256(code).hex(),
-        "immutables": spans,
-        "source_hash": artifact["sourceHash"],
-    }
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Write the entry, or compare it with ``--check``."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--check", action="store_true", help="write nothing; compare")
-    check = parser.parse_args(argv).check
+def main() -> int:
+    """Append this version's entry."""
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-    present = {
+    known = json.loads(RELEASES.read_text())
+    code = {name: shipped_code(name) for name in CONTRACTS}
+    entry = {
         "release": version,
         "contracts": {
-            name: entry(json.loads((ABI / f"{name}.json").read_text())) for name in NAMES
+            name: {
+                "size": of.size,
+                "masked_hash": str(of.masked_hash),
+                "immutables": [list(span) for span in of.immutables],
+            }
+            for name, of in code.items()
         },
     }
-    known = json.loads(RELEASES.read_text()) if RELEASES.is_file() else []
-    wanted = [*(release for release in known if release["release"] != version), present]
-    if known == wanted:
+    if entry in known:
         return 0
-    if check:
-        print(f"error: {RELEASES.name} does not know the built contracts", file=sys.stderr)
-        print("hint: run scripts/make_evidence_releases.py", file=sys.stderr)
+    if any(release["release"] == version for release in known):
+        print(f"error: {version} is already frozen with other code", file=sys.stderr)
+        print("hint: raise the version in pyproject.toml", file=sys.stderr)
         return 1
-    RELEASES.write_text(json.dumps(wanted, indent=2) + "\n")
+    RELEASES.write_text(json.dumps([*known, entry], indent=2) + "\n")
     print(f"wrote {RELEASES.relative_to(ROOT)}")
     return 0
 

@@ -136,7 +136,7 @@ def check_contracts(case: Case, step: int) -> str:
         )
     case.release = ", ".join(sorted(releases))
     names = ", ".join(contract.name for contract in case.bundle.subject.contracts)
-    return f"{names}: the code of modeldeed {case.release}"
+    return f"{names}: modeldeed's code, {case.release}"
 
 
 def _check_code(case: Case, contract: Contract, code: bytes, step: int) -> str | None:

@@ -185,8 +185,8 @@ class Plan:
 
     @classmethod
     def parse(cls, word: bytes) -> Plan:
-        """``licensor160 | issued32 | roleEpoch32 | …``."""
-        return cls(Address(word[12:]), _bits(word, 160, 32), _bits(word, 192, 32))
+        """``licensor160 | issued32 | roleEpoch16 | …``."""
+        return cls(Address(word[12:]), _bits(word, 160, 32), _bits(word, 192, 16))
 
 
 def _bits(word: bytes, offset: int, width: int) -> int:

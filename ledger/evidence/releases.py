@@ -1,4 +1,4 @@
-"""Which contract code is ours: the known releases, compared with immutables left out.
+"""Which contract code is ours: this version's and earlier releases', immutables left out.
 
 A proof that a word stands in a contract's storage says nothing unless the contract's rules are
 known. A bundle carries the runtime code whose Keccak-256 the account proof shows; here that code is
@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
-from ledger.ids import Digest, keccak256
+from ledger.ids import ZERO_DIGEST, Digest, keccak256
+
+CONTRACTS = ("Anchors", "ModelRegistry", "LicenseLedger")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +46,9 @@ class Code:
 
 @cache
 def known_code() -> tuple[Code, ...]:
-    """Every released contract code."""
-    document = json.loads(files("ledger.evidence").joinpath("releases.json").read_text("utf-8"))
-    return tuple(
+    """Every contract code that this version knows: the one it ships, and those released before."""
+    frozen = json.loads(files("ledger.evidence").joinpath("releases.json").read_text("utf-8"))
+    earlier = tuple(
         Code(
             release["release"],
             contract,
@@ -54,9 +56,25 @@ def known_code() -> tuple[Code, ...]:
             Digest.parse(entry["masked_hash"]),
             tuple((start, length) for start, length in entry["immutables"]),
         )
-        for release in document
+        for release in frozen
         for contract, entry in release["contracts"].items()
     )
+    return (*(shipped_code(contract) for contract in CONTRACTS), *earlier)
+
+
+def shipped_code(contract: str) -> Code:
+    """The code that this version deploys, from the artifact in the package.
+
+    The artifact is read as a file; nothing of ``ledger.chain`` is imported.
+    """
+    artifact = json.loads(
+        files("ledger").joinpath("chain", "abi", f"{contract}.json").read_text("utf-8")
+    )
+    code = bytes.fromhex(artifact["deployedBytecode"][2:])
+    spans = tuple((span["start"], span["length"]) for span in artifact["immutableReferences"])
+    unmasked = Code("", contract, len(code), ZERO_DIGEST, spans)
+    digest = Digest(keccak256(unmasked.mask(code)))
+    return Code("of this version", contract, len(code), digest, spans)
 
 
 def identify(contract: str, code: bytes) -> Code | None:

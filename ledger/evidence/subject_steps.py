@@ -1,4 +1,4 @@
-"""Verification steps 8 to 15: what the proven words and events say about the model.
+"""Verification steps 8 to 15, but 13: what the proven words and events say about the model.
 
 Each function is one step of ``docs/spec/evidence-bundle.md``: it returns what it found in a
 sentence, raises `NotChecked`, or raises the error that makes the step fail.
@@ -21,25 +21,15 @@ from ledger.evidence.bundle import CUSTODY
 from ledger.evidence.case import Case, NotChecked
 from ledger.evidence.custody import read_log
 from ledger.evidence.findings import (
-    LicenseFinding,
-    license_events,
     model_digest,
     sealings,
     title_history,
 )
 from ledger.evidence.layout import (
     MODEL_STATUS,
-    PLAN_MODEL_WORD,
-    PLAN_TERMS_WORD,
-    Ext,
-    License,
-    Plan,
     Stamp,
     Title,
     Transfers,
-    ext_slot,
-    owner_slot,
-    plan_slot,
     sealing_epoch_slot,
     sealing_slot,
     stamp_slot,
@@ -47,11 +37,9 @@ from ledger.evidence.layout import (
     transfer_slot,
 )
 from ledger.fingerprint.exact import Fingerprint, TensorProof, verify_tensor_proof
-from ledger.ids import Digest, LicenseId
+from ledger.ids import Digest
 from ledger.merkle import T2
 from ledger.sealed.record import SealingRecord
-
-MAX_LICENSES = 10_000
 
 
 def check_claim(case: Case, step: int) -> str:
@@ -163,49 +151,6 @@ def check_sealing(case: Case, step: int) -> str:
     if not epoch:
         return "no sealing was lodged for this model"
     return f"epoch {epoch} is the latest of {len(lodged)}; {len(records)} records are opened here"
-
-
-def check_licenses(case: Case, step: int) -> str:
-    """Each license listed stands as shown, for this model, and its events explain it."""
-    if not case.has("licenses.json"):
-        raise NotChecked("the bundle speaks of no license", needed=False)
-    listed = case.bundle.json("licenses.json")
-    if not isinstance(listed, list) or not 0 < len(listed) <= MAX_LICENSES:
-        raise ManifestError("licenses.json is a list of licenses")
-    case.licenses = tuple(_license(case, text, step) for text in listed)
-    at = case.state().timestamp
-    return "; ".join(
-        f"license {found.license_id} of {found.state.holder}: {found.standing(at)}"
-        for found in case.licenses
-    )
-
-
-def _license(case: Case, text: Any, step: int) -> LicenseFinding:
-    try:
-        license_id = LicenseId.parse(text if isinstance(text, str) else "")
-    except UsageError as error:
-        raise ManifestError(f"licenses.json: {error}") from None
-
-    def word(slot: int, what: str) -> bytes:
-        return case.word("LicenseLedger", slot, f"{what} of license {license_id}", step=step)
-
-    state = License.parse(word(owner_slot(license_id), "the word"))
-    if state.holder.raw == bytes(20):
-        raise StateProofInvalid(f"there is no license {license_id} in this state", step=step)
-    ext = word(ext_slot(license_id), "the second word") if state.has_ext else bytes(32)
-    plan = license_id.plan
-    if Digest(word(plan_slot(plan, PLAN_MODEL_WORD), "the model")) != model_digest(
-        case.opened().model_id()
-    ):
-        raise StateProofInvalid(f"license {license_id} is for another model", step=step)
-    return LicenseFinding(
-        license_id,
-        state,
-        Ext.parse(ext),
-        Plan.parse(word(plan_slot(plan), "the plan")).licensor,
-        Digest(word(plan_slot(plan, PLAN_TERMS_WORD), "the terms")),
-        license_events(license_id, state, case.events, step=step),
-    )
 
 
 def check_rivals(case: Case, step: int) -> str:

@@ -30,7 +30,7 @@ from typing import Any
 
 from ledger.canonical import canonical_json
 from ledger.errors import LedgerError, VerificationError
-from ledger.evidence import chain_steps, subject_steps
+from ledger.evidence import chain_steps, license_steps, subject_steps
 from ledger.evidence.bundle import REPORT, REPORT_TEXT, Bundle, read_bundle
 from ledger.evidence.case import Case, NotChecked
 from ledger.evidence.report import NO_VALUE, TEST_NETWORKS, render, statement
@@ -119,7 +119,8 @@ class Report:
             case Verdict.VERIFIED:
                 return "verified"
             case Verdict.CONDITIONAL:
-                return f"holds, given that {blocks} belongs to chain {self.chain_id}"
+                verb = "belongs" if len(self.assumed) == 1 else "belong"
+                return f"holds, given that {blocks} {verb} to chain {self.chain_id}"
             case Verdict.INCOMPLETE:
                 left = self._numbers(Result.NOT_CHECKED)
                 return f"not verified: step {left} could not be checked"
@@ -206,7 +207,7 @@ STEPS: tuple[tuple[str, Callable[[Case, int], str]], ...] = (
     ("history", subject_steps.check_history),
     ("commitment", subject_steps.check_commitment),
     ("sealing", subject_steps.check_sealing),
-    ("licenses", subject_steps.check_licenses),
+    ("licenses", license_steps.check_licenses),
     ("rivals", subject_steps.check_rivals),
     ("custody", subject_steps.check_custody),
     ("report", check_report),
