@@ -12,6 +12,7 @@ from ledger.errors import (
     EndpointsDisagree,
     EntitlementError,
     KeyRequestRejected,
+    LeaseExpired,
     LedgerError,
     PendingFinality,
     Reorganised,
@@ -95,7 +96,7 @@ class Denial:
         if kind is not None and issubclass(kind, (PendingFinality, UnavailableError)):
             wait = float(self.retry_after or 1)
             return kind(self.message, retry_after=wait, hint=self.remedy)
-        if kind is not None and issubclass(kind, EndpointsDisagree):
+        if kind is not None and issubclass(kind, (EndpointsDisagree, LeaseExpired)):
             return kind(self.message, hint=self.remedy)
         if self.retry_after is not None:
             return ChainUnavailable(

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from ledger.broker.signing import wrap_hash
 from ledger.canonical import canonical_json, hash_json
-from ledger.eip712 import Domain, StructType, recover
+from ledger.eip712 import Domain, StructType, TypedSigner, recover
 from ledger.errors import ManifestError
 from ledger.ids import Address, Digest
 from ledger.licensing.document import Document, base64_text, hex_text
@@ -99,6 +99,10 @@ class KeyDeposit:
             "audience": self.audience,
             "issuedAt": self.issued_at,
         }
+
+    def signed(self, signer: TypedSigner, domain: Domain) -> KeyDeposit:
+        """The same deposit with the licensor's signature."""
+        return replace(self, signature=signer.sign_typed(domain, DEPOSIT_TYPE, self.values()))
 
     def to_json(self) -> dict[str, Any]:
         """The deposit as it is sent."""

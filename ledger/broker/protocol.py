@@ -6,8 +6,8 @@ a digest or hash is never taken from the sender.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from ledger.broker.grants import Acceptance, RuntimeGrant, RuntimeKey
@@ -155,9 +155,13 @@ class KeyRequest:
             },
         )
 
+    def signed(self, sign: Callable[[Digest], bytes], domain: Domain) -> KeyRequest:
+        """The same request with the runtime's signature."""
+        return replace(self, signature=sign(self.digest(domain)))
+
     def hash(self) -> Digest:
         """What the reply names the request by: every member, signature included."""
-        return hash_json(REQUEST_TAG, self.to_json())
+        return request_hash(self.to_json())
 
     def to_json(self) -> dict[str, Any]:
         """The request as it is sent."""
@@ -224,6 +228,11 @@ def release_info(label: str, request: KeyRequest, lease: Lease) -> bytes:
 
 
 # -- receipts ------------------------------------------------------------------------------------
+
+
+def request_hash(message: Mapping[str, Any]) -> Digest:
+    """What a reply names the message it answers by: every member, signature included."""
+    return hash_json(REQUEST_TAG, dict(message))
 
 
 def receipt_hash(entry: Mapping[str, Any]) -> Digest:

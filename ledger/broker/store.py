@@ -70,6 +70,14 @@ class HeldLease:
     ended: bool
 
 
+@contextlib.contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise BrokerUnavailable(f"the broker's database refuses: {error}") from None
+
+
 class BrokerStore:
     """One broker's database. Thread-safe; one process at a time writes.
 
@@ -124,24 +132,23 @@ class BrokerStore:
             if self._db.in_transaction:
                 yield
                 return
-            try:
+            with _translated():
                 self._db.execute("BEGIN IMMEDIATE")
-                try:
-                    yield
-                except BaseException:
-                    self._db.execute("ROLLBACK")
-                    raise
+            try:
+                yield
+            except BaseException:
+                self._db.execute("ROLLBACK")
+                raise
+            with _translated():
                 self._db.execute("COMMIT")
-            except sqlite3.OperationalError as error:
-                raise BrokerUnavailable(f"the broker's database refuses: {error}") from None
 
     def _one(self, sql: str, *values: Any) -> tuple[Any, ...] | None:
-        with self._lock:
+        with self._lock, _translated():
             row: tuple[Any, ...] | None = self._db.execute(sql, values).fetchone()
             return row
 
     def _run(self, sql: str, *values: Any) -> int:
-        with self._lock:
+        with self._lock, _translated():
             return self._db.execute(sql, values).rowcount
 
     # -- challenges --------------------------------------------------------------------------------

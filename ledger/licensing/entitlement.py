@@ -63,7 +63,7 @@ class Status(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Seat:
-    """One seat on chain. Times in Unix seconds; ``bound_at`` 0 means there is none."""
+    """A seat on chain. Unix seconds; ``bound_at`` 0: none; ``until`` 0: as long as the license."""
 
     bound_at: int = 0
     until: int = 0
@@ -98,8 +98,9 @@ def decide(
 ) -> Entitlement | EntitlementError:
     """Whether the license entitles at `at` (Unix seconds).
 
-    The order of the rules is that of ``LicenseLedger.check``: existence, holder, status, window,
-    seat. A negative answer is returned, not raised.
+    The order of the rules is that of ``LicenseLedger.check``: what is final before what can be
+    mended, what concerns the license before what concerns the asker. A negative answer is returned,
+    not raised.
 
     Args:
         facts: the license as read at one block.
@@ -116,10 +117,12 @@ def decide(
 def _code(facts: LicenseFacts, at: int, holder: Address | None, *, seat_needed: bool) -> Code:
     if facts.status is Status.NONE or facts.holder == ZERO_ADDRESS:
         return Code.NOT_FOUND
-    if facts.status is Status.SUSPENDED:
+    revoked = facts.status is Status.REVOKED
+    if at >= facts.not_after:
+        return Code.REVOKED if revoked else Code.EXPIRED
+    # A license under notice can be suspended as well; then only suspended_at tells.
+    if facts.status is Status.SUSPENDED or facts.suspended_at:
         return Code.SUSPENDED
-    if at >= facts.not_after and facts.not_after != PERPETUAL:
-        return Code.REVOKED if facts.status is Status.REVOKED else Code.EXPIRED
     if at < facts.not_before:
         return Code.NOT_YET_VALID
     if holder is not None and holder != facts.holder:
@@ -127,15 +130,17 @@ def _code(facts: LicenseFacts, at: int, holder: Address | None, *, seat_needed: 
     if seat_needed:
         if facts.seat is None or facts.seat.bound_at == 0:
             return Code.RUNTIME_NOT_BOUND
-        if at >= facts.seat.until:
+        if facts.seat.until and at >= facts.seat.until:
             return Code.SEAT_LAPSED
-    return Code.REVOKING if facts.status is Status.REVOKED else Code.VALID
+    return Code.REVOKING if revoked else Code.VALID
 
 
 def moment(seconds: int) -> str:
     """A time for people, in UTC; "no end" for the perpetual mark."""
     if seconds >= PERPETUAL:
         return "no end"
+    if seconds > 253402300799:  # the contract takes any uint40, a datetime does not
+        return "after the year 9999"
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 

@@ -1,0 +1,446 @@
+"""Talking to a broker over HTTP. Nothing it says is believed before its signatures are checked."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Self
+from urllib.parse import urlsplit
+
+import httpx
+
+from ledger import errors
+from ledger.broker.denials import Denial
+from ledger.broker.deposits import CONTENT_KEY, KeyDeposit, Wrap, deposit_info, wraps_of
+from ledger.broker.grants import Acceptance, RuntimeGrant
+from ledger.broker.home import BrokerIdentity
+from ledger.broker.identity import RuntimeIdentity
+from ledger.broker.leases import Heartbeat, Lease
+from ledger.broker.policy import Check
+from ledger.broker.protocol import (
+    Evidence,
+    KeyRequest,
+    kem_from_json,
+    release_info,
+    request_hash,
+)
+from ledger.broker.signing import BrokerPublicKeys
+from ledger.canonical import parse_json
+from ledger.eip712 import Domain, TypedSigner
+from ledger.errors import (
+    BrokerUnavailable,
+    FormatError,
+    KeyRequestRejected,
+    LedgerError,
+    ManifestError,
+    SignatureInvalid,
+    UnavailableError,
+    UsageError,
+    VerificationError,
+)
+from ledger.ids import Digest, LicenseId, ModelId
+from ledger.licensing.document import Document
+from ledger.sealed.recipients import KemPrivateKey, KemPublicKey, unwrap, wrap
+from ledger.sealed.record import SealingRecord
+
+MAX_REPLY_BYTES: Final = 4 << 20
+REQUEST_SECONDS: Final = 120
+_SOFTWARE: Final = "modeldeed"
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerPin:
+    """The keys a broker must answer with: from the license card or from BrokerRegistry."""
+
+    broker_id: int
+    signing_key_hash: Digest
+    kem_key_hash: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerFacts:
+    """A broker's verified self-description."""
+
+    identity: BrokerIdentity
+    signing: BrokerPublicKeys
+    kem: KemPublicKey
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """A verified answer of a broker: every numbered step, and the refusal if there is one."""
+
+    granted: bool
+    checks: tuple[Check, ...]
+    denial: Denial | None
+    reply: dict[str, Any]
+
+    def raise_if_denied(self) -> None:
+        """Raise the denial as the exception it stands for."""
+        if self.denial is not None:
+            raise self.denial.error()
+        if not self.granted:
+            raise KeyRequestRejected("the broker neither granted nor said why")
+
+
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """On whose behalf a key is asked for."""
+
+    identity: RuntimeIdentity
+    license: LicenseId
+    model: ModelId
+    sealing: Digest
+    grant: RuntimeGrant | None = None
+    acceptance: Acceptance | None = None
+    terms: Mapping[str, Any] | None = None
+
+
+class BrokerClient:
+    """One broker at one URL. Thread-safe.
+
+    Args:
+        url: base URL, ``http://host:port``.
+        pin: keys it must answer with; without one it is trusted on first use, for tests and
+            for publishing to one's own broker.
+        timeout: seconds for one request.
+        clock: Unix seconds.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        pin: BrokerPin | None = None,
+        timeout: float = 30.0,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise UsageError("a broker is given as an http:// or https:// URL")
+        self.host = parts.netloc.rpartition("@")[2]
+        self._pin = pin
+        self._clock = clock
+        self._facts: BrokerFacts | None = None
+        self._http = httpx.Client(
+            base_url=url.rstrip("/"),
+            timeout=timeout,
+            trust_env=parts.hostname not in {"127.0.0.1", "::1", "localhost"},
+        )
+
+    def __repr__(self) -> str:
+        return f"BrokerClient({self.host!r})"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    # -- who is it -----------------------------------------------------------------------------
+
+    def facts(self) -> BrokerFacts:
+        """The broker's identity and keys, verified against the pin; asked for once.
+
+        Raises:
+            SignatureInvalid: it answers with other keys than those pinned.
+            BrokerUnavailable: it does not answer.
+        """
+        if self._facts is None:
+            reply = self._send("GET", "/v1/broker")
+            doc = Document(reply, "the broker's description")
+            signing = BrokerPublicKeys.from_json(doc.object("signing"))
+            signing.verify(reply)
+            doc.choice("type", ("info",))
+            facts = BrokerFacts(
+                BrokerIdentity.from_json(doc.integer("broker", 1), doc.object("chain")),
+                signing,
+                kem_from_json(doc.object("kem")),
+            )
+            self._check_pin(facts)
+            self._facts = facts
+        return self._facts
+
+    def _check_pin(self, facts: BrokerFacts) -> None:
+        pin = self._pin
+        if pin is not None and (
+            facts.identity.id,
+            facts.signing.hash(),
+            facts.kem.hash(),
+        ) != (pin.broker_id, pin.signing_key_hash, pin.kem_key_hash):
+            raise SignatureInvalid(
+                f"{self.host} answers with other keys than those of broker {pin.broker_id}",
+                hint="its keys were rotated, or someone answers in its place; get a fresh card",
+            )
+
+    def _verified(self, reply: dict[str, Any], kind: str, request: dict[str, Any]) -> Document:
+        """Check signatures, kind, sender and that it answers this very message."""
+        facts = self.facts()
+        facts.signing.verify(reply)
+        doc = Document(reply, "the broker's reply")
+        doc.choice("type", (kind,))
+        if doc.text("audience", limit=200) != facts.identity.audience or (
+            doc.digest("request") != request_hash(request)
+        ):
+            raise SignatureInvalid("the broker's reply answers another request")
+        return doc
+
+    # -- deposit -------------------------------------------------------------------------------
+
+    def deposit(
+        self,
+        record: SealingRecord,
+        content_key: bytes | bytearray,
+        signer: TypedSigner,
+        domain: Domain | None = None,
+        *,
+        terms: Sequence[Mapping[str, Any]] = (),
+    ) -> dict[str, Any]:
+        """Hand a sealing's content key to the broker and return its verified receipt.
+
+        Args:
+            record: the lodged sealing.
+            content_key: 32 bytes.
+            signer: the titleholder's wallet.
+            domain: of the license ledger; when given, the broker must decide by that ledger.
+            terms: documents the broker should keep for its policy decisions.
+
+        Raises:
+            UsageError: the broker decides by another ledger.
+            KeyRequestRejected, PendingFinality, SignatureInvalid, KeyAccessError: it refuses.
+            BrokerUnavailable: it does not answer.
+        """
+        facts = self.facts()
+        if domain is not None and domain != facts.identity.domain:
+            raise UsageError(f"broker {self.host} decides by another license ledger")
+        audience = facts.identity.audience
+        info = deposit_info(CONTENT_KEY, record.hash(), audience)
+        unsigned = KeyDeposit(
+            record=record,
+            wraps=(Wrap(CONTENT_KEY, wrap(content_key, facts.kem, info=info)),),
+            kem_key_hash=facts.kem.hash(),
+            audience=audience,
+            issued_at=int(self._clock()),
+            licensor=signer.address,
+            terms=tuple(terms),
+        )
+        signed = unsigned.signed(signer, facts.identity.domain)
+        body = signed.to_json()
+        reply = self._send("POST", "/v1/broker/deposits", body)
+        doc = self._verified(reply, "deposit", body)
+        stored = Document(doc.object("deposit"), "the deposit receipt")
+        if stored.digest("sealing") != record.hash() or stored.digest("commit") != record.commit:
+            raise SignatureInvalid("the deposit receipt is for another sealing")
+        return reply
+
+    # -- asking --------------------------------------------------------------------------------
+
+    def check(self, asker: Asker) -> Decision:
+        """Whether this runtime would get the key now, step by step; takes nothing.
+
+        Raises:
+            BrokerUnavailable: it does not answer.
+            SignatureInvalid: the answer is not the pinned broker's.
+        """
+        kem = KemPrivateKey.generate()
+        try:
+            request = self._request(asker, kem.public, "check")
+            return self._decision("check", "/v1/broker/checks", request, asker)
+        finally:
+            kem.wipe()
+
+    def release(self, asker: Asker) -> tuple[bytearray, Lease, Decision]:
+        """Ask for the content key.
+
+        Returns:
+            The key (the caller zeroes it), the lease it comes under, and the decision.
+
+        Raises:
+            EntitlementError, KeyRequestRejected, PendingFinality, EndpointsDisagree,
+            ChainUnavailable: the broker's denial.
+            BrokerUnavailable: it does not answer.
+            SignatureInvalid: the answer is not the pinned broker's.
+            NoIdentityMatch: the wrap does not open.
+        """
+        kem = KemPrivateKey.generate()
+        try:
+            request = self._request(asker, kem.public, "release")
+            decision = self._decision("release", "/v1/broker/releases", request, asker)
+            decision.raise_if_denied()
+            doc = Document(decision.reply, "the broker's reply")
+            lease = Lease.from_json(doc.object("lease"))
+            _check_lease(lease, request)
+            wraps = {entry.label: entry for entry in wraps_of(doc.items("wraps"))}
+            if CONTENT_KEY not in wraps:
+                raise ManifestError("the broker's reply holds no content key")
+            info = release_info(CONTENT_KEY, request, lease)
+            return unwrap(wraps[CONTENT_KEY].data, kem, info=info), lease, decision
+        finally:
+            kem.wipe()
+
+    def heartbeat(self, identity: RuntimeIdentity, lease: Lease) -> tuple[Lease | None, Decision]:
+        """Extend a lease.
+
+        Returns:
+            The extended lease, or None with the decision that says why not; the reply's
+            `unload` member tells whether to stop at once.
+
+        Raises:
+            BrokerUnavailable: it does not answer.
+            SignatureInvalid: the answer is not the pinned broker's.
+            LeaseExpired, KeyRequestRejected: it does not know the lease.
+        """
+        facts = self.facts()
+        unsigned = Heartbeat(
+            lease.id, lease.sequence + 1, facts.identity.audience, int(self._clock())
+        )
+        beat = Heartbeat(
+            unsigned.lease,
+            unsigned.sequence,
+            unsigned.audience,
+            unsigned.issued_at,
+            identity.sign(unsigned.digest(facts.identity.domain)),
+        )
+        body = beat.to_json()
+        reply = self._send("POST", f"/v1/broker/leases/{lease.id}/heartbeat", body)
+        decision = _decision_of(self._verified(reply, "heartbeat", body))
+        if not decision.granted:
+            return None, decision
+        extended = Lease.from_json(Document(reply, "the broker's reply").object("lease"))
+        if (extended.id, extended.sequence) != (lease.id, beat.sequence):
+            raise SignatureInvalid("the broker extended another lease")
+        return extended, decision
+
+    def _request(self, asker: Asker, kem: KemPublicKey, intent: str) -> KeyRequest:
+        facts, identity = self.facts(), asker.identity
+        issued = Document(
+            self._send(
+                "POST",
+                "/v1/broker/challenges",
+                {"license": str(asker.license), "model": str(asker.model)},
+            ),
+            "the challenge",
+        )
+        # The broker's clock is not believed, but a challenge for another broker is refused.
+        if issued.text("audience", limit=200) != facts.identity.audience:
+            raise SignatureInvalid("the challenge is another broker's")
+        now = int(self._clock())
+        unsigned = KeyRequest(
+            challenge=issued.raw("challenge", 32),
+            license=asker.license,
+            model=asker.model,
+            kem=kem,
+            evidence=Evidence("software", intent, asker.sealing, identity.use, _SOFTWARE),
+            audience=facts.identity.audience,
+            issued_at=now,
+            expires_at=now + REQUEST_SECONDS,
+            runtime=identity.key,
+            grant=asker.grant,
+            acceptance=asker.acceptance,
+        )
+        return unsigned.signed(identity.sign, facts.identity.domain)
+
+    def _decision(self, kind: str, path: str, request: KeyRequest, asker: Asker) -> Decision:
+        message = request.to_json()
+        body = {
+            "request": message,
+            "terms": None if asker.terms is None else dict(asker.terms),
+        }
+        reply = self._send("POST", path, body)
+        return _decision_of(self._verified(reply, kind, message))
+
+    # -- HTTP ----------------------------------------------------------------------------------
+
+    def _send(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
+        """One exchange; a problem document becomes the error it names."""
+        try:
+            with self._http.stream(
+                method, path, json=body, headers={"accept": "application/json"}
+            ) as response:
+                parts: list[bytes] = []
+                size = 0
+                for part in response.iter_bytes():
+                    size += len(part)
+                    if size > MAX_REPLY_BYTES:
+                        raise BrokerUnavailable(f"the broker {self.host} sends without end")
+                    parts.append(part)
+        except httpx.HTTPError as error:
+            raise BrokerUnavailable(
+                f"the broker {self.host} does not answer ({type(error).__name__})", retry_after=2.0
+            ) from None
+        try:
+            value = parse_json(b"".join(parts), what="the broker's reply", limit=MAX_REPLY_BYTES)
+        except FormatError:
+            value = None
+        if not isinstance(value, dict):
+            raise BrokerUnavailable(
+                f"{self.host} answered HTTP {response.status_code}, and not as a broker does"
+            )
+        if response.is_success or "signature" in value:
+            return value
+        raise _problem(value, response.status_code, self.host)
+
+
+def _check_lease(lease: Lease, request: KeyRequest) -> None:
+    expected = (
+        request.license, request.model, request.evidence.sealing, request.runtime.hash(),
+        request.kem.hash(), request.audience,
+    )  # fmt: skip
+    given = (
+        lease.license, lease.model, lease.sealing, lease.runtime_key_hash,
+        lease.kem_key_hash, lease.audience,
+    )  # fmt: skip
+    if given != expected or lease.grace_until < lease.not_after:
+        raise SignatureInvalid("the lease is for something else than was asked for")
+
+
+def _decision_of(doc: Document) -> Decision:
+    checks: list[Check] = []
+    for item in doc.items("checks", limit=32):
+        step = Document(item, "a step of the reply", ("number", "title", "result", "detail"))
+        checks.append(
+            Check(
+                step.integer("number"),
+                step.text("title", limit=64),
+                step.choice("result", ("pass", "fail", "not checked")),
+                step.text("detail", limit=8192),
+            )
+        )
+    denial = Denial.from_json(doc.object("denial")) if doc.has("denial") else None
+    granted = doc.boolean("granted")
+    if granted == (denial is not None):
+        raise ManifestError("the broker's reply both grants and denies, or neither")
+    return Decision(granted, tuple(checks), denial, doc.value)
+
+
+def _problem(value: dict[str, Any], status: int, host: str) -> LedgerError:
+    """The exception a problem document (RFC 9457) stands for; what is unknown is unavailable."""
+
+    def text(*names: str) -> str:
+        found = next((value[name] for name in names if isinstance(value.get(name), str)), "")
+        return str(found)[:1000]
+
+    message = text("detail", "title") or f"{host} answered HTTP {status}"
+    code, hint = text("code"), text("hint")
+    kinds = [
+        kind
+        for kind in vars(errors).values()
+        if isinstance(kind, type) and issubclass(kind, LedgerError) and kind.code == code
+    ]
+    if kinds and issubclass(kinds[0], UnavailableError | errors.PendingFinality):
+        wait = value.get("retry_after")
+        return kinds[0](
+            message, retry_after=float(wait) if isinstance(wait, int | float) else 2.0, hint=hint
+        )
+    if kinds and issubclass(
+        kinds[0], FormatError | VerificationError | errors.KeyAccessError | errors.ChainError
+    ):
+        return kinds[0](message, hint=hint)
+    if status >= httpx.codes.INTERNAL_SERVER_ERROR or status == httpx.codes.TOO_MANY_REQUESTS:
+        return BrokerUnavailable(message, hint=hint or None)
+    return KeyRequestRejected(message, hint=hint)

@@ -1,0 +1,192 @@
+"""Steps 9 and 10 of a decision, and the leases that come of it.
+
+A seat is held until its lease's ``graceUntil``, whatever the chain releases meanwhile.
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import replace
+
+from ledger.broker import policy
+from ledger.broker.facts import ChainState, PlanFacts
+from ledger.broker.grants import RuntimeGrant
+from ledger.broker.leases import Heartbeat, Lease
+from ledger.broker.policy import Deliberation
+from ledger.broker.protocol import KeyRequest
+from ledger.broker.store import BrokerStore
+from ledger.errors import LeaseExpired, QuotaSpent, SeatsFull
+from ledger.ids import Digest, LicenseId
+from ledger.licensing.entitlement import PERPETUAL, moment
+from ledger.licensing.terms import Terms
+
+
+def plan_of(chain: ChainState) -> PlanFacts:
+    """The plan of a license that step 5 found valid."""
+    assert chain.head.plan is not None, "a valid license has a plan"
+    return chain.head.plan
+
+
+def new_lease(
+    request: KeyRequest, chain: ChainState, terms: Terms, *, audience: str, now: int
+) -> Lease:
+    """The lease a request gets if a seat is free. Nothing is stored."""
+    plan = plan_of(chain)
+    not_after, grace_until = policy.lease_times(plan, _limit(chain, request.grant, terms), now=now)
+    return Lease(
+        id=Digest(secrets.token_bytes(32)),
+        license=request.license,
+        model=request.model,
+        epoch=chain.finalized.sealing_epoch,
+        sealing=request.evidence.sealing,
+        runtime_key_hash=request.runtime.hash(),
+        kem_key_hash=request.kem.hash(),
+        audience=audience,
+        issued_at=now,
+        not_after=not_after,
+        grace_until=grace_until,
+        sequence=0,
+        heartbeat=max(1, plan.lease_ttl // 3),
+        enforce=not plan.warn_only,
+        head=chain.head.block,
+        finalized=chain.finalized.block,
+    )
+
+
+def extended(
+    lease: Lease,
+    beat: Heartbeat,
+    grant: RuntimeGrant | None,
+    chain: ChainState,
+    terms: Terms | None,
+    *,
+    now: int,
+) -> Lease:
+    """The same lease, later."""
+    plan = plan_of(chain)
+    not_after, grace_until = policy.lease_times(plan, _limit(chain, grant, terms), now=now)
+    return replace(
+        lease,
+        issued_at=now,
+        not_after=not_after,
+        grace_until=grace_until,
+        sequence=beat.sequence,
+        heartbeat=max(1, plan.lease_ttl // 3),
+        enforce=not plan.warn_only,
+        head=chain.head.block,
+        finalized=chain.finalized.block,
+    )
+
+
+def _limit(chain: ChainState, grant: RuntimeGrant | None, terms: Terms | None) -> int:
+    """The first end among license, grant, terms and seat (Unix seconds)."""
+    license_facts = chain.head.license
+    ends = [license_facts.not_after, chain.finalized.license.not_after]
+    if grant is not None:
+        ends.append(grant.not_after)
+    if terms is not None and terms.not_after is not None:
+        ends.append(terms.not_after)
+    if license_facts.seat is not None and license_facts.seat.until:
+        ends.append(license_facts.seat.until)
+    return min(*ends, PERPETUAL)
+
+
+class Seating:
+    """Takes or looks at seats and quota in the broker's database."""
+
+    def __init__(self, store: BrokerStore) -> None:
+        self._store = store
+
+    def take(
+        self, talk: Deliberation, request: KeyRequest, plan: PlanFacts | None, lease: Lease | None
+    ) -> Lease | None:
+        """Run steps 9 and 10 inside the caller's transaction; None unless both pass."""
+
+        def seat() -> str:
+            assert lease is not None
+            assert plan is not None, "steps 1 to 8 passed"
+            free = self._store.take_seat(
+                lease,
+                request.runtime,
+                request.grant,
+                seats=plan.seats if plan.floating else 0,
+                now=lease.issued_at,
+            )
+            if not free:
+                raise _full(request.license, plan)
+            return self._taken(request, plan, lease.issued_at)
+
+        def quota() -> str:
+            assert plan is not None, "steps 1 to 8 passed"
+            if not self._store.use(request.license, quota=plan.quota):
+                raise _spent(request.license, plan)
+            return _used(self._store.used(request.license), plan)
+
+        talk.step(9, seat)
+        talk.step(10, quota)
+        if talk.open:
+            return lease
+        if lease is not None:
+            # Step 10 may have refused after step 9 stored it.
+            self._store.drop(lease.id)
+        return None
+
+    def look(
+        self, talk: Deliberation, request: KeyRequest, plan: PlanFacts | None, *, now: int
+    ) -> None:
+        """Run steps 9 and 10 without taking anything."""
+
+        def seat() -> str:
+            assert plan is not None, "steps 1 to 8 passed"
+            taken = self._store.seats_taken(request.license, request.runtime.hash(), now=now)
+            if plan.floating and plan.seats and taken >= plan.seats:
+                raise _full(request.license, plan)
+            return self._taken(request, plan, now)
+
+        def quota() -> str:
+            assert plan is not None, "steps 1 to 8 passed"
+            used = self._store.used(request.license)
+            if plan.quota and used >= plan.quota:
+                raise _spent(request.license, plan)
+            return _used(used, plan)
+
+        talk.step(9, seat)
+        talk.step(10, quota)
+
+    def _taken(self, request: KeyRequest, plan: PlanFacts, now: int) -> str:
+        if not plan.floating:
+            return "bound on chain"
+        others = self._store.seats_taken(request.license, request.runtime.hash(), now=now)
+        return f"floating seat {others + 1} of {plan.seats or 'unlimited'}"
+
+
+def check_running(lease: Lease, *, now: int) -> str:
+    """A lease past its grace has lost its seat and cannot be extended.
+
+    Raises:
+        LeaseExpired: it is past it.
+    """
+    if now >= lease.grace_until:
+        raise LeaseExpired(
+            f"the lease ended on {moment(lease.grace_until)} and its seat is free again"
+        )
+    return "held"
+
+
+def _full(license_id: LicenseId, plan: PlanFacts) -> SeatsFull:
+    return SeatsFull(
+        f"all {plan.seats} floating seats of license {license_id} are taken",
+        remedy="a seat is free again when another runtime's lease and grace have ended; "
+        f"the licensor {plan.licensor} can offer a plan with more",
+    )
+
+
+def _spent(license_id: LicenseId, plan: PlanFacts) -> QuotaSpent:
+    return QuotaSpent(
+        f"the quota of {plan.quota} leases of license {license_id} is used up",
+        remedy=f"ask the licensor {plan.licensor} for more",
+    )
+
+
+def _used(used: int, plan: PlanFacts) -> str:
+    return f"{used} of {plan.quota} leases used" if plan.quota else "not metered"

@@ -1,0 +1,454 @@
+"""The broker: takes deposits, decides, releases keys, keeps leases alive.
+
+The rules are in ``policy``, the chain in ``chainview``, custody in ``vault``, receipts in
+``receipts``. This module puts them in the order of docs/spec/key-release.md and answers with signed
+JSON objects.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Protocol
+
+from ledger.broker import policy, seating
+from ledger.broker.custody import zero
+from ledger.broker.deposits import CONTENT_KEY, KeyDeposit, Wrap, deposit_info
+from ledger.broker.evidence import EvidenceVerifier, SoftwareEvidence
+from ledger.broker.facts import ChainState
+from ledger.broker.home import BrokerHome
+from ledger.broker.leases import Heartbeat, Lease
+from ledger.broker.policy import Deliberation
+from ledger.broker.protocol import (
+    CHALLENGE_SECONDS,
+    VERSION,
+    KeyRequest,
+    kem_json,
+    release_info,
+)
+from ledger.broker.receipts import ReceiptLog
+from ledger.broker.seating import Seating, check_running
+from ledger.broker.store import BrokerStore, HeldLease
+from ledger.broker.vault import Vault
+from ledger.errors import (
+    ChainError,
+    ChainUnavailable,
+    EndpointsDisagree,
+    Expired,
+    FormatError,
+    KeyRequestRejected,
+    LeaseExpired,
+    LedgerError,
+    PendingFinality,
+    Reorganised,
+    SignatureInvalid,
+    UnavailableError,
+    UnsupportedVersion,
+)
+from ledger.ids import Address, Digest, LicenseId, ModelId
+from ledger.licensing import terms as terms_module
+from ledger.licensing.document import Document, hex_text
+from ledger.licensing.entitlement import moment
+from ledger.licensing.terms import Terms
+from ledger.sealed.recipients import unwrap, wrap
+from ledger.sealed.record import SealingRecord
+
+DEPOSIT_TOLERANCE: Final = 3600
+
+
+class ChainReader(Protocol):
+    """Where a broker's facts come from; ``chainview.ChainView`` over n endpoints."""
+
+    def license_state(
+        self, license_id: LicenseId, model: ModelId, runtime_key_hash: Digest, *, now: int
+    ) -> ChainState:
+        """License, plan, title and sealing at the lowest finalized block and at the agreed head.
+
+        Raises:
+            ChainError, UnavailableError: no state that the chain rule accepts.
+        """
+        ...
+
+    def title_state(self, model: ModelId, epoch: int) -> tuple[Address, Digest]:
+        """Titleholder of a model and the record hash lodged for one sealing epoch, at the head.
+
+        Raises:
+            ChainError, UnavailableError: no state that the chain rule accepts.
+        """
+        ...
+
+
+class BrokerService:
+    """One broker. Thread-safe.
+
+    Args:
+        home: its keys and identity.
+        chain: where its facts come from.
+        store: its database; by default the one in `home`.
+        verifiers: evidence it accepts, by class.
+        clock: Unix seconds.
+    """
+
+    def __init__(
+        self,
+        home: BrokerHome,
+        chain: ChainReader,
+        *,
+        store: BrokerStore | None = None,
+        verifiers: Mapping[str, EvidenceVerifier] | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.home = home
+        self.identity = home.identity
+        self.store = store or BrokerStore(home.database)
+        self._vault = Vault(self.store, home.keystore)
+        self._log = ReceiptLog(self.store, home.signing, self.identity.audience)
+        self._seating = Seating(self.store)
+        self._chain = chain
+        self._verifiers = dict(verifiers or {"software": SoftwareEvidence()})
+        self._clock = clock
+        self._domain = self.identity.domain
+
+    def close(self) -> None:
+        """Close the database."""
+        self.store.close()
+
+    def _now(self) -> int:
+        return int(self._clock())
+
+    # -- public facts and deposits -------------------------------------------------------------
+
+    def info(self) -> dict[str, Any]:
+        """Who this broker is, and its public keys; signed with them."""
+        return self.home.signing.sign(
+            {
+                "version": VERSION,
+                "type": "info",
+                "broker": self.identity.id,
+                "audience": self.identity.audience,
+                "chain": self.identity.chain_json(),
+                "signing": self.home.signing.public.to_json(),
+                "signing_key_hash": str(self.home.signing_key_hash),
+                "kem": kem_json(self.home.kem.public),
+                "kem_key_hash": str(self.home.kem_key_hash),
+                "evidence": sorted(self._verifiers),
+                "time": self._now(),
+            }
+        )
+
+    def deposit(self, body: Any) -> dict[str, Any]:
+        """Take a sealing's key from its licensor and sign for it.
+
+        The steps are those of docs/spec/key-release.md, "Deposit"; the number is in the error.
+
+        Raises:
+            FormatError: not a deposit.
+            KeyRequestRejected: addressed, timed or keyed wrongly, or not by the titleholder.
+            SignatureInvalid: not signed by the stated licensor.
+            PendingFinality: the sealing is not lodged (yet).
+            KeyAccessError: the wrap does not open, or the key is not the one committed to.
+            UnavailableError, ChainError: the chain cannot be read.
+        """
+        deposit, now = KeyDeposit.from_json(body), self._now()
+        record = deposit.record
+        # (1) For this broker, its present KEM key, and now.
+        self._check_addressed(deposit, now)
+        # (2) Signed by the stated licensor.
+        signer = deposit.signer(self._domain, step=2)
+        if signer != deposit.licensor:
+            raise SignatureInvalid(
+                f"the deposit is signed by {signer}, not by {deposit.licensor}", step=2
+            )
+        # (3) Who holds the title of the model, and lodged this very sealing.
+        self._check_title(record, signer)
+        # (4) The wrap opens. (5) The key is the committed one: stored, read back, checked again.
+        documents = [terms_module.validate(dict(value)) for value in deposit.terms]
+        (only,) = deposit.wraps
+        info = deposit_info(only.label, record.hash(), self.identity.audience)
+        key = unwrap(only.data, self.home.kem, info=info)
+        try:
+            with self.store.transaction():
+                self.store.add_sealing(record, signer, now=now)
+                self._vault.keep(record, only.label, key)
+                for document in documents:
+                    self.store.add_terms(document.hash(), document.document)
+                # (6) Only now is it signed for.
+                stored = {
+                    "sealing": str(record.hash()),
+                    "model": str(record.model_id),
+                    "epoch": record.epoch,
+                    "commit": str(record.commit),
+                    "labels": [only.label],
+                    "licensor": str(signer),
+                    "terms": [str(document.hash()) for document in documents],
+                }
+                return self._log.answer("deposit", deposit.to_json(), {"deposit": stored}, now=now)
+        finally:
+            zero(key)
+
+    def _check_addressed(self, deposit: KeyDeposit, now: int) -> None:
+        if deposit.audience != self.identity.audience:
+            raise KeyRequestRejected("the deposit is addressed to another broker", check=1)
+        if deposit.kem_key_hash != self.home.kem_key_hash:
+            raise KeyRequestRejected(
+                "the deposit is wrapped to another KEM key than this broker's",
+                check=1,
+                hint="ask the broker for its present keys",
+            )
+        if abs(now - deposit.issued_at) > DEPOSIT_TOLERANCE:
+            raise KeyRequestRejected(
+                f"the deposit was signed at {moment(deposit.issued_at)}, too far from now", check=1
+            )
+        if [entry.label for entry in deposit.wraps] != [CONTENT_KEY]:
+            raise UnsupportedVersion("this broker takes one content key per deposit, and no more")
+
+    def _check_title(self, record: SealingRecord, signer: Address) -> None:
+        holder, lodged = self._chain.title_state(record.model_id, record.epoch)
+        if holder != signer:
+            raise KeyRequestRejected(
+                f"the title of model {record.model_id.short} is held by {holder}, not by {signer}",
+                check=3,
+                hint="deposit with the titleholder's wallet",
+            )
+        if lodged.is_zero:
+            raise PendingFinality(
+                f"no sealing is lodged for epoch {record.epoch} of model {record.model_id.short}",
+                hint="lodge the sealing record first, then deposit",
+            )
+        if lodged != record.hash():
+            raise KeyRequestRejected(
+                f"another sealing ({lodged.short}) is lodged for epoch {record.epoch}", check=3
+            )
+
+    # -- challenge, decision, release ----------------------------------------------------------
+
+    def challenge(self, body: Any) -> dict[str, Any]:
+        """A fresh challenge for one license and model.
+
+        Raises:
+            FormatError: not such a request.
+            BrokerUnavailable: too many challenges are outstanding.
+        """
+        doc = Document(body, "the challenge request", ("license", "model"))
+        license_id, model, now = doc.license(), doc.model(), self._now()
+        challenge = secrets.token_bytes(32)
+        expires_at = now + CHALLENGE_SECONDS
+        self.store.add_challenge(challenge, license_id, model, now=now, expires_at=expires_at)
+        return {
+            "challenge": hex_text(challenge),
+            "audience": self.identity.audience,
+            "expires_at": expires_at,
+            "time": now,
+        }
+
+    def release(self, body: Any) -> dict[str, Any]:
+        """Decide on a key request and, if all ten steps pass, release the key under a lease.
+
+        Returns:
+            The signed reply, granted or denied.
+
+        Raises:
+            FormatError: not a key request.
+            KeyAccessError: the decision was yes, and the stored key does not open.
+        """
+        request, offered = _parse_request(body)
+        now = self._now()
+        talk, chain, terms = self._deliberate(request, offered, intent="release", now=now)
+        with self.store.transaction():
+            lease: Lease | None = None
+            plan = chain.head.plan if isinstance(chain, ChainState) else None
+            if talk.open and isinstance(chain, ChainState) and terms is not None:
+                lease = seating.new_lease(
+                    request, chain, terms, audience=self.identity.audience, now=now
+                )
+            lease = self._seating.take(talk, request, plan, lease)
+            wraps: list[dict[str, str]] = []
+            if lease is not None and isinstance(chain, ChainState) and terms is not None:
+                wraps = [self._wrap(CONTENT_KEY, request, lease).to_json()]
+                self.store.add_terms(terms.hash(), terms.document)
+                if request.acceptance is not None:
+                    self.store.add_acceptance(chain.head.license.holder, request.acceptance)
+            result = {
+                **_outcome(talk, granted=lease is not None),
+                "lease": None if lease is None else lease.to_json(),
+                "wraps": wraps,
+            }
+            # A request without a live challenge proves nothing and could be sent without end: it
+            # is answered and not logged.
+            fresh = talk.denial is None or talk.denial.check > 1
+            return self._log.answer(
+                "release",
+                request.to_json(),
+                result,
+                now=now,
+                license_id=request.license,
+                log=fresh,
+            )
+
+    def check(self, body: Any) -> dict[str, Any]:
+        """Decide as ``release`` would, taking no seat and releasing nothing.
+
+        Raises:
+            FormatError: not a key request.
+        """
+        request, offered = _parse_request(body)
+        now = self._now()
+        talk, chain, _ = self._deliberate(request, offered, intent="check", now=now)
+        plan = chain.head.plan if isinstance(chain, ChainState) else None
+        self._seating.look(talk, request, plan, now=now)
+        result = _outcome(talk, granted=talk.open)
+        return self._log.answer("check", request.to_json(), result, now=now, log=False)
+
+    def _deliberate(
+        self, request: KeyRequest, offered: Any, *, intent: str, now: int
+    ) -> tuple[Deliberation, ChainState | LedgerError, Terms | None]:
+        """Steps 1 to 8. The chain is asked only for a request that is fresh and signed."""
+        talk, domain, audience = Deliberation(), self._domain, self.identity.audience
+        issued = self.store.consume_challenge(request.challenge)
+        talk.step(1, lambda: policy.check_challenge(issued, request, now=now))
+        talk.step(
+            2,
+            lambda: policy.check_request(
+                request, domain=domain, audience=audience, intent=intent, now=now
+            ),
+        )
+        talk.step(3, lambda: policy.check_signature(request, domain=domain))
+        chain: ChainState | LedgerError = ChainUnavailable("the chain was not asked")
+        terms: Terms | None = None
+        accepted, at = False, now
+        if talk.open:
+            chain = self._read_chain(
+                request.license, request.model, request.runtime.hash(), now=now
+            )
+            if isinstance(chain, ChainState):
+                at = max(now, chain.head.block.timestamp)
+                terms, accepted = self._terms(chain, offered)
+        talk.step(
+            4,
+            lambda: policy.check_grant(
+                request.license, request.runtime, request.grant, chain, domain=domain, at=at
+            ),
+        )
+        talk.step(5, lambda: policy.check_chain(chain, broker_id=self.identity.id))
+        deposited = self.store.sealing(request.evidence.sealing) is not None
+        talk.step(6, lambda: policy.check_title(request, chain, deposited=deposited))
+        talk.step(7, lambda: policy.check_evidence(request, self._verifiers))
+        talk.step(
+            8,
+            lambda: policy.check_policy(
+                request, chain, terms, domain=domain, accepted=accepted, at=at
+            ),
+        )
+        return talk, chain, terms
+
+    def _read_chain(
+        self, license_id: LicenseId, model: ModelId, runtime_key_hash: Digest, *, now: int
+    ) -> ChainState | LedgerError:
+        try:
+            return self._chain.license_state(license_id, model, runtime_key_hash, now=now)
+        except (PendingFinality, EndpointsDisagree, Reorganised, UnavailableError) as error:
+            return error
+        except (ChainError, FormatError) as error:
+            # A wrong or broken endpoint is no statement about the license: no authoritative no.
+            return ChainUnavailable(f"the chain cannot be read: {error.message}", retry_after=5.0)
+
+    def _terms(self, chain: ChainState, offered: Any) -> tuple[Terms | None, bool]:
+        plan, license_facts = chain.head.plan, chain.head.license
+        if plan is None:
+            return None, False
+        document = self.store.terms(plan.terms_hash)
+        terms: Terms | None = None
+        with contextlib.suppress(FormatError):
+            terms = terms_module.validate(offered if document is None else document)
+        accepted = self.store.accepted(license_facts.license, license_facts.holder, plan.terms_hash)
+        return terms, accepted
+
+    def _wrap(self, label: str, request: KeyRequest, lease: Lease) -> Wrap:
+        info = release_info(label, request, lease)
+        with self._vault.secret(lease.sealing, label) as secret:
+            return Wrap(label, wrap(secret, request.kem, info=info))
+
+    # -- heartbeat -----------------------------------------------------------------------------
+
+    def heartbeat(self, lease_id: Digest, body: Any) -> dict[str, Any]:
+        """Extend a lease, or say that it must stop.
+
+        Returns:
+            The signed reply: `granted` with the extended lease, or a denial; `unload` tells the
+            runtime to stop at once.
+
+        Raises:
+            FormatError: not a heartbeat.
+            KeyRequestRejected: for another lease, or replayed.
+            SignatureInvalid: not by the lease's runtime.
+            LeaseExpired: the lease is unknown.
+        """
+        beat, now = Heartbeat.from_json(body), self._now()
+        if beat.lease != lease_id or beat.audience != self.identity.audience:
+            raise KeyRequestRejected("the heartbeat is for another lease or broker", check=2)
+        held = self.store.lease(lease_id)
+        if held is None:
+            raise LeaseExpired(f"lease {lease_id.short} is unknown to this broker")
+        held.runtime.verify(beat.signature, beat.digest(self._domain), step=3)
+        if not self.store.advance(beat):
+            raise KeyRequestRejected(
+                "the heartbeat was used before, or its lease has ended", check=1
+            )
+        talk, chain = self._still_entitled(held, now)
+        with self.store.transaction():
+            lease: Lease | None = None
+            if talk.open and isinstance(chain, ChainState):
+                terms, _ = self._terms(chain, None)
+                lease = seating.extended(held.lease, beat, held.grant, chain, terms, now=now)
+                self.store.extend(lease)
+            unload = _must_unload(talk, held)
+            if unload:
+                self.store.end(lease_id)
+            result = {
+                **_outcome(talk, granted=lease is not None),
+                "unload": unload,
+                "lease": None if lease is None else lease.to_json(),
+            }
+            return self._log.answer(
+                "heartbeat", beat.to_json(), result, now=now, license_id=held.lease.license
+            )
+
+    def _still_entitled(
+        self, held: HeldLease, now: int
+    ) -> tuple[Deliberation, ChainState | LedgerError]:
+        """Steps 4 and 5 again; a heartbeat takes no seat and counts no use."""
+        lease, talk = held.lease, Deliberation()
+        chain = self._read_chain(lease.license, lease.model, held.runtime.hash(), now=now)
+        at = max(now, chain.head.block.timestamp) if isinstance(chain, ChainState) else now
+        talk.step(
+            4,
+            lambda: policy.check_grant(
+                lease.license, held.runtime, held.grant, chain, domain=self._domain, at=at
+            ),
+        )
+        talk.step(5, lambda: policy.check_chain(chain, broker_id=self.identity.id))
+        talk.step(9, lambda: check_running(lease, now=now))
+        return talk, chain
+
+
+def _outcome(talk: Deliberation, *, granted: bool) -> dict[str, Any]:
+    return {
+        "granted": granted,
+        "checks": talk.to_json(),
+        "denial": None if talk.denial is None else talk.denial.to_json(),
+    }
+
+
+def _must_unload(talk: Deliberation, held: HeldLease) -> bool:
+    denial = talk.denial
+    if denial is None or not denial.authoritative:
+        return False
+    # A plan in warn mode lets a running model outlive its license's end, and nothing else.
+    return held.lease.enforce or denial.number != Expired.number
+
+
+def _parse_request(body: Any) -> tuple[KeyRequest, Any]:
+    doc = Document(body, "the body", ("request", "terms"))
+    return KeyRequest.from_json(doc.object("request")), body.get("terms")

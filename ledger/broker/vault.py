@@ -1,0 +1,72 @@
+"""Content keys in a broker's custody: kept encrypted, read back, checked against the commitment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ledger.broker.custody import KeyStore, zero
+from ledger.broker.store import BrokerStore
+from ledger.errors import KeyAccessError
+from ledger.ids import Digest
+from ledger.sealed.keys import key_commitment
+from ledger.sealed.record import SealingRecord
+
+
+class Vault:
+    """The secrets of deposited sealings.
+
+    Args:
+        store: holds them encrypted.
+        keystore: encrypts and decrypts.
+    """
+
+    def __init__(self, store: BrokerStore, keystore: KeyStore) -> None:
+        self._store = store
+        self._keystore = keystore
+
+    def keep(self, record: SealingRecord, label: str, key: bytearray) -> None:
+        """Store a content key and read it back.
+
+        Raises:
+            KeyAccessError: it is not the key the sealing commits to, before or after storing.
+        """
+        check_commitment(key, record)
+        sealing = record.hash()
+        sealed = self._keystore.encrypt(key, context=_context(sealing, label))
+        self._store.put_secret(sealing, label, self._keystore.kek_id, sealed)
+        with self.secret(sealing, label) as again:
+            check_commitment(again, record)
+
+    @contextmanager
+    def secret(self, sealing: Digest, label: str) -> Iterator[bytearray]:
+        """A stored secret, zeroed at the end of the ``with`` block.
+
+        Raises:
+            KeyAccessError: it is not there, or does not open.
+        """
+        sealed = self._store.secret(sealing, label)
+        if sealed is None:
+            raise KeyAccessError(f"no {label} is stored for sealing {sealing.short}")
+        secret = self._keystore.decrypt(sealed, context=_context(sealing, label))
+        try:
+            yield secret
+        finally:
+            zero(secret)
+
+
+def check_commitment(key: bytearray, record: SealingRecord) -> None:
+    """Check a content key against its sealing record.
+
+    Raises:
+        KeyAccessError: it is another key.
+    """
+    if len(key) != 32 or key_commitment(key) != record.commit:
+        raise KeyAccessError(
+            f"the key is not the one that sealing {record.hash().short} commits to",
+            hint="deposit the content key of this very sealing",
+        )
+
+
+def _context(sealing: Digest, label: str) -> str:
+    return f"secret/{sealing}/{label}"
