@@ -14,7 +14,7 @@ A failed check means "ask again", never "believe half": the error is `ChainUnava
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -24,6 +24,7 @@ from ledger.index.bloom import bloom_mask
 from ledger.index.decode import EVENTS, decode
 
 HEADERS_PER_BATCH = 100
+_MODEL_OF = "0x" + keccak256(b"modelOf(bytes32)")[:4].hex()
 _PLAN_OF = "0x" + keccak256(b"planOf(uint32)")[:4].hex()
 
 
@@ -82,7 +83,7 @@ class Contracts:
     masks: tuple[tuple[bytes, int, tuple[tuple[bytes, int], ...]], ...]
 
     @classmethod
-    def of(cls, addresses: dict[str, Address]) -> Contracts:
+    def of(cls, addresses: Mapping[str, Address]) -> Contracts:
         """The contracts that the index knows, out of a deployment's addresses."""
         names = {address.raw: name for name, address in addresses.items() if name in EVENTS}
         masks = tuple(
@@ -289,6 +290,13 @@ def read_plan(node: Node, ledger: bytes, plan_id: int) -> bytes:
     call = {"to": "0x" + ledger.hex(), "data": data}
     (reply,) = node.batch([("eth_call", [call, "latest"])])
     return _bytes({"planOf": reply}, "planOf", 24 * 32)[: 19 * 32]
+
+
+def read_model(node: Node, registry: bytes, model_id: bytes) -> bytes:
+    """The 5 words of ``ModelRegistry.modelOf``: whether a commitment was proven is in no event."""
+    call = {"to": "0x" + registry.hex(), "data": _MODEL_OF + model_id.hex()}
+    (reply,) = node.batch([("eth_call", [call, "latest"])])
+    return _bytes({"modelOf": reply}, "modelOf", 5 * 32)
 
 
 def genesis(node: Node) -> tuple[int, Digest]:

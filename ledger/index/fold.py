@@ -73,7 +73,7 @@ def license_subject(license_id: int) -> bytes:
 
 
 def fold(state: Versions, event: Event | None, at: Place, *, answer: bytes | None = None) -> None:
-    """Apply one event. `answer` is what the contract told beside it (a plan's 24 words)."""
+    """Apply one event. `answer` is what the contract told beside it (`ledger.index.fetch`)."""
     handler = None if event is None else _HANDLERS.get((event.contract, event.name))
     if event is not None and handler is not None:
         handler(Step(state, at, event.values, answer))
@@ -84,6 +84,7 @@ def fold(state: Versions, event: Event | None, at: Place, *, answer: bytes | Non
 
 def _root_anchored(s: Step) -> None:
     s.put("anchor", (s.raw("root"),), sender=s.raw("sender"), anchored_at=s.at.time)
+    s.concern(s.raw("root"))
 
 
 def _phase_a_committed(s: Step) -> None:
@@ -113,7 +114,7 @@ def _model_registered(s: Step) -> None:
         registered_block=s.at.block,
         registered_tx=s.at.tx_hash,
         committed_at=committed,
-        committed=committed < registered,
+        committed=committed < registered or _committed_at_once(s.answer, committed),
         status=ACTIVE,
         title_sequence=0,
         pending_licensor=None,
@@ -126,6 +127,17 @@ def _model_registered(s: Step) -> None:
     )
     s.put("title", (model_id, 0), holder=licensor, previous=None, since=registered)
     s.concern(model_id)
+
+
+def _committed_at_once(answer: bytes | None, committed_at: int) -> bool:
+    """Whether a commitment of the very second of registration was proven, by ``modelOf``.
+
+    Blocks may share a second, and then the event's two times are equal with a commitment and
+    without. A later, lower commitment is told by an event of its own.
+    """
+    if answer is None:
+        return False
+    return bool(answer[159]) and int.from_bytes(answer[64:96], "big") == committed_at
 
 
 def _parent_declared(s: Step) -> None:

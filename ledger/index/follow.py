@@ -14,7 +14,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -32,7 +32,7 @@ from ledger.errors import (
 )
 from ledger.ids import Address, Digest
 from ledger.index.database import writing
-from ledger.index.decode import decode
+from ledger.index.decode import Event, decode
 from ledger.index.fetch import (
     Contracts,
     Heads,
@@ -41,6 +41,7 @@ from ledger.index.fetch import (
     genesis,
     read_header,
     read_heads,
+    read_model,
     read_plan,
     read_range,
 )
@@ -91,7 +92,7 @@ class Contracted(Protocol):
         ...
 
     @property
-    def addresses(self) -> dict[str, Address]:
+    def addresses(self) -> Mapping[str, Address]:
         """Contracts by name."""
         ...
 
@@ -269,7 +270,7 @@ class Follower:
             raise
         if cursor.last_hash is not None and headers[0].parent_hash != cursor.last_hash:
             return self._roll_back(cursor, heads)
-        answers = self._read_plans(logs)
+        answers = self._read_beside(logs)
         with writing(self._engine) as connection:
             self._journal.append(
                 connection,
@@ -288,22 +289,30 @@ class Follower:
         self._set("synced" if synced else "following")
         return synced
 
-    def _read_plans(self, logs: list[Log]) -> dict[tuple[int, int], bytes]:
-        """The terms of plans created in this range, which their events leave out."""
+    def _read_beside(self, logs: list[Log]) -> dict[tuple[int, int], bytes]:
+        """What events of this range leave out: a plan's terms, a commitment of the same second."""
         answers = {}
         for item in logs:
             event = decode(item.contract, item.topics, item.data)
-            if event is None or (event.contract, event.name) != ("LicenseLedger", "PlanCreated"):
-                continue
-            plan_id, licensor = event.values["planId"], event.values["licensor"]
-            assert isinstance(plan_id, int)
-            assert isinstance(licensor, Address)
-            answer = read_plan(self._node, item.address, plan_id)
-            # The event carries a digest of the terms, so the endpoint need not be believed.
-            if Digest(plan_digest(licensor.raw, answer)) != event.values["planDigest"]:
-                raise ChainUnavailable(f"the endpoint shows other terms of plan {plan_id}")
-            answers[item.block, item.log_index] = answer
+            name = "" if event is None else event.name
+            if event is not None and name == "PlanCreated":
+                answers[item.block, item.log_index] = self._read_terms(item.address, event)
+            elif event is not None and name == "ModelRegistered" and _same_second(event):
+                answer = read_model(self._node, item.address, item.topics[1])
+                if not any(answer):
+                    raise ChainUnavailable("the endpoint shows a registration and no such model")
+                answers[item.block, item.log_index] = answer
         return answers
+
+    def _read_terms(self, ledger: bytes, event: Event) -> bytes:
+        plan_id, licensor = event.values["planId"], event.values["licensor"]
+        assert isinstance(plan_id, int)
+        assert isinstance(licensor, Address)
+        answer = read_plan(self._node, ledger, plan_id)
+        # The event carries a digest of the terms, so the endpoint need not be believed.
+        if Digest(plan_digest(licensor.raw, answer)) != event.values["planDigest"]:
+            raise ChainUnavailable(f"the endpoint shows other terms of plan {plan_id}")
+        return answer
 
     # -- standing still, and going back ----------------------------------------------------------
 
@@ -363,6 +372,10 @@ class Follower:
 
     def _now_ms(self) -> int:
         return int(self._now() * 1000)
+
+
+def _same_second(event: Event) -> bool:
+    return event.values["committedAt"] == event.values["registeredAt"]
 
 
 def _backoff(failures: int) -> float:

@@ -383,7 +383,6 @@ leaf = Table(
     _column("content_root", LargeBinary(32), primary_key=True),
     _column("kind", String(4), primary_key=True),
     _column("id", LargeBinary(32), primary_key=True),
-    _column("position", Integer, primary_key=True),
     Index("ix_leaf_id", "id"),
     sqlite_with_rowid=False,
 )

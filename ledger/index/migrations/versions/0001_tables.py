@@ -127,8 +127,7 @@ def upgrade() -> None:  # noqa: PLR0915 -- a list of tables, not a program
         sa.Column("content_root", sa.LargeBinary(32), nullable=False),
         sa.Column("kind", sa.String(4), nullable=False),
         sa.Column("id", sa.LargeBinary(32), nullable=False),
-        sa.Column("position", sa.Integer(), nullable=False),
-        sa.PrimaryKeyConstraint("content_root", "kind", "id", "position"),
+        sa.PrimaryKeyConstraint("content_root", "kind", "id"),
         sqlite_with_rowid=False,
     )
     op.create_index("ix_leaf_id", "leaf", ["id"])

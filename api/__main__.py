@@ -1,0 +1,76 @@
+"""``python -m api``: serve with the settings of the environment until SIGTERM or Ctrl-C.
+
+Requests under way are finished first; then the process ends with status 0.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import sys
+from collections.abc import Iterator
+
+import uvicorn
+
+from api import logs
+from api.app import create_app, open_service
+from api.settings import Settings, from_environment
+from ledger.errors import ConfigurationError, LedgerError
+
+DRAIN_SECONDS = 15
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, but a signal means "finish and leave", not "die of it" after the drain."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._leave)
+        yield
+
+    def _leave(self) -> None:
+        # A second signal does not wait for slow clients.
+        self.force_exit = self.should_exit
+        self.should_exit = True
+
+
+def serve(settings: Settings) -> int:
+    """Run until told to stop; the exit status."""
+    server = _Server(
+        uvicorn.Config(
+            create_app(settings, open_service(settings)),
+            host=settings.host,
+            port=settings.port,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            date_header=True,
+            timeout_graceful_shutdown=DRAIN_SECONDS,
+            timeout_keep_alive=10,
+            limit_concurrency=512,
+            h11_max_incomplete_event_size=64 << 10,
+        )
+    )
+    server.run()
+    # Else the port was taken, which uvicorn has logged.
+    return 0 if server.started else 3
+
+
+def main() -> int:
+    """Read the settings and serve. Exit statuses are those of the deed command."""
+    try:
+        settings = from_environment()
+        logs.configure(settings.log_level)
+        return serve(settings)
+    except LedgerError as error:
+        print(f"error: {error.message}", file=sys.stderr)  # noqa: T201 -- for the person who started it
+        if error.hint:
+            print(f"hint: {error.hint}", file=sys.stderr)  # noqa: T201 -- as above
+        return 2 if isinstance(error, ConfigurationError) else 3
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,143 @@
+"""Put the service together: index, follower, broker and routes, in one ASGI application."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import AsyncIterator
+from contextlib import ExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import structlog
+from fastapi import FastAPI
+from prometheus_client import CollectorRegistry
+from starlette.concurrency import run_in_threadpool
+
+from api import brokering, problems
+from api.dependencies import Service
+from api.routes import entitlements, events, evidence, health, licenses, models
+from api.security import BodyLimit, Boundary
+from api.settings import Settings
+from ledger import __version__
+from ledger.chain.deployment import Deployment
+from ledger.chain.profile import profile_for
+from ledger.chain.rpc import Rpc
+from ledger.index.database import open_database
+from ledger.index.follow import Follower
+from ledger.index.views import Index
+
+if TYPE_CHECKING:
+    from ledger.broker.service import BrokerService
+
+log = structlog.get_logger("api")
+
+FOLLOWER_STOP_SECONDS = 20.0
+_ABOUT = """Models, licenses and evidence of one deployment, as its contracts recorded them.
+
+Every answer carries `as_of`: the block it rests on, how much of the chain is final, and how old the
+index is. Failures are problem+json (RFC 9457) with a stable `code` and a `hint`.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """What a process holds while it serves; closing `resources` lets go of all of it."""
+
+    service: Service
+    broker: BrokerService | None
+    resources: ExitStack
+
+
+def open_service(settings: Settings) -> Opened:
+    """Open database, chain and broker, before anything is served.
+
+    Raises:
+        LedgerError: something is configured wrongly; nothing stays open.
+    """
+    with ExitStack() as stack:
+        served = _open(settings, stack)
+        broker = brokering.open_broker(settings, served)
+        if broker is not None:
+            stack.callback(broker.close)
+        return Opened(served, broker, stack.pop_all())
+
+
+def create_app(settings: Settings, opened: Opened | None = None) -> FastAPI:
+    """The application for `settings`.
+
+    Its lifespan opens what was not opened before, follows the chain, and closes everything.
+    """
+    registry = CollectorRegistry()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        held = opened
+        if held is None:
+            held = await run_in_threadpool(open_service, settings)
+        served = held.service
+        with held.resources:
+            app.state.service = served
+            app.state.broker = held.broker
+            registry.register(health.IndexGauges(served))
+            stop = threading.Event()
+            thread = _start(served, stop)
+            has_broker = held.broker is not None
+            log.info("serving", chain_id=served.index.chain_id, broker=has_broker)
+            try:
+                yield
+            finally:
+                stop.set()
+                if thread is not None:
+                    await run_in_threadpool(thread.join, FOLLOWER_STOP_SECONDS)
+
+    app = FastAPI(
+        title="modeldeed",
+        version=__version__,
+        description=_ABOUT,
+        lifespan=lifespan,
+        openapi_url="/v1/openapi.json",
+        # The documentation pages would load script from a foreign host.
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    app.state.registry = registry
+    app.state.broker = None
+    problems.install(app)
+    for module in (models, licenses, entitlements, events, evidence, health):
+        app.include_router(module.router)
+    if settings.broker_home is not None:
+        brokering.include(app)
+    app.add_middleware(
+        BodyLimit, limit=settings.max_body, larger={"/leaves": settings.max_leaves_body}
+    )
+    app.add_middleware(
+        Boundary,
+        hosts=frozenset(name.lower() for name in settings.allowed_hosts),
+        registry=registry,
+    )
+    return app
+
+
+def _open(settings: Settings, stack: ExitStack) -> Service:
+    deployment = Deployment.load(settings.deployment)
+    profile = profile_for(deployment.chain_id)
+    engine = open_database(settings.database)
+    stack.callback(engine.dispose)
+    urls = tuple(url.get_secret_value() for url in settings.rpc_urls)
+    rpc = Rpc(urls, chain_id=deployment.chain_id)
+    stack.callback(rpc.close)
+    follower = None
+    if settings.follow:
+        follower = Follower(rpc, engine, deployment, profile, poll=settings.poll)
+    return Service(settings, Index(engine, deployment.chain_id), follower, deployment, profile)
+
+
+def _start(served: Service, stop: threading.Event) -> threading.Thread | None:
+    if served.follower is None:
+        return None
+    thread = threading.Thread(
+        target=served.follower.run, args=(stop,), name="follower", daemon=True
+    )
+    thread.start()
+    return thread

@@ -1,0 +1,56 @@
+"""The key broker inside this service, where a broker's folder is configured."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fastapi import FastAPI
+
+from api.dependencies import Service
+from api.settings import Settings
+from ledger.chain.rpc import Rpc
+from ledger.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from ledger.broker.service import BrokerService
+
+
+def open_broker(settings: Settings, served: Service) -> BrokerService | None:
+    """Open the broker's folder; None when none is configured.
+
+    Raises:
+        ConfigurationError: no passphrase file, or it cannot be read.
+        WrongPassphrase: it does not open the folder.
+    """
+    if settings.broker_home is None:
+        return None
+    from ledger.broker.chainview import ChainView
+    from ledger.broker.home import BrokerHome
+    from ledger.broker.service import BrokerService
+
+    file = settings.broker_passphrase_file
+    if file is None:
+        raise ConfigurationError(
+            "the broker's folder is given without a passphrase",
+            hint="set DEED_API_BROKER_PASSPHRASE_FILE",
+        )
+    try:
+        passphrase = file.read_text(encoding="utf-8").rstrip("\r\n")
+    except OSError:
+        raise ConfigurationError("the broker's passphrase file cannot be read") from None
+    home = BrokerHome.open(settings.broker_home, passphrase)
+    view = ChainView(_endpoints(settings, served), served.deployment, served.profile)
+    return BrokerService(home, view)
+
+
+def _endpoints(settings: Settings, served: Service) -> list[Rpc]:
+    # One client an endpoint, without failover between them: the chain rule counts witnesses.
+    chain_id = served.deployment.chain_id
+    return [Rpc(url.get_secret_value(), chain_id=chain_id) for url in settings.rpc_urls]
+
+
+def include(app: FastAPI) -> None:
+    """Add the broker's routes."""
+    from api.routes import broker
+
+    app.include_router(broker.router)

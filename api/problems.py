@@ -1,0 +1,264 @@
+"""Errors as HTTP answers (RFC 9457). The only place of this project with HTTP status codes.
+
+Every failure is ``application/problem+json`` with a stable `code` and a `hint`; none carries a
+traceback or a path of this machine. The first row of `STATUSES` that fits an error's class decides.
+"""
+
+from __future__ import annotations
+
+import re
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from starlette.exceptions import HTTPException
+
+from ledger.errors import (
+    ChainError,
+    ConfigurationError,
+    ContractReverted,
+    EndpointsDisagree,
+    EntitlementError,
+    FormatError,
+    InsufficientFunds,
+    KeyAccessError,
+    KeyRequestRejected,
+    LedgerError,
+    LimitExceeded,
+    ModelError,
+    PendingFinality,
+    Reorganised,
+    UnavailableError,
+    UnknownRecord,
+    UsageError,
+    VerificationError,
+    WrongNetwork,
+)
+
+MEDIA_TYPE = "application/problem+json"
+
+STATUSES: tuple[tuple[type[LedgerError], HTTPStatus], ...] = (
+    (UnknownRecord, HTTPStatus.NOT_FOUND),
+    (UsageError, HTTPStatus.UNPROCESSABLE_ENTITY),
+    (ConfigurationError, HTTPStatus.INTERNAL_SERVER_ERROR),
+    (LimitExceeded, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
+    (FormatError, HTTPStatus.UNPROCESSABLE_ENTITY),
+    (VerificationError, HTTPStatus.UNPROCESSABLE_ENTITY),
+    (EntitlementError, HTTPStatus.FORBIDDEN),
+    (KeyAccessError, HTTPStatus.FORBIDDEN),
+    (PendingFinality, HTTPStatus.CONFLICT),
+    (Reorganised, HTTPStatus.CONFLICT),
+    (ContractReverted, HTTPStatus.CONFLICT),
+    (InsufficientFunds, HTTPStatus.CONFLICT),
+    (EndpointsDisagree, HTTPStatus.SERVICE_UNAVAILABLE),
+    (WrongNetwork, HTTPStatus.SERVICE_UNAVAILABLE),
+    (ChainError, HTTPStatus.BAD_GATEWAY),
+    (UnavailableError, HTTPStatus.SERVICE_UNAVAILABLE),
+    (ModelError, HTTPStatus.UNPROCESSABLE_ENTITY),
+    (LedgerError, HTTPStatus.INTERNAL_SERVER_ERROR),
+)
+
+CREATED = HTTPStatus.CREATED
+OK = HTTPStatus.OK
+NOT_MODIFIED = HTTPStatus.NOT_MODIFIED
+NOT_READY = HTTPStatus.SERVICE_UNAVAILABLE
+TOO_LARGE = int(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+
+_EXTRA = ("since", "remedy", "number", "check", "step", "retry_after", "error_name", "arguments")
+_HINTS = {
+    HTTPStatus.NOT_FOUND: "the paths are listed in /v1/openapi.json",
+    HTTPStatus.METHOD_NOT_ALLOWED: "the Allow header names the methods of this path",
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "send less in one request",
+    HTTPStatus.MISDIRECTED_REQUEST: "add the host to DEED_API_ALLOWED_HOSTS if it is meant",
+}
+
+
+class NotModified(Exception):
+    """The caller's copy is still good."""
+
+    def __init__(self, etag: str) -> None:
+        super().__init__(etag)
+        self.etag = etag
+
+
+def status_of(error: LedgerError) -> HTTPStatus:
+    """The HTTP status of an error's class."""
+    return next(status for kind, status in STATUSES if isinstance(error, kind))
+
+
+def problem(
+    status: HTTPStatus,
+    code: str,
+    title: str,
+    detail: str,
+    *,
+    hint: str = "",
+    headers: dict[str, str] | None = None,
+    **members: Any,
+) -> Response:
+    """A problem+json answer; `members` are added as extension members."""
+    body = {
+        "type": f"urn:modeldeed:problem:{code.lower().replace('_', '-')}",
+        "title": title,
+        "status": int(status),
+        "detail": detail,
+        "code": code,
+        "hint": hint,
+        **members,
+    }
+    return JSONResponse(body, status_code=int(status), media_type=MEDIA_TYPE, headers=headers)
+
+
+def of_status(
+    status: HTTPStatus, *, detail: str = "", headers: dict[str, str] | None = None
+) -> Response:
+    """A problem that HTTP itself names, such as 404 or 413."""
+    code = re.sub(r"\W+", "_", status.phrase).upper()
+    return problem(
+        status,
+        code,
+        status.phrase,
+        detail or status.description or status.phrase,
+        hint=_HINTS.get(status, ""),
+        headers=headers,
+    )
+
+
+def of_error(error: LedgerError) -> Response:
+    """The answer to a failure of this project's own tree."""
+    status = status_of(error)
+    headers = {}
+    retry_after = getattr(error, "retry_after", None)
+    if retry_after is not None:
+        headers["Retry-After"] = str(max(1, round(retry_after)))
+    members = {
+        name: _plain(value)
+        for name in _EXTRA
+        if (value := getattr(error, name, None)) is not None and value != ""
+    }
+    if isinstance(error, KeyRequestRejected) and not error.check:
+        members.pop("check", None)
+    title = (type(error).__doc__ or "").strip().partition("\n")[0].rstrip(".") or error.code
+    return problem(
+        status, error.code, title, error.message, hint=error.hint, headers=headers, **members
+    )
+
+
+def misdirected() -> Response:
+    """The answer to a request under a host name that is not ours."""
+    return of_status(HTTPStatus.MISDIRECTED_REQUEST, detail="this service has another host name")
+
+
+def too_large_answer(limit: int) -> Response:
+    """The answer to a body beyond `limit` bytes."""
+    return of_status(
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail=f"a body here has at most {limit} bytes"
+    )
+
+
+def internal_error(request_id: str) -> Response:
+    """The answer to our own bug: nothing about its inside."""
+    return problem(
+        HTTPStatus.INTERNAL_SERVER_ERROR,
+        "INTERNAL_ERROR",
+        "Internal error",
+        "the service failed; nothing was decided",
+        hint="report it with this request id",
+        request_id=request_id,
+    )
+
+
+def install(app: FastAPI) -> None:
+    """Let `app` answer every failure this way."""
+
+    @app.exception_handler(LedgerError)
+    async def on_ledger_error(_: Request, error: LedgerError) -> Response:
+        return of_error(error)
+
+    @app.exception_handler(RequestValidationError)
+    async def on_invalid(_: Request, error: RequestValidationError) -> Response:
+        return _invalid(error)
+
+    @app.exception_handler(HTTPException)
+    async def on_http(_: Request, error: HTTPException) -> Response:
+        return of_status(HTTPStatus(error.status_code), headers=dict(error.headers or {}))
+
+    @app.exception_handler(NotModified)
+    async def on_not_modified(_: Request, found: NotModified) -> Response:
+        return Response(status_code=int(NOT_MODIFIED), headers={"ETag": found.etag})
+
+
+def _invalid(error: RequestValidationError) -> Response:
+    # Where and what, but not the value: it may be long, or a secret in the wrong place.
+    faults = [
+        {"where": ".".join(str(part) for part in fault["loc"]), "what": fault["msg"]}
+        for fault in error.errors()[:20]
+    ]
+    first = faults[0] if faults else {"where": "request", "what": "invalid"}
+    return problem(
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+        "INVALID_REQUEST",
+        "The request does not fit its description",
+        f"{first['where']}: {first['what']}",
+        hint="the parameters are described in /v1/openapi.json",
+        errors=faults,
+    )
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, bool | int | float | str):
+        return value
+    return "0x" + value.hex() if isinstance(value, bytes) else str(value)
+
+
+_SCHEMA = {
+    "type": "object",
+    "required": ["type", "title", "status", "detail", "code", "hint"],
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string", "description": "one sentence: what is wrong"},
+        "code": {"type": "string", "description": "stable name of the failure, for programs"},
+        "hint": {"type": "string", "description": "one sentence: the way out"},
+    },
+}
+
+
+def described(*statuses: HTTPStatus | int) -> dict[int | str, dict[str, Any]]:
+    """OpenAPI entries for the failures that a route may answer with."""
+    return {
+        int(status): {
+            "description": HTTPStatus(status).phrase,
+            "content": {MEDIA_TYPE: {"schema": _SCHEMA}},
+        }
+        for status in statuses
+    }
+
+
+READ_FAILURES = described(
+    HTTPStatus.NOT_FOUND,
+    HTTPStatus.CONFLICT,
+    HTTPStatus.MISDIRECTED_REQUEST,
+    HTTPStatus.UNPROCESSABLE_ENTITY,
+    HTTPStatus.INTERNAL_SERVER_ERROR,
+    HTTPStatus.SERVICE_UNAVAILABLE,
+) | {int(NOT_MODIFIED): {"description": "the copy named by If-None-Match is still good"}}
+WRITE_FAILURES = described(
+    HTTPStatus.BAD_REQUEST,
+    HTTPStatus.FORBIDDEN,
+    HTTPStatus.NOT_FOUND,
+    HTTPStatus.CONFLICT,
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    HTTPStatus.MISDIRECTED_REQUEST,
+    HTTPStatus.UNPROCESSABLE_ENTITY,
+    HTTPStatus.INTERNAL_SERVER_ERROR,
+    HTTPStatus.BAD_GATEWAY,
+    HTTPStatus.SERVICE_UNAVAILABLE,
+)

@@ -1,0 +1,82 @@
+"""Licenses: lists, and one with its plan and seats."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+
+from api import problems, schemas
+from api.dependencies import (
+    AccountQuery,
+    Cacheable,
+    CursorQuery,
+    HashQuery,
+    LicensePath,
+    Limit,
+    account,
+    as_of,
+    digest,
+    license_id,
+)
+from ledger.errors import UnknownRecord, UsageError
+from ledger.ids import LicenseId
+from ledger.index.views import RowMap
+
+router = APIRouter(prefix="/v1", tags=["licenses"], responses=problems.READ_FAILURES)
+
+_STATUS = {1: "active", 2: "suspended", 3: "revoked"}
+
+
+def shown(row: RowMap) -> schemas.License:
+    """A license's row as it is answered."""
+    values: dict[str, Any] = {**row, "status": _STATUS.get(row["status"], "revoked")}
+    return schemas.License.model_validate(values)
+
+
+@router.get("/licenses")
+def list_licenses(
+    *,
+    snapshot: Cacheable,
+    holder: AccountQuery = None,
+    model: HashQuery = None,
+    plan: Annotated[int | None, Query(ge=0, lt=1 << 32)] = None,
+    cursor: CursorQuery = None,
+    limit: Limit = 50,
+) -> schemas.LicensePage:
+    """Licenses by number, optionally of one holder, model or plan."""
+    after = None
+    if cursor is not None:
+        if not (cursor.isascii() and cursor.isdigit() and int(cursor) < 1 << 63):
+            raise UsageError(
+                "the cursor is not one this service gave", hint="begin without a cursor"
+            )
+        after = int(cursor)
+    rows = snapshot.licenses(
+        holder=account(holder), model_id=digest(model), plan_id=plan, after=after, limit=limit
+    )
+    more = len(rows) == limit
+    return schemas.LicensePage(
+        as_of=as_of(snapshot),
+        licenses=[shown(row) for row in rows],
+        next_cursor=str(rows[-1]["license_id"]) if more else None,
+    )
+
+
+@router.get("/licenses/{license}")
+def show_license(snapshot: Cacheable, license: LicensePath) -> schemas.LicenseAnswer:  # noqa: A002 -- its name in the URL
+    """One license with its plan and recorded seats."""
+    which: LicenseId = license_id(license)
+    row = snapshot.license(which)
+    if row is None:
+        raise UnknownRecord(
+            f"there is no license {which} as of block {snapshot.as_of.block}",
+            hint="check the number and the network; a new license takes a moment to be read",
+        )
+    return schemas.LicenseAnswer(
+        as_of=as_of(snapshot),
+        license=shown(row),
+        plan=schemas.Plan.model_validate(snapshot.plan(row["plan_id"])),
+        seats=[schemas.Seat.model_validate(seat) for seat in snapshot.seats(which)],
+        finality=snapshot.as_of.finality(row["born_block"]),  # type: ignore[arg-type]
+    )

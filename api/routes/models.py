@@ -1,0 +1,247 @@
+"""Models, their timelines and tensor ids, and the search by tensor."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request, Response
+from starlette.concurrency import run_in_threadpool
+
+from api import problems, schemas
+from api.dependencies import (
+    AccountQuery,
+    Cacheable,
+    CursorQuery,
+    HashQuery,
+    Limit,
+    ModelPath,
+    Served,
+    account,
+    as_of,
+    digest,
+    model_id,
+    service,
+)
+from ledger.canonical import parse_json
+from ledger.claim import Claim, manifest_hash
+from ledger.errors import ClaimMismatch, ManifestError, UnknownRecord, UsageError
+from ledger.ids import Digest, ModelId
+from ledger.index import library
+from ledger.index.database import writing
+from ledger.index.timeline import timeline
+from ledger.index.views import RowMap, Snapshot
+
+router = APIRouter(prefix="/v1", tags=["models"], responses=problems.READ_FAILURES)
+
+_STATUS = {1: "active", 2: "withdrawn", 3: "compromised"}
+_EXAMPLE_FINGERPRINT = {"format": "mfp1", "level": "core", "tensors": []}
+
+
+def shown(snapshot: Snapshot, row: RowMap) -> schemas.Model:
+    """A model's row as it is answered."""
+    return schemas.Model.model_validate(
+        {
+            **row,
+            "status": _STATUS.get(row["status"], "active"),
+            "title": library.manifest_title(snapshot.connection, row["manifest_hash"]),
+            "finality": snapshot.as_of.finality(row["registered_block"]),
+        }
+    )
+
+
+@router.get("/models")
+def list_models(
+    *,
+    snapshot: Cacheable,
+    licensor: AccountQuery = None,
+    artifact_root: HashQuery = None,
+    parent: HashQuery = None,
+    cursor: CursorQuery = None,
+    limit: Limit = 50,
+) -> schemas.ModelPage:
+    """Registered models in order of registration, optionally of one licensor, content or parent."""
+    rows = snapshot.models(
+        licensor=account(licensor),
+        artifact_root=digest(artifact_root),
+        parent=digest(parent),
+        after=None if cursor is None else _place(cursor),
+        limit=limit,
+    )
+    more = len(rows) == limit
+    return schemas.ModelPage(
+        as_of=as_of(snapshot),
+        models=[shown(snapshot, row) for row in rows],
+        next_cursor=f"{rows[-1]['registered_block']}-{rows[-1]['model_id'].hex()}"
+        if more
+        else None,
+    )
+
+
+def _place(cursor: str) -> tuple[int, bytes]:
+    block, _, digits = cursor.partition("-")
+    try:
+        place = int(block), Digest.parse(digits).raw
+    except (ValueError, UsageError):
+        place = -1, b""
+    if not 0 <= place[0] < 1 << 62:
+        raise UsageError("the cursor is not one this service gave", hint="begin without a cursor")
+    return place
+
+
+@router.get("/models/{id}")
+def show_model(snapshot: Cacheable, id: ModelPath) -> schemas.ModelAnswer:  # noqa: A002 -- its name in the URL
+    """One model with its titles, sealings, other records, parents and plans."""
+    which = model_id(id)
+    row = snapshot.model(which)
+    return schemas.ModelAnswer(
+        as_of=as_of(snapshot),
+        model=shown(snapshot, row),
+        titles=[schemas.Title.model_validate(r) for r in snapshot.titles(which)],
+        sealings=[schemas.Sealing.model_validate(r) for r in snapshot.sealings(which)],
+        records=[schemas.Record.model_validate(r) for r in snapshot.records(which)],
+        parents=[schemas.Parent.model_validate(r) for r in snapshot.parents(which)],
+        plans=[schemas.Plan.model_validate(r) for r in snapshot.plans(which)],
+    )
+
+
+@router.get("/models/{id}/timeline")
+def show_timeline(snapshot: Cacheable, id: ModelPath) -> schemas.Timeline:  # noqa: A002 -- as above
+    """What happened to a model, in chain order, with how settled each event is."""
+    which = model_id(id)
+    entries = [
+        schemas.TimelineEntry.model_validate(entry, from_attributes=True)
+        for entry in timeline(snapshot, which)
+    ]
+    return schemas.Timeline(as_of=as_of(snapshot), model_id=str(which), entries=entries)
+
+
+@router.get("/models/{id}/leaves")
+def show_leaves(snapshot: Cacheable, id: ModelPath) -> schemas.LeavesAnswer:  # noqa: A002 -- as above
+    """A model's tensor ids, as deposited."""
+    which = model_id(id)
+    snapshot.model(which)
+    found = library.document(snapshot.connection, "fingerprint", Digest(which.raw))
+    if found is None:
+        raise UnknownRecord(
+            f"nobody has deposited the tensor ids of model {which.short}",
+            hint="whoever has its fingerprint can: POST it to this path",
+        )
+    return schemas.LeavesAnswer(
+        as_of=as_of(snapshot),
+        model_id=str(which),
+        names_verified=found[1],
+        fingerprint=found[0],
+    )
+
+
+def _json_body(description: str, example: Any) -> dict[str, Any]:
+    schema = {"type": "object", "example": example}
+    content = {"application/json": {"schema": schema, "example": example}}
+    return {"requestBody": {"required": True, "description": description, "content": content}}
+
+
+@router.post(
+    "/models/{id}/leaves",
+    responses=problems.WRITE_FAILURES,
+    openapi_extra=_json_body(
+        "a fingerprint document (docs/spec/fingerprint.md)", _EXAMPLE_FINGERPRINT
+    ),
+)
+async def deposit_leaves(
+    request: Request,
+    response: Response,
+    id: ModelPath,  # noqa: A002 -- as above
+) -> schemas.LeavesDeposited:
+    """Deposit a model's tensor ids, so that it is found by them.
+
+    Nobody needs to be trusted: only the registered model's own ids lead to its root.
+    """
+    body = await request.body()
+    answer = await run_in_threadpool(_deposit_leaves, service(request), model_id(id), body)
+    if answer.new:
+        response.status_code = int(problems.CREATED)
+    return answer
+
+
+def _deposit_leaves(served: Served, which: ModelId, body: bytes) -> schemas.LeavesDeposited:
+    with served.index.snapshot() as snapshot:
+        model = snapshot.model(which)
+        facts = as_of(snapshot)
+    document = parse_json(body, what="the fingerprint", limit=served.settings.max_leaves_body)
+    found, bound = library.check_leaves(document, model)
+    with writing(served.index.engine) as connection:
+        done = library.deposit_leaves(
+            connection, which, found, bound=bound, now_ms=int(served.index.now() * 1000)
+        )
+    return schemas.LeavesDeposited(
+        as_of=facts,
+        model_id=str(which),
+        tensors=done.tensors,
+        names_verified=done.names_verified,
+        new=done.new,
+    )
+
+
+@router.post(
+    "/models/{id}/documents",
+    responses=problems.WRITE_FAILURES,
+    openapi_extra=_json_body(
+        "the model's manifest, its claim, or both (docs/spec/claim.md)", {"manifest": {}}
+    ),
+)
+async def deposit_documents(request: Request, id: ModelPath) -> schemas.DocumentsDeposited:  # noqa: A002 -- as above
+    """Deposit a model's manifest and claim: what the registered hashes were made of."""
+    body = await request.body()
+    return await run_in_threadpool(_deposit_documents, service(request), model_id(id), body)
+
+
+def _deposit_documents(served: Served, which: ModelId, body: bytes) -> schemas.DocumentsDeposited:
+    with served.index.snapshot() as snapshot:
+        model = snapshot.model(which)
+        facts = as_of(snapshot)
+    given = parse_json(body, what="the request", limit=served.settings.max_body)
+    if not isinstance(given, dict) or not given or set(given) - {"manifest", "claim"}:
+        raise ManifestError('the body is {"manifest": …, "claim": …}, at least one of them')
+    taken: dict[str, tuple[Digest, Any]] = {}
+    if "manifest" in given:
+        name = manifest_hash(given["manifest"])
+        if name.raw != model["manifest_hash"]:
+            raise ClaimMismatch(
+                f"the manifest has the hash {name}, which is not the registered one"
+            )
+        taken["manifest"] = name, given["manifest"]
+    if "claim" in given:
+        claim = Claim.from_json(given["claim"])
+        if claim.model_id() != which:
+            raise ClaimMismatch(f"the claim is that of model {claim.model_id()}")
+        taken["claim"] = Digest(which.raw), claim.to_json()
+    now_ms = int(served.index.now() * 1000)
+    with writing(served.index.engine) as connection:
+        for kind, (name, document) in taken.items():
+            if library.document(connection, kind, name) is None:
+                library.put_document(connection, kind, name, document, complete=True, now_ms=now_ms)
+    return schemas.DocumentsDeposited(as_of=facts, model_id=str(which), taken=sorted(taken))
+
+
+@router.get("/search", tags=["search"])
+def search(
+    snapshot: Cacheable,
+    cid: Annotated[HashQuery, Query(description="content id of a tensor")] = None,
+    vid: Annotated[HashQuery, Query(description="value-multiset id of a tensor")] = None,
+) -> schemas.SearchAnswer:
+    """Registered models that hold a tensor, all claims on it, earliest commitment first."""
+    if (cid is None) == (vid is None):
+        raise UsageError("give either cid or vid", hint="deed fingerprint MODEL --json prints both")
+    kind, text = ("cid", cid) if cid is not None else ("vid", vid)
+    which = Digest.parse(str(text))
+    matches = [
+        schemas.SearchMatch(
+            model=shown(snapshot, match.model),
+            names=list(match.names),
+            names_verified=match.names_verified,
+        )
+        for match in library.search(snapshot, kind, which)
+    ]
+    return schemas.SearchAnswer.model_validate(
+        {"as_of": as_of(snapshot), "kind": kind, "id": which, "matches": matches}
+    )

@@ -1,0 +1,167 @@
+"""Documents that people deposit with the index, each bound by a hash that the chain holds.
+
+A model's tensor ids are public but not on chain; only their root is. Whoever has the fingerprint
+can deposit it, since nothing but the true one fits the root. Rows are content-addressed: neither a
+rebuild nor a reorganisation touches them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, delete, insert, select
+
+from ledger.canonical import canonical_json, parse_json
+from ledger.errors import ClaimMismatch
+from ledger.fingerprint.exact import Fingerprint
+from ledger.ids import Digest, ModelId
+from ledger.index import tables
+from ledger.index.views import RowMap, Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Deposited:
+    """What a deposit came to.
+
+    Attributes:
+        tensors: how many ids are searchable.
+        names_verified: whether the chain binds the tensors' names too (a deep fingerprint).
+        new: whether anything was added.
+    """
+
+    tensors: int
+    names_verified: bool
+    new: bool
+
+
+def check_leaves(document: Any, model: RowMap) -> tuple[Fingerprint, bool]:
+    """Read a fingerprint and hold it against a registered model.
+
+    Returns:
+        The fingerprint, and whether the model's fingerprint digest binds all of it.
+
+    Raises:
+        ManifestError: not a fingerprint.
+        ClaimMismatch: of another model, or inconsistent.
+    """
+    found = Fingerprint.from_json(document)
+    if found.content_root.raw != model["artifact_root"]:
+        raise ClaimMismatch(
+            f"the fingerprint has the content root {found.content_root}, the registered model "
+            f"{Digest(bytes(model['artifact_root']))}",
+            hint="it describes another model; run deed fingerprint on the registered one",
+        )
+    bound = found.vmd_root is not None and found.content_id().raw == model["fingerprint_digest"]
+    if found.vmd_root is not None and not bound:
+        raise ClaimMismatch(
+            "the fingerprint's content id is not the registered fingerprint digest",
+            hint="names, value ids or the parameter count differ from the registered model's",
+        )
+    return found, bound
+
+
+def deposit_leaves(
+    connection: Connection, model_id: ModelId, found: Fingerprint, *, bound: bool, now_ms: int
+) -> Deposited:
+    """Store a checked fingerprint, unless one that says as much is there already."""
+    tensors = [tensor for tensor in found.tensors if tensor.identity]
+    stored = connection.execute(
+        select(tables.document.c.complete).where(
+            tables.document.c.kind == "fingerprint", tables.document.c.hash == model_id.raw
+        )
+    ).scalar_one_or_none()
+    if stored is not None and (stored or not bound):
+        return Deposited(len(tensors), bool(stored), new=False)
+    put_document(
+        connection,
+        "fingerprint",
+        Digest(model_id.raw),
+        found.to_json(),
+        complete=bound,
+        now_ms=now_ms,
+    )
+    root = found.content_root.raw
+    connection.execute(delete(tables.leaf).where(tables.leaf.c.content_root == root))
+    ids = {("cid", tensor.cid.raw) for tensor in tensors}
+    ids |= {("vid", tensor.vid.raw) for tensor in tensors if tensor.vid is not None}
+    rows = [{"content_root": root, "kind": kind, "id": raw} for kind, raw in sorted(ids)]
+    connection.execute(insert(tables.leaf), rows)
+    return Deposited(len(tensors), bound, new=True)
+
+
+def put_document(
+    connection: Connection,
+    kind: str,
+    name: Digest,
+    document: Any,
+    *,
+    complete: bool,
+    now_ms: int,
+) -> None:
+    """Store a document under its kind and hash, in place of one before."""
+    table = tables.document
+    connection.execute(delete(table).where(table.c.kind == kind, table.c.hash == name.raw))
+    connection.execute(
+        insert(table).values(
+            kind=kind,
+            hash=name.raw,
+            complete=complete,
+            body=canonical_json(document).decode(),
+            deposited_at_ms=now_ms,
+        )
+    )
+
+
+def document(connection: Connection, kind: str, name: Digest) -> tuple[Any, bool] | None:
+    """A deposited document and whether all of it is bound; None when there is none."""
+    table = tables.document
+    row = connection.execute(
+        select(table.c.body, table.c.complete).where(table.c.kind == kind, table.c.hash == name.raw)
+    ).one_or_none()
+    return None if row is None else (parse_json(row.body.encode(), what=kind), bool(row.complete))
+
+
+def manifest_title(connection: Connection, manifest_hash: bytes) -> str | None:
+    """The title in a deposited manifest."""
+    found = document(connection, "manifest", Digest(bytes(manifest_hash)))
+    title = found[0].get("title") if found is not None and isinstance(found[0], dict) else None
+    return title if isinstance(title, str) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """One registered model that holds a searched tensor. `names` are as `names_verified` says."""
+
+    model: RowMap
+    names: tuple[str, ...]
+    names_verified: bool
+
+
+def search(snapshot: Snapshot, kind: str, id_: Digest, *, limit: int = 50) -> Sequence[Match]:
+    """Registered models that hold the tensor of this content id ("cid") or value id ("vid").
+
+    All claims on it are shown, earliest commitment first: who registered what, when, and never who
+    is right.
+    """
+    leaf = tables.leaf
+    roots = snapshot.connection.execute(
+        select(leaf.c.content_root).where(leaf.c.id == id_.raw, leaf.c.kind == kind).limit(limit)
+    ).scalars()
+    matches = [
+        Match(row, *_names(snapshot.connection, bytes(row["model_id"]), kind, id_))
+        for root in roots.all()
+        for row in snapshot.models(artifact_root=bytes(root), limit=limit)
+    ]
+    matches.sort(key=lambda match: (match.model["committed_at"], match.model["registered_block"]))
+    return matches[:limit]
+
+
+def _names(
+    connection: Connection, model_id: bytes, kind: str, id_: Digest
+) -> tuple[tuple[str, ...], bool]:
+    found = document(connection, "fingerprint", Digest(model_id))
+    if found is None:
+        return (), False
+    return tuple(t["name"] for t in found[0]["tensors"] if t[kind] == str(id_)), found[1]
