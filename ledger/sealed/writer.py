@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ledger.errors import ContentMismatch, UsageError
+from ledger.errors import ContentMismatch, SealedFormatError, UsageError
 from ledger.fingerprint.exact import Fingerprint
 from ledger.fingerprint.exact import fingerprint as measure
 from ledger.ids import Address, Digest, ModelId
@@ -105,7 +105,10 @@ def seal(
         raise UsageError(f"suite {suite} with segments of 2^{log2_segment} bytes is not defined")
     commit = keys.key_commitment(content_key)
     public = PublicPart(model_id, chain_id, registry, epoch, broker_set, brokers).to_bytes()
-    PublicPart.parse(public)
+    try:
+        PublicPart.parse(public)
+    except SealedFormatError as error:
+        raise UsageError(error.message) from None
     threads = thread_count(threads)
     places = _places(model, 1 << log2_segment)
     total = 2 * sum(place.size for place in places)
