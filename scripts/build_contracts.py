@@ -4,10 +4,10 @@
     scripts/build_contracts.py            write ledger/chain/abi/<Contract>.json
     scripts/build_contracts.py --check    exit 1 when a fresh build differs from those files
 
-The compiler is the npm package ``solc`` pinned in ``contracts/package-lock.json``, behind ``scripts/solc``.
-Its settings are read from ``contracts/foundry.toml``, so that forge tests the code that ships. The same
-sources, settings and compiler give the same bytes on every machine: no path, date or metadata hash
-enters them.
+The compiler is the npm package ``solc`` pinned in ``contracts/package-lock.json``, behind
+``scripts/solc``. Its settings are read from ``contracts/foundry.toml``, so that forge tests the code
+that ships. The same sources, settings and compiler give the same bytes on every machine: no path,
+date or metadata hash enters them.
 """
 
 from __future__ import annotations
