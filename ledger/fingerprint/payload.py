@@ -20,8 +20,10 @@ from ledger.tensors.dtypes import DTYPES
 from ledger.tensors.model import ModelSource
 
 LEAF_BYTES = 1 << 20
-# A job is what one thread takes at a time: large enough that bookkeeping does not show.
-_JOB_BYTES = 8 << 20
+# A job is what one thread takes at a time: small enough that all threads end together, and at most
+# some thousand of them.
+_JOBS = 512
+_MAX_JOB_BYTES = 16 << 20
 # Enough to tell any real tensor from a constant one without looking at all of it.
 _PROBE_BYTES = 4096
 
@@ -95,6 +97,8 @@ def hash_payloads(
 
 
 def _jobs(model: ModelSource) -> Iterator[list[_Piece]]:
+    total = sum(info.nbytes for info in model.tensors)
+    goal = min(max(total // _JOBS, LEAF_BYTES), _MAX_JOB_BYTES)
     job: list[_Piece] = []
     size = 0
     for tensor, info in enumerate(model.tensors):
@@ -102,7 +106,7 @@ def _jobs(model: ModelSource) -> Iterator[list[_Piece]]:
             count = min(LEAF_BYTES, info.nbytes - start)
             job.append(_Piece(tensor, leaf, info.member, info.offset + start, count))
             size += count
-            if size >= _JOB_BYTES:
+            if size >= goal:
                 yield job
                 job, size = [], 0
     if job:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from queue import SimpleQueue
 from typing import TypeVar
 
 Job = TypeVar("Job")
@@ -19,12 +20,47 @@ def worker_count(threads: int | None) -> int:
 def run_jobs(
     run: Callable[[Job], Result], jobs: Iterable[Job], threads: int | None
 ) -> Iterator[Result]:
-    """Results in the order of completion; the first failure stops what has not begun."""
-    with ThreadPoolExecutor(worker_count(threads), thread_name_prefix="fingerprint") as pool:
-        futures = [pool.submit(run, job) for job in jobs]
+    """Results in the order of completion.
+
+    Workers pull jobs as they get to them, so that a long list of jobs never stands in memory. The
+    first failure, or leaving the iterator, stops what has not begun; no thread outlives it.
+    """
+    count = worker_count(threads)
+    waiting = iter(jobs)
+    lock = threading.Lock()
+    stop = threading.Event()
+    # Each entry is (result,), the exception that ended a worker, or None at a worker's plain end.
+    ended: SimpleQueue[tuple[Result] | BaseException | None] = SimpleQueue()
+
+    def work() -> None:
         try:
-            for future in as_completed(futures):
-                yield future.result()
-        finally:
-            for future in futures:
-                future.cancel()
+            while not stop.is_set():
+                with lock:
+                    try:
+                        job = next(waiting)
+                    except StopIteration:
+                        break
+                ended.put((run(job),))
+        except BaseException as error:  # noqa: BLE001  # handed to the caller's thread
+            ended.put(error)
+        else:
+            ended.put(None)
+
+    workers = [threading.Thread(target=work, name=f"fingerprint-{n}") for n in range(count)]
+    try:
+        for worker in workers:
+            worker.start()
+        running = count
+        while running:
+            entry = ended.get()
+            if isinstance(entry, BaseException):
+                raise entry
+            if entry is None:
+                running -= 1
+            else:
+                yield entry[0]
+    finally:
+        stop.set()
+        for worker in workers:
+            if worker.ident is not None:
+                worker.join()
