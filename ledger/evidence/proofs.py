@@ -30,7 +30,8 @@ _BROKEN = (
     TrieValidationError,
     ValueError,
     TypeError,
-    IndexError,
+    LookupError,
+    AttributeError,
     AssertionError,
     RecursionError,
 )

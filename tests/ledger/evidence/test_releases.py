@@ -1,0 +1,44 @@
+import json
+
+import pytest
+
+from ledger.evidence.releases import CONTRACTS, identify, known_code, shipped_code
+from ledger.evidence.verify import Verdict, verify
+
+
+def test_deployed_code_is_recognised_whatever_its_constructor_fixed(members):
+    for name in CONTRACTS:
+        assert identify(name, members[f"code/{name}.bin"]) == shipped_code(name)
+
+
+def test_code_with_one_byte_changed_is_not_recognised(members):
+    code = bytearray(members["code/ModelRegistry.bin"])
+    code[100] ^= 1
+    assert identify("ModelRegistry", bytes(code)) is None
+
+
+def test_one_contract_is_never_taken_for_another(members):
+    assert identify("Anchors", members["code/LicenseLedger.bin"]) is None
+
+
+def test_the_immutables_of_the_registry_name_its_anchors_and_itself(members):
+    index = json.loads(members["bundle.json"])
+    code = members["code/ModelRegistry.bin"]
+    values = shipped_code("ModelRegistry").values(code)
+    for name in ("Anchors", "ModelRegistry"):
+        address = bytes.fromhex(index["contracts"][name]["address"][2:])
+        assert address.rjust(32, b"\0") in values
+
+
+def test_unknown_code_is_not_checked_rather_than_trusted(bundle_path, monkeypatch):
+    """As a verifier older than the contracts would see it."""
+    monkeypatch.setattr("ledger.evidence.releases.known_code", lambda: known_code()[:1])
+    report = verify(bundle_path)
+    assert report.verdict is Verdict.INCOMPLETE
+    assert not report.holds
+    assert "step 4 (trust), 5 (contracts) could not be checked" in report.sentence
+
+
+@pytest.mark.parametrize("name", CONTRACTS)
+def test_every_contract_is_known_in_at_least_the_version_shipped(name):
+    assert any(code.contract == name for code in known_code())
