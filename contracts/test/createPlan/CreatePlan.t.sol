@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity ^0.8.28;
+
+import {ILicenseLedger, PlanState, PlanTerms} from "../../src/interfaces/ILicenseLedger.sol";
+import {ModelStatus} from "../../src/interfaces/IModelRegistry.sol";
+import {Base} from "../Base.sol";
+
+contract CreatePlanTest is Base {
+    function test_onlyTheTitleHolderMakesAPlan() external {
+        PlanTerms memory terms = termsOf(newModel(1));
+        vm.prank(stranger);
+        vm.expectRevert(
+            abi.encodeWithSelector(ILicenseLedger.PlanNotTitleHolder.selector, terms.modelId, stranger, licensor)
+        );
+        ledger.createPlan(terms);
+        terms.modelId = keccak256("nobody's");
+        vm.prank(stranger);
+        vm.expectRevert(
+            abi.encodeWithSelector(ILicenseLedger.PlanNotTitleHolder.selector, terms.modelId, stranger, address(0))
+        );
+        ledger.createPlan(terms);
+    }
+
+    function test_aModelThatIsNotActiveGetsNoPlan() external {
+        PlanTerms memory terms = termsOf(newModel(1));
+        for (uint8 status = 2; status <= 3; ++status) {
+            vm.prank(licensor);
+            models.setStatus(terms.modelId, ModelStatus(status));
+            vm.expectRevert(abi.encodeWithSelector(ILicenseLedger.PlanModelNotIssuable.selector, terms.modelId, status));
+            newPlan(terms);
+        }
+    }
+
+    function testFuzz_nobodyStaysOfflineLongerThanAgreed(uint32 leaseTtl, uint24 grace, uint32 maxOffline) external {
+        PlanTerms memory terms = termsOf(newModel(1));
+        (terms.leaseTtl, terms.grace, terms.maxOffline) = (leaseTtl, grace, maxOffline);
+        uint256 offline = uint256(leaseTtl) + grace;
+        if (offline > maxOffline) {
+            vm.expectRevert(abi.encodeWithSelector(ILicenseLedger.PlanOfflineTooLong.selector, offline, maxOffline));
+        }
+        newPlan(terms);
+    }
+
+    function testFuzz_everyTermComesBack(PlanTerms memory terms) external {
+        terms.modelId = newModel(1);
+        terms.maxOffline = type(uint32).max;
+        terms.leaseTtl /= 2;
+        bytes32 digest = keccak256(abi.encode(keccak256("modeldeed/plan/1"), licensor, terms));
+        vm.expectEmit(true, true, true, true, address(ledger));
+        emit ILicenseLedger.PlanCreated(1, licensor, terms.modelId, terms.termsHash, digest);
+        eq(newPlan(terms), 1);
+        eq(newPlan(terms), 2);
+
+        (PlanTerms memory got, PlanState memory state) = ledger.planOf(1);
+        eq(keccak256(abi.encode(got)), keccak256(abi.encode(terms)));
+        eq(state.licensor, licensor);
+        eq(state.issued, 0);
+        eq(state.roleEpoch, 0);
+        isFalse(state.paused);
+        eq(state.planDigest, digest);
+    }
+
+    function test_anUnknownPlanIsNamed() external {
+        bytes memory unknown = abi.encodeWithSelector(ILicenseLedger.PlanUnknown.selector, uint32(9));
+        vm.expectRevert(unknown);
+        ledger.planOf(9);
+        vm.expectRevert(unknown);
+        ledger.setPaused(9, true);
+        vm.expectRevert(unknown);
+        ledger.setRoles(9, agent, 1);
+        vm.expectRevert(unknown);
+        ledger.syncLicensor(9);
+        vm.expectRevert(unknown);
+        ledger.issue(9, holder, 0, 0);
+        eq(ledger.rolesOf(9, agent), 0);
+        eq(ledger.registry(), address(models));
+    }
+}
