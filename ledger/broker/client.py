@@ -283,8 +283,16 @@ class BrokerClient:
         finally:
             kem.wipe()
 
-    def heartbeat(self, identity: RuntimeIdentity, lease: Lease) -> tuple[Lease | None, Decision]:
+    def heartbeat(
+        self, identity: RuntimeIdentity, lease: Lease, *, sequence: int | None = None
+    ) -> tuple[Lease | None, Decision]:
         """Extend a lease.
+
+        Args:
+            identity: the runtime it was given to.
+            lease: as last extended.
+            sequence: number of this heartbeat, above every earlier one's; by default one more than
+                the lease's.
 
         Returns:
             The extended lease, or None with the decision that says why not; the reply's
@@ -297,7 +305,10 @@ class BrokerClient:
         """
         facts = self.facts()
         unsigned = Heartbeat(
-            lease.id, lease.sequence + 1, facts.identity.audience, int(self._clock())
+            lease.id,
+            lease.sequence + 1 if sequence is None else sequence,
+            facts.identity.audience,
+            int(self._clock()),
         )
         beat = Heartbeat(
             unsigned.lease,

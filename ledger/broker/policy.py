@@ -188,7 +188,12 @@ def check_grant(
     exists = state is not None and state.head.license.status is not Status.NONE
     if grant is None:
         if state is not None and state.head.plan is not None and state.head.plan.floating:
-            raise entitlement.denial(Code.RUNTIME_NOT_BOUND, state.head.license)
+            holder = state.head.license.holder
+            raise RuntimeNotBound(
+                f"this runtime has no grant for license {license_id}",
+                remedy=f"the holder {holder} can give it one: deed runtime grant REQUEST "
+                f"--license {license_id}",
+            )
         return "none; the seat bound on chain stands for it (step 5)"
     name = f"license {license_id}"
     if grant.license != license_id or grant.runtime_key_hash != runtime.hash():

@@ -1,0 +1,166 @@
+"""Keeps one lease alive: a background thread that sends heartbeats, and the clock it lives by.
+
+Time is counted from the broker's signed ``issued_at``, by whichever of the wall clock and the boot
+clock has moved further: setting the wall clock back gains nothing, and a suspended machine's sleep
+counts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import threading
+import time
+import warnings
+from collections.abc import Callable
+from typing import Final
+
+from ledger.broker.client import BrokerClient
+from ledger.broker.identity import RuntimeIdentity
+from ledger.broker.leases import Lease
+from ledger.errors import KeyAccessError, LeaseExpired, LedgerError
+from ledger.licensing.entitlement import moment
+
+RETRY_SECONDS: Final = 2.0
+
+
+class LeaseClock:
+    """Unix seconds as the broker counts them, from one signed time on."""
+
+    def __init__(self, issued_at: int) -> None:
+        self._start = float(issued_at)
+        self._wall = time.time()
+        self._boot = _boot_seconds()
+
+    def now(self) -> float:
+        """Never earlier than any time that really passed."""
+        return self._start + max(time.time() - self._wall, _boot_seconds() - self._boot, 0.0)
+
+
+def _boot_seconds() -> float:
+    # CLOCK_BOOTTIME counts suspension and cannot be set; other systems have no such clock.
+    clock = getattr(time, "CLOCK_BOOTTIME", None)
+    return time.monotonic() if clock is None else time.clock_gettime(clock)
+
+
+class LeaseKeeper:
+    """One lease and the thread that extends it. Thread-safe.
+
+    Args:
+        client: the broker that gave it; closed by ``stop``.
+        identity: the runtime it was given to.
+        lease: as released.
+        on_loss: called once, from the heartbeat thread, when the lease is lost.
+
+    Attributes:
+        lease: the lease as last extended.
+    """
+
+    def __init__(
+        self,
+        client: BrokerClient,
+        identity: RuntimeIdentity,
+        lease: Lease,
+        *,
+        on_loss: Callable[[LedgerError], None],
+    ) -> None:
+        self.lease = lease
+        self._client = client
+        self._identity = identity
+        self._on_loss = on_loss
+        self._clock = LeaseClock(lease.issued_at)
+        self._lost: LedgerError | None = None
+        self._warned = False
+        self._sequence = lease.sequence
+        self._pid = os.getpid()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="modeldeed-lease", daemon=True)
+
+    def start(self) -> None:
+        """Begin sending heartbeats."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread and the connection; the lease simply runs out. Safe to repeat."""
+        self._stopping.set()
+        if os.getpid() != self._pid:
+            return
+        if self._thread.is_alive() and threading.current_thread() is not self._thread:
+            self._thread.join()
+        self._client.close()
+
+    def require(self) -> None:
+        """Check that the lease still holds.
+
+        Raises:
+            LeaseExpired: it was lost, or ran out; ``__cause__`` is the broker's reason.
+            KeyAccessError: this is a forked child of the process it was given to.
+        """
+        if os.getpid() != self._pid:
+            raise KeyAccessError(
+                "the model was loaded by the parent process, and its lease stays there",
+                hint="call ledger.load in the process that uses the model",
+            )
+        if self._lost is None and self.lease.enforce and self._now() >= self.lease.grace_until:
+            self._lose(LeaseExpired(f"the lease ended on {moment(self.lease.grace_until)}"))
+        if self._lost is not None:
+            if isinstance(self._lost, LeaseExpired):
+                raise LeaseExpired(self._lost.message, hint=self._lost.hint)
+            raise LeaseExpired(
+                f"the lease was ended: {self._lost.message}", hint=self._lost.hint
+            ) from self._lost
+
+    def _now(self) -> float:
+        return self._clock.now()
+
+    def _lose(self, reason: LedgerError) -> None:
+        if self._lost is None:
+            self._lost = reason
+            self._stopping.set()
+            self._on_loss(reason)
+
+    def _run(self) -> None:
+        pause = self._pause()
+        while not self._stopping.wait(pause):
+            pause = self._pause() if self._beat() else self._retry()
+            if self.lease.enforce and self._now() >= self.lease.grace_until:
+                self._lose(LeaseExpired(f"the lease ended on {moment(self.lease.grace_until)}"))
+
+    def _pause(self) -> float:
+        # Jitter keeps a fleet that started together from asking together.
+        pause = self.lease.heartbeat * random.uniform(0.8, 1.0)  # noqa: S311
+        return min(pause, self._left())
+
+    def _retry(self) -> float:
+        return min(RETRY_SECONDS, max(0.1, self.lease.heartbeat / 2), self._left())
+
+    def _left(self) -> float:
+        return max(0.05, self.lease.grace_until - self._now())
+
+    def _beat(self) -> bool:
+        """One heartbeat; False when no broker answered or it could not decide."""
+        try:
+            # A number is used up even when its reply is lost, so it is counted here.
+            self._sequence += 1
+            lease, decision = self._client.heartbeat(
+                self._identity, self.lease, sequence=self._sequence
+            )
+        except LedgerError:
+            # Unreachable, or someone who cannot sign for the broker: neither can end a lease.
+            return False
+        if lease is not None:
+            self.lease = lease
+            self._clock = LeaseClock(lease.issued_at)
+            return True
+        denial = decision.denial
+        if denial is None or not denial.authoritative:
+            return False
+        if decision.reply.get("unload") is True:
+            self._lose(denial.error())
+            return True
+        if not self._warned:
+            self._warned = True
+            with contextlib.suppress(Warning):
+                warnings.warn(f"modeldeed: {denial.message}. {denial.remedy}", stacklevel=1)
+        return True
