@@ -1,0 +1,267 @@
+"""``deed license``: issue, renew, suspend, reinstate, revoke, show and list."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ledger.cli import events
+from ledger.cli.output import Answer, console, fields, plain, table, time_text
+from ledger.cli.quantities import moment
+from ledger.cli.receipts import receipt_data, receipt_row, settle
+from ledger.cli.session import TEST_ACCOUNTS, Session
+from ledger.cli.settings import write_text
+from ledger.cli.verb import Verbs
+from ledger.errors import NoLicense, UsageError
+from ledger.ids import ZERO_ADDRESS, ZERO_DIGEST, Address, Digest, LicenseId, keccak256
+
+if TYPE_CHECKING:
+    from ledger.chain.licenses import LicenseState
+    from ledger.chain.transactions import TxReceipt
+
+app = Verbs("Issue, renew, suspend and revoke licenses.")
+
+_License = Annotated[str, typer.Argument(metavar="LICENSE", help="PLAN.SERIAL, such as 7.1.")]
+_Reason = Annotated[
+    str, typer.Option("--reason", metavar="TEXT", help="Its hash goes on chain; keep the text.")
+]
+
+
+def account(session: Session, text: str) -> Address:
+    """An address, or the name of a local chain's test account."""
+    if text in TEST_ACCOUNTS and session.network.profile.test_network:
+        from ledger.chain.wallet import dev_wallet
+
+        return dev_wallet(text).address
+    return Address.parse(text)
+
+
+@app.verb("issue", signs="licensor", waits=False)
+def issue(
+    session: Session,
+    *,
+    plan: Annotated[int, typer.Argument(min=1, max=(1 << 32) - 1, help="A plan's number.")],
+    to: Annotated[str, typer.Option("--to", metavar="ADDRESS", help="The holder's account.")],
+    not_before: Annotated[
+        str | None, typer.Option("--not-before", metavar="TIME", help="Begin; now by default.")
+    ] = None,
+    not_after: Annotated[
+        str | None, typer.Option("--not-after", metavar="TIME", help="End; by default the plan's.")
+    ] = None,
+    card: Annotated[
+        Path | None, typer.Option("--card", metavar="OUT", help="Write the signed license card.")
+    ] = None,
+    urls: Annotated[
+        list[str] | None,
+        typer.Option("--url", metavar="URL", help="Where the sealed file is; goes on the card."),
+    ] = None,
+    folder: Annotated[
+        Path | None,
+        typer.Option("--from", metavar="FOLDER", help="What deed publish wrote, for the card."),
+    ] = None,
+) -> Answer:
+    """Issue a license under your plan."""
+    holder = account(session, to)
+    now = int(time.time())
+    begin = moment(not_before, now=now) if not_before else 0
+    end = moment(not_after, now=now) if not_after else 0
+    if card is not None and card.exists():
+        raise UsageError(f"{card} exists", hint="choose another name for the card")
+    material = None
+    if card is not None:
+        from ledger.cli.card import gather
+
+        # Everything the card needs is gathered first: no license is issued whose card then fails.
+        material = gather(session, plan, card, folder=folder, urls=tuple(urls or ()))
+    license_id, receipt = session.licenses.issue(
+        session.sender, plan, holder, not_before=begin, not_after=end
+    )
+    final = settle(session, receipt)
+    data = {"license": license_id, "token_id": str(int(license_id)), "holder": holder}
+    rows: list[tuple[str, object]] = [
+        ("license", license_id),
+        ("holder", holder),
+        receipt_row(receipt, final=final),
+    ]
+    if card is not None and material is not None:
+        from ledger.cli.card import sign
+
+        document = sign(session, material, license_id)
+        write_text(card, json.dumps(document, default=plain, indent=2) + "\n")
+        data["card"] = str(card)
+        rows.append(("card", card))
+    return Answer(data | receipt_data(receipt, final=final), fields(rows))
+
+
+@app.verb("renew", signs="licensor", waits=False)
+def renew(
+    session: Session,
+    license_: _License,
+    until: Annotated[str, typer.Option("--until", metavar="TIME", help="The new end.")],
+) -> Answer:
+    """Move a license's end to a later time."""
+    license_id = LicenseId.parse(license_)
+    _state(session, license_id)
+    end = moment(until, now=int(time.time()))
+    receipt = session.licenses.renew(session.sender, license_id, end)
+    return _done(session, license_id, receipt, "ends", time_text(end))
+
+
+@app.verb("suspend", signs="licensor", waits=False)
+def suspend(session: Session, license_: _License, reason: _Reason = "") -> Answer:
+    """Suspend a license; deed license reinstate lifts it."""
+    license_id = LicenseId.parse(license_)
+    _state(session, license_id)
+    receipt = session.licenses.suspend(session.sender, license_id, reason_hash(reason))
+    return _done(session, license_id, receipt, "status", "suspended")
+
+
+@app.verb("reinstate", signs="licensor", waits=False)
+def reinstate(session: Session, license_: _License, reason: _Reason = "") -> Answer:
+    """Lift a suspension."""
+    license_id = LicenseId.parse(license_)
+    _state(session, license_id)
+    receipt = session.licenses.reinstate(session.sender, license_id, reason_hash(reason))
+    return _done(session, license_id, receipt, "status", "active")
+
+
+@app.verb("revoke", signs="licensor", waits=False)
+def revoke(
+    session: Session,
+    license_: _License,
+    at: Annotated[
+        str | None,
+        typer.Option(
+            "--at", metavar="TIME", help="When it takes effect; as soon as the plan allows."
+        ),
+    ] = None,
+    reason: _Reason = "",
+) -> Answer:
+    """Revoke a license for good. Nobody can undo it."""
+    license_id = LicenseId.parse(license_)
+    _state(session, license_id)
+    effective = moment(at, now=int(time.time())) if at else 0
+    if not (session.yes or session.network.profile.test_network) and not console.confirm(
+        f"Revoke license {license_id} for good?"
+    ):
+        raise UsageError("not revoked", hint="answer y, or pass --yes")
+    receipt = session.licenses.revoke(
+        session.sender, license_id, effective_at=effective, reason=reason_hash(reason)
+    )
+    return _done(session, license_id, receipt, "status", "revoked")
+
+
+@app.verb("show")
+def show(session: Session, license_: _License) -> Answer:
+    """Show a license and whether it grants now; exit code 1 when it does not."""
+    from ledger.licensing.entitlement import LicenseFacts, Status, denial
+
+    license_id = LicenseId.parse(license_)
+    state = _state(session, license_id)
+    head = session.rpc.block("latest")
+    at = max(int(time.time()), head.timestamp)
+    result = session.licenses.check(license_id, ZERO_ADDRESS, ZERO_DIGEST, at, head.number)
+    grants = result.code in {0, 10}
+    rows = _rows(license_id, state)
+    why = ""
+    if grants:
+        rows.append(("grants", f"yes, until {time_text(result.not_after)}"))
+    else:
+        facts = LicenseFacts(
+            license=license_id,
+            holder=state.holder,
+            status=Status(int(state.status)),
+            not_before=state.not_before,
+            not_after=state.not_after,
+            suspended_at=state.suspended_at,
+            licensor=session.licenses.plan_of(license_id.plan)[1].licensor,
+        )
+        refusal = denial(result.code, facts)
+        why = refusal.message
+        rows += [("grants", f"no: {why}"), ("remedy", refusal.remedy)]
+    rows.append(("as of", f"block {head.number}, {time_text(head.timestamp)}"))
+    data = {
+        **_data(license_id, state),
+        "code": result.code,
+        "grants": grants,
+        "why": why,
+        "as_of": {"block": head.number, "hash": head.hash, "at": at},
+    }
+    return Answer(data, fields(rows), ok=grants)
+
+
+@app.verb("list")
+def list_(
+    session: Session,
+    plan: Annotated[
+        int | None, typer.Option("--plan", min=1, max=(1 << 32) - 1, help="Only this plan's.")
+    ] = None,
+    holder: Annotated[
+        str | None,
+        typer.Option("--holder", metavar="ADDRESS", help="Only those issued to this one."),
+    ] = None,
+) -> Answer:
+    """List licenses, oldest first."""
+    to = account(session, holder) if holder else None
+    numbers = [LicenseId(number) for number in events.licenses(session, plan=plan, to=to)]
+    found = [(number, session.licenses.license_of(number)) for number in numbers]
+    text = table(
+        ("license", "holder", "status", "begins", "ends", "seats used"),
+        [
+            (
+                number,
+                state.holder,
+                state.status,
+                time_text(state.not_before),
+                time_text(state.not_after),
+                state.seats_used,
+            )
+            for number, state in found
+        ],
+        empty="no licenses",
+    )
+    return Answer({"licenses": [_data(*entry) for entry in found]}, text)
+
+
+def reason_hash(text: str) -> Digest:
+    """The on-chain form of a reason: keccak of its text, zero for none."""
+    return Digest(keccak256(text.encode())) if text else ZERO_DIGEST
+
+
+def _state(session: Session, license_id: LicenseId) -> LicenseState:
+    state = session.licenses.license_of(license_id)
+    if state.holder == ZERO_ADDRESS:
+        raise NoLicense(
+            f"there is no license {license_id} on {session.network.name}",
+            remedy="deed license list shows those that exist",
+        )
+    return state
+
+
+def _done(
+    session: Session, license_id: LicenseId, receipt: TxReceipt, what: str, value: str
+) -> Answer:
+    final = settle(session, receipt)
+    return Answer(
+        {"license": license_id, what: value} | receipt_data(receipt, final=final),
+        fields([("license", license_id), (what, value), receipt_row(receipt, final=final)]),
+    )
+
+
+def _rows(license_id: LicenseId, state: LicenseState) -> list[tuple[str, object]]:
+    return [
+        ("license", f"{license_id} (token {int(license_id)})"),
+        ("holder", state.holder),
+        ("status", state.status),
+        ("begins", time_text(state.not_before)),
+        ("ends", time_text(state.not_after)),
+        ("seats used", state.seats_used),
+    ]
+
+
+def _data(license_id: LicenseId, state: LicenseState) -> dict[str, Any]:
+    return {"license": license_id, "token_id": str(int(license_id)), "state": state}

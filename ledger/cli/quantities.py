@@ -1,0 +1,88 @@
+"""Reading durations, times, amounts and features as people write them."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from decimal import Context, Decimal, InvalidOperation
+from typing import Final
+
+from ledger.errors import UsageError
+
+_UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800, "y": 31536000}
+_DURATION: Final = re.compile(r"([0-9]{1,12})([smhdwy]?)")
+_ETHER: Final = Decimal(10**18)
+_EXACT: Final = Context(prec=80)  # 96 bits have 29 digits; the default keeps 28
+
+
+def duration(text: str) -> int:
+    """Seconds from ``90``, ``90s``, ``15m``, ``24h``, ``30d``, ``2w`` or ``1y`` (365 days).
+
+    Raises:
+        UsageError: anything else.
+    """
+    match = _DURATION.fullmatch(text.strip())
+    if match is None:
+        raise UsageError(
+            f"{text[:40]!r} is not a duration", hint="write 90s, 15m, 24h, 30d, 2w or 1y"
+        )
+    return int(match[1]) * _UNITS[match[2] or "s"]
+
+
+def duration_text(seconds: int) -> str:
+    """The shortest exact way to write a duration."""
+    if seconds == 0:
+        return "0"
+    for unit in ("y", "w", "d", "h", "m"):
+        if seconds % _UNITS[unit] == 0:
+            return f"{seconds // _UNITS[unit]}{unit}"
+    return f"{seconds}s"
+
+
+def moment(text: str, *, now: int) -> int:
+    """Unix seconds from ISO 8601 (UTC unless it says otherwise), ``+DURATION`` or plain seconds.
+
+    Args:
+        text: what the person wrote.
+        now: what ``+`` counts from.
+
+    Raises:
+        UsageError: anything else, or before 1970 or beyond forty bits.
+    """
+    text = text.strip()
+    if text.startswith("+"):
+        value = now + duration(text[1:])
+    elif text.isascii() and text.isdigit():
+        value = int(text[:14])
+    else:
+        try:
+            parsed = datetime.fromisoformat(text.removesuffix(" UTC"))
+        except ValueError:
+            raise UsageError(
+                f"{text[:40]!r} is not a time", hint="write 2026-03-01, 2026-03-01T12:00Z or +30d"
+            ) from None
+        value = int(parsed.replace(tzinfo=parsed.tzinfo or UTC).timestamp())
+    if not 0 < value < 1 << 40:
+        raise UsageError(f"{text[:40]!r} is out of range", hint="write a year from 1970 on")
+    return value
+
+
+def ether(text: str) -> int:
+    """Wei from an amount of the chain's coin, such as ``0.05``.
+
+    Raises:
+        UsageError: not a number, negative, finer than a wei, or beyond 96 bits.
+    """
+    try:
+        wei = _EXACT.multiply(Decimal(text), _ETHER)
+    except InvalidOperation:
+        wei = Decimal(-1)
+    if not wei.is_finite() or wei < 0 or wei != wei.to_integral_value() or wei >= 1 << 96:
+        raise UsageError(f"{text[:40]!r} is not an amount", hint="write it in ether, such as 0.05")
+    return int(wei)
+
+
+def ether_text(wei: int) -> str:
+    """An amount in ether, exactly."""
+    amount = f"{_EXACT.divide(Decimal(wei), _ETHER):f}"
+    return amount.rstrip("0").rstrip(".") if "." in amount else amount

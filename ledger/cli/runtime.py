@@ -1,0 +1,268 @@
+"""``deed runtime``: a machine that runs models, its key and the grants given to it.
+
+No wallet, coins or RPC endpoint are needed on that machine: a request file goes to the license's
+holder, a grant file comes back.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ledger.canonical import parse_json
+from ledger.cli import settings
+from ledger.cli.output import Answer, console, fields, table, time_text
+from ledger.cli.quantities import moment
+from ledger.cli.session import Session
+from ledger.cli.settings import Settings, write_text
+from ledger.cli.verb import Verbs
+from ledger.errors import NoLicense, UsageError, WrongHolder
+from ledger.ids import ZERO_ADDRESS, LicenseId
+
+app = Verbs("Enrol a machine that runs models.")
+
+_MAX_FILE = 1 << 20
+REQUEST = Path("runtime.request.json")
+
+
+@app.verb("init")
+def init(
+    *,
+    out: Annotated[
+        Path, typer.Option("--out", metavar="FILE", help="The request file to write.")
+    ] = REQUEST,
+    name: Annotated[
+        str | None, typer.Option("--name", metavar="TEXT", help="For people; this host's name.")
+    ] = None,
+    territory: Annotated[
+        str | None, typer.Option("--territory", metavar="CC", help="Country it runs in, as DE.")
+    ] = None,
+    purpose: Annotated[
+        str | None, typer.Option("--purpose", metavar="WORD", help="Such as research.")
+    ] = None,
+    field: Annotated[
+        str | None, typer.Option("--field", metavar="WORD", help="Field of use, as radiology.")
+    ] = None,
+) -> Answer:
+    """Make this machine's key (once) and a request file for the license's holder.
+
+    What is declared here, every key request of this machine declares, and its signature covers;
+    terms that restrict territory, purpose or field refuse a machine that declares none.
+    """
+    declared = {"territory": territory, "purpose": purpose, "field": field}
+    use = {key: value for key, value in declared.items() if value is not None}
+    path, request = enrol(settings.load(), out, name=name, use=use)
+    from ledger.broker.identity import RuntimeIdentity
+
+    identity = RuntimeIdentity.load(path)
+    return Answer(
+        {"key_file": path, "runtime_key": identity.key_hash, "request": request},
+        fields(
+            [
+                ("key file", path),
+                ("runtime key", identity.key_hash),
+                ("request", request),
+            ]
+        ),
+        notes=(f"next: the holder runs deed runtime grant {request} --license ID",),
+    )
+
+
+@app.verb("grant", signs="holder", waits=False)
+def grant(
+    session: Session,
+    request: Annotated[Path, typer.Argument(help="The runtime's request file.")],
+    *,
+    license_: Annotated[
+        str, typer.Option("--license", metavar="LICENSE", help="PLAN.SERIAL, such as 7.1.")
+    ],
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="The grant file to write.")
+    ] = None,
+    until: Annotated[
+        str | None,
+        typer.Option("--until", metavar="TIME", help="End; the license's own end counts anyway."),
+    ] = None,
+    terms: Annotated[
+        Path | None,
+        typer.Option("--terms", metavar="FILE", help="Compare these terms with those accepted."),
+    ] = None,
+) -> Answer:
+    """Let a runtime use your license, and accept its terms. Costs nothing: nothing is sent.
+
+    deed license show tells what you hold; deed inspect CARD shows the terms you accept by this.
+    """
+    from ledger.broker.identity import EnrolmentRequest, grant_runtime
+    from ledger.licensing.entitlement import PERPETUAL
+    from ledger.licensing.terms import parse
+
+    dest = out or request.with_name(request.name.partition(".")[0] + ".grant.json")
+    if dest.exists():
+        raise UsageError(f"{dest} exists", hint="move it away, or choose another with --out")
+    asked = EnrolmentRequest.from_json(_json(request))
+    license_id = LicenseId.parse(license_)
+    state = session.licenses.license_of(license_id)
+    if state.holder == ZERO_ADDRESS:
+        raise NoLicense(
+            f"there is no license {license_id} on {session.network.name}",
+            remedy="deed license list shows those that exist",
+        )
+    signer = session.signer
+    if state.holder != signer.address:
+        raise WrongHolder(
+            f"license {license_id} is held by {state.holder}, not by {signer.address}",
+            remedy="sign with the holder's wallet: --wallet NAME",
+        )
+    offer, _ = session.licenses.plan_of(license_id.plan)
+    if terms is not None and parse(terms.read_bytes()).hash() != offer.terms_hash:
+        raise UsageError(
+            f"{terms} is not the terms of license {license_id}",
+            hint=f"their hash is {offer.terms_hash}",
+        )
+    console.note(f"by signing you accept the terms {offer.terms_hash} of plan {license_id.plan}")
+    if not (session.yes or session.network.profile.test_network) and not console.confirm(
+        f"Let {asked.name or 'this runtime'} use license {license_id}?"
+    ):
+        raise UsageError("not granted", hint="answer y, or pass --yes")
+    not_after = moment(until, now=int(time.time())) if until else PERPETUAL
+    deployment = session.network.deployment
+    document = grant_runtime(
+        asked,
+        signer,
+        chain_id=deployment.chain_id,
+        ledger=deployment.addresses["LicenseLedger"],
+        license_id=license_id,
+        terms_hash=offer.terms_hash,
+        grant_nonce=session.licenses.grant_nonce_of(license_id),
+        not_after=not_after,
+    )
+    write_text(dest, json.dumps(document, indent=2) + "\n")
+    key = asked.runtime.hash()
+    return Answer(
+        {
+            "grant": dest,
+            "license": license_id,
+            "runtime_key": key,
+            "terms_hash": offer.terms_hash,
+            "not_after": not_after,
+        },
+        fields(
+            [
+                ("grant", dest),
+                ("license", license_id),
+                ("runtime", f"{key}{f' ({asked.name})' if asked.name else ''}"),
+                ("until", time_text(not_after)),
+            ]
+        ),
+        notes=(f"next: on the runtime's machine, deed runtime accept {dest.name}",),
+    )
+
+
+@app.verb("accept")
+def accept(
+    file: Annotated[Path, typer.Argument(metavar="GRANT", help="The holder's grant file.")],
+) -> Answer:
+    """Check a grant and keep it beside this machine's key."""
+    from ledger.broker.identity import RuntimeIdentity
+
+    identity = RuntimeIdentity.load(settings.load().runtime_key)
+    kept = identity.accept(_json(file))
+    return Answer(
+        {"license": kept.grant.license, "holder": kept.holder, "chain_id": kept.chain_id},
+        fields(
+            [
+                ("license", kept.grant.license),
+                ("holder", kept.holder),
+                ("chain", kept.chain_id),
+                ("until", time_text(kept.grant.not_after)),
+            ]
+        ),
+        notes=("next: deed check CARD, then ledger.load(CARD) in Python",),
+    )
+
+
+@app.verb("show")
+def show() -> Answer:
+    """Show this machine's key (its public part) and the grants it holds."""
+    from ledger.broker.identity import RuntimeIdentity
+
+    identity = RuntimeIdentity.load(settings.load().runtime_key)
+    grants: list[dict[str, Any]] = [
+        {
+            "license": g.grant.license,
+            "chain_id": g.chain_id,
+            "ledger": g.ledger,
+            "holder": g.holder,
+            "not_after": g.grant.not_after,
+        }
+        for g in identity.grants()
+    ]
+    text = "\n\n".join(
+        [
+            fields(
+                [
+                    ("key file", identity.path),
+                    ("runtime key", identity.key_hash),
+                    ("name", identity.name),
+                    *sorted(identity.use.to_json().items()),
+                ]
+            ),
+            table(
+                ("license", "chain", "holder", "until"),
+                [
+                    (g["license"], g["chain_id"], g["holder"], time_text(g["not_after"]))
+                    for g in grants
+                ],
+                empty="no grants; send the request file to the license's holder",
+            ),
+        ]
+    )
+    data = {
+        "key_file": identity.path,
+        "runtime_key": identity.key_hash,
+        "name": identity.name,
+        "use": identity.use.to_json(),
+        "grants": grants,
+    }
+    return Answer(data, text)
+
+
+def enrol(
+    found: Settings, out: Path, *, name: str | None = None, use: dict[str, str] | None = None
+) -> tuple[Path, Path]:
+    """Make this machine's key unless there is one, and write its request file.
+
+    Returns:
+        The key file and the request file.
+
+    Raises:
+        UsageError: there is a key, and it declares something else.
+    """
+    from ledger.broker.identity import RuntimeIdentity
+    from ledger.licensing.terms import Use
+
+    path = found.runtime_key
+    declared = Use.from_json(use or {})
+    if path.exists():
+        identity = RuntimeIdentity.load(path)
+        if (use and identity.use != declared) or (name is not None and name != identity.name):
+            raise UsageError(
+                f"the runtime key {path} declares another name or use",
+                hint="leave those options away, or name another key file in DEED_RUNTIME_KEY",
+            )
+    else:
+        identity = RuntimeIdentity.create(
+            path, name=socket.gethostname() if name is None else name, use=declared
+        )
+    write_text(out, json.dumps(identity.enrolment_request(), indent=2) + "\n")
+    return path, out
+
+
+def _json(path: Path) -> Any:
+    with path.open("rb") as handle:
+        return parse_json(handle.read(_MAX_FILE + 1), what=str(path), limit=_MAX_FILE)

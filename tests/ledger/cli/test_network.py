@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import json
+import stat
+
+import pytest
+
+SECRET = "SECRETAPIKEY"
+
+
+def manifest(chain_id=11155111):
+    from ledger.chain.deployment import Deployment
+    from ledger.ids import Address, Digest
+
+    names = ("Anchors", "ModelRegistry", "LicenseLedger", "BrokerRegistry")
+    return Deployment(
+        chain_id=chain_id,
+        genesis_hash=Digest(b"\x01" * 32),
+        block=7,
+        addresses={name: Address(bytes([i + 1]) * 20) for i, name in enumerate(names)},
+        code_hashes={name: Digest(bytes([i + 1]) * 32) for i, name in enumerate(names)},
+    ).to_json()
+
+
+@pytest.fixture
+def known(deed):
+    """The program with one network added, whose RPC URL holds an API key."""
+    (deed.cwd / "manifest.json").write_text(json.dumps(manifest()))
+    url = f"https://rpc.example/v2/{SECRET}"
+    ran = deed("network", "add", "sepolia", "--rpc", url, "--deployment", "manifest.json")
+    assert ran.code == 0, ran.err
+    return deed
+
+
+def test_elsewhere_there_is_no_default_network(deed):
+    ran = deed("plan", "list")
+    assert ran.code == 2
+    assert ran.err.splitlines() == [
+        "error: no network is chosen, and none is live in this folder",
+        "hint: run deed up in this folder, or choose one with deed network use NAME",
+    ]
+
+
+def test_an_added_network_is_listed_used_and_shown(known):
+    (row,) = known("network", "list", "--json").json["networks"]
+    assert row == {
+        "name": "sepolia",
+        "rpc": ["https://rpc.example/…"],
+        "live": False,
+        "chosen": False,
+    }
+    assert known("network", "use", "sepolia").code == 0
+    shown = known("network", "show", "--json").json
+    assert shown["chain_id"] == 11155111
+    assert shown["deployment"]["addresses"] == manifest()["addresses"]
+
+
+def test_an_api_key_in_a_url_is_kept_privately_and_never_shown(known):
+    stored = [p for p in known.cwd.parent.rglob("*") if p.is_file() and SECRET in p.read_text()]
+    (file,) = stored
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    known.env["DEED_NETWORK"] = "sepolia"
+    for words in (["network", "list"], ["network", "show"], ["config"], ["doctor"]):
+        ran = known(*words)
+        assert SECRET not in ran.out + ran.err
+        ran = known(*words, "--json")
+        assert SECRET not in ran.out + ran.err
+
+
+@pytest.mark.parametrize("name", ["local", "Sepolia", "a/b", "", "-x"])
+def test_a_name_that_cannot_be_is_refused(deed, name):
+    (deed.cwd / "manifest.json").write_text(json.dumps(manifest()))
+    ran = deed("network", "add", "--rpc", "http://a", "--deployment", "manifest.json", "--", name)
+    assert ran.code == 2
+    assert list(deed.cwd.parent.rglob("networks.toml")) == []
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", "nonsense", '{"chain_id": -1}'])
+def test_a_file_that_is_no_manifest_is_refused(deed, text):
+    (deed.cwd / "manifest.json").write_text(text)
+    ran = deed("network", "add", "x", "--rpc", "http://a", "--deployment", "manifest.json")
+    assert ran.code == 2
+    assert ran.err.startswith("error: ")
+    assert list(deed.cwd.parent.rglob("networks.toml")) == []
+
+
+def test_a_chain_without_a_profile_is_refused(deed):
+    (deed.cwd / "manifest.json").write_text(json.dumps(manifest(chain_id=424242)))
+    ran = deed("network", "add", "x", "--rpc", "http://a", "--deployment", "manifest.json")
+    assert ran.code == 2
+    assert "424242" in ran.err
+
+
+def test_an_unknown_network_is_named_with_the_way_to_find_the_known_ones(deed):
+    ran = deed("network", "use", "moon")
+    assert ran.code == 2
+    assert "deed network list" in ran.err
+    assert not (deed.cwd / "deed.toml").exists()
+
+
+def test_local_without_a_running_stack_says_how_to_start_it(deed):
+    ran = deed("plan", "list", "--network", "local")
+    assert ran.code == 2
+    assert "deed up" in ran.err
