@@ -12,6 +12,7 @@ import json
 import subprocess
 import tempfile
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -135,11 +136,14 @@ def tell_story(world: World, folder: Path) -> Path:
     model = open_model(weights)
     print_ = fingerprint(model, level="deep")
     manifest = build_manifest(model, title="Vector model")
-    claim = _claim(world, print_, manifest, 1, b"\x07" * 32)
+    parent = replace(
+        _claim(world, print_, manifest, 4, b"\x08" * 32), artifact_root=Digest(b"\x44" * 32)
+    )
+    claim = replace(_claim(world, print_, manifest, 1, b"\x07" * 32), parents=(parent.model_id(),))
     sibling = b"\x11" * 32
     root = T2.node(claim.commitment_leaf().raw, sibling)
     world.send(1, "Anchors", "anchor", root)
-    world.mine(1)
+    world.send(4, "ModelRegistry", "register", _tuple(parent), (bytes(32), 0, 0, []))
     world.send(1, "ModelRegistry", "register", _tuple(claim), (root, 0, 2, [sibling]))
     rival = _claim(world, print_, manifest, 4, b"\x09" * 32)
     world.send(4, "ModelRegistry", "register", _tuple(rival), (bytes(32), 0, 0, []))
@@ -176,7 +180,8 @@ def tell_story(world: World, folder: Path) -> Path:
     )
     world.send(1, "ModelRegistry", "proposeTransfer", model_id.raw, world.accounts[5])
     world.send(5, "ModelRegistry", "acceptTransfer", model_id.raw)
-    world.mine(3)
+    world.send(4, "ModelRegistry", "confirmParent", _tuple(claim), parent.model_id())
+    world.mine(2)
     network = Network(
         name="vectors",
         rpc_urls=(world.url,),

@@ -21,6 +21,7 @@ from ledger.evidence.headers import Header
 from ledger.evidence.layout import (
     PLAN_MODEL_WORD,
     PLAN_TERMS_WORD,
+    confirmation_slot,
     ext_slot,
     owner_slot,
     plan_slot,
@@ -297,6 +298,7 @@ def _accounts(
     fixed = [title_slot(model), transfer_slot(model), sealing_epoch_slot(model)]
     first = fetch_state(rpc, state, registry, fixed)
     epoch = next(slot.value for slot in first.slots if slot.slot == fixed[2])
+    fixed += [confirmation_slot(model, parent) for parent in claim.parents]
     if epoch:
         fixed.append(sealing_slot(model, epoch))
     ledger = [slot(license_id) for license_id in licenses for slot in (owner_slot, ext_slot)]

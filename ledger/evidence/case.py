@@ -14,6 +14,7 @@ from ledger.evidence.findings import LicenseFinding, TitleHistory
 from ledger.evidence.headers import Header, Segment
 from ledger.evidence.layout import Title
 from ledger.evidence.trust import TrustRoot
+from ledger.ids import ModelId
 
 _T = TypeVar("_T")
 
@@ -47,6 +48,7 @@ class Case:
     tensors: int = 0
     title: Title | None = None
     sequence: int = 0
+    confirmed: tuple[ModelId, ...] = ()
     commitment: Event | None = None
     history: TitleHistory | None = None
     sealed: tuple[Event, ...] = ()

@@ -27,14 +27,12 @@ class TitleHistory:
         transfers: in order; empty when the first holder still has it.
         lowered: proofs of an earlier commitment, after registration.
         statuses: changes of status, in order.
-        confirmed: parents whose licensor confirmed them.
     """
 
     registration: Event
     transfers: tuple[Event, ...]
     lowered: tuple[Event, ...]
     statuses: tuple[Event, ...]
-    confirmed: tuple[ModelId, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,14 +109,7 @@ def title_history(
             "status in the proven state",
             step=step,
         )
-    confirmed = {event.digest("parent").raw for event in _named(mine, "ParentConfirmed")}
-    return TitleHistory(
-        registration,
-        tuple(transfers),
-        tuple(lowered),
-        tuple(statuses),
-        tuple(parent for parent in claim.parents if parent.raw in confirmed),
-    )
+    return TitleHistory(registration, tuple(transfers), tuple(lowered), tuple(statuses))
 
 
 def sealings(

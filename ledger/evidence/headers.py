@@ -77,7 +77,7 @@ class Header:
             raise StateProofInvalid(f"a header of {len(raw)} bytes is too long", step=step)
         try:
             fields = rlp.decode(raw)
-        except RLPException as error:
+        except (RLPException, RecursionError) as error:
             raise StateProofInvalid(f"the header is not RLP: {error}", step=step) from None
         if (
             not isinstance(fields, list)

@@ -16,6 +16,7 @@ REGISTRY_TITLES = 0
 REGISTRY_TRANSFERS = 1
 REGISTRY_SEALING_EPOCH = 2
 REGISTRY_SEALINGS = 3
+REGISTRY_CONFIRMATIONS = 6
 LEDGER_PLANS = 1
 LEDGER_EXTS = 3
 PLAN_MODEL_WORD = 5
@@ -59,6 +60,11 @@ def sealing_epoch_slot(model: ModelId) -> int:
 def sealing_slot(model: ModelId, epoch: int) -> int:
     """ModelRegistry: the sealing record's hash of one epoch."""
     return mapping_slot(mapping_slot(REGISTRY_SEALINGS, model.raw), epoch)
+
+
+def confirmation_slot(model: ModelId, parent: ModelId) -> int:
+    """ModelRegistry: the licensor who confirmed a parent."""
+    return mapping_slot(mapping_slot(REGISTRY_CONFIRMATIONS, model.raw), parent.raw)
 
 
 def plan_slot(plan: int, word: int = 0) -> int:

@@ -121,7 +121,7 @@ def prove_word(storage_root: Digest, slot: int, nodes: Sequence[bytes], *, step:
         return bytes(32)
     try:
         word = rlp.decode(leaf)
-    except RLPException:
+    except (RLPException, RecursionError):
         word = None
     if not isinstance(word, bytes) or not 0 < len(word) <= 32 or word[:1] == b"\0":
         raise StateProofInvalid(f"slot {slot:#x} does not hold a word", step=step)

@@ -153,7 +153,7 @@ def _payload(raw: bytes, step: int, what: str) -> list[Any]:
         raise StateProofInvalid(f"a {what} is empty", step=step)
     try:
         fields = rlp.decode(raw if raw[0] >= 0xC0 else raw[1:])
-    except RLPException as error:
+    except (RLPException, RecursionError) as error:
         raise StateProofInvalid(f"a {what} is not RLP: {error}", step=step) from None
     if not isinstance(fields, list):
         raise StateProofInvalid(f"a {what} is not a list", step=step)

@@ -35,6 +35,7 @@ LIMITS = (
     "The genesis hash and the chain's name are the collector's statement.",
     "Other registrations of the same tensors are those the collector's node showed.",
     "Such a list cannot be proved complete; other registries and chains were not asked.",
+    "Acts undone by later ones (a suspension lifted, a renewal renewed) may be missing.",
     "Times in the custody log are claimed by whoever wrote the entry.",
     "Equal fingerprints say that two files hold the same values; they do not say who trained them.",
 )
@@ -45,6 +46,11 @@ def utc(seconds: int) -> str:
     if not 0 <= seconds <= _LAST_DATE:
         return f"second {seconds}"
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def one_line(text: str) -> str:
+    """Someone else's text so that it cannot pass for lines, colours or directions of ours."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def statement(case: Case) -> dict[str, Any]:
@@ -68,7 +74,7 @@ def statement(case: Case) -> dict[str, Any]:
             "fingerprint_digest": str(claim.fingerprint_digest),
             "watermark_commitment": str(claim.watermark_commitment),
             "parents": [
-                {"id": str(parent), "confirmed": parent in case.told().confirmed}
+                {"id": str(parent), "confirmed": parent in case.confirmed}
                 for parent in claim.parents
             ],
         },
@@ -123,7 +129,7 @@ def render(document: dict[str, Any]) -> str:
         lines += [f"{NO_VALUE} (chain {chain['id']}).", ""]
     lines += [
         f"Model       {model['id']}",
-        f"Title       {model['title']}",
+        f"Title       {one_line(model['title'])}",
         f"Tensors     {model['artifact_root']} (root over their content)",
         f"Holder      {title['held_by']}, status {title['status']}",
         f"Registered  by {title['registered_by']}",

@@ -30,6 +30,7 @@ from ledger.evidence.layout import (
     Stamp,
     Title,
     Transfers,
+    confirmation_slot,
     sealing_epoch_slot,
     sealing_slot,
     stamp_slot,
@@ -87,7 +88,13 @@ def check_title(case: Case, step: int) -> str:
         raise StateProofInvalid("the proved state knows no such model", step=step)
     if title.status >= len(MODEL_STATUS):
         raise StateProofInvalid("the proved state gives the model an unknown status", step=step)
+    confirmed = [
+        parent
+        for parent in case.opened().parents
+        if any(case.word("ModelRegistry", confirmation_slot(model, parent), "a parent", step=step))
+    ]
     case.title, case.sequence = title, Transfers.parse(moved).sequence
+    case.confirmed = tuple(confirmed)
     return f"held by {title.licensor}, {MODEL_STATUS[title.status]}, moved {case.sequence} times"
 
 
