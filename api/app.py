@@ -15,7 +15,7 @@ from starlette.concurrency import run_in_threadpool
 
 from api import brokering, problems
 from api.dependencies import Service
-from api.routes import entitlements, events, evidence, health, licenses, models
+from api.routes import broker, entitlements, events, evidence, health, licenses, models
 from api.security import BodyLimit, Boundary
 from api.settings import Settings
 from ledger import __version__
@@ -56,10 +56,10 @@ def open_service(settings: Settings) -> Opened:
     """
     with ExitStack() as stack:
         served = _open(settings, stack)
-        broker = brokering.open_broker(settings, served)
-        if broker is not None:
-            stack.callback(broker.close)
-        return Opened(served, broker, stack.pop_all())
+        keys = brokering.open_broker(settings, served)
+        if keys is not None:
+            stack.callback(keys.close)
+        return Opened(served, keys, stack.pop_all())
 
 
 def create_app(settings: Settings, opened: Opened | None = None) -> FastAPI:
@@ -106,8 +106,7 @@ def create_app(settings: Settings, opened: Opened | None = None) -> FastAPI:
     problems.install(app)
     for module in (models, licenses, entitlements, events, evidence, health):
         app.include_router(module.router)
-    if settings.broker_home is not None:
-        brokering.include(app)
+    app.include_router(broker.router, responses=problems.WRITE_FAILURES)
     app.add_middleware(
         BodyLimit, limit=settings.max_body, larger={"/leaves": settings.max_leaves_body}
     )

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fastapi import FastAPI
-
 from api.dependencies import Service
 from api.settings import Settings
 from ledger.chain.rpc import Rpc
@@ -47,10 +45,3 @@ def _endpoints(settings: Settings, served: Service) -> list[Rpc]:
     # One client an endpoint, without failover between them: the chain rule counts witnesses.
     chain_id = served.deployment.chain_id
     return [Rpc(url.get_secret_value(), chain_id=chain_id) for url in settings.rpc_urls]
-
-
-def include(app: FastAPI) -> None:
-    """Add the broker's routes."""
-    from api.routes import broker
-
-    app.include_router(broker.router)

@@ -29,7 +29,6 @@ class Settings(BaseSettings):
         ready_lag: the index may be this old before /readyz says no.
         broker_home: the key broker's folder; without it no keys are released here.
         broker_passphrase_file: opens that folder.
-        public_url: how clients reach this service, shown to them.
         max_body, max_leaves_body: bytes that a request body may have.
         log_level: debug, info, warning or error.
     """
@@ -47,7 +46,6 @@ class Settings(BaseSettings):
     ready_lag: float = Field(30.0, gt=0)
     broker_home: Path | None = None
     broker_passphrase_file: Path | None = None
-    public_url: str | None = None
     max_body: int = Field(1 << 20, gt=0)
     max_leaves_body: int = Field(64 << 20, gt=0)
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$")

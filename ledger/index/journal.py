@@ -273,7 +273,7 @@ class Journal:
             .where(tables.block.c.chain_id == self.chain_id)
             .order_by(tables.block.c.number.desc())
         )
-        yield from rows.tuples()
+        yield from rows
 
     def first_block(self, connection: Connection) -> int:
         """The block at which following began."""

@@ -1,0 +1,276 @@
+"""A bare Anvil with our contracts, driven so that a test decides every block and every fork."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, select
+
+from ledger.chain import anvil
+from ledger.chain.abi_codec import contract
+from ledger.chain.rpc import Rpc
+from ledger.ids import Address, Digest, ModelId, keccak256
+from ledger.index import tables
+from ledger.index.database import open_database
+from ledger.index.follow import Follower
+
+
+@dataclass(frozen=True)
+class Contracted:
+    """A deployment manifest as far as following needs it."""
+
+    chain_id: int
+    genesis_hash: Digest
+    block: int
+    addresses: dict[str, Address]
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A finality rule."""
+
+    test_network: bool = True
+    finality_depth: int = 0
+
+
+@dataclass
+class Ledger:
+    """The contracts on one node; its unlocked account 0 deploys, 1 licenses, 2 holds."""
+
+    rpc: Rpc
+    accounts: list[str]
+    deployment: Contracted = field(init=False)
+    models: list[ModelId] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        first = self.rpc.block("latest").number + 1
+        made: dict[str, Address] = {}
+        for name, needs in (
+            ("Anchors", ()),
+            ("ModelRegistry", ("Anchors",)),
+            ("LicenseLedger", ("ModelRegistry",)),
+            ("BrokerRegistry", ()),
+        ):
+            code = contract(name).constructor(*(made[need] for need in needs))
+            receipt = self.send(None, code, 0)
+            made[name] = Address.parse(receipt["contractAddress"])
+        genesis = self.rpc.block(0).hash
+        self.deployment = Contracted(self.rpc.chain_id(), genesis, first, made)
+
+    def send(self, to: Address | None, data: bytes, account: int) -> dict[str, Any]:
+        """One transaction in a block of its own; its receipt."""
+        fields = {"from": self.accounts[account], "data": "0x" + data.hex(), "gas": hex(8_000_000)}
+        if to is not None:
+            fields["to"] = str(to)
+        tx = self.rpc.call("eth_sendTransaction", [fields])
+        self.mine()
+        receipt: dict[str, Any] = self.rpc.call("eth_getTransactionReceipt", [tx])
+        assert receipt["status"] == "0x1", receipt
+        return receipt
+
+    def do(self, name: str, function: str, *args: Any, by: int = 1) -> dict[str, Any]:
+        """Call a contract's function in a transaction."""
+        return self.send(
+            self.deployment.addresses[name], contract(name).encode(function, *args), by
+        )
+
+    def ask(self, name: str, function: str, *args: Any, block: Any = "latest") -> tuple[Any, ...]:
+        """Call a view function."""
+        data = contract(name).encode(function, *args)
+        answer = self.rpc.eth_call(self.deployment.addresses[name], data, block)
+        return contract(name).decode(function, answer)
+
+    def mine(self, blocks: int = 1) -> None:
+        """Empty blocks."""
+        for _ in range(blocks):
+            self.rpc.call("evm_mine", [])
+
+    def reorg(self, depth: int) -> None:
+        """Replace the last `depth` blocks by empty ones of the same heights."""
+        self.rpc.call("anvil_reorg", [depth, []])
+
+    def register(
+        self, *, artifact_root: bytes | None = None, digest: bytes | None = None
+    ) -> ModelId:
+        """Commit and register a model of random content, by account 1."""
+        claim = (
+            self.accounts[1],
+            artifact_root or secrets.token_bytes(32),
+            digest or secrets.token_bytes(32),
+            secrets.token_bytes(32),
+            secrets.token_bytes(32),
+            [],
+            secrets.token_bytes(32),
+        )
+        (model_id,) = self.ask("ModelRegistry", "modelIdOf", claim)
+        leaf = keccak256(b"\x00modeldeed/commit/1" + model_id.raw)
+        self.do("Anchors", "anchor", leaf)
+        self.do("ModelRegistry", "register", claim, (leaf, 0, 1, []))
+        self.models.append(ModelId(model_id.raw))
+        return self.models[-1]
+
+    def plan(self, model: ModelId, **terms: Any) -> int:
+        """A plan of account 1."""
+        values: dict[str, Any] = {
+            "modelId": model.raw,
+            "termsHash": secrets.token_bytes(32),
+            "duration": 86400,
+            "grace": 3600,
+            "leaseTtl": 600,
+            "maxOffline": 7200,
+            "minNotice": 0,
+            "refundWindow": 0,
+            "reissueDelay": 0,
+            "seats": 2,
+            "supply": 0,
+            "quota": 2**64 - 1,
+            "features": 2**63 + 1,
+            "brokerSet": 1,
+            "payToken": "0x" + "00" * 20,
+            "price": 2**96 - 1,
+            "floating": False,
+            "warnOnly": False,
+            "transferable": True,
+        } | terms
+        receipt = self.do("LicenseLedger", "createPlan", tuple(values.values()))
+        return int(receipt["logs"][0]["topics"][1], 16)
+
+    def issue(self, plan: int, to: int = 2, not_before: int = 0, not_after: int = 0) -> int:
+        """A license for an account; its token id."""
+        receipt = self.do("LicenseLedger", "issue", plan, self.accounts[to], not_before, not_after)
+        return int(receipt["logs"][-1]["topics"][1], 16)
+
+    def busy(self) -> None:
+        """One of everything, with numbers as large as a stranger can make them."""
+        model = self.register()
+        plan = self.plan(model)
+        license_ = self.issue(plan)
+        self.do(
+            "LicenseLedger", "bindRuntime", license_, secrets.token_bytes(32), 0, bytes(20), by=2
+        )
+        self.do("LicenseLedger", "suspend", license_, b"late".ljust(32, b"\0"))
+        self.do("LicenseLedger", "reinstate", license_, bytes(32))
+        self.do("LicenseLedger", "renew", license_, 0)
+        self.do("LicenseLedger", "setRoles", plan, self.accounts[5], 3)
+        self.do("ModelRegistry", "lodge", model.raw, 1, 1, secrets.token_bytes(32))
+        self.do("ModelRegistry", "lodge", model.raw, 2, 7, secrets.token_bytes(32), by=3)
+        self.do("BrokerRegistry", "registerBroker", b"s" * 32, b"k" * 32, "http://a\0b", by=3)
+        self.do("LicenseLedger", "cancelGrants", license_, by=2)
+        self.do("LicenseLedger", "revoke", license_, 0, b"breach".ljust(32, b"\0"))
+
+    def logs(self) -> list[tuple[int, int, bytes, bytes, bytes]]:
+        """What the node says: (block, index, block hash, topics, data) of all our logs."""
+        query = {
+            "fromBlock": hex(self.deployment.block),
+            "toBlock": "latest",
+            "address": [str(address) for address in self.deployment.addresses.values()],
+        }
+        return [
+            (
+                int(log["blockNumber"], 16),
+                int(log["logIndex"], 16),
+                bytes.fromhex(log["blockHash"][2:]),
+                b"".join(bytes.fromhex(topic[2:]) for topic in log["topics"]),
+                bytes.fromhex(log["data"][2:]),
+            )
+            for log in self.rpc.call("eth_getLogs", [query])
+        ]
+
+
+def boot() -> tuple[Any, Rpc]:
+    """A fresh node that mines only when told."""
+    port = anvil.free_port()
+    process = anvil.spawn(port, None)
+    rpc = Rpc(f"http://127.0.0.1:{port}", timeout=5.0)
+    rpc.call("evm_setAutomine", [False])
+    return process, rpc
+
+
+@pytest.fixture(scope="module")
+def ledger() -> Iterator[Ledger]:
+    """Contracts on a bare node; tests of a module share it and only add to it."""
+    process, rpc = boot()
+    try:
+        yield Ledger(rpc, rpc.call("eth_accounts", []))
+    finally:
+        rpc.close()
+        anvil.kill(process)
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[Engine]:
+    """An empty index database."""
+    engine = open_database(f"sqlite:///{tmp_path / 'index.db'}")
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def follower(ledger: Ledger, engine: Engine) -> Follower:
+    """A follower of the module's node into an empty database."""
+    return Follower(ledger.rpc, engine, ledger.deployment, Profile())
+
+
+class Look:
+    """Reads of the database and helpers that several test modules share."""
+
+    Contracted = Contracted
+    Profile = Profile
+    Ledger = Ledger
+    boot = staticmethod(boot)
+
+    @staticmethod
+    def catch_up(follower: Follower) -> None:
+        """Step until the index stands on the head."""
+        for _ in range(1000):
+            if follower.step():
+                return
+        raise AssertionError("the follower never reached the head")
+
+    @staticmethod
+    def state(engine: Engine) -> dict[str, list[tuple[Any, ...]]]:
+        """All rows of all state tables."""
+        with engine.connect() as connection:
+            found = {**tables.STATE, "log_subject": tables.log_subject}
+            return {
+                name: sorted((tuple(row) for row in connection.execute(select(table))), key=repr)
+                for name, table in found.items()
+            }
+
+    @staticmethod
+    def journal(engine: Engine) -> list[tuple[int, int, bytes, bytes, bytes]]:
+        """The journal in the form of `Ledger.logs`."""
+        table = tables.raw_log
+        columns = (table.c.block, table.c.log_index, table.c.block_hash, table.c.topics)
+        with engine.connect() as connection:
+            rows = connection.execute(
+                select(*columns, table.c.data).order_by(table.c.block, table.c.log_index)
+            )
+            return [tuple(row) for row in rows]  # type: ignore[misc]
+
+    @staticmethod
+    def refolded(engine: Engine, follower: Follower) -> dict[str, list[tuple[Any, ...]]]:
+        """The state tables after folding the whole journal anew; nothing is committed."""
+        with (
+            engine.connect().execution_options(writes=True) as connection,
+            connection.begin() as transaction,
+        ):
+            follower.journal.refold(connection)
+            found = {**tables.STATE, "log_subject": tables.log_subject}
+            state = {
+                name: sorted((tuple(r) for r in connection.execute(select(t))), key=repr)
+                for name, t in found.items()
+            }
+            transaction.rollback()
+        return state
+
+
+@pytest.fixture(scope="session")
+def look() -> type[Look]:
+    """The helpers."""
+    return Look

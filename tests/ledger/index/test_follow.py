@@ -1,0 +1,432 @@
+"""The follower ends equal to the chain, whatever happens on the way."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, event, func, select
+
+from ledger.chain import anvil
+from ledger.chain.abi_codec import contract
+from ledger.chain.rpc import Rpc
+from ledger.errors import ChainUnavailable, Fenced, Reorganised, WrongNetwork
+from ledger.ids import LicenseId
+from ledger.index import tables
+from ledger.index.database import open_database
+from ledger.index.follow import Follower
+from ledger.index.views import Index
+
+pytestmark = pytest.mark.chain
+
+
+def test_the_index_shows_what_the_contracts_show_at_every_block(ledger, engine, follower, look):
+    first = ledger.rpc.block().number
+    ledger.busy()
+    last = ledger.rpc.block().number
+    look.catch_up(follower)
+    index = Index(engine, ledger.deployment.chain_id)
+    model, plan = ledger.models[-1], None
+    license_ = None
+    for block in range(first, last + 1):
+        with index.snapshot(block) as snapshot:
+            rows = snapshot.models()
+            seen = next((row for row in rows if row["model_id"] == model.raw), None)
+            holder, registered, committed, status, proven = ledger.ask(
+                "ModelRegistry", "modelOf", model.raw, block=block
+            )
+            assert (seen is not None) == (status != 0)
+            if seen is not None:
+                assert seen["licensor"] == holder.raw
+                assert (seen["registered_at"], seen["committed_at"]) == (registered, committed)
+                assert (seen["status"], seen["committed"]) == (status, proven)
+                epoch, sealing = ledger.ask("ModelRegistry", "sealingOf", model.raw, block=block)
+                assert seen["sealing_epoch"] == epoch
+                assert (seen["sealing_hash"] or bytes(32)) == sealing.raw
+                for row in snapshot.plans(model):
+                    plan = row["plan_id"]
+                    terms, state = ledger.ask("LicenseLedger", "planOf", plan, block=block)
+                    assert (row["price"], row["quota"]) == (terms["price"], terms["quota"])
+                    assert (row["features"], row["seats"]) == (terms["features"], terms["seats"])
+                    assert row["issued"] == state["issued"]
+                    assert row["plan_digest"] == state["planDigest"].raw
+                for row in snapshot.licenses(model_id=model.raw):
+                    license_ = row["license_id"]
+                    held = ledger.ask("LicenseLedger", "licenseOf", license_, block=block)
+                    assert row["holder"] == held[0].raw
+                    assert (row["not_after"], row["status"]) == held[2:4]
+                    assert (row["seats_used"], row["grant_nonce"]) == held[4:6]
+                    assert row["suspended_at"] == held[6]
+                    assert len(snapshot.seats(LicenseId(license_))) == held[4]
+    assert plan is not None
+    assert license_ is not None
+
+
+def test_rebuilding_from_the_journal_gives_the_live_tables(ledger, engine, follower, look):
+    ledger.busy()
+    look.catch_up(follower)
+    assert look.state(engine)["license"]
+    assert look.refolded(engine, follower) == look.state(engine)
+
+
+def test_numbers_and_bytes_that_a_stranger_chooses_do_not_stop_the_index(
+    ledger, engine, follower, look
+):
+    registry = ledger.deployment.addresses["BrokerRegistry"]
+    data = contract("BrokerRegistry").encode("registerBroker", b"s" * 32, b"k" * 32, "xyz")
+    ledger.send(registry, data.replace(b"xyz", b"\xed\xa0\x80"), 4)
+    broker = int(ledger.logs()[-1][3][32:64].hex(), 16)
+    root = b"r" * 32
+    ledger.do("BrokerRegistry", "anchorReceipts", broker, 1, bytes(32), root, 2**64 - 1, by=4)
+    look.catch_up(follower)
+    assert look.journal(engine) == ledger.logs()
+    with engine.connect() as connection:
+        counts = connection.execute(select(tables.receipt_root.c.count)).scalars().all()
+    assert 2**64 - 1 in counts
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3, 5, 9])
+def test_after_a_reorganisation_of_any_depth_the_rows_are_those_of_the_new_branch(
+    ledger, engine, follower, look, depth
+):
+    ledger.busy()
+    look.catch_up(follower)
+    before = look.journal(engine)
+    ledger.reorg(depth)
+    ledger.mine(depth % 2)
+    ledger.do("Anchors", "anchor", os.urandom(32))
+    look.catch_up(follower)
+    assert look.journal(engine) == ledger.logs() != before
+    assert look.refolded(engine, follower) == look.state(engine)
+    head = before[-1][0]
+    with engine.connect() as connection:
+        gone = connection.execute(select(tables.orphan_log.c.block, tables.orphan_log.c.log_index))
+        lost = [row[:2] for row in before if row[0] > head - depth]
+        assert sorted(tuple(row) for row in gone) == lost
+        row = connection.execute(select(tables.reorg)).one()
+    assert (row.depth, row.old_head) == (depth, head)
+
+
+def test_two_reorganisations_in_a_row_and_one_past_the_deployment_are_followed(engine, look):
+    process, rpc = look.boot()
+    try:
+        ledger = look.Ledger(rpc, rpc.call("eth_accounts", []))
+        follower = Follower(rpc, engine, ledger.deployment, look.Profile())
+        ledger.busy()
+        look.catch_up(follower)
+        ledger.reorg(3)
+        follower.step()
+        ledger.reorg(4)
+        look.catch_up(follower)
+        assert look.journal(engine) == ledger.logs()
+        ledger.reorg(rpc.block().number - 1)
+        look.catch_up(follower)
+        assert look.journal(engine) == ledger.logs() == []
+        assert not any(look.state(engine).values())
+    finally:
+        rpc.close()
+        anvil.kill(process)
+
+
+def test_a_shorter_chain_on_a_test_network_is_followed_back(ledger, engine, follower, look):
+    mark = ledger.rpc.call("evm_snapshot", [])
+    ledger.do("Anchors", "anchor", os.urandom(32))
+    look.catch_up(follower)
+    ledger.rpc.call("evm_revert", [mark])
+    look.catch_up(follower)
+    assert look.journal(engine) == ledger.logs()
+
+
+def test_a_lower_head_elsewhere_is_an_endpoint_that_lags_and_changes_nothing(ledger, engine, look):
+    follower = Follower(ledger.rpc, engine, ledger.deployment, look.Profile(test_network=False))
+    mark = ledger.rpc.call("evm_snapshot", [])
+    ledger.do("Anchors", "anchor", os.urandom(32))
+    look.catch_up(follower)
+    before = look.journal(engine)
+    ledger.rpc.call("evm_revert", [mark])
+    with pytest.raises(ChainUnavailable, match="stands at block"):
+        follower.step()
+    assert look.journal(engine) == before
+
+
+def test_a_contradicted_finalized_block_stops_the_index_and_changes_nothing(ledger, engine, look):
+    follower = Follower(ledger.rpc, engine, ledger.deployment, look.Profile(test_network=False))
+    ledger.busy()
+    look.catch_up(follower)
+    before = look.state(engine)
+    ledger.reorg(6)
+    ledger.mine(2)
+    with pytest.raises(Reorganised, match="contradicts finalized block") as caught:
+        follower.step()
+    assert caught.value.hint
+    assert look.state(engine) == before
+
+
+def test_a_reorganisation_above_finality_is_followed_on_every_network(ledger, engine, look):
+    follower = Follower(ledger.rpc, engine, ledger.deployment, look.Profile(test_network=False))
+    ledger.do("Anchors", "anchor", os.urandom(32))
+    look.catch_up(follower)
+    ledger.reorg(1)
+    ledger.mine()
+    look.catch_up(follower)
+    assert look.journal(engine) == ledger.logs()
+
+
+class Faulty:
+    """A node between the follower and the true one, which alters answers on request."""
+
+    def __init__(self, rpc: Rpc) -> None:
+        self.rpc = rpc
+        self.alter: Any = None
+
+    def batch(self, calls: Any) -> list[Any]:
+        answers = self.rpc.batch(calls)
+        return answers if self.alter is None else self.alter(calls, answers)
+
+
+def lost_logs(calls, answers):
+    return [[] if m == "eth_getLogs" else a for (m, _), a in zip(calls, answers, strict=True)]
+
+
+def lost_half(calls, answers):
+    def cut(method, answer):
+        return answer[::2] if method == "eth_getLogs" else answer
+
+    return [cut(m, a) for (m, _), a in zip(calls, answers, strict=True)]
+
+
+def doubled(calls, answers):
+    def twice(method, answer):
+        return [x for log in answer for x in (log, log)] if method == "eth_getLogs" else answer
+
+    return [twice(m, a) for (m, _), a in zip(calls, answers, strict=True)]
+
+
+def other_hash(calls, answers):
+    def swap(method, answer):
+        if method != "eth_getLogs":
+            return answer
+        return [{**log, "blockHash": "0x" + "11" * 32} for log in answer]
+
+    return [swap(m, a) for (m, _), a in zip(calls, answers, strict=True)]
+
+
+def pending(calls, answers):
+    def null(method, answer):
+        if method != "eth_getLogs":
+            return answer
+        return [{**log, "blockHash": None, "blockNumber": None} for log in answer]
+
+    return [null(m, a) for (m, _), a in zip(calls, answers, strict=True)]
+
+
+def null_block(calls, answers):
+    numbered = [m == "eth_getBlockByNumber" and p[0].startswith("0x") for m, p in calls]
+    return [None if yes else a for yes, a in zip(numbered, answers, strict=True)]
+
+
+def other_parent(calls, answers):
+    def break_(params, answer):
+        if not isinstance(answer, dict) or int(answer["number"], 16) % 3:
+            return answer
+        return {**answer, "parentHash": "0x" + "22" * 32}
+
+    return [break_(p, a) for (_, p), a in zip(calls, answers, strict=True)]
+
+
+def short_topics(calls, answers):
+    def cut(method, answer):
+        if method != "eth_getLogs":
+            return answer
+        return [{**log, "topics": log["topics"][:1]} for log in answer]
+
+    return [cut(m, a) for (m, _), a in zip(calls, answers, strict=True)]
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [lost_logs, lost_half, doubled, other_hash, pending, null_block, other_parent, short_topics],
+)
+def test_an_endpoint_that_lies_is_not_believed_and_costs_no_row(ledger, engine, look, fault):
+    node = Faulty(ledger.rpc)
+    follower = Follower(node, engine, ledger.deployment, look.Profile())
+    ledger.busy()
+    node.alter = fault
+    with pytest.raises(ChainUnavailable):
+        look.catch_up(follower)
+    node.alter = None
+    look.catch_up(follower)
+    assert look.journal(engine) == ledger.logs()
+
+
+def test_terms_that_do_not_fit_the_plan_digest_are_not_believed(ledger, engine, look):
+    def alter(calls, answers):
+        def flip(method, answer):
+            long = method == "eth_call" and len(answer) > 1000
+            return answer[: 2 + 64 * 3 - 1] + "7" + answer[2 + 64 * 3 :] if long else answer
+
+        return [flip(m, a) for (m, _), a in zip(calls, answers, strict=True)]
+
+    node = Faulty(ledger.rpc)
+    follower = Follower(node, engine, ledger.deployment, look.Profile())
+    ledger.busy()
+    node.alter = alter
+    with pytest.raises(ChainUnavailable, match="other terms"):
+        look.catch_up(follower)
+
+
+def test_a_follower_that_was_overtaken_commits_nothing_more(ledger, engine, follower, look):
+    look.catch_up(follower)
+    second = Follower(ledger.rpc, engine, ledger.deployment, look.Profile())
+    ledger.do("Anchors", "anchor", os.urandom(32))
+    look.catch_up(second)
+    ledger.do("Anchors", "anchor", os.urandom(32))
+    with pytest.raises(Fenced):
+        follower.step()
+    look.catch_up(second)
+    assert look.journal(engine) == ledger.logs()
+
+
+def test_two_followers_that_run_at_once_leave_the_rows_of_one(ledger, engine, look):
+    stop = threading.Event()
+    followers = [
+        Follower(ledger.rpc, engine, ledger.deployment, look.Profile(), poll=0.01) for _ in range(2)
+    ]
+    threads = [threading.Thread(target=f.run, args=(stop,)) for f in followers]
+    for thread in threads:
+        thread.start()
+    for _ in range(4):
+        ledger.do("Anchors", "anchor", os.urandom(32))
+        ledger.reorg(1)
+    ledger.do("Anchors", "anchor", os.urandom(32))
+    deadline = time.monotonic() + 20
+    while look.journal(engine) != ledger.logs() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    stop.set()
+    for thread in threads:
+        thread.join(10)
+    assert look.journal(engine) == ledger.logs()
+    assert {f.status.state for f in followers} == {"synced", "standby"}
+
+
+def test_a_database_of_another_chain_is_refused(ledger, engine, follower, look):
+    look.catch_up(follower)
+    process, rpc = look.boot()
+    try:
+        other = look.Ledger(rpc, rpc.call("eth_accounts", []))
+        with pytest.raises(WrongNetwork, match="database holds another chain"):
+            Follower(rpc, engine, other.deployment, look.Profile()).step()
+    finally:
+        rpc.close()
+        anvil.kill(process)
+
+
+def test_a_node_that_goes_away_and_comes_back_as_another_chain_is_told_apart(engine, look):
+    process, rpc = look.boot()
+    port = int(rpc.urls[0].rpartition(":")[2])
+    ledger = look.Ledger(rpc, rpc.call("eth_accounts", []))
+    ledger.busy()
+    follower = Follower(rpc, engine, ledger.deployment, look.Profile(), poll=0.02)
+    stop = threading.Event()
+    thread = threading.Thread(target=follower.run, args=(stop,))
+    thread.start()
+
+    def wait_for(state):
+        deadline = time.monotonic() + 20
+        while follower.status.state != state and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert follower.status.state == state, follower.status
+        return follower.status.reason
+
+    try:
+        wait_for("synced")
+        before = look.journal(engine)
+        anvil.kill(process)
+        assert "refuses connections" in wait_for("unavailable")
+        process = anvil.spawn(port, None)
+        assert "another first block" in wait_for("stopped")
+        assert look.journal(engine) == before
+    finally:
+        stop.set()
+        thread.join(10)
+        rpc.close()
+        anvil.kill(process)
+
+
+def die_after(statements: int, run: Any) -> int:
+    """Run in a process of its own that kills itself before its n-th statement; its exit status."""
+    pid = os.fork()
+    if pid == 0:
+        left = [statements]
+
+        def count(*_: Any) -> None:
+            left[0] -= 1
+            if left[0] < 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        event.listen(Engine, "before_cursor_execute", count)
+        event.listen(Engine, "commit", count)
+        try:
+            run()
+        finally:
+            os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def test_a_follower_killed_between_any_two_statements_resumes_equal_to_the_chain(
+    ledger, tmp_path, look
+):
+    url = f"sqlite:///{tmp_path / 'killed.db'}"
+
+    def follow() -> None:
+        with Rpc(ledger.rpc.urls) as rpc:
+            follower = Follower(rpc, open_database(url), ledger.deployment, look.Profile())
+            follower._span = 5
+            while not follower.step():
+                pass
+
+    ledger.busy()
+    killed = 0
+    for statements in (*range(0, 130, 7), *range(1, 60, 7), 100_000):
+        status = die_after(statements, follow)
+        assert status in {0, -signal.SIGKILL}
+        killed += status != 0
+        if statements in {84, 105, 126, 22}:
+            ledger.reorg(2)
+            ledger.busy()
+    engine = open_database(url)
+    assert killed >= 15
+    assert look.journal(engine) == ledger.logs()
+    follower = Follower(ledger.rpc, engine, ledger.deployment, look.Profile())
+    assert look.refolded(engine, follower) == look.state(engine)
+    engine.dispose()
+
+
+def test_an_idle_chain_keeps_the_index_fresh(ledger, engine, look):
+    clock = [1_000_000.0]
+    follower = Follower(ledger.rpc, engine, ledger.deployment, look.Profile(), now=lambda: clock[0])
+    look.catch_up(follower)
+    index = Index(engine, ledger.deployment.chain_id, now=lambda: clock[0])
+    clock[0] += 60
+    with index.snapshot() as snapshot:
+        assert snapshot.as_of.lag_s == 60
+    assert follower.step()
+    with index.snapshot() as snapshot:
+        assert snapshot.as_of.lag_s == 0
+
+
+def test_blocks_without_our_logs_are_dropped_below_finality(ledger, engine, follower, look):
+    ledger.mine(30)
+    look.catch_up(follower)
+    with engine.connect() as connection:
+        final = connection.execute(select(tables.cursor.c.finalized)).scalar_one()
+        empty = connection.execute(
+            select(func.count())
+            .select_from(tables.block)
+            .where(tables.block.c.number < final, tables.block.c.has_logs.is_(False))
+        ).scalar_one()
+    assert empty == 0
