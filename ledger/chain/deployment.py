@@ -1,0 +1,204 @@
+"""Where our contracts are on one chain, and how that is checked (docs/spec/deployment.md)."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Self
+
+from ledger.canonical import parse_json
+from ledger.chain.rpc import Rpc
+from ledger.errors import ChainError, ManifestError, UnsupportedVersion, UsageError, WrongNetwork
+from ledger.ids import Address, Digest, keccak256
+
+if TYPE_CHECKING:
+    from ledger.chain.transactions import Sender
+
+VERSION = 1
+REQUIRED = ("Anchors", "ModelRegistry", "LicenseLedger", "BrokerRegistry")
+_MAX_BYTES = 1 << 20
+_FIELDS = {"version", "chain_id", "genesis_hash", "block", "addresses", "code_hashes"}
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """The contracts of one release on one chain.
+
+    Attributes:
+        chain_id: EIP-155 id.
+        genesis_hash: hash of block 0: two chains may share an id, never this.
+        block: number of the first block that can hold an event of ours.
+        addresses: by contract name.
+        code_hashes: Keccak-256 of the code at each address.
+    """
+
+    chain_id: int
+    genesis_hash: Digest
+    block: int
+    addresses: Mapping[str, Address]
+    code_hashes: Mapping[str, Digest]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "addresses", MappingProxyType(dict(self.addresses)))
+        object.__setattr__(self, "code_hashes", MappingProxyType(dict(self.code_hashes)))
+
+    def __reduce__(self) -> Any:
+        return type(self), (
+            self.chain_id,
+            self.genesis_hash,
+            self.block,
+            dict(self.addresses),
+            dict(self.code_hashes),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """The manifest document."""
+        return {
+            "version": VERSION,
+            "chain_id": self.chain_id,
+            "genesis_hash": str(self.genesis_hash),
+            "block": self.block,
+            "addresses": {name: str(self.addresses[name]) for name in sorted(self.addresses)},
+            "code_hashes": {name: str(self.code_hashes[name]) for name in sorted(self.code_hashes)},
+        }
+
+    @classmethod
+    def from_json(cls, document: Any) -> Self:
+        """Read a manifest document.
+
+        Raises:
+            UnsupportedVersion: another version than 1.
+            ManifestError: a field is missing, unknown or malformed.
+        """
+        if not isinstance(document, dict):
+            raise ManifestError("a deployment manifest is a JSON object")
+        if document.get("version") != VERSION:
+            raise UnsupportedVersion(
+                f"deployment manifest version {document.get('version')!r} is not known"
+            )
+        if set(document) != _FIELDS:
+            odd = ", ".join(sorted(set(document) ^ _FIELDS))
+            raise ManifestError(
+                f"the deployment manifest's fields are not the specified ones: {odd}"
+            )
+        for name in ("chain_id", "block"):
+            number = document[name]
+            if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number < 1 << 53:
+                raise ManifestError(f"{name} of a deployment manifest is a whole number")
+        addresses, hashes = document["addresses"], document["code_hashes"]
+        for part in (addresses, hashes):
+            if not isinstance(part, dict) or not set(REQUIRED) <= set(part):
+                raise ManifestError(f"a deployment manifest names {', '.join(REQUIRED)}")
+        if set(addresses) != set(hashes):
+            raise ManifestError("every address of a deployment manifest has its code hash")
+        try:
+            return cls(
+                document["chain_id"],
+                Digest.parse(_text(document["genesis_hash"])),
+                document["block"],
+                {name: Address.parse(_text(value)) for name, value in addresses.items()},
+                {name: Digest.parse(_text(value)) for name, value in hashes.items()},
+            )
+        except UsageError as error:
+            raise ManifestError(f"the deployment manifest is malformed: {error.message}") from None
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read a manifest file.
+
+        Raises:
+            ManifestError, UnsupportedVersion: as `from_json`, or the file cannot be read.
+        """
+        try:
+            with path.open("rb") as file:
+                raw = file.read(_MAX_BYTES + 1)
+        except OSError as error:
+            raise ManifestError(
+                f"the deployment manifest {path.name} cannot be read: {error.strerror}"
+            ) from None
+        return cls.from_json(parse_json(raw, what=path.name, limit=_MAX_BYTES))
+
+    def save(self, path: Path) -> None:
+        """Write the manifest file, whole or not at all."""
+        write_whole(path, json.dumps(self.to_json(), indent=2) + "\n")
+
+    def verify(self, rpc: Rpc) -> None:
+        """Check that `rpc` serves this deployment: chain id, genesis, and the code at each address.
+
+        Raises:
+            WrongNetwork: one of them differs.
+            ChainUnavailable: no endpoint answers.
+        """
+        hosts = ", ".join(rpc.hosts)
+        served = rpc.chain_id()
+        if served != self.chain_id:
+            raise WrongNetwork(
+                f"{hosts} serves chain {served}, the deployment is on chain {self.chain_id}",
+                hint="check the network's RPC URLs with deed network list",
+            )
+        genesis = rpc.block(0).hash
+        if genesis != self.genesis_hash:
+            raise WrongNetwork(
+                f"{hosts} serves another chain with the same id {served} (its genesis differs)",
+                hint="a local chain was started anew; run deed up --fresh, or correct the URL",
+            )
+        for name, expected in self.code_hashes.items():
+            code = rpc.code(self.addresses[name])
+            if Digest(keccak256(code)) != expected:
+                what = "no contract" if not code else "other code"
+                raise WrongNetwork(
+                    f"there is {what} at {self.addresses[name]}, where {name} should be",
+                    hint="check the deployment manifest with deed chain status",
+                )
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ManifestError("addresses and hashes of a deployment manifest are text")
+    return value
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a small file so that readers see the old one or the new one, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(prefix=path.name, dir=path.parent)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def deploy(sender: Sender) -> Deployment:
+    """Put this release's contracts on the sender's chain.
+
+    Raises:
+        InsufficientFunds, ContractReverted, ChainUnavailable: as `Sender.send`.
+        ChainError: what arrived on chain is not what was sent.
+    """
+    # Loaded here, so that reading a manifest needs no web3.
+    from ledger.chain.edge import creation_code
+
+    rpc = sender.rpc
+    first = rpc.block("latest").number
+    addresses: dict[str, Address] = {}
+    for name in REQUIRED:
+        receipt = sender.send(None, creation_code(name, addresses), purpose=f"deploy {name}")
+        if receipt.contract_address is None:
+            raise ChainError(f"the deployment of {name} created no contract")
+        addresses[name] = receipt.contract_address
+    hashes = {name: Digest(keccak256(rpc.code(address))) for name, address in addresses.items()}
+    empty = Digest(keccak256(b""))
+    for name, found in hashes.items():
+        if found == empty:
+            raise ChainError(f"the deployment of {name} left no code")
+    return Deployment(sender.profile.chain_id, rpc.block(0).hash, first + 1, addresses, hashes)

@@ -1,0 +1,78 @@
+"""What several test folders stand on: a real Anvil node with the real contracts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from ledger.chain.anchors import Anchors
+from ledger.chain.brokers import BrokerRegistry
+from ledger.chain.deployment import Deployment, deploy
+from ledger.chain.dev import DevChain
+from ledger.chain.licenses import LicenseLedger
+from ledger.chain.network import Network
+from ledger.chain.profile import ChainProfile, profile_for
+from ledger.chain.registry import ModelRegistry
+from ledger.chain.rpc import Rpc
+from ledger.chain.transactions import Sender
+from ledger.chain.wallet import LocalWallet, dev_wallet
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """The contracts on a fresh chain, and who may use them."""
+
+    chain: DevChain
+    rpc: Rpc
+    network: Network
+    deployment: Deployment
+    registry: ModelRegistry
+    anchors: Anchors
+    licenses: LicenseLedger
+    brokers: BrokerRegistry
+    profile: ChainProfile
+
+    def wallet(self, name: str) -> LocalWallet:
+        """A funded test account: deployer, licensor, holder, broker, rival, buyer, stranger, …"""
+        return dev_wallet(name)
+
+    def sender(self, name: str) -> Sender:
+        """A sender for a test account."""
+        return Sender(self.rpc, dev_wallet(name), self.profile)
+
+
+@pytest.fixture(scope="module")
+def chain() -> Iterator[DevChain]:
+    """A node of this module's own, with nothing on it."""
+    with DevChain.start() as node:
+        yield node
+
+
+@pytest.fixture(scope="module")
+def deployed(chain: DevChain) -> Iterator[Deployed]:
+    """The contracts, deployed on `chain`."""
+    profile = profile_for(31337)
+    with Rpc(chain.rpc_url, chain_id=31337) as rpc:
+        deployment = deploy(Sender(rpc, dev_wallet("deployer"), profile))
+        names = ("licensor", "holder", "broker")
+        network = Network(
+            "local",
+            (chain.rpc_url,),
+            deployment,
+            profile,
+            accounts={name: dev_wallet(name).address for name in names},
+        )
+        at = deployment.addresses
+        yield Deployed(
+            chain,
+            rpc,
+            network,
+            deployment,
+            ModelRegistry(rpc, at["ModelRegistry"]),
+            Anchors(rpc, at["Anchors"]),
+            LicenseLedger(rpc, at["LicenseLedger"]),
+            BrokerRegistry(rpc, at["BrokerRegistry"]),
+            profile,
+        )
