@@ -17,7 +17,7 @@ from typing import Any
 from ledger.canonical import canonical_json
 from ledger.chain.deployment import Deployment
 from ledger.chain.finality import finalized_block
-from ledger.chain.harvest import CONTRACTS, Harvest, Inclusion, harvest_model
+from ledger.chain.harvest import CONTRACTS, Harvest, harvest_model
 from ledger.chain.network import Network
 from ledger.claim import Claim, manifest_hash
 from ledger.errors import ClaimMismatch, UsageError, VerificationError
@@ -35,6 +35,7 @@ from ledger.evidence.bundle import (
     read_bundle,
 )
 from ledger.evidence.custody import append, read_log
+from ledger.evidence.documents import Inclusion
 from ledger.evidence.report import render
 from ledger.evidence.verify import examine
 from ledger.fingerprint.exact import Fingerprint
@@ -228,15 +229,7 @@ def _proofs(harvest: Harvest) -> dict[str, bytes]:
         listed = [str(license_id) for license_id in harvest.licenses]
         members["licenses.json"] = canonical_json(listed)
     if harvest.commitment is not None:
-        root, index, size, path = harvest.commitment
-        members["commitment.json"] = canonical_json(
-            {
-                "root": str(root),
-                "index": index,
-                "size": size,
-                "path": [str(node) for node in path],
-            }
-        )
+        members["commitment.json"] = canonical_json(harvest.commitment.to_json())
     return members
 
 

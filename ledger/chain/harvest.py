@@ -15,7 +15,7 @@ from ledger.chain.proofs import fetch_headers, fetch_receipts, fetch_state, find
 from ledger.chain.rpc import Rpc
 from ledger.claim import Claim
 from ledger.errors import InclusionProofInvalid, LimitExceeded, PendingFinality, UnknownRecord
-from ledger.evidence.documents import ReceiptProof, StateProof
+from ledger.evidence.documents import Inclusion, ReceiptProof, StateProof
 from ledger.evidence.events import decode, topic_of
 from ledger.evidence.headers import Header
 from ledger.evidence.layout import (
@@ -33,7 +33,6 @@ from ledger.evidence.layout import (
 )
 from ledger.evidence.receipts import Receipt, Transaction
 from ledger.ids import Digest, LicenseId
-from ledger.merkle import T2
 
 # Longer gaps between an event and the finalized block stay open: the event's block then stands on
 # its own hash, which the reader must vouch for too.
@@ -50,9 +49,6 @@ _TITLE_EVENTS = (
 )
 _KIND_SEALING = f"0x{1:064x}"
 _MAX_PATH = 64
-
-Inclusion = tuple[Digest, int, int, tuple[Digest, ...]]
-"""An inclusion proof of a commitment: root, index, size, path."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +110,7 @@ def harvest_model(
     if commitment is None:
         commitment = _used_commitment(claim, deployment, receipts)
     if commitment is not None:
-        anchored = finder.places("Anchors", "RootAnchored", [str(commitment[0])])
+        anchored = finder.places("Anchors", "RootAnchored", [str(commitment.root)])
         receipts |= _receipts(rpc, anchored - set(receipts))
     say("proving state")
     accounts = _accounts(rpc, deployment, state, claim, licenses=found, commitment=commitment)
@@ -252,17 +248,19 @@ def _used_commitment(
         if not {"ModelRegistered", "CommitmentProven"} & set(names) or not proof.transaction:
             continue
         carried = _carried(Transaction.parse(proof.transaction).data)
-        for candidate in (carried, (leaf, 0, 1, ())):
-            if candidate is None:
-                continue
-            root, index, size, path = candidate
-            try:
-                T2.verify(leaf.raw, index, size, [node.raw for node in path], root.raw)
-            except InclusionProofInvalid:
-                continue
-            newest = candidate
-            break
+        for candidate in (carried, Inclusion(leaf, 0, 1, ())):
+            if candidate is not None and _includes(candidate, leaf):
+                newest = candidate
+                break
     return newest
+
+
+def _includes(proof: Inclusion, leaf: Digest) -> bool:
+    try:
+        proof.verify(leaf)
+    except InclusionProofInvalid:
+        return False
+    return True
 
 
 def _carried(call: bytes) -> Inclusion | None:
@@ -281,7 +279,7 @@ def _carried(call: bytes) -> Inclusion | None:
     if len(words) < 64 or length > _MAX_PATH or first + 32 * length > len(words):
         return None
     path = tuple(Digest(words[first + 32 * i : first + 32 * (i + 1)]) for i in range(length))
-    return Digest(words[at : at + 32]), word(at + 32), word(at + 64), path
+    return Inclusion(Digest(words[at : at + 32]), word(at + 32), word(at + 64), path)
 
 
 def _accounts(
@@ -305,7 +303,7 @@ def _accounts(
     for plan in {license_id.plan for license_id in licenses}:
         ledger += [plan_slot(plan, word) for word in (0, PLAN_MODEL_WORD, PLAN_TERMS_WORD)]
     slots = {
-        "Anchors": [stamp_slot(commitment[0])] if commitment else [],
+        "Anchors": [stamp_slot(commitment.root)] if commitment else [],
         "ModelRegistry": fixed,
         "LicenseLedger": ledger,
     }

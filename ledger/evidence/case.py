@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, Protocol, TypeVar
 
+from ledger.canonical import canonical_json
 from ledger.claim import Claim
-from ledger.errors import LedgerError, StateProofInvalid
+from ledger.errors import LedgerError, ManifestError, StateProofInvalid
 from ledger.evidence.bundle import Bundle
 from ledger.evidence.custody import Entry
 from ledger.evidence.events import Event
@@ -17,6 +19,13 @@ from ledger.evidence.trust import TrustRoot
 from ledger.ids import ModelId
 
 _T = TypeVar("_T")
+
+
+class _Document(Protocol):
+    def to_json(self) -> Any: ...
+
+
+_D = TypeVar("_D", bound=_Document)
 
 
 class NotChecked(LedgerError):
@@ -84,6 +93,18 @@ class Case:
         if slot not in self.words[contract]:
             raise StateProofInvalid(f"the bundle does not prove {what}", step=step)
         return self.words[contract][slot]
+
+    def read(self, member: str, reader: Callable[[Any], _D]) -> _D:
+        """A member as the value its document stands for, if written as that value is.
+
+        Raises:
+            LedgerError: whatever `reader` raises.
+            ManifestError: the same value in another spelling; it would make another bundle id.
+        """
+        value = reader(self.bundle.json(member))
+        if canonical_json(value.to_json()) != self.bundle.member(member):
+            raise ManifestError(f"{member} spells its values in another way than the format does")
+        return value
 
     def named_events(self, name: str) -> list[Event]:
         """Proven events of one name, oldest first."""

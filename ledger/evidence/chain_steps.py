@@ -114,7 +114,7 @@ def check_contracts(case: Case, step: int) -> str:
     state = case.state()
     unknown, releases = [], set()
     for contract in case.bundle.subject.contracts:
-        proof = StateProof.from_json(case.bundle.json(f"state/{contract.name}.json"))
+        proof = case.read(f"state/{contract.name}.json", StateProof.from_json)
         if proof.address != contract.address:
             raise StateProofInvalid(f"{contract.name} is proved at {proof.address}", step=step)
         account = prove_account(state.state_root, contract.address, proof.nodes, step=step)
@@ -176,7 +176,7 @@ def check_storage(case: Case, step: int) -> str:
     """Every storage word shown is the one under its contract's storage root."""
     words: dict[str, dict[int, bytes]] = {}
     for contract in case.bundle.subject.contracts:
-        proof = StateProof.from_json(case.bundle.json(f"state/{contract.name}.json"))
+        proof = case.read(f"state/{contract.name}.json", StateProof.from_json)
         account = prove_account(case.state().state_root, contract.address, proof.nodes, step=step)
         held = words.setdefault(contract.name, {})
         for slot in proof.slots:
@@ -197,7 +197,7 @@ def check_events(case: Case, step: int) -> str:
     events: list[Event] = []
     transactions = 0
     for member in case.bundle.folder("receipts"):
-        proof = ReceiptProof.from_json(case.bundle.json(f"receipts/{member}"))
+        proof = case.read(f"receipts/{member}", ReceiptProof.from_json)
         if proof.name != f"receipts/{member}":
             raise StateProofInvalid(f"receipts/{member} is {proof.name}", step=step)
         header = case.headers.get(proof.block)

@@ -131,7 +131,7 @@ def read_log(document: Any, contents: Digest, *, step: int = 0) -> tuple[Entry, 
                 f"custody entry {sequence} does not follow the one before", step=step
             )
         previous = entry.hash()
-        if item["hash"] != str(previous):
+        if item != entry.to_json():
             raise VerificationError(f"custody entry {sequence} was changed", step=step)
         if entry.contents != contents:
             raise VerificationError(

@@ -85,7 +85,7 @@ def _license(case: Case, text: Any, step: int) -> LicenseFinding:
 
 def _check_card(case: Case, name: str, found: dict[LicenseId, LicenseFinding], step: int) -> None:
     """A card is signed by a licensor of this model, for a license, terms and sealing shown here."""
-    card = license_card.parse(case.bundle.json(f"cards/{name}"))
+    card = case.read(f"cards/{name}", license_card.parse)
     card.verify()
     subject = case.bundle.subject
     about = found.get(card.license)

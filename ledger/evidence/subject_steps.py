@@ -6,20 +6,18 @@ sentence, raises `NotChecked`, or raises the error that makes the step fail.
 
 from __future__ import annotations
 
-from typing import Any
-
 from ledger.claim import Claim, manifest_hash
 from ledger.errors import (
     ClaimMismatch,
     InclusionProofInvalid,
     ManifestError,
     StateProofInvalid,
-    UsageError,
     VerificationError,
 )
 from ledger.evidence.bundle import CUSTODY
 from ledger.evidence.case import Case, NotChecked
 from ledger.evidence.custody import read_log
+from ledger.evidence.documents import Inclusion
 from ledger.evidence.findings import (
     model_digest,
     sealings,
@@ -39,14 +37,13 @@ from ledger.evidence.layout import (
 )
 from ledger.fingerprint.exact import Fingerprint, TensorProof, verify_tensor_proof
 from ledger.ids import Digest
-from ledger.merkle import T2
 from ledger.sealed.record import SealingRecord
 
 
 def check_claim(case: Case, step: int) -> str:
     """The opened claim hashes to the model id, and describes this manifest and these tensors."""
     bundle = case.bundle
-    claim = Claim.from_json(bundle.json("claim.json"))
+    claim = case.read("claim.json", Claim.from_json)
     subject = bundle.subject
     if claim.model_id() != subject.model_id:
         raise ClaimMismatch(
@@ -60,7 +57,7 @@ def check_claim(case: Case, step: int) -> str:
         raise ClaimMismatch("the manifest is not the one claimed", step=step)
     said = f"the claim is that of model {subject.model_id}, titled {manifest['title']!r}"
     if case.has("fingerprint.json"):
-        fingerprint = Fingerprint.from_json(bundle.json("fingerprint.json"))
+        fingerprint = case.read("fingerprint.json", Fingerprint.from_json)
         if fingerprint.content_root != claim.artifact_root:
             raise ClaimMismatch("the tensors listed are not the ones claimed", step=step)
         if fingerprint.level == "deep" and fingerprint.content_id() != claim.fingerprint_digest:
@@ -69,7 +66,7 @@ def check_claim(case: Case, step: int) -> str:
         said += f"; its {case.tensors} tensors are listed and lead to the claimed root"
     proven = bundle.folder("tensors")
     for name in proven:
-        proof = TensorProof.from_json(bundle.json(f"tensors/{name}"))
+        proof = case.read(f"tensors/{name}", TensorProof.from_json)
         if name != f"{proof.cid.raw.hex()}.json":
             raise InclusionProofInvalid(f"tensors/{name} is of another tensor", step=step)
         verify_tensor_proof(proof, claim.artifact_root, step=step)
@@ -118,9 +115,9 @@ def check_commitment(case: Case, step: int) -> str:
         return "the model was registered without an earlier commitment; nothing rests on one"
     if not case.has("commitment.json"):
         raise NotChecked("the bundle lacks the inclusion proof of the commitment")
-    root, index, size, path = _inclusion(case.bundle.json("commitment.json"))
-    leaf = claim.commitment_leaf()
-    T2.verify(leaf.raw, index, size, [node.raw for node in path], root.raw, step=step)
+    proof = case.read("commitment.json", Inclusion.from_json)
+    proof.verify(claim.commitment_leaf(), step=step)
+    root = proof.root
     stamp = Stamp.parse(case.word("Anchors", stamp_slot(root), "the commitment's time", step=step))
     if stamp.time == 0 or stamp.time != title.committed_at:
         raise StateProofInvalid(
@@ -182,14 +179,3 @@ def check_custody(case: Case, step: int) -> str:
     case.custody = log
     last = log[-1]
     return f"{len(log)} entries, the last {last.action!r} by {last.actor!r} (times are claimed)"
-
-
-def _inclusion(document: Any) -> tuple[Digest, int, int, tuple[Digest, ...]]:
-    try:
-        root, index, size = document["root"], document["index"], document["size"]
-        path = tuple(Digest.parse(node) for node in document["path"])
-        if type(index) is int and type(size) is int and len(document) == 4 and len(path) <= 64:
-            return Digest.parse(root), index, size, path
-    except (KeyError, TypeError, AttributeError, UsageError):
-        pass
-    raise ManifestError("commitment.json is not an inclusion proof")
