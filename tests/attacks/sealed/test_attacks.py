@@ -325,7 +325,7 @@ def forged_segment(package: Package, number: int) -> bytes:
         message = Floe(RECORD).open(key.view, package.binding(), header)
     out = memoryview(bytearray(RECORD))
     last = number == package.prelude.segments - 1
-    message.encrypt_into(number, bytes(STEP), out, last=last)
+    message.encrypt_into(number, b"\x55" * STEP, out, last=last)
     return bytes(out)
 
 
@@ -340,6 +340,22 @@ def test_an_insider_s_segment_is_refused_by_its_leaf(bench):
     assert not np.array_equal(
         bench.open(forged, verify=False)["a.w"], bench.open(package.data)["a.w"]
     )
+
+
+def test_nothing_of_a_forged_segment_stays_in_memory(bench):
+    package = bench.first
+    segments = [package.segment(number) for number in range(package.prelude.segments)]
+    segments[2] = forged_segment(package, 2)
+    path = bench.folder / "forged.sealed"
+    path.write_bytes(package.with_segments(segments))
+    with open_sealed(path, KEY) as file:
+        for ask in (lambda: file.get_tensor("a.w"), lambda: file.get_bytes("a.w"), file.load_all):
+            with pytest.raises(ContentMismatch):
+                ask()
+        with pytest.raises(ContentMismatch):
+            file.export(bench.folder / "out")
+        assert not any(b"\x55" * 64 in bytes(memoryview(arena)) for arena in file._arenas)
+    assert not (bench.folder / "out").exists()
 
 
 def index_plaintext(package: Package) -> bytes:
