@@ -9,10 +9,14 @@ from pathlib import Path
 from ledger.broker.chainview import ChainView
 from ledger.broker.home import BrokerHome, BrokerIdentity
 from ledger.broker.service import BrokerService
+from ledger.chain.brokers import BrokerRegistry
 from ledger.chain.deployment import Deployment
 from ledger.chain.profile import ChainProfile
+from ledger.chain.reverts import BrokerSetUnknown
 from ledger.chain.rpc import Rpc
+from ledger.chain.transactions import Sender
 from ledger.errors import WrongNetwork
+from ledger.ids import ZERO_ADDRESS
 
 
 def identity_on(deployment: Deployment, broker_id: int) -> BrokerIdentity:
@@ -25,6 +29,43 @@ def identity_on(deployment: Deployment, broker_id: int) -> BrokerIdentity:
         addresses["ModelRegistry"],
         addresses["BrokerRegistry"],
     )
+
+
+def register_broker(home: BrokerHome, sender: Sender, deployment: Deployment, url: str) -> int:
+    """Register a broker's keys and a set of this broker alone; return the set's id.
+
+    What an interrupted run left on chain is found again, so repeating is safe. The home's identity
+    is written last.
+
+    Raises:
+        ContractReverted, InsufficientFunds, ChainUnavailable: as ``Sender.send``.
+    """
+    registry = BrokerRegistry(sender.rpc, deployment.addresses["BrokerRegistry"])
+    keys = (home.signing_key_hash, home.kem_key_hash)
+    broker_id = 1
+    while (found := registry.broker_of(broker_id)).operator != ZERO_ADDRESS:
+        if (found.signing_key_hash, found.kem_key_hash) == keys:
+            break
+        broker_id += 1
+    else:
+        broker_id, _ = registry.register_broker(sender, *keys, url)
+    if registry.url_of(broker_id, from_block=deployment.block) != url:
+        registry.set_keys(sender, broker_id, *keys, url)
+    set_id = _set_of_alone(registry, broker_id)
+    if set_id is None:
+        set_id, _ = registry.create_set(sender, (broker_id,), 1)
+    home.register(identity_on(deployment, broker_id))
+    return set_id
+
+
+def _set_of_alone(registry: BrokerRegistry, broker_id: int) -> int | None:
+    set_id = 1
+    try:
+        while registry.broker_set_of(set_id).broker_ids != (broker_id,):
+            set_id += 1
+    except BrokerSetUnknown:
+        return None
+    return set_id
 
 
 def open_service(

@@ -1,0 +1,169 @@
+"""``deed publish``: everything a licensor does to a model, in order; resumable."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ledger.cli.output import Answer, console, fields, size_text
+from ledger.cli.quantities import duration, ether
+from ledger.cli.session import Session, passphrase
+from ledger.cli.verb import Verbs
+from ledger.errors import UsageError
+from ledger.ids import ZERO_ADDRESS, ZERO_DIGEST, ModelId
+
+app = Verbs()
+
+_MAX_TERMS = 1 << 20
+_SAID = {
+    "recovery": "write the recovery file",
+    "fingerprint": "fingerprint the model",
+    "commit": "commit to the claim on chain",
+    "register": "register the title",
+    "seal": "seal the weights",
+    "lodge": "lodge the sealing record",
+    "deposit": "deposit the key at the broker",
+    "plan": "create the plan",
+    "leaves": "make the tensors searchable",
+}
+
+
+@app.verb("publish", signs="licensor", waits=False)
+def publish(
+    session: Session,
+    *,
+    model: Annotated[Path, typer.Argument(help="A .safetensors file, or a model folder.")],
+    terms: Annotated[
+        Path, typer.Option("--terms", metavar="FILE", help="License terms; see deed terms new.")
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="DIR", help="Where to work.  [default: MODEL.published]"),
+    ] = None,
+    title: Annotated[
+        str | None, typer.Option("--title", metavar="TEXT", help="[default: the file's name]")
+    ] = None,
+    length: Annotated[
+        str, typer.Option("--duration", metavar="TIME", help="Such as 30d or 1y; 0 is perpetual.")
+    ] = "1y",
+    lease: Annotated[
+        str, typer.Option("--lease", metavar="TIME", help="How long one key release lasts.")
+    ] = "1h",
+    grace: Annotated[
+        str, typer.Option("--grace", metavar="TIME", help="How long a runtime may go on unheard.")
+    ] = "1d",
+    seats: Annotated[int, typer.Option("--seats", min=0, max=65535, help="0 is unlimited.")] = 1,
+    bound: Annotated[
+        bool, typer.Option("--bound/--floating", help="Seats on chain, or leased by the broker.")
+    ] = False,
+    price: Annotated[str, typer.Option("--price", metavar="AMOUNT", help="In ether.")] = "0",
+    broker_set: Annotated[
+        int, typer.Option("--broker-set", min=1, max=(1 << 64) - 1, help="See deed broker status.")
+    ] = 1,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")
+    ] = False,
+) -> Answer:
+    """Register, seal and offer a model; killed at any point, the same command resumes it."""
+    from ledger.broker.client import BrokerClient
+    from ledger.chain.licenses import PlanTerms
+    from ledger.licensing.terms import parse
+    from ledger.publication import STEPS, Publication
+    from ledger.tensors.model import open_model
+
+    with terms.open("rb") as handle:
+        agreed = parse(handle.read(_MAX_TERMS))
+    lease_ttl, grace_s = duration(lease), duration(grace)
+    offer = PlanTerms(
+        model_id=ModelId(bytes(32)),
+        terms_hash=ZERO_DIGEST,
+        duration=duration(length),
+        grace=grace_s,
+        lease_ttl=lease_ttl,
+        max_offline=lease_ttl + grace_s,
+        min_notice=0,
+        refund_window=0,
+        reissue_delay=duration("7d"),
+        seats=seats,
+        supply=0,
+        quota=0,
+        features=0,
+        broker_set=broker_set,
+        pay_token=ZERO_ADDRESS,
+        price=ether(price),
+        floating=not bound,
+        warn_only=False,
+        transferable=False,
+    )
+    folder = out or model.with_name(f"{model.stem}.published")
+    # A model that cannot be read is refused before anything is asked, written or sent.
+    with open_model(model) as source:
+        size = source.total_bytes
+    network = session.network
+    if dry_run:
+        return Answer(
+            {"model": model, "folder": folder, "network": network.name, "steps": list(STEPS)},
+            fields(
+                [
+                    ("model", f"{model}, {size_text(size)}"),
+                    ("folder", folder),
+                    ("network", f"{network.name} (chain {network.deployment.chain_id})"),
+                    ("licensor", session.signer.address),
+                    *((step, _SAID[step]) for step in STEPS),
+                ]
+            ),
+        )
+    if network.broker_url is None:
+        raise UsageError(
+            f"the network {network.name} has no key broker", hint="deed network add … --broker URL"
+        )
+    secret = passphrase(
+        session.settings, "Passphrase for the recovery file", new=not folder.exists()
+    )
+    started = time.monotonic()
+
+    def observe(step: str, phase: str, detail: str) -> None:
+        if phase == "begin":
+            return
+        word = {"noted": "done", "kept": "kept", "acted": ""}[phase]
+        if word:
+            console.note(f"{time.monotonic() - started:6.2f} s  {word}  {_SAID[step]}: {detail}")
+
+    with BrokerClient(network.broker_url) as broker:
+        done = Publication(
+            model,
+            folder,
+            network=network,
+            sender=session.sender,
+            broker=broker,
+            terms=agreed,
+            offer=offer,
+            passphrase=secret,
+            title=title or "",
+            observer=observe,
+        ).run()
+    return Answer(
+        {
+            "model_id": done.model_id,
+            "plan": done.plan_id,
+            "content_root": done.fingerprint.content_root,
+            "sealing_record": done.record.hash(),
+            "sealed": done.sealed,
+            "recovery": done.recovery,
+            "folder": done.folder,
+        },
+        fields(
+            [
+                ("model", done.model_id),
+                ("plan", done.plan_id),
+                ("sealed file", done.sealed),
+                ("recovery file", f"{done.recovery}  (keep a copy elsewhere, with its passphrase)"),
+            ]
+        ),
+        notes=(
+            f"next: deed license issue {done.plan_id} --to ADDRESS --card license.license.json",
+        ),
+    )

@@ -1,0 +1,264 @@
+"""The story that ``deed demo`` tells, in commands that anyone can repeat.
+
+A licensor, a holder, a runtime and a litigator type these in a folder where ``deed up`` runs; they
+are run for real, on a real chain. Only the comparison of every tensor is Python, on
+``ledger.load``.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+
+from ledger.broker.identity import KEY_VARIABLE
+from ledger.canonical import parse_json
+from ledger.cli import publications
+from ledger.cli.output import size_text, time_text
+from ledger.errors import ContentMismatch, EntitlementError, LedgerError
+from ledger.licensing import card as license_card
+from ledger.runtime import load
+from ledger.stack import Stack
+from ledger.tensors.model import ModelSource, open_model
+
+Say = Callable[[str], None]
+_LATER_SECONDS: Final = 20.0
+_CARD: Final = "model.license.json"
+_EVIDENCE: Final = "model.evidence.zip"
+_WIDTH: Final = 100
+
+
+class StoryBroken(LedgerError):
+    """A step of the demonstration did not go as it should."""
+
+    default_hint = "run it with --keep DIR and look at what it left; this is our bug"
+
+
+@dataclass(slots=True)
+class Teller:
+    """Runs commands in the demonstration's folder and shows them.
+
+    Attributes:
+        folder: where everything happens.
+        say: prints a line.
+        timings: seconds by step, for the summary.
+    """
+
+    folder: Path
+    say: Say
+    timings: dict[str, float] = field(default_factory=dict)
+    _started: float = field(default_factory=time.monotonic)
+
+    def chapter(self, text: str) -> None:
+        """A heading."""
+        self.say("")
+        self.say(f"-- {text} ".ljust(_WIDTH, "-"))
+
+    def told(self, step: str, seconds: float, text: str) -> None:
+        """A fact of ours, with the time it took."""
+        self.timings[step] = round(seconds, 3)
+        self.say(f"   {text}  ({seconds:.2f} s)")
+
+    def deed(self, *words: str, step: str, expect: tuple[int, ...] = (0,)) -> None:
+        """Run ``deed`` with these words in the folder and show what it says.
+
+        Raises:
+            StoryBroken: it ended with another exit code than expected.
+        """
+        self.say(f"$ deed {shlex.join(words)}")
+        begun = time.monotonic()
+        done = subprocess.run(  # noqa: S603 - our own program, with words of ours
+            [sys.executable, "-m", "ledger.cli.main", *words],
+            cwd=self.folder,
+            env=self._environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        seconds = time.monotonic() - begun
+        self.timings[step] = round(seconds, 3)
+        for line in done.stdout.strip().splitlines():
+            self.say(f"   {line}")
+        self.say(f"   (exit code {done.returncode}, {seconds:.2f} s)")
+        if done.returncode not in expect:
+            raise StoryBroken(f"deed {words[0]} ended with {done.returncode}, not {expect}")
+
+    def _environment(self) -> dict[str, str]:
+        kept = {k: v for k, v in os.environ.items() if not k.startswith("DEED_")}
+        return kept | {
+            "DEED_WALLET_PASSWORD_FILE": str(self.folder / "passphrase"),
+            KEY_VARIABLE: str(self.folder / "gpu-host" / "runtime.json"),
+        }
+
+
+def tell(model: Path, folder: Path, *, say: Say) -> dict[str, Any]:
+    """Tell the whole story on `model`, in `folder`.
+
+    Returns:
+        Timings and identifiers.
+
+    Raises:
+        StoryBroken: a step did not go as it should.
+        LedgerError: what the step raised.
+    """
+    teller = Teller(folder, say)
+    begun = time.monotonic()
+    # A passphrase for the recovery file; a person would type one.
+    passphrase = folder / "passphrase"
+    passphrase.touch(mode=0o600)
+    passphrase.write_text(secrets.token_urlsafe(24) + "\n")
+    (folder / "gpu-host").mkdir(mode=0o700)
+    with open_model(model) as source:
+        say(
+            f"The model: {model.name}, {size_text(source.total_bytes)}, {len(source.tensors)} "
+            f"tensors.  Everything below really happens, on this machine."
+        )
+        teller.chapter("A chain, the contracts, a key broker, an index")
+        started = time.monotonic()
+        stack = Stack.start(folder, say=lambda text: say(f"   {text}"))
+        teller.told("stack", time.monotonic() - started, "the stack is up (deed up)")
+        try:
+            facts = _online(teller, stack, model, source)
+        finally:
+            teller.chapter("Everything is switched off: chain, contracts, broker, index, API")
+            started = time.monotonic()
+            stack.stop()
+            teller.told("stop", time.monotonic() - started, "no process is left")
+    _offline(teller)
+    total = time.monotonic() - begun
+    teller.chapter(f"That was the whole story, in {total:.0f} s")
+    return facts | {"timings": teller.timings, "total": round(total, 1)}
+
+
+def _online(teller: Teller, stack: Stack, model: Path, source: ModelSource) -> dict[str, Any]:
+    model_id, plan = _publish(teller, model)
+    license_id = _license(teller, plan)
+    _refused(teller)
+    _enrol(teller, license_id)
+    _load(teller, source)
+    _revoke(teller, license_id)
+    _timeline(teller, stack, model_id)
+    teller.chapter("The litigator takes the evidence away")
+    teller.deed(
+        "evidence", "collect", model_id, "--from", "published", "--out", _EVIDENCE, step="collect"
+    )
+    return {"model_id": model_id, "plan": plan, "license": license_id}
+
+
+def _publish(teller: Teller, model: Path) -> tuple[str, int]:
+    teller.chapter("The licensor publishes: title first, then the sealed file, then an offer")
+    teller.deed("terms", "new", "terms.toml", step="terms")
+    teller.deed(
+        "publish", str(model.resolve()), "--terms", "terms.toml", "--out", "published",
+        "--seats", "2", "--duration", "365d", "--lease", "15m",
+        step="publish",
+    )  # fmt: skip
+    done = publications.read(teller.folder / "published")
+    return str(done.result("register", "model_id")), int(done.result("plan", "plan"))
+
+
+def _license(teller: Teller, plan: int) -> str:
+    teller.chapter("The licensor issues a license to a holder, with a card for the runtime")
+    teller.deed(
+        "license", "issue", str(plan), "--to", "holder", "--card", _CARD, "--from", "published",
+        step="issue",
+    )  # fmt: skip
+    card = parse_json((teller.folder / _CARD).read_bytes(), what=_CARD)
+    return str(license_card.parse(card).license)
+
+
+def _refused(teller: Teller) -> None:
+    teller.chapter("A runtime that nobody enrolled is refused, and told why")
+    teller.deed("runtime", "init", "--out", "request.json", "--name", "gpu-host", step="init")
+    teller.deed("check", _CARD, step="refused", expect=(1,))
+
+
+def _enrol(teller: Teller, license_id: str) -> None:
+    teller.chapter("The holder grants that runtime the license: a signature, no coins, no node")
+    teller.deed(
+        "runtime", "grant", "request.json", "--license", license_id, "--out", "grant.json",
+        step="grant",
+    )  # fmt: skip
+    teller.deed("runtime", "accept", "grant.json", step="accept")
+    teller.deed("check", _CARD, step="check")
+
+
+def _load(teller: Teller, source: ModelSource) -> None:
+    teller.chapter("The runtime proves itself, gets the key, and decrypts in memory")
+    card, key = teller.folder / _CARD, teller.folder / "gpu-host" / "runtime.json"
+    teller.say('>>> with ledger.load("model.license.json") as model: …')
+    started = time.monotonic()
+    with load(card, runtime=key) as model:
+        teller.told("load", time.monotonic() - started, f"{len(model.keys())} tensors decrypted")
+        started = time.monotonic()
+        for info in source.tensors:
+            if model.get_tensor(info.name).tobytes() != bytes(source.read(info)):
+                raise ContentMismatch(f"tensor {info.name} differs from the original")
+        teller.told(
+            "compare",
+            time.monotonic() - started,
+            f"all {len(source.tensors)} tensors equal the original, bit for bit",
+        )
+
+
+def _revoke(teller: Teller, license_id: str) -> None:
+    teller.chapter("The license is revoked; the next load is refused")
+    teller.deed("license", "revoke", license_id, "--reason", "breach of section 4", step="revoke")
+    card, key = teller.folder / _CARD, teller.folder / "gpu-host" / "runtime.json"
+    teller.say('>>> with ledger.load("model.license.json") as model: …')
+    started = time.monotonic()
+    try:
+        load(card, runtime=key).close()
+    except EntitlementError as error:
+        teller.say(f"   error: {error.message}")
+        teller.say(f"   hint: {error.hint}")
+        teller.told("refused_after_revocation", time.monotonic() - started, "refused")
+        return
+    raise StoryBroken("a revoked license was granted a key")
+
+
+def _timeline(teller: Teller, stack: Stack, model_id: str) -> None:
+    teller.chapter("The index tells the model's story over HTTP")
+    url = f"{stack.network.api_url}/v1/models/{model_id}/timeline"
+    teller.say(f"$ curl {url}")
+    started = time.monotonic()
+    while True:
+        reply = httpx.get(url, timeout=10).raise_for_status().json()
+        events = reply["entries"]
+        if any(event["event"] == "LicenseRevoked" for event in events):
+            break
+        if time.monotonic() - started > _LATER_SECONDS:
+            raise StoryBroken("the index has not seen the revocation")
+        time.sleep(0.05)
+    for event in events:
+        where = "" if event["block"] is None else event["block"]
+        when = time_text(event["time"])
+        teller.say(f"   block {where:>4}  {when}  {event['text']}  [{event['finality']}]")
+    teller.told("timeline", time.monotonic() - started, f"{len(events)} events")
+
+
+def _offline(teller: Teller) -> None:
+    teller.chapter("The evidence verifies all the same: no chain, no service, no network")
+    teller.deed("evidence", "verify", _EVIDENCE, step="verify")
+    teller.chapter("The same evidence with one byte flipped does not")
+    forged = teller.folder / "forged.evidence.zip"
+    shutil.copyfile(teller.folder / _EVIDENCE, forged)
+    data = bytearray(forged.read_bytes())
+    at = len(data) // 2
+    data[at] ^= 1
+    forged.write_bytes(data)
+    teller.say(f"   byte {at} of {len(data)} flipped")
+    # Altered content is a "no" (1); a broken archive is unreadable input (2).
+    teller.deed("evidence", "verify", forged.name, step="forged", expect=(1, 2))

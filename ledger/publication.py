@@ -1,0 +1,506 @@
+"""Publishing: everything a licensor does to a model, in order, resumable between any two steps.
+
+The steps are recovery → fingerprint → commit → register → seal → lodge → deposit → plan → leaves.
+Each leaves its result in ``journal.json`` of the publication's folder by an atomic replace. The
+journal remembers what was made here (ids, the sealing record); whether something stands on the
+chain is always asked of the chain, so a step that was sent but not yet noted, or noted and then
+reorganised away, is neither done twice nor missed.
+
+The content key and the claim's salt exist only in the recovery file, encrypted under a passphrase
+and written before anything else (docs/spec/recovery-file.md).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import httpx
+
+from ledger.broker.client import BrokerClient
+from ledger.broker.recovery import Recovery
+from ledger.canonical import canonical_json, parse_json
+from ledger.chain.anchors import Anchors
+from ledger.chain.licenses import LicenseLedger, PlanTerms
+from ledger.chain.network import Network
+from ledger.chain.registry import InclusionProof, ModelRegistry
+from ledger.chain.rpc import Rpc
+from ledger.chain.transactions import Sender, TxReceipt
+from ledger.claim import Claim, build_manifest, manifest_hash
+from ledger.errors import (
+    ClaimMismatch,
+    IndexUnavailable,
+    LedgerError,
+    ManifestError,
+    PendingFinality,
+    UsageError,
+)
+from ledger.fingerprint.exact import Fingerprint, fingerprint
+from ledger.ids import ZERO_DIGEST, ModelId
+from ledger.licensing.terms import Terms
+from ledger.sealed.file import inspect, seal
+from ledger.sealed.record import SealingRecord
+from ledger.tensors.model import ModelSource, open_model
+
+STEPS = (
+    "recovery",
+    "fingerprint",
+    "commit",
+    "register",
+    "seal",
+    "lodge",
+    "deposit",
+    "plan",
+    "leaves",
+)
+_JOURNAL_VERSION = 1
+T = TypeVar("T")
+
+
+class Observer(Protocol):
+    """Hears how a publication goes on; what it raises stops the publication, resumably."""
+
+    def __call__(self, step: str, phase: str, detail: str) -> None:
+        """`phase` is ``begin``, ``acted`` (done, not yet noted), ``noted``, or ``kept``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """What a publication made."""
+
+    model_id: ModelId
+    plan_id: int
+    claim: Claim
+    fingerprint: Fingerprint
+    record: SealingRecord
+    sealed: Path
+    recovery: Path
+    folder: Path
+
+
+class Journal:
+    """The folder's memory: inputs that may not change, and each step's result."""
+
+    def __init__(self, path: Path, inputs: dict[str, Any]) -> None:
+        self._path = path
+        if path.exists():
+            stored = parse_json(path.read_bytes(), what=str(path))
+            if not isinstance(stored, dict) or stored.get("version") != _JOURNAL_VERSION:
+                raise ManifestError(
+                    f"{path} is not a publication journal of this version",
+                    hint="give another --out folder",
+                )
+            for name, value in inputs.items():
+                if stored["inputs"].get(name) != value:
+                    raise UsageError(
+                        f"{path.parent} holds a publication with another {name.replace('_', ' ')}",
+                        hint="repeat the command it was begun with, or give another --out folder",
+                    )
+            self._steps: dict[str, dict[str, Any]] = stored["steps"]
+        else:
+            self._steps = {}
+        self._inputs = inputs
+
+    def get(self, step: str) -> dict[str, Any] | None:
+        """What the step left, or None."""
+        return self._steps.get(step)
+
+    def note(self, step: str, result: dict[str, Any]) -> None:
+        """Remember a step's result durably."""
+        self._steps[step] = result
+        document = {"version": _JOURNAL_VERSION, "inputs": self._inputs, "steps": self._steps}
+        write_atomically(self._path, json.dumps(document, indent=2).encode() + b"\n")
+
+
+def write_atomically(path: Path, data: bytes, *, mode: int = 0o644) -> None:
+    """Replace `path` as a whole: a reader, or a crash, sees the old bytes or the new ones."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+class Publication:
+    """One model on its way to being licensed.
+
+    Args:
+        model: a .safetensors file or a folder of them.
+        folder: where the journal, the sealed file and the recovery file go.
+        network: chain and service to publish on.
+        sender: signs and sends as the licensor.
+        broker: where the content key is deposited.
+        terms: what the plan's terms hash stands for; the broker gets a copy.
+        offer: the plan; its model id and terms hash are filled in here.
+        passphrase: opens the recovery file; the same one is needed to resume.
+        title: what the manifest calls the model; the file's name by default.
+        final_timeout: seconds to wait for finality where a step rests on it.
+    """
+
+    def __init__(
+        self,
+        model: Path,
+        folder: Path,
+        *,
+        network: Network,
+        sender: Sender,
+        broker: BrokerClient,
+        terms: Terms,
+        offer: PlanTerms,
+        passphrase: str,
+        title: str = "",
+        final_timeout: float = 1800.0,
+        observer: Observer | None = None,
+    ) -> None:
+        self.model_path = model
+        self.folder = folder
+        self.network = network
+        self.sender = sender
+        self.broker = broker
+        self.terms = terms
+        self.offer = offer
+        self.title = title or model.stem
+        self.final_timeout = final_timeout
+        self._passphrase = passphrase
+        self._observer = observer or _silent
+        addresses = network.deployment.addresses
+        rpc: Rpc = sender.rpc
+        self._anchors = Anchors(rpc, addresses["Anchors"])
+        self._registry = ModelRegistry(rpc, addresses["ModelRegistry"])
+        self._licenses = LicenseLedger(rpc, addresses["LicenseLedger"])
+        self.sealed_path = folder / f"{_file_stem(self.title)}.sealed"
+        self.recovery_path = folder / f"{_file_stem(self.title)}.recovery.json"
+
+    def run(self) -> Published:
+        """Do what is still to be done.
+
+        Raises:
+            UsageError: the folder holds another publication.
+            TensorFileError: the model cannot be read; nothing is sent then.
+            ClaimMismatch: the model's content changed since the publication began.
+            LedgerError: what the chain or the broker refused; run again to resume.
+        """
+        with open_model(self.model_path) as model:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with _exclusive(self.folder / "journal.lock"):
+                return self._run(model)
+
+    def _run(self, model: ModelSource) -> Published:
+        deployment = self.network.deployment
+        self._journal = Journal(
+            self.folder / "journal.json",
+            {
+                "chain_id": deployment.chain_id,
+                "genesis": str(deployment.genesis_hash),
+                "registry": str(deployment.addresses["ModelRegistry"]),
+                "licensor": str(self.sender.signer.address),
+                "title": self.title,
+                "terms_hash": str(self.terms.hash()),
+            },
+        )
+        recovery = self._recover()
+        print_of_model = self._fingerprint(model)
+        claim = self._claim(model, print_of_model, recovery)
+        self._commit(claim)
+        self._register(claim)
+        record = self._seal(model, print_of_model, claim, recovery)
+        self._lodge(record)
+        self._deposit(record, recovery)
+        plan_id = self._plan(claim)
+        self._leaves(claim, print_of_model)
+        return Published(
+            claim.model_id(),
+            plan_id,
+            claim,
+            print_of_model,
+            record,
+            self.sealed_path,
+            self.recovery_path,
+            self.folder,
+        )
+
+    # -- the steps, in order ------------------------------------------------------------------
+
+    def _recover(self) -> Recovery:
+        self._observer("recovery", "begin", "")
+        if self.recovery_path.exists():
+            recovery = Recovery.load(self.recovery_path, self._passphrase)
+            self._observer("recovery", "kept", str(self.recovery_path))
+            return recovery
+        if self._journal.get("recovery") is not None:
+            raise UsageError(
+                f"{self.recovery_path} is gone, and with it the key of this publication",
+                hint="put your copy of the recovery file back, or publish anew in another folder",
+            )
+        recovery = Recovery.create()
+        self._save_recovery(recovery)
+        self._note("recovery", {"file": self.recovery_path.name}, str(self.recovery_path))
+        return recovery
+
+    def _save_recovery(self, recovery: Recovery) -> None:
+        document = recovery.encrypt(self._passphrase)
+        write_atomically(
+            self.recovery_path, json.dumps(document, indent=2).encode() + b"\n", mode=0o600
+        )
+
+    def _fingerprint(self, model: ModelSource) -> Fingerprint:
+        self._observer("fingerprint", "begin", f"{model.total_bytes} bytes")
+        noted = self._journal.get("fingerprint")
+        path = self.folder / "fingerprint.json"
+        if noted is not None and path.exists():
+            kept = Fingerprint.from_json(parse_json(path.read_bytes(), what=str(path)))
+            self._observer("fingerprint", "kept", str(kept.content_root))
+            return kept
+        made = fingerprint(model, level="deep")
+        write_atomically(path, canonical_json(made.to_json()) + b"\n")
+        self._note("fingerprint", {"content_root": str(made.content_root)}, str(made.content_root))
+        return made
+
+    def _claim(self, model: ModelSource, made: Fingerprint, recovery: Recovery) -> Claim:
+        manifest = build_manifest(model, title=self.title)
+        deployment = self.network.deployment
+        claim = Claim(
+            chain_id=deployment.chain_id,
+            registry=deployment.addresses["ModelRegistry"],
+            licensor=self.sender.signer.address,
+            artifact_root=made.content_root,
+            fingerprint_digest=made.content_id(),
+            # No watermark yet: a zero commitment says so, and a later version commits one first.
+            watermark_commitment=ZERO_DIGEST,
+            manifest_hash=manifest_hash(manifest),
+            parents=(),
+            salt=recovery.salt,
+        )
+        path = self.folder / "claim.json"
+        document = canonical_json(claim.to_json()) + b"\n"
+        if path.exists() and path.read_bytes() != document:
+            raise ClaimMismatch(
+                f"{self.model_path} or its side files changed since this publication began",
+                hint="put the model back as it was, or publish the new one in another folder",
+            )
+        write_atomically(path, document)
+        write_atomically(self.folder / "manifest.json", canonical_json(manifest) + b"\n")
+        write_atomically(
+            self.folder / "terms.json", canonical_json(dict(self.terms.document)) + b"\n"
+        )
+        return claim
+
+    def _commit(self, claim: Claim) -> None:
+        leaf = claim.commitment_leaf()
+        self._observer("commit", "begin", str(leaf))
+        if self._standing(lambda: self._anchors.anchored_at(leaf) is not None):
+            self._observer("commit", "kept", str(leaf))
+            return
+        receipt = self._anchors.anchor(self.sender, leaf)
+        self._note("commit", _transaction(receipt), f"block {receipt.block_number}")
+
+    def _register(self, claim: Claim) -> None:
+        model_id = claim.model_id()
+        self._observer("register", "begin", str(model_id))
+        if self._standing(lambda: self._registry.licensor_of(model_id) is not None):
+            if self._journal.get("register") is None:
+                self._journal.note("register", {"model_id": str(model_id)})
+            self._observer("register", "kept", str(model_id))
+            return
+        registered, receipt = self._registry.register(
+            self.sender, claim, InclusionProof.of_single(claim.commitment_leaf())
+        )
+        if registered != model_id:
+            raise ClaimMismatch(f"the registry calls the model {registered}, we {model_id}")
+        self._note(
+            "register",
+            {"model_id": str(model_id), **_transaction(receipt)},
+            f"{model_id} in block {receipt.block_number}",
+        )
+
+    def _seal(
+        self, model: ModelSource, made: Fingerprint, claim: Claim, recovery: Recovery
+    ) -> SealingRecord:
+        self._observer("seal", "begin", str(self.sealed_path))
+        noted = self._journal.get("seal")
+        if noted is not None and self.sealed_path.exists():
+            record = SealingRecord.from_json(noted["record"])
+            if inspect(self.sealed_path).root == record.root:
+                self._observer("seal", "kept", str(self.sealed_path))
+                return record
+        deployment = self.network.deployment
+        record = seal(
+            model,
+            self.sealed_path,
+            content_key=recovery.content_key,
+            model_id=claim.model_id(),
+            chain_id=deployment.chain_id,
+            registry=deployment.addresses["ModelRegistry"],
+            epoch=1,
+            broker_set=self.offer.broker_set,
+            fingerprint=made,
+        )
+        self._save_recovery(recovery.with_sealing(claim, record))
+        self._note("seal", {"record": record.to_json()}, str(self.sealed_path))
+        return record
+
+    def _lodge(self, record: SealingRecord) -> None:
+        self._observer("lodge", "begin", str(record.hash()))
+
+        def lodged() -> bool:
+            return self._registry.sealing_at(record.model_id, record.epoch) == record.hash()
+
+        if self._standing(lodged):
+            self._observer("lodge", "kept", str(record.hash()))
+            return
+        receipt = self._registry.lodge_sealing(
+            self.sender, record.model_id, record.epoch, record.hash()
+        )
+        self._note("lodge", _transaction(receipt), f"block {receipt.block_number}")
+
+    def _deposit(self, record: SealingRecord, recovery: Recovery) -> None:
+        self._observer("deposit", "begin", "")
+        path = self.folder / "deposit-receipt.json"
+        if self._journal.get("deposit") is not None and path.exists():
+            self._observer("deposit", "kept", str(path))
+            return
+        receipt = self._when_final(
+            lambda: self.broker.deposit(
+                record,
+                recovery.content_key,
+                self.sender.signer,
+                self._licenses.domain(),
+                terms=(self.terms.document,),
+            )
+        )
+        write_atomically(path, canonical_json(receipt) + b"\n")
+        self._note("deposit", {"file": path.name}, "the broker read the key back and signed for it")
+
+    def _plan(self, claim: Claim) -> int:
+        self._observer("plan", "begin", "")
+        wanted = replace(self.offer, model_id=claim.model_id(), terms_hash=self.terms.hash())
+        noted = self._journal.get("plan")
+        if noted is not None and self._same_plan(noted["plan"], wanted):
+            self._observer("plan", "kept", f"plan {noted['plan']}")
+            return int(noted["plan"])
+        # A plan that was sent but not noted is found by its event, not made twice.
+        self._settle()
+        for plan_id in self._licenses.plans_of_model(
+            claim.model_id(), from_block=self.network.deployment.block
+        ):
+            if self._same_plan(plan_id, wanted):
+                self._note("plan", {"plan": plan_id}, f"plan {plan_id}, found on chain")
+                return plan_id
+        plan_id, receipt = self._licenses.create_plan(self.sender, wanted)
+        self._note("plan", {"plan": plan_id, **_transaction(receipt)}, f"plan {plan_id}")
+        return plan_id
+
+    def _same_plan(self, plan_id: int, wanted: PlanTerms) -> bool:
+        try:
+            terms, state = self._licenses.plan_of(plan_id)
+        except LedgerError:
+            return False
+        return terms == wanted and state.licensor == self.sender.signer.address
+
+    def _leaves(self, claim: Claim, made: Fingerprint) -> None:
+        url = self.network.api_url
+        if url is None:
+            self._observer("leaves", "kept", "no index is configured; searchable later")
+            return
+        self._observer("leaves", "begin", url)
+        if self._journal.get("leaves") is not None:
+            self._observer("leaves", "kept", url)
+            return
+        model_id = claim.model_id()
+
+        def post() -> None:
+            try:
+                reply = httpx.post(
+                    f"{url}/v1/models/{model_id}/leaves", json=made.to_json(), timeout=60
+                )
+            except httpx.HTTPError as error:
+                raise IndexUnavailable(
+                    f"the index does not answer: {type(error).__name__}"
+                ) from None
+            if reply.status_code == httpx.codes.NOT_FOUND:
+                raise PendingFinality("the index has not seen the model yet", retry_after=0.2)
+            if reply.is_error:
+                raise IndexUnavailable(f"the index refused the tensor ids: {reply.text[:200]}")
+
+        try:
+            self._when_final(post, at_most=30.0)
+        except (IndexUnavailable, PendingFinality) as error:
+            # Being searchable is not being published: the licensor is told, a rerun tries again.
+            self._observer("leaves", "kept", f"not now: {error.message}; run again to retry")
+            return
+        self._note("leaves", {"count": len(made.tensors)}, f"{len(made.tensors)} tensor ids")
+
+    # -- shared -------------------------------------------------------------------------------
+
+    def _note(self, step: str, result: dict[str, Any], detail: str) -> None:
+        self._observer(step, "acted", detail)
+        self._journal.note(step, result)
+        self._observer(step, "noted", detail)
+
+    def _standing(self, on_chain: Callable[[], bool]) -> bool:
+        """Whether the chain already holds what a step makes, pending transactions included."""
+        if on_chain():
+            return True
+        return self._settle() and on_chain()
+
+    def _settle(self) -> bool:
+        """Let transactions of an earlier, interrupted run be mined. Returns whether any were."""
+        pending = self.sender.pending_transactions()
+        deadline = time.monotonic() + self.final_timeout
+        while self.sender.pending_transactions():
+            if time.monotonic() > deadline:
+                raise PendingFinality(
+                    f"{self.sender.signer.address} has transactions waiting to be mined",
+                    hint="wait for them, then run the same command again",
+                )
+            time.sleep(0.2)
+        return pending > 0
+
+    def _when_final(self, act: Callable[[], T], *, at_most: float | None = None) -> T:
+        deadline = time.monotonic() + (self.final_timeout if at_most is None else at_most)
+        while True:
+            try:
+                return act()
+            except PendingFinality as error:
+                if time.monotonic() + error.retry_after > deadline:
+                    raise
+                time.sleep(error.retry_after)
+
+
+@contextmanager
+def _exclusive(path: Path) -> Iterator[None]:
+    with path.open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UsageError(
+                f"another deed publish works in {path.parent}",
+                hint="wait for it, or give another --out folder",
+            ) from None
+        yield
+
+
+def _silent(step: str, phase: str, detail: str) -> None:
+    """Hear and say nothing."""
+
+
+def _file_stem(title: str) -> str:
+    kept = "".join(c if c.isalnum() or c in "-._" else "-" for c in title).strip("-.")
+    return kept[:80] or "model"
+
+
+def _transaction(receipt: TxReceipt) -> dict[str, Any]:
+    return {"tx": str(receipt.hash), "block": receipt.block_number}

@@ -1,0 +1,368 @@
+"""The whole stack on one machine, in one folder: chain, contracts, broker, index and API.
+
+``deed up`` leaves it running and ``deed demo`` tells its story on it. The folder keeps everything:
+starting again resumes, and a stack killed at any point starts again from what the chain had
+written.
+
+::
+
+    .deed/
+      network.json      what commands in and below this folder talk to, while the stack runs
+      deployment.json   the contracts of this chain
+      ports.json        kept, so that addresses stay the same over restarts
+      chain/            Anvil's state
+      broker/           the key broker's home, and the file with its passphrase
+      index.sqlite3     the index
+      api.log           what the service said
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import fcntl
+import json
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, Final, Self
+
+import httpx
+
+from ledger.broker.home import BrokerHome
+from ledger.broker.setup import register_broker
+from ledger.canonical import parse_json
+from ledger.chain.deployment import Deployment, deploy
+from ledger.chain.dev import DevChain
+from ledger.chain.network import Network, remove_live, save_live
+from ledger.chain.profile import profile_for
+from ledger.chain.rpc import Rpc
+from ledger.chain.transactions import Sender
+from ledger.chain.wallet import dev_wallet
+from ledger.errors import ConfigurationError, UnavailableError, WrongNetwork
+from ledger.ids import Address
+
+FOLDER: Final = ".deed"
+ACCOUNTS: Final = ("licensor", "holder", "broker")
+_READY_SECONDS: Final = 60.0
+_STOP_SECONDS: Final = 15.0
+_POLL_SECONDS: Final = 0.05
+_PR_SET_PDEATHSIG: Final = 1
+
+Say = Callable[[str], None]
+
+
+class StackBusy(ConfigurationError):
+    """Another process runs the stack of this folder."""
+
+    default_hint = "use that one, or stop it with Ctrl-C first"
+
+
+class ServiceFailed(UnavailableError):
+    """The chain or the service ended by itself."""
+
+
+class Stack:
+    """A running stack; made by ``start``.
+
+    Attributes:
+        folder: the ``.deed`` folder.
+        network: what clients talk to.
+        chain: the local chain.
+    """
+
+    def __init__(self, folder: Path, lock: IO[str]) -> None:
+        self.folder = folder
+        self._lock = lock
+        self._service: subprocess.Popen[bytes] | None = None
+        self._chain: DevChain | None = None
+        self._network: Network | None = None
+
+    @classmethod
+    def start(cls, parent: Path = Path(), *, fresh: bool = False, say: Say | None = None) -> Self:
+        """Start, or resume, the stack of ``parent/.deed``. Call it from the main thread.
+
+        Args:
+            parent: the folder that holds ``.deed``.
+            fresh: forget what the folder holds first.
+            say: hears each stage, for people.
+
+        Raises:
+            StackBusy: it runs already.
+            ToolMissing: Anvil is not installed.
+            WrongNetwork: the chain's state is not the one the folder's contracts are on.
+            ServiceFailed: the service did not come up.
+        """
+        folder = parent.resolve() / FOLDER
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        stack = cls(folder, _take_lock(folder))
+        try:
+            if fresh:
+                _forget(folder)
+            stack._boot(say or _silent)
+        except BaseException:
+            stack.stop()
+            raise
+        return stack
+
+    @property
+    def network(self) -> Network:
+        """Endpoints and contracts of the running stack."""
+        assert self._network is not None
+        return self._network
+
+    @property
+    def chain(self) -> DevChain:
+        """The local chain."""
+        assert self._chain is not None
+        return self._chain
+
+    @property
+    def accounts(self) -> dict[str, Address]:
+        """The named test accounts."""
+        return {name: dev_wallet(name).address for name in ACCOUNTS}
+
+    @property
+    def service_pid(self) -> int:
+        """Process id of the API service."""
+        assert self._service is not None
+        return self._service.pid
+
+    def wait(self) -> None:
+        """Block until SIGINT or SIGTERM.
+
+        Raises:
+            ServiceFailed: the chain or the service ended by itself.
+        """
+        stopped = False
+
+        def stop(_signal: int, _frame: object) -> None:
+            nonlocal stopped
+            stopped = True
+
+        before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            while not stopped:
+                self._check_alive()
+                time.sleep(_POLL_SECONDS)
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def stop(self) -> None:
+        """Stop the service, then the chain. Safe to call twice."""
+        # While we tidy up, a second Ctrl-C must not leave a process behind.
+        with _deaf_to_interrupts():
+            remove_live(self.folder.parent)
+            if self._service is not None:
+                _end(self._service)
+                self._service = None
+            if self._chain is not None:
+                self._chain.stop()
+                self._chain = None
+            self._lock.close()
+
+    # -- starting -----------------------------------------------------------------------------
+
+    def _boot(self, say: Say) -> None:
+        ports = _ports(self.folder)
+        self._chain = DevChain.start(state=self.folder / "chain" / "state", port=ports["chain"])
+        say(f"chain at {self._chain.rpc_url}")
+        with Rpc((self._chain.rpc_url,)) as rpc:
+            deployment = self._contracts(rpc, say)
+            passphrase_file = self._broker(rpc, deployment, ports["api"], say)
+        url = f"http://127.0.0.1:{ports['api']}"
+        self._service = self._serve(ports["api"], url, passphrase_file)
+        self._wait_ready(url)
+        say(f"index, API and broker at {url}")
+        self._network = Network(
+            name="local",
+            rpc_urls=(self._chain.rpc_url,),
+            deployment=deployment,
+            profile=profile_for(deployment.chain_id),
+            api_url=url,
+            broker_url=url,
+        )
+        save_live(self.folder.parent, self._network, pid=os.getpid(), accounts=self.accounts)
+
+    def _contracts(self, rpc: Rpc, say: Say) -> Deployment:
+        path = self.folder / "deployment.json"
+        if path.exists():
+            deployment = Deployment.load(path)
+            try:
+                deployment.verify(rpc)
+            except WrongNetwork as error:
+                raise WrongNetwork(
+                    f"the chain in {self.folder} does not hold its contracts: {error.message}",
+                    hint="begin anew with deed up --fresh; what the chain held is lost",
+                ) from None
+            say("contracts found where they were")
+            return deployment
+        chain_id = rpc.chain_id()
+        deployment = deploy(Sender(rpc, dev_wallet("deployer"), profile_for(chain_id)))
+        deployment.save(path)
+        say(f"contracts deployed in block {deployment.block}")
+        return deployment
+
+    def _broker(self, rpc: Rpc, deployment: Deployment, port: int, say: Say) -> Path:
+        home_path = self.folder / "broker"
+        home_path.mkdir(exist_ok=True, mode=0o700)
+        passphrase_file = home_path / "passphrase"
+        if not passphrase_file.exists():
+            _write_private(passphrase_file, secrets.token_urlsafe(32) + "\n")
+        passphrase = passphrase_file.read_text().strip()
+        try:
+            home = BrokerHome.open(home_path, passphrase)
+        except ConfigurationError:
+            home = BrokerHome.create(home_path, passphrase)
+        sender = Sender(rpc, dev_wallet("broker"), profile_for(deployment.chain_id))
+        set_id = register_broker(home, sender, deployment, f"http://127.0.0.1:{port}")
+        say(f"broker {home.identity.id} registered, alone in broker set {set_id}")
+        return passphrase_file
+
+    def _serve(self, port: int, url: str, passphrase_file: Path) -> subprocess.Popen[bytes]:
+        assert self._chain is not None
+        environment = os.environ | {
+            "DEED_API_HOST": "127.0.0.1",
+            "DEED_API_PORT": str(port),
+            "DEED_API_RPC_URLS": self._chain.rpc_url,
+            "DEED_API_DEPLOYMENT": str(self.folder / "deployment.json"),
+            "DEED_API_DATABASE_URL": f"sqlite:///{self.folder / 'index.sqlite3'}",
+            "DEED_API_BROKER_HOME": str(self.folder / "broker"),
+            "DEED_API_BROKER_PASSPHRASE_FILE": str(passphrase_file),
+            "DEED_API_PUBLIC_URL": url,
+            "DEED_API_POLL": "0.1",
+        }
+        with (self.folder / "api.log").open("ab") as log:
+            return subprocess.Popen(
+                [sys.executable, "-m", "api"],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=environment,
+                # Ctrl-C reaches the terminal's whole process group; we stop the service ourselves,
+                # before the chain.
+                start_new_session=True,
+                preexec_fn=_die_with_parent,  # noqa: PLW1509 - one system call, no locks
+            )
+
+    def _wait_ready(self, url: str) -> None:
+        deadline = time.monotonic() + _READY_SECONDS
+        with httpx.Client(timeout=5) as client:
+            while time.monotonic() < deadline:
+                self._check_alive()
+                with contextlib.suppress(httpx.HTTPError):
+                    if client.get(f"{url}/readyz").status_code == httpx.codes.OK:
+                        return
+                time.sleep(_POLL_SECONDS)
+        raise ServiceFailed(
+            f"the service is not ready after {_READY_SECONDS:.0f} s",
+            hint=f"see {self.folder / 'api.log'}",
+        )
+
+    def _check_alive(self) -> None:
+        if self._service is not None and self._service.poll() is not None:
+            raise ServiceFailed(
+                f"the service ended by itself with code {self._service.returncode}",
+                hint=f"see {self.folder / 'api.log'}; deed up resumes",
+            )
+        if self._chain is not None and self._chain.failure is not None:
+            raise ServiceFailed(
+                f"the chain ended by itself: {self._chain.failure}", hint="deed up resumes"
+            )
+
+
+def _silent(text: str) -> None:
+    """Hear and say nothing."""
+
+
+def _take_lock(folder: Path) -> IO[str]:
+    lock = (folder / "lock").open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.close()
+        raise StackBusy(f"the stack in {folder} is running already") from None
+    return lock
+
+
+def _forget(folder: Path) -> None:
+    for entry in folder.iterdir():
+        if entry.name in {"lock", "ports.json"}:
+            continue
+        if entry.is_dir():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
+
+
+def _ports(folder: Path) -> dict[str, int]:
+    """The ports used before where they are still free, so that addresses survive a restart."""
+    path = folder / "ports.json"
+    ports: dict[str, int] = {}
+    if path.exists():
+        stored = parse_json(path.read_bytes(), what="ports.json")
+        ports = {k: v for k, v in stored.items() if isinstance(v, int) and _is_free(v)}
+    for name in ("chain", "api"):
+        ports.setdefault(name, _free_port())
+    path.write_text(json.dumps(ports) + "\n")
+    return ports
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except (OSError, OverflowError):
+            return False
+    return True
+
+
+def _write_private(path: Path, text: str) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+
+
+def _die_with_parent() -> None:
+    # A killed supervisor must not leave the service behind. Linux only; elsewhere Ctrl-C stops it.
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+@contextlib.contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {n: signal.signal(n, signal.SIG_IGN) for n in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
