@@ -88,6 +88,7 @@ class SealedFile:
         self._arenas: weakref.WeakSet[Arena] = weakref.WeakSet()
         self._loaded: Arena | None = None
         self._state = threading.Condition()
+        self._loading = threading.Lock()
         self._active = 0
         self._closed = False
         self._pid = os.getpid()
@@ -175,7 +176,7 @@ class SealedFile:
             UsageError, SegmentTampered, ContentMismatch, SealedTruncated: as `get_bytes`; nothing
                 decrypted is left behind.
         """
-        with self._reading():
+        with self._reading(), self._loading:
             if self._loaded is None:
                 self._loaded = self._load(thread_count(threads), progress)
             return LoadedTensors(self)
