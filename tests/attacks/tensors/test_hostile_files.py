@@ -100,6 +100,9 @@ FILES = {
     "shape-overflow": table(shape=[1 << 62, 1 << 62]),
     "shape-wraps-to-16": table(shape=[(1 << 32) + 1, (1 << 32) - 1, 16]),
     "shape-2^64": table(shape=[1 << 64]),
+    "shape-of-nothing-times-2^53": pack(
+        {"a": {"dtype": "F32", "shape": [0, 1 << 53], "data_offsets": [0, 0]}}, b""
+    ),
     "shape-of-65-dims": table(shape=[1] * 63 + [4, 4]),
     "shape-of-10^5-dims": table(shape=[1] * 100_000 + [16]),
     "shape-too-small": table(shape=[]),

@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import struct
+import subprocess
 import sys
 import threading
 import unicodedata
@@ -299,6 +300,31 @@ def test_an_exception_in_the_progress_callback_reaches_the_caller(tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         of(path, progress=stop)
+
+
+def test_the_core_level_reads_a_large_model_in_flat_memory(tmp_path):
+    # In a process of its own, because peak memory is counted for a process's whole life.
+    code = """
+import resource, sys
+from ledger.fingerprint.exact import fingerprint
+from ledger.tensors.model import open_model
+with open_model(sys.argv[1]) as model:
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    fingerprint(model, threads=2)
+    print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) << 10)
+"""
+    path = tmp_path / "m.safetensors"
+    size = 256 << 20
+    header = {
+        "w": {"dtype": "F32", "shape": [32], "data_offsets": [0, 128]},
+        "large": {"dtype": "F32", "shape": [size // 4], "data_offsets": [128, 128 + size]},
+    }
+    text = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text + weights(1, 32).tobytes())
+    os.truncate(path, path.stat().st_size + size)
+    run = [sys.executable, "-c", code, str(path)]
+    spent = int(subprocess.run(run, capture_output=True, text=True, check=True).stdout)
+    assert spent < 16 << 20
 
 
 # -- documents and proofs --------------------------------------------------------------------------

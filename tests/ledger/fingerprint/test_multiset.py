@@ -47,6 +47,18 @@ def test_a_tensor_larger_than_the_memory_has_the_vid_of_its_sorted_words(tmp_pat
             assert made == {0: expected}
 
 
+@pytest.mark.parametrize("shape", SHAPES)
+def test_no_part_that_is_sorted_at_once_is_larger_than_its_share(tmp_path, shape):
+    words = SHAPES[shape]().astype(np.uint64)
+    (tmp_path / "m.safetensors").write_bytes(safetensors.numpy.save({"w": words.view(np.float64)}))
+    share = 1 << 15
+    with open_model(tmp_path / "m.safetensors") as model:
+        stream = multiset._Stream(model, model.tensors[0], 8)
+        parts = [part.copy() for part in multiset._sorted_parts(stream, share)]
+    assert np.array_equal(np.concatenate(parts), np.sort(words))
+    assert max(part.nbytes for part in parts) <= share
+
+
 def test_a_tensor_larger_than_the_memory_budget_stays_within_it(tmp_path):
     # In a process of its own, because peak memory is counted for a process's whole life.
     code = """
