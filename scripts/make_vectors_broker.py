@@ -1,0 +1,410 @@
+"""Write the vectors of terms, license card and key release: one fault each, named for it.
+
+Run again after a change of a format, look at the diff, and say in the specification what changed.
+Keys are Anvil's well-known test keys or fixed bytes; signatures that need randomness (ML-DSA,
+HPKE) are made once and kept when the rest of their vector is unchanged.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from ledger.broker.denials import Denial
+from ledger.broker.deposits import KeyDeposit, Wrap
+from ledger.broker.grants import (
+    ALG_ED25519,
+    GRANT_TYPE,
+    Acceptance,
+    RuntimeGrant,
+    RuntimeKey,
+    runtime_message,
+    sign_acceptance,
+)
+from ledger.broker.leases import BlockRef, Heartbeat, Lease
+from ledger.broker.protocol import Evidence, KeyRequest, audience, release_info
+from ledger.broker.signing import BrokerSigningKeys
+from ledger.chain.wallet import dev_wallet
+from ledger.ids import Address, Digest, LicenseId, ModelId
+from ledger.licensing import card as card_module
+from ledger.licensing import terms as terms_module
+from ledger.licensing.card import BrokerSet, CardBroker, CardFile, ledger_domain
+from ledger.licensing.terms import Use
+from ledger.sealed.recipients import KemPrivateKey
+from ledger.sealed.record import SealingRecord
+
+ROOT = Path(__file__).parents[1] / "tests" / "vectors"
+CHAIN = 31337
+LEDGER, REGISTRY, BROKERS = (Address(bytes([b]) * 20) for b in (0x11, 0x22, 0x33))
+DOMAIN = ledger_domain(CHAIN, LEDGER)
+LICENSE = LicenseId.of(1, 1)
+TERMS = terms_module.parse(terms_module.TEMPLATE.encode()).document
+
+
+def fixed(name: str, size: int = 32) -> bytes:
+    """Bytes that are the same in every run."""
+    return hashlib.shake_256(name.encode()).digest(size)
+
+
+MODEL = ModelId(fixed("model"))
+RECORD = SealingRecord(
+    model_id=MODEL,
+    epoch=1,
+    root=Digest(fixed("root")),
+    content_tree_root=Digest(fixed("tree")),
+    commit=Digest(fixed("commit")),
+)
+KEYS = BrokerSigningKeys(fixed("ed25519"), fixed("mldsa65"))
+KEM = KemPrivateKey(1, fixed("kem"))
+RUNTIME = Ed25519PrivateKey.from_private_bytes(fixed("runtime"))
+RUNTIME_KEY = RuntimeKey(ALG_ED25519, RUNTIME.public_key().public_bytes_raw())
+AUDIENCE = audience(CHAIN, BROKERS, 1)
+
+
+def write(folder: str, name: str, vector: dict[str, Any]) -> None:
+    """Write one vector file."""
+    path = ROOT / folder / f"{name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(vector, indent=1, ensure_ascii=False) + "\n")
+
+
+# -- terms ---------------------------------------------------------------------------------------
+
+
+def make_terms() -> None:
+    """Terms: input text, and its hash or the error."""
+
+    def good(name: str, text: str) -> None:
+        made = terms_module.parse(text.encode())
+        write("terms", name, {"input": text, "expect": "ok", "hash": str(made.hash())})
+
+    good("template-toml", terms_module.TEMPLATE)
+    good("template-json", json.dumps(TERMS))
+    good("dates-toml", terms_module.TEMPLATE.replace("# not_", "not_"))
+
+    faults: dict[str, tuple[str, Callable[[dict[str, Any]], None]]] = {
+        "unknown-member": ("ManifestError", lambda d: d.update(price=1)),
+        "later-version": ("UnsupportedVersion", lambda d: d.update(version=2)),
+        "another-type": ("ManifestError", lambda d: d.update(type="modeldeed/license-card")),
+        "empty-title": ("ManifestError", lambda d: d.update(title=" ")),
+        "no-text": ("ManifestError", lambda d: d.pop("text")),
+        "empty-territory": ("ManifestError", lambda d: d.update(territory=[])),
+        "territory-lower-case": ("ManifestError", lambda d: d.update(territory=["de"])),
+        "territory-unsorted": ("ManifestError", lambda d: d.update(territory=["FR", "DE"])),
+        "any-with-others": ("ManifestError", lambda d: d.update(purposes=["any", "research"])),
+        "unknown-evidence": ("ManifestError", lambda d: d.update(evidence=["dongle"])),
+        "export-as-text": ("ManifestError", lambda d: d.update(export="no")),
+        "impossible-date": (
+            "ManifestError",
+            lambda d: d.update(not_after="2026-02-30T00:00:00Z"),
+        ),
+        "window-reversed": (
+            "ManifestError",
+            lambda d: d.update(not_before="2027-01-01T00:00:00Z", not_after="2026-01-01T00:00:00Z"),
+        ),
+    }
+    for name, (expect, change) in faults.items():
+        document = copy.deepcopy(TERMS)
+        change(document)
+        write("terms", name, {"input": json.dumps(document), "expect": expect})
+    twice = json.dumps(TERMS)[:-1] + ', "title": "again"}'
+    write("terms", "member-twice", {"input": twice, "expect": "ManifestError"})
+    write("terms", "neither-json-nor-toml", {"input": "= = =", "expect": "ManifestError"})
+
+
+# -- license card --------------------------------------------------------------------------------
+
+
+def make_cards() -> None:
+    """License cards: the card, and its digest or the error."""
+    member = CardBroker(1, KEYS.public.hash(), KEM.public.hash(), ("https://broker.example",))
+    good = card_module.build(
+        dev_wallet("licensor"),
+        chain_id=CHAIN,
+        ledger=LEDGER,
+        registry=REGISTRY,
+        broker_registry=BROKERS,
+        license_id=LICENSE,
+        model=MODEL,
+        sealing=RECORD.to_json(),
+        sealing_hash=RECORD.hash(),
+        terms=TERMS,
+        brokers=BrokerSet(1, 1, (member,)),
+        files=(CardFile("model.sealed", 4096, RECORD.root),),
+    )
+    card = card_module.parse(good)
+    facts = {
+        "expect": "ok",
+        "brokers_hash": str(card.brokers.hash()),
+        "digest": str(card.domain.digest(card_module.CARD_TYPE, card.message())),
+    }
+    write("license-card", "valid", {"card": good, **facts})
+    moved = copy.deepcopy(good)
+    moved["files"][0]["url"] = "https://cdn.example/model.sealed"
+    moved["brokers"]["members"][0]["urls"] = []
+    write("license-card", "urls-refreshed", {"card": moved, **facts})
+
+    def set_in(*path: Any) -> Callable[[dict[str, Any]], None]:
+        *steps, last, value = path
+
+        def change(document: dict[str, Any]) -> None:
+            inner: Any = document
+            for step in steps:
+                inner = inner[step]
+            inner[last] = value
+
+        return change
+
+    wrong = str(Digest(bytes(32)))
+    faults: dict[str, tuple[str, Callable[[dict[str, Any]], None]]] = {
+        "other-license": ("SignatureInvalid", set_in("license", "1.2")),
+        "other-model": ("SignatureInvalid", set_in("model", wrong)),
+        "other-sealing": ("SignatureInvalid", set_in("sealing", "hash", wrong)),
+        "other-chain": ("SignatureInvalid", set_in("chain", "id", 1)),
+        "other-ledger": ("SignatureInvalid", set_in("chain", "ledger", str(REGISTRY))),
+        "other-broker-key": (
+            "SignatureInvalid",
+            set_in("brokers", "members", 0, "signing_key_hash", wrong),
+        ),
+        "other-licensor": (
+            "SignatureInvalid",
+            set_in("licensor", str(dev_wallet("rival").address)),
+        ),
+        "other-terms": ("ClaimMismatch", lambda d: d["terms"]["document"].update(export=True)),
+        "signature-high-s": (
+            "SignatureInvalid",
+            lambda d: d.update(signature=high_s(d["signature"])),
+        ),
+        "signature-short": ("ManifestError", lambda d: d.update(signature=d["signature"][:-2])),
+        "later-version": ("UnsupportedVersion", set_in("version", 2)),
+        "unknown-member": ("ManifestError", set_in("price", 1)),
+        "threshold-above-members": ("ManifestError", set_in("brokers", "threshold", 2)),
+        "license-leading-zero": ("ManifestError", set_in("license", "01.1")),
+    }
+    for name, (expect, change) in faults.items():
+        document = copy.deepcopy(good)
+        change(document)
+        write("license-card", name, {"card": document, "expect": expect})
+
+
+def high_s(signature: str) -> str:
+    """The malleable twin of a signature."""
+    order = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
+    raw = bytes.fromhex(signature[2:])
+    s = order - int.from_bytes(raw[32:64], "big")
+    return "0x" + (raw[:32] + s.to_bytes(32, "big") + bytes([55 - raw[64]])).hex()
+
+
+# -- key release ---------------------------------------------------------------------------------
+
+
+def make_key_release() -> None:
+    """Messages with what is signed or hashed of each."""
+    grant = RuntimeGrant(
+        license=LICENSE,
+        runtime_key_hash=RUNTIME_KEY.hash(),
+        measurement=bytes(20),
+        features=5,
+        not_after=1893456000,
+        terms_hash=terms_module.terms_hash(TERMS),
+        keyed_nonce=(7 << 64) | 3,
+    )
+    holder = dev_wallet("holder")
+    signed = holder.sign_typed(DOMAIN, GRANT_TYPE, grant.values())
+    grant = RuntimeGrant(*(getattr(grant, name) for name in grant.__slots__[:-1]), signed)
+    write(
+        "key-release",
+        "runtime-grant",
+        {
+            "kind": "grant",
+            "message": grant.to_json(),
+            "digest": str(DOMAIN.digest(GRANT_TYPE, grant.values())),
+            "signer": str(holder.address),
+        },
+    )
+    acceptance: Acceptance = sign_acceptance(
+        holder, DOMAIN, license_id=LICENSE, terms_hash=terms_module.terms_hash(TERMS)
+    )
+    request = KeyRequest(
+        challenge=fixed("challenge"),
+        license=LICENSE,
+        model=MODEL,
+        kem=KEM.public,
+        evidence=Evidence("software", "release", RECORD.hash(), Use("DE"), "modeldeed"),
+        audience=AUDIENCE,
+        issued_at=1800000000,
+        expires_at=1800000120,
+        runtime=RUNTIME_KEY,
+        grant=grant,
+        acceptance=acceptance,
+    ).signed(lambda digest: RUNTIME.sign(runtime_message(digest)), DOMAIN)
+    write(
+        "key-release",
+        "key-request",
+        {
+            "kind": "request",
+            "message": request.to_json(),
+            "digest": str(request.digest(DOMAIN)),
+            "evidence_hash": str(request.evidence.hash()),
+            "hash": str(request.hash()),
+            "verifies": True,
+        },
+    )
+    make_request_faults(request)
+    make_lease_and_deposit(request)
+    make_reply()
+
+
+def make_request_faults(request: KeyRequest) -> None:
+    """The same request with one thing changed after signing: it parses and does not verify."""
+    faults: dict[str, Callable[[dict[str, Any]], None]] = {
+        "request-other-challenge": lambda m: m.update(challenge="0x" + "00" * 32),
+        "request-other-license": lambda m: m.update(license="1.2"),
+        "request-other-model": lambda m: m.update(model="0x" + "00" * 32),
+        "request-other-kem-key": lambda m: m.update(
+            kem={"suite": 1, "key": "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE="}
+        ),
+        "request-other-use": lambda m: m["evidence"].update(use={"territory": "FR"}),
+        "request-other-intent": lambda m: m["evidence"].update(intent="check"),
+        "request-other-sealing": lambda m: m["evidence"].update(sealing="0x" + "00" * 32),
+        "request-other-audience": lambda m: m.update(audience=AUDIENCE[:-1] + "2"),
+        "request-later-expiry": lambda m: m.update(expires_at=1800000121),
+    }
+    for name, change in faults.items():
+        message = copy.deepcopy(request.to_json())
+        change(message)
+        write("key-release", name, {"kind": "request", "message": message, "verifies": False})
+    malformed: dict[str, Callable[[dict[str, Any]], None]] = {
+        "malformed-short-challenge": lambda m: m.update(challenge="0x00"),
+        "malformed-unknown-member": lambda m: m.update(admin=True),
+        "malformed-kem-length": lambda m: m.update(kem={"suite": 2, "key": "AQ=="}),
+        "malformed-kem-suite": lambda m: m.update(kem={"suite": 9, "key": "AQ=="}),
+        "malformed-runtime-alg": lambda m: m["runtime"].update(alg=3),
+        "malformed-later-version": lambda m: m.update(version=2),
+        "malformed-evidence-class": lambda m: m["evidence"].update({"class": "none"}),
+        "malformed-grant-without-signature": lambda m: m["grant"].pop("signature"),
+    }
+    for name, change in malformed.items():
+        message = copy.deepcopy(request.to_json())
+        change(message)
+        write("key-release", name, {"kind": "malformed", "message": message})
+
+
+def make_lease_and_deposit(request: KeyRequest) -> None:
+    """Lease with the info its key is wrapped under; heartbeat; deposit."""
+    block = BlockRef(12, Digest(fixed("block")), 1800000000)
+    lease = Lease(
+        id=Digest(fixed("lease")),
+        license=LICENSE,
+        model=MODEL,
+        epoch=1,
+        sealing=RECORD.hash(),
+        runtime_key_hash=RUNTIME_KEY.hash(),
+        kem_key_hash=KEM.public.hash(),
+        audience=AUDIENCE,
+        issued_at=1800000000,
+        not_after=1800000300,
+        grace_until=1800000360,
+        sequence=0,
+        heartbeat=100,
+        enforce=True,
+        head=block,
+        finalized=block,
+    )
+    write(
+        "key-release",
+        "lease",
+        {
+            "kind": "lease",
+            "message": lease.to_json(),
+            "request": request.to_json(),
+            "info": "0x" + release_info("content-key", request, lease).hex(),
+        },
+    )
+    beat = Heartbeat(lease.id, 1, AUDIENCE, 1800000100)
+    signature = RUNTIME.sign(runtime_message(beat.digest(DOMAIN)))
+    beat = Heartbeat(beat.lease, beat.sequence, beat.audience, beat.issued_at, signature)
+    write(
+        "key-release",
+        "heartbeat",
+        {"kind": "heartbeat", "message": beat.to_json(), "digest": str(beat.digest(DOMAIN))},
+    )
+    licensor = dev_wallet("licensor")
+    deposit = KeyDeposit(
+        record=RECORD,
+        wraps=(Wrap("content-key", fixed("ciphertext", 82)),),
+        kem_key_hash=KEM.public.hash(),
+        audience=AUDIENCE,
+        issued_at=1800000000,
+        licensor=licensor.address,
+        terms=(TERMS,),
+    ).signed(licensor, DOMAIN)
+    write(
+        "key-release",
+        "deposit",
+        {
+            "kind": "deposit",
+            "message": deposit.to_json(),
+            "wraps_hash": str(deposit.values()["wrapsHash"]),
+            "signer": str(licensor.address),
+        },
+    )
+
+
+def make_reply() -> None:
+    """A signed reply; ML-DSA signs with randomness, so an existing vector is kept."""
+    path = ROOT / "key-release" / "reply.json"
+    if path.exists():
+        return
+    denial = Denial("REVOKED", 3, "license 1.1 was revoked", 1800000000, "final", 5, None)
+    reply = KEYS.sign(
+        {
+            "version": 1,
+            "type": "release",
+            "audience": AUDIENCE,
+            "time": 1800000001,
+            "request": str(Digest(fixed("request"))),
+            "granted": False,
+            "checks": [],
+            "denial": denial.to_json(),
+            "lease": None,
+            "wraps": [Wrap("content-key", fixed("ciphertext", 82)).to_json()],
+            "receipt": {"sequence": 1, "previous": str(Digest(bytes(32)))},
+        }
+    )
+    keys = KEYS.public
+    common = {"keys": keys.to_json(), "keys_hash": str(keys.hash())}
+    write("key-release", "reply", {"kind": "reply", "message": reply, "verifies": True, **common})
+    faults: dict[str, Callable[[dict[str, Any]], None]] = {
+        "reply-granted-flipped": lambda m: m.update(granted=True),
+        "reply-classical-signature-only": lambda m: m["signature"].update(mldsa65="A" * 4412),
+        "reply-other-ciphertext": lambda m: m["wraps"][0].update(
+            wrap=Wrap("x", fixed("other", 82)).to_json()["wrap"]
+        ),
+        "reply-other-receipt": lambda m: m["receipt"].update(sequence=2),
+    }
+    for name, change in faults.items():
+        message = copy.deepcopy(reply)
+        change(message)
+        write(
+            "key-release", name, {"kind": "reply", "message": message, "verifies": False, **common}
+        )
+
+
+def main() -> int:
+    """Write all vectors."""
+    make_terms()
+    make_cards()
+    make_key_release()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,31 @@
+"""One real stack for all broker tests that need a chain."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+
+
+def load_world():
+    name = "broker_world"
+    if name not in sys.modules:
+        path = Path(__file__).parents[2] / "worlds" / f"{name}.py"
+        spec = importlib.util.spec_from_file_location(name, path)
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        spec.loader.exec_module(module)
+    return sys.modules[name]
+
+
+@pytest.fixture(scope="session")
+def broker_world():
+    """The module with the helpers."""
+    return load_world()
+
+
+@pytest.fixture(scope="session")
+def world(broker_world, tmp_path_factory):
+    """Anvil, contracts, a published model and its broker behind HTTP."""
+    with broker_world.world(tmp_path_factory.mktemp("broker")) as made:
+        yield made
