@@ -152,7 +152,7 @@ class DevChain:
                     self._boot()
                     seen = None
                 head = self._tend(seen)
-                pause = _IDLE_POLL if head is None or head == seen else _ACTIVE_POLL
+                pause = _IDLE_POLL if head is not None and head == seen else _ACTIVE_POLL
                 seen = head if head is not None else seen
                 self._stopping.wait(pause)
             self._finish()
@@ -167,6 +167,7 @@ class DevChain:
         states = [] if self._file is None else self._file.candidates()
         if not states:
             self._process = spawn(self.port, None)
+            self._saved = self._rpc.block("latest")  # an untouched chain is not worth a file
             return
         failure: ChainUnavailable | None = None
         for state in states:
@@ -187,6 +188,7 @@ class DevChain:
             self._rpc.call("evm_increaseTime", [ahead])
         # States below the loaded head are not kept, so finality must reach it to be provable.
         self._rpc.call("anvil_mine", [hex(2)])
+        self._saved = self._rpc.block("latest")
 
     def _spawn_from(self, state: bytes) -> subprocess.Popen[bytes]:
         with tempfile.NamedTemporaryFile(prefix="deed-chain-", suffix=".json") as plain:
@@ -195,36 +197,41 @@ class DevChain:
             return spawn(self.port, Path(plain.name))
 
     def _tend(self, seen: Block | None) -> Block | None:
-        """Make new transactions final and remembered; gives the head, None when unreachable."""
+        """Make new transactions final and remembered.
+
+        Returns:
+            The head, once nothing is left to do about it; None when another look is needed.
+        """
         try:
             head = self._rpc.block("latest")
             if head == seen and (self._file is None or head == self._saved):
                 return head
+            done = False
             if self._hold.acquire(blocking=False):
                 try:
-                    head = self._finalize(head)
+                    done = self._is_settled(head)
                 finally:
                     self._hold.release()
-            if (
-                self._file is not None
-                and head != self._saved
-                and time.monotonic() > self._next_save
-            ):
+            due = self._file is not None and time.monotonic() > self._next_save
+            if due and head != self._saved:
                 self._save()
         except (UnavailableError, ChainError):
             return None  # it is dead or going to be; the loop looks
-        return head
+        return head if done else None
 
-    def _finalize(self, head: Block) -> Block:
+    def _is_settled(self, head: Block) -> bool:
+        """Whether all transactions up to `head` are final; mines what is missing when not.
+
+        What comes in meanwhile is not judged here: the next look begins from the new head.
+        """
         missing = 0
         if head.raw.get("transactions"):
             missing = 2
         elif head.number > 0 and self._rpc.block(head.number - 1).raw.get("transactions"):
             missing = 1
-        if not missing:
-            return head
-        self._rpc.call("anvil_mine", [hex(missing)])
-        return self._rpc.block("latest")
+        if missing:
+            self._rpc.call("anvil_mine", [hex(missing)])
+        return not missing
 
     def _save(self) -> None:
         assert self._file is not None
@@ -237,7 +244,8 @@ class DevChain:
     def _finish(self) -> None:
         if self._file is not None:
             with contextlib.suppress(UnavailableError, ChainError):
-                self._save()
+                if self._rpc.block("latest") != self._saved:
+                    self._save()
 
     # -- one process per state -------------------------------------------------------------------
 

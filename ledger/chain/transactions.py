@@ -7,6 +7,7 @@ is in, and only if not, sign anew. Sending the same signed bytes again is always
 
 from __future__ import annotations
 
+import secrets
 import threading
 import time
 from collections.abc import Callable
@@ -32,6 +33,7 @@ from ledger.errors import (
 from ledger.ids import Address, Digest, keccak256
 
 _MAX_ATTEMPTS = 8
+_GAS_MARK = 4096
 _FIRST_POLL = 0.02
 _LAST_POLL = 1.0
 _LOCKS: dict[tuple[int, Address], threading.Lock] = {}
@@ -209,7 +211,11 @@ class Sender:
                 raise self._poor(balance, value + 21_000 * max_fee) from None
             raise
         ceiling = quantity(head.raw.get("gasLimit", hex(30_000_000)))
-        gas = max(estimate, min(estimate * 5 // 4, ceiling))
+        # Equal calls by two processes would be equal bytes, and one of them would take the other's
+        # transaction for its own; a few units of gas limit, not spent, tell them apart.
+        gas = max(estimate, min(estimate * 5 // 4, ceiling - _GAS_MARK)) + secrets.randbelow(
+            _GAS_MARK
+        )
         if value + gas * max_fee > balance:
             raise self._poor(balance, value + gas * max_fee)
         return _Priced(gas, max_fee, tip)
