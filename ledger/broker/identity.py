@@ -42,12 +42,15 @@ REQUEST_TYPE: Final = "modeldeed/runtime-request"
 GRANT_TYPE: Final = "modeldeed/runtime-grant"
 REQUEST_TAG: Final = "modeldeed/runtime-request/1"
 KEY_VARIABLE: Final = "DEED_RUNTIME_KEY"
+FOLDER_VARIABLE: Final = "DEED_CONFIG_DIR"
 
 
 def default_path() -> Path:
     """``DEED_RUNTIME_KEY``, else ``runtime.json`` in the user's configuration folder."""
-    named = os.environ.get(KEY_VARIABLE)
-    return Path(named) if named else platformdirs.user_config_path("modeldeed") / "runtime.json"
+    if named := os.environ.get(KEY_VARIABLE):
+        return Path(named)
+    folder = os.environ.get(FOLDER_VARIABLE)
+    return (Path(folder) if folder else platformdirs.user_config_path("modeldeed")) / "runtime.json"
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ledger.cli.output import Answer, fields
-from ledger.cli.receipts import settle
 from ledger.cli.session import Session, passphrase
 from ledger.cli.settings import checked_url, url_for_people
 from ledger.cli.verb import Verbs
@@ -35,7 +34,8 @@ def init(
 
     Interrupted, it goes on where it was when run again.
     """
-    from ledger.broker.home import BrokerHome, BrokerIdentity
+    from ledger.broker.home import BrokerHome
+    from ledger.broker.setup import register_broker
 
     checked_url(url, what="a broker")
     exists = (home / "keys.json").exists()
@@ -52,21 +52,8 @@ def init(
             f"{home} holds broker {made.identity.id}, registered already",
             hint="choose another folder with --home",
         )
-    broker_id, receipt = session.brokers.register_broker(
-        sender, made.signing_key_hash, made.kem_key_hash, url
-    )
-    addresses = session.network.deployment.addresses
-    made.register(
-        BrokerIdentity(
-            id=broker_id,
-            chain_id=session.network.deployment.chain_id,
-            ledger=addresses["LicenseLedger"],
-            registry=addresses["ModelRegistry"],
-            broker_registry=addresses["BrokerRegistry"],
-        )
-    )
-    set_id, receipt = session.brokers.create_set(sender, (broker_id,), 1)
-    settle(session, receipt)
+    set_id = register_broker(made, sender, session.network.deployment, url)
+    broker_id = made.identity.id
     data: dict[str, Any] = {
         "broker": broker_id,
         "set": set_id,

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ledger.cli.output import Answer, table, time_text
+from ledger.cli.output import Answer, table
 from ledger.cli.session import Session
 from ledger.cli.verb import Verbs
 
@@ -61,6 +61,5 @@ def check(
         "since": denial.since,
         "remedy": denial.remedy,
     }
-    since = f"\nsince {time_text(denial.since)}" if denial.since else ""
     remedy = f"\n{denial.remedy}" if denial.remedy else ""
-    return Answer(data, f"no: {denial.message}{since}{remedy}\n\n{steps}", ok=False)
+    return Answer(data, f"no: {denial.message}{remedy}\n\n{steps}", ok=False)

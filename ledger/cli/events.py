@@ -2,59 +2,46 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ledger.ids import Address, keccak256
+from ledger.ids import Digest
 
 if TYPE_CHECKING:
     from ledger.cli.session import Session
-    from ledger.ids import Digest
-
-PLAN_CREATED = keccak256(b"PlanCreated(uint32,address,bytes32,bytes32,bytes32)")
-LICENSE_ISSUED = keccak256(b"LicenseIssued(uint256,uint32,address,uint40,uint40)")
+    from ledger.ids import Address
 
 
 def plans(
     session: Session, *, licensor: Address | None = None, model: Digest | None = None
 ) -> list[int]:
     """Numbers of the plans created, oldest first."""
-    topics = [
-        _hex(PLAN_CREATED),
-        None,
-        _word(licensor) if licensor else None,
-        str(model) if model else None,
-    ]
-    return [int(log["topics"][1], 16) for log in _logs(session, topics)]
+    topics = [None, _word(licensor), None if model is None else Digest(model.raw)]
+    return _found(session, "LicenseLedger", "PlanCreated", topics, "planId")
 
 
 def licenses(session: Session, *, plan: int | None = None, to: Address | None = None) -> list[int]:
     """Token ids of the licenses issued, oldest first."""
-    topics = [
-        _hex(LICENSE_ISSUED),
-        None,
-        f"0x{plan:064x}" if plan is not None else None,
-        _word(to) if to else None,
-    ]
-    return [int(log["topics"][1], 16) for log in _logs(session, topics)]
+    number = None if plan is None else Digest(plan.to_bytes(32, "big"))
+    return _found(session, "LicenseLedger", "LicenseIssued", [None, number, _word(to)], "licenseId")
 
 
-def _logs(session: Session, topics: list[str | None]) -> list[dict[str, Any]]:
-    while topics and topics[-1] is None:
-        topics.pop()
+def _found(
+    session: Session, name: str, event: str, topics: list[Digest | None], argument: str
+) -> list[int]:
+    from ledger.chain.abi_codec import contract
+    from ledger.chain.logs import find_events
+
     deployment = session.network.deployment
-    query = {
-        "address": str(deployment.addresses["LicenseLedger"]),
-        "topics": topics,
-        "fromBlock": hex(deployment.block),
-        "toBlock": "latest",
-    }
-    found: list[dict[str, Any]] = session.rpc.call("eth_getLogs", [query])
-    return found
+    found = find_events(
+        session.rpc,
+        contract(name),
+        deployment.addresses[name],
+        event,
+        topics,
+        from_block=deployment.block,
+    )
+    return [int(entry.arguments[argument]) for entry in found]
 
 
-def _hex(topic: bytes) -> str:
-    return "0x" + topic.hex()
-
-
-def _word(address: Address) -> str:
-    return "0x" + bytes(address).hex().rjust(64, "0")
+def _word(address: Address | None) -> Digest | None:
+    return None if address is None else Digest(address.raw.rjust(32, b"\0"))

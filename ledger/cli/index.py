@@ -77,7 +77,7 @@ def _engine(session: Session, database: str | None) -> Engine:
 
     url = database or session.settings.get("database")
     if url is None and session.network.home is not None:
-        url = f"sqlite:///{session.network.home / 'index.sqlite'}"
+        url = f"sqlite:///{session.network.home / 'index.sqlite3'}"
     if url is None:
         raise UsageError(
             "no index database is named", hint="pass --database sqlite:///index.sqlite"

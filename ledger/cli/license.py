@@ -216,7 +216,7 @@ def list_(
                 number,
                 state.holder,
                 state.status,
-                time_text(state.not_before),
+                _begin(state),
                 time_text(state.not_after),
                 state.seats_used,
             )
@@ -257,10 +257,14 @@ def _rows(license_id: LicenseId, state: LicenseState) -> list[tuple[str, object]
         ("license", f"{license_id} (token {int(license_id)})"),
         ("holder", state.holder),
         ("status", state.status),
-        ("begins", time_text(state.not_before)),
+        ("begins", _begin(state)),
         ("ends", time_text(state.not_after)),
         ("seats used", state.seats_used),
     ]
+
+
+def _begin(state: LicenseState) -> str:
+    return time_text(state.not_before) if state.not_before else "when issued"
 
 
 def _data(license_id: LicenseId, state: LicenseState) -> dict[str, Any]:

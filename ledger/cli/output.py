@@ -121,6 +121,11 @@ class Console:
                 sys.stderr.write("\r\x1b[K")
                 sys.stderr.flush()
 
+    def step(self, text: str) -> None:
+        """Say what is being done now; nothing unless stderr is a terminal."""
+        if sys.stderr.isatty():
+            self.note(text)
+
     def ask(self, question: str, *, default: str | None = None, flag: str) -> str:
         """Ask on stderr, read a line from stdin.
 
