@@ -109,6 +109,8 @@ def seal(
         PublicPart.parse(public)
     except SealedFormatError as error:
         raise UsageError(error.message) from None
+    dest = Path(dest)
+    _check_destination(model, dest)
     threads = thread_count(threads)
     places = _places(model, 1 << log2_segment)
     total = 2 * sum(place.size for place in places)
@@ -146,10 +148,19 @@ def seal(
         suite=suite,
     )
     job = _Job(model, places, leaves, prelude, public, index, threads, meter, entropy)
-    with _atomic_file(Path(dest)) as fd:
+    with _atomic_file(dest) as fd:
         job.write(fd, content_key)
         model.ensure_unchanged()
     return record
+
+
+def _check_destination(model: ModelSource, dest: Path) -> None:
+    if dest.is_dir():
+        raise UsageError(f"{dest} is a folder", hint="give the name of a file to write")
+    if dest.exists() and any(dest.samefile(member.path) for member in model.members):
+        raise UsageError(
+            f"{dest} is part of the model itself", hint="give another name, such as model.sealed"
+        )
 
 
 def _places(model: ModelSource, segment_bytes: int) -> list[_Place]:
@@ -330,11 +341,14 @@ def _atomic_file(dest: Path) -> Iterator[int]:
     """A descriptor of a new file beside `dest`, which takes its name when the block succeeds."""
     part = dest.with_name(f".{dest.name}.{os.urandom(6).hex()}.part")
     try:
-        fd = os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        fd, nameless = _new_file(part)
         try:
             try:
                 yield fd
                 os.fsync(fd)
+                if nameless:
+                    # Only with a folder descriptor does os.link follow the link in /proc.
+                    os.link(f"/proc/self/fd/{fd}", part, src_dir_fd=fd, follow_symlinks=True)
             finally:
                 os.close(fd)
             part.replace(dest)
@@ -351,3 +365,15 @@ def _atomic_file(dest: Path) -> Iterator[int]:
             f"{dest} cannot be written: {error.strerror or error}",
             hint="check the folder, its permissions and its free space",
         ) from None
+
+
+def _new_file(part: Path) -> tuple[int, bool]:
+    """An empty file without a name where the file system can do that, else under `part`.
+
+    A file without a name vanishes with the process, even one that is killed.
+    """
+    flags = os.O_RDWR | os.O_CLOEXEC
+    if Path("/proc/self/fd").is_dir():
+        with contextlib.suppress(OSError):
+            return os.open(part.parent, flags | os.O_TMPFILE, 0o666), True
+    return os.open(part, flags | os.O_CREAT | os.O_EXCL, 0o666), False

@@ -141,7 +141,13 @@ def test_progress_ends_at_its_total(sealed, tmp_path):
     assert [done for done, _ in seen] == sorted(done for done, _ in seen)
 
 
-def test_a_signal_during_sealing_leaves_no_file(sealed, tmp_path):
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGKILL, -9)])
+def test_a_signal_during_sealing_leaves_no_file(sealed, tmp_path, number, status):
+    if number == signal.SIGKILL:
+        try:
+            os.close(os.open(tmp_path, os.O_TMPFILE | os.O_RDWR))
+        except OSError:
+            pytest.skip("this file system has no files without names")
     code = """
 import sys, time
 from pathlib import Path
@@ -167,12 +173,37 @@ except KeyboardInterrupt:
     )
     try:
         assert child.stdout.readline() == b"sealing\n"
-        child.send_signal(signal.SIGINT)
+        child.send_signal(number)
         child.communicate(timeout=30)
     finally:
         child.kill()
-    assert child.returncode == 130
+    assert child.returncode == status
     assert names(tmp_path) == []
+
+
+def test_a_file_system_without_nameless_files_serves_too(sealed, tmp_path, monkeypatch):
+    monkeypatch.setattr(writer.os, "O_TMPFILE", 1 << 30)
+    assert sealed.seal(tmp_path / "m.sealed") == sealed.record
+    assert names(tmp_path) == ["m.sealed"]
+    with pytest.raises(KeyboardInterrupt):
+        sealed.seal(tmp_path / "n.sealed", progress=interrupt)
+    assert names(tmp_path) == ["m.sealed"]
+
+
+def interrupt(done, total):
+    if done > 0.7 * total:
+        raise KeyboardInterrupt
+
+
+def test_a_destination_that_is_the_model_itself_is_refused(sealed, tmp_path):
+    source = tmp_path / "m.safetensors"
+    save_file({"w": np.arange(32, dtype=np.float32)}, source)
+    before = source.read_bytes()
+    draft = type(sealed)(source, source, sealed.key, sealed.record, {})
+    for dest in (source, tmp_path):
+        with pytest.raises(UsageError):
+            draft.seal(dest)
+    assert source.read_bytes() == before
 
 
 def test_a_full_disk_leaves_nothing(sealed, tmp_path, monkeypatch):
