@@ -1,0 +1,52 @@
+"""The commands that README shows work as they stand there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+import ledger
+
+from .conftest import runner, small_model
+
+README = Path(__file__).parents[2] / "README.md"
+
+
+def shell_lines() -> list[str]:
+    blocks = re.findall(r"```sh\n(.*?)```", README.read_text(), re.DOTALL)
+    block = next(b for b in blocks if "deed publish" in b)
+    lines = [line.split("   #")[0].split("  #")[0].strip() for line in block.splitlines()]
+    return [line for line in lines if line.startswith("deed ")]
+
+
+def test_every_command_of_the_quick_tour_works_in_order(stack, work, monkeypatch):
+    deed = runner(work)
+    small_model(work / "MODEL.safetensors", seed=55)
+    said: dict[str, str] = {}
+    for line in shell_lines():
+        words = [said.get(word, word) for word in line.split()[1:]]
+        words = [w.replace('"', "") for w in words]
+        if words[0] == "license" and words[1] == "revoke":
+            monkeypatch.setenv("DEED_RUNTIME_KEY", str(work / "runtime.json"))
+            with ledger.load(work / "card.license.json") as model:
+                assert model.get_tensor("mlp.bias").shape == (128,)
+        done = deed(*words, "--json")
+        assert done.code == 0, (line, done.err)
+        if words[0] == "publish":
+            said |= {"MODEL_ID": done.json["model_id"], "PLAN": str(done.json["plan"])}
+        if words[:2] == ["license", "issue"]:
+            said["LICENSE"] = done.json["license"]
+    assert {"MODEL_ID", "PLAN", "LICENSE"} <= set(said)
+
+
+def test_the_python_of_the_readme_names_what_exists():
+    assert callable(ledger.load)
+    assert "ledger.load(" in README.read_text()
+
+
+@pytest.mark.parametrize("target", ["demo", "test", "up"])
+def test_the_make_targets_of_the_readme_exist(target):
+    makefile = (README.parent / "Makefile").read_text()
+    assert f"\n{target}:" in makefile

@@ -1,0 +1,141 @@
+"""``deed up``: stopped or killed, it leaves nothing running and comes back with everything."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from .conftest import runner, small_model
+
+
+class Up:
+    """A ``deed up`` in a folder."""
+
+    def __init__(self, folder: Path, *words: str) -> None:
+        self.folder = folder
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "ledger.cli.main", "up", "--json", *words],
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        self.children: list[int] = []
+
+    def ready(self) -> dict:
+        live = self.folder / ".deed" / "network.json"
+        deadline = time.monotonic() + 90
+        while not live.exists():
+            assert self.process.poll() is None, self.process.communicate()
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        self.children = descendants(self.process.pid)
+        return json.loads(live.read_text())
+
+    def end(self, number: int) -> int:
+        self.process.send_signal(number)
+        self.process.wait(60)
+        deadline = time.monotonic() + 20
+        while alive := [pid for pid in self.children if running(pid)]:
+            assert time.monotonic() < deadline, f"left behind: {alive}"
+            time.sleep(0.05)
+        return self.process.returncode
+
+
+def descendants(pid: int) -> list[int]:
+    found = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        for child in (task / "children").read_text().split():
+            found += [int(child), *descendants(int(child))]
+    return found
+
+
+def running(pid: int) -> bool:
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return tmp_path
+
+
+def publish(folder: Path) -> str:
+    deed = runner(folder)
+    small_model(folder / "model.safetensors")
+    assert deed("terms", "new", "terms.toml").code == 0
+    done = deed("publish", "model.safetensors", "--terms", "terms.toml", "--json")
+    assert done.code == 0, done.err
+    return done.json["model_id"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_ended_by_a_signal_it_leaves_no_process_and_resumes_with_everything(folder, number):
+    first = Up(folder)
+    before = first.ready()
+    assert len(first.children) >= 2
+    model_id = publish(folder)
+    time.sleep(2)  # what a killed chain may lose is at most its last second or so
+
+    code = first.end(number)
+
+    assert code == (-9 if number == signal.SIGKILL else 0)
+    if number != signal.SIGKILL:
+        assert not (folder / ".deed" / "network.json").exists()
+    (folder / ".deed" / "network.json").unlink(missing_ok=True)
+    second = Up(folder)
+    try:
+        after = second.ready()
+        assert after["deployment"] == before["deployment"]
+        assert (after["rpc"], after["api"]) == (before["rpc"], before["api"])
+        shown = httpx.get(f"{after['api']}/v1/models/{model_id}", timeout=10)
+        assert shown.status_code == 200, shown.text
+        plans = runner(folder)("plan", "list", "--json").json["plans"]
+        assert [plan["terms"]["model_id"] for plan in plans] == [model_id]
+        issued = runner(folder)("license", "issue", "1", "--to", "holder", "--json")
+        assert issued.code == 0, issued.err
+    finally:
+        second.end(signal.SIGINT)
+
+
+def test_a_second_one_in_the_same_folder_is_refused(folder):
+    first = Up(folder)
+    first.ready()
+    try:
+        second = runner(folder)("up")
+        assert second.code == 2
+        assert "running already" in second.err
+        assert "hint:" in second.err
+    finally:
+        first.end(signal.SIGINT)
+
+
+def test_without_a_stack_commands_say_how_to_get_one(folder):
+    done = runner(folder)("plan", "list")
+
+    assert done.code == 2
+    assert "hint: run deed up" in done.err
+
+
+def test_interrupted_while_starting_it_leaves_no_process(folder):
+    up = Up(folder)
+    deadline = time.monotonic() + 60
+    while len(descendants(up.process.pid)) < 1 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    up.children = descendants(up.process.pid)
+
+    code = up.end(signal.SIGINT)
+
+    assert code in {0, 130}
+    assert (folder / ".deed").exists()

@@ -1,0 +1,44 @@
+"""The public face: which names there are, and what importing them costs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import ledger
+
+NAMES = [
+    "Address", "ChainError", "Claim", "Digest", "EntitlementError", "Fingerprint", "FormatError",
+    "KeyAccessError", "LeaseExpired", "LedgerError", "LicenseId", "ModelId", "SealedModel",
+    "SealingRecord", "UnavailableError", "VerificationError", "check", "inspect", "load",
+    "open_model", "open_sealed", "seal", "verify_evidence",
+]  # fmt: skip
+HEAVY = ("web3", "eth_account", "fastapi", "sqlmodel", "sqlalchemy", "torch", "uvicorn", "pydantic")
+
+
+def loaded_after(statement: str) -> set[str]:
+    done = subprocess.run(
+        [sys.executable, "-c", f"{statement}; import sys; print(*sys.modules)"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return set(done.stdout.split())
+
+
+def test_the_public_names_are_these():
+    assert sorted(ledger.__all__) == NAMES
+    assert [name for name in NAMES if not callable(getattr(ledger, name))] == []
+
+
+def test_importing_ledger_loads_no_heavy_package():
+    assert loaded_after("import ledger") & set(HEAVY) == set()
+
+
+def test_loading_and_verifying_need_only_the_light_base():
+    light = "import ledger; ledger.load; ledger.open_sealed; ledger.Fingerprint"
+    assert loaded_after(light) & set(HEAVY) == set()
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    assert not hasattr(ledger, "no_such_name")
