@@ -113,9 +113,9 @@ def seal(
     _check_destination(model, dest)
     threads = thread_count(threads)
     places = _places(model, 1 << log2_segment)
-    total = 2 * sum(place.size for place in places)
-    meter = Meter(progress, total)
-    measured = _measure(model, fingerprint, threads)
+    payload = sum(tensor.nbytes for tensor in model.tensors)
+    meter = Meter(progress, payload + 2 * sum(place.size for place in places))
+    measured = _measure(model, fingerprint, threads, meter)
     tables = _tables(model, measured, 1 << log2_segment)
     leaf = keys.LEAF[suite]
     leaves = _leaves(
@@ -180,8 +180,17 @@ def _places(model: ModelSource, segment_bytes: int) -> list[_Place]:
     ]
 
 
-def _measure(model: ModelSource, expected: Fingerprint | None, threads: int) -> Fingerprint:
-    measured = measure(model, level="core", threads=threads)
+def _measure(
+    model: ModelSource, expected: Fingerprint | None, threads: int, meter: Meter
+) -> Fingerprint:
+    seen = 0
+
+    def report(done: int, _total: int) -> None:
+        nonlocal seen
+        meter.add(done - seen)
+        seen = done
+
+    measured = measure(model, level="core", threads=threads, progress=report)
     if expected is not None:
         same = (measured.content_root, measured.named_root) == (
             expected.content_root,
