@@ -5,9 +5,9 @@
     scripts/build_contracts.py --check    exit 1 when a fresh build differs from those files
 
 The compiler is the npm package ``solc`` pinned in ``contracts/package-lock.json``, behind
-``scripts/solc``. Its settings are read from ``contracts/foundry.toml``, so that forge tests the code
-that ships. The same sources, settings and compiler give the same bytes on every machine: no path,
-date or metadata hash enters them.
+``scripts/solc``. Its settings are read from ``contracts/foundry.toml``, so that forge tests the
+code that ships. The same sources, settings and compiler give the same bytes on every machine: no
+path, date or metadata hash enters them.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import os
 import sys
 import tomllib
 from pathlib import Path
@@ -40,6 +41,40 @@ def settings() -> dict[str, Any]:
         "remappings": profile["remappings"],
         "viaIR": profile["via_ir"],
     }
+
+
+def artifacts() -> dict[str, str]:
+    """Return the text of each artifact, by contract name, from a build of the present sources.
+
+    A build takes half a minute, so its result is kept in ``contracts/cache`` under the hash of all
+    that determines it: sources, settings, locked compiler and libraries, wrapper and this script.
+
+    Raises:
+        SystemExit: the compiler is not installed or refuses the sources.
+    """
+    inputs = [
+        *sorted((CONTRACTS / "src").rglob("*.sol")),
+        CONTRACTS / "foundry.toml",
+        CONTRACTS / "package-lock.json",
+        SOLC,
+        Path(__file__),
+    ]
+    key = hashlib.sha256()
+    for path in inputs:
+        content = path.read_bytes()
+        key.update(f"{path.relative_to(ROOT)} {len(content)}\n".encode() + content)
+    kept = CONTRACTS / "cache" / f"artifacts-{key.hexdigest()}.json"
+    if kept.is_file():
+        texts: dict[str, str] = json.loads(kept.read_text())
+        return texts
+    texts = compile_all()
+    kept.parent.mkdir(exist_ok=True)
+    for old in kept.parent.glob("artifacts-*.json"):
+        old.unlink()
+    draft = kept.with_suffix(f".{os.getpid()}")
+    draft.write_text(json.dumps(texts))
+    draft.replace(kept)
+    return texts
 
 
 def compile_all() -> dict[str, str]:
@@ -110,21 +145,22 @@ def source_hash(sources: dict[str, Any]) -> str:
 def main(argv: list[str] | None = None) -> int:
     """Write the artifacts, or compare them with ``--check``."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument(
-        "--check", action="store_true", help="write nothing; exit 1 on a difference"
-    )
-    check = parser.parse_args(argv).check
+    parser.add_argument("--check", action="store_true", help="write nothing; 1 on a difference")
+    parser.add_argument("--abi", type=Path, default=ABI, help="the folder of the artifacts")
+    options = parser.parse_args(argv)
+    check, folder = options.check, options.abi
 
     stale = []
-    ABI.mkdir(parents=True, exist_ok=True)
-    for name, text in compile_all().items():
-        path = ABI / f"{name}.json"
+    if not check:
+        folder.mkdir(parents=True, exist_ok=True)
+    for name, text in artifacts().items():
+        path = folder / f"{name}.json"
         if path.is_file() and path.read_text() == text:
             continue
         stale.append(name)
         if not check:
             path.write_text(text)
-            print(f"wrote {path.relative_to(ROOT)}")
+            print(f"wrote {path.name}")
     if check and stale:
         print(f"error: {', '.join(stale)} differ from a fresh build", file=sys.stderr)
         print("hint: run scripts/build_contracts.py and commit ledger/chain/abi", file=sys.stderr)

@@ -39,7 +39,7 @@ interface Vm {
     function lastCallGas() external view returns (Gas memory);
     function cool(address target) external;
     function label(address account, string calldata name) external;
-    function envOr(string calldata name, bool fallbackValue) external view returns (bool);
+    function envOr(string calldata name, string calldata fallbackValue) external view returns (string memory);
     function readFile(string calldata path) external view returns (string memory);
     function writeFile(string calldata path, string calldata data) external;
     function parseJsonUint(string calldata json, string calldata key) external pure returns (uint256);
