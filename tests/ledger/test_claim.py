@@ -4,6 +4,7 @@ import contextlib
 import copy
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 
 from ledger.canonical import canonical_json
 from ledger.claim import Claim, build_manifest, check_manifest, manifest_hash
-from ledger.errors import LedgerError, ManifestError
+from ledger.errors import LedgerError, ManifestError, TensorFileError
 from ledger.ids import Address, Digest, ModelId
 from ledger.tensors.model import open_model
 
@@ -218,3 +219,11 @@ def test_a_manifest_needs_a_title(folder):
     with open_model(folder) as model, pytest.raises(ManifestError) as caught:
         build_manifest(model, title="")
     assert caught.value.hint
+
+
+def test_a_file_that_is_written_while_the_manifest_is_made_is_refused(folder):
+    with open_model(folder) as model:
+        model.read_at(0, 0, memoryview(bytearray(4)))
+        os.utime(folder / "config.json", (1, 1))
+        with pytest.raises(TensorFileError, match="changed"):
+            build_manifest(model, title="Tiny")
