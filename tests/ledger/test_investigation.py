@@ -285,11 +285,12 @@ class LyingNode:
     """Forwards to a real node and alters what `lie(method, params, result)` alters."""
 
     def __init__(self, url, lie):
+        self._client = client = httpx.Client(headers={"content-type": "application/json"})
+
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self):
                 body = self.rfile.read(int(self.headers["content-length"]))
-                kind = {"content-type": "application/json"}
-                answer = httpx.post(url, content=body, headers=kind).json()
+                answer = client.post(url, content=body).json()
                 asked = json.loads(body)
                 pairs = [(asked, answer)] if isinstance(asked, dict) else zip(asked, answer)  # noqa: B905
                 for request, reply in pairs:
@@ -315,6 +316,7 @@ class LyingNode:
     def __exit__(self, *_):
         self._server.shutdown()
         self._server.server_close()
+        self._client.close()
 
 
 def without_last_log(method, params, result):

@@ -114,8 +114,11 @@ def test_receipts_and_transactions_of_a_full_block_are_proved(deployed, anchored
         fetch_receipts(deployed.rpc, header, [5])
 
 
+CLIENT = httpx.Client(headers={"content-type": "application/json"})
+
+
 def forward(url, body):
-    return httpx.post(url, content=body, headers={"content-type": "application/json"}).content
+    return CLIENT.post(url, content=body).content
 
 
 def grudging(url, widest):
