@@ -14,7 +14,6 @@ from collections.abc import Iterator
 import uvicorn
 
 from api import logs
-from api.app import create_app, open_service
 from api.settings import Settings, from_environment
 from ledger.errors import ConfigurationError, LedgerError
 
@@ -39,6 +38,9 @@ class _Server(uvicorn.Server):
 
 def serve(settings: Settings) -> int:
     """Run until told to stop; the exit status."""
+    # Here, so that a wrong setting is told at once and not after loading everything.
+    from api.app import create_app, open_service
+
     server = _Server(
         uvicorn.Config(
             create_app(settings, open_service(settings)),

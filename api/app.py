@@ -106,7 +106,8 @@ def create_app(settings: Settings, opened: Opened | None = None) -> FastAPI:
     problems.install(app)
     for module in (models, licenses, entitlements, events, evidence, health):
         app.include_router(module.router)
-    app.include_router(broker.router, responses=problems.WRITE_FAILURES)
+    if settings.broker_home is not None:
+        app.include_router(broker.router, responses=problems.WRITE_FAILURES)
     app.add_middleware(
         BodyLimit, limit=settings.max_body, larger={"/leaves": settings.max_leaves_body}
     )

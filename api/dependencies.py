@@ -15,6 +15,7 @@ from api.schemas import AsOf
 from api.settings import Settings
 from ledger.chain.deployment import Deployment
 from ledger.chain.profile import ChainProfile
+from ledger.errors import UnknownRecord, UsageError
 from ledger.ids import Address, Digest, LicenseId, ModelId
 from ledger.index import tables
 from ledger.index.follow import Follower
@@ -54,9 +55,7 @@ LicensePath = Annotated[
 HashQuery = Annotated[str | None, Query(pattern=HASH)]
 AccountQuery = Annotated[str | None, Query(pattern=ACCOUNT)]
 Limit = Annotated[int, Query(ge=1, le=500, description="rows on a page")]
-CursorQuery = Annotated[
-    str | None, Query(max_length=200, description="next_cursor of the page before")
-]
+NUMBER_CURSOR = r"^\d{1,18}$"
 BlockQuery = Annotated[
     int | None,
     Query(ge=0, lt=1 << 53, description="answer as of the end of this block"),
@@ -69,8 +68,20 @@ def model_id(text: ModelPath) -> ModelId:
 
 
 def license_id(text: str) -> LicenseId:
-    """The license of a path."""
-    return LicenseId.parse(text)
+    """The license of a path.
+
+    Raises:
+        UnknownRecord: a number that no license can have.
+    """
+    try:
+        return LicenseId.parse(text)
+    except UsageError as error:
+        raise UnknownRecord(error.message, hint=error.hint) from None
+
+
+def number_cursor(text: str | None) -> int:
+    """A cursor that is a plain number; 0 without one."""
+    return 0 if text is None else int(text)
 
 
 def digest(text: str | None) -> bytes | None:
@@ -79,12 +90,8 @@ def digest(text: str | None) -> bytes | None:
 
 
 def account(text: str | None) -> bytes | None:
-    """An account of a query as bytes.
-
-    Raises:
-        UsageError: its checksum is wrong.
-    """
-    return None if text is None else Address.parse(text).raw
+    """An account of a query as bytes. A filter need not carry a checksum."""
+    return None if text is None else Address.parse(text.lower()).raw
 
 
 def fresh(served: Served, block: BlockQuery = None) -> Iterator[Snapshot]:

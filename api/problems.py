@@ -185,6 +185,10 @@ def install(app: FastAPI) -> None:
     async def on_http(_: Request, error: HTTPException) -> Response:
         return of_status(HTTPStatus(error.status_code), headers=dict(error.headers or {}))
 
+    @app.exception_handler(Exception)
+    async def on_bug(request: Request, _: Exception) -> Response:
+        return internal_error(request.scope.get("state", {}).get("request_id", ""))
+
     @app.exception_handler(NotModified)
     async def on_not_modified(_: Request, found: NotModified) -> Response:
         return Response(status_code=int(NOT_MODIFIED), headers={"ETag": found.etag})

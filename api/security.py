@@ -68,12 +68,15 @@ class Boundary:
         request_id = secrets.token_hex(8)
         started = time.perf_counter()
         status = 0
+        whole = False
 
         async def send_on(message: Message) -> None:
-            nonlocal status
+            nonlocal status, whole
             if message["type"] == "http.response.start":
                 status = message["status"]
                 message["headers"] = _with_headers(message.get("headers", ()), request_id)
+            else:
+                whole = not message.get("more_body", False)
             await send(message)
 
         scope.setdefault("state", {})["request_id"] = request_id
@@ -84,9 +87,10 @@ class Boundary:
                 await problems.misdirected()(scope, receive, send_on)
         except Exception as error:
             log.exception("request failed", request_id=request_id, error=type(error).__name__)
-            if status:
+            if status and not whole:
                 raise  # half an answer is out: only the connection can end it
-            await problems.internal_error(request_id)(scope, receive, send_on)
+            if not status:
+                await problems.internal_error(request_id)(scope, receive, send_on)
         finally:
             self._account(scope, request_id, status, time.perf_counter() - started)
 

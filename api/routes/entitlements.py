@@ -8,7 +8,8 @@ from fastapi import APIRouter, Query
 
 from api import problems, schemas
 from api.dependencies import AccountQuery, Fresh, HashQuery, LicensePath, Served, as_of, license_id
-from ledger.errors import EntitlementError, UsageError
+from ledger.chain.reverts import CheckInPast
+from ledger.errors import EntitlementError
 from ledger.ids import Address, Digest, LicenseId
 from ledger.index.views import RowMap, Snapshot
 from ledger.licensing.entitlement import (
@@ -63,7 +64,7 @@ def _moment(snapshot: Snapshot, at: int | None, *, now: int) -> int:
     # A chain's clock may run ahead of ours; the contract refuses to decide about its past.
     chain = snapshot.as_of.time or 0
     if at is not None and at < chain:
-        raise UsageError(
+        raise CheckInPast(
             f"at is {at}, before the time {chain} of block {snapshot.as_of.block}",
             hint="ask with block= for the state of an earlier block",
         )

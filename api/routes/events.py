@@ -7,8 +7,15 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query
 
 from api import problems, schemas
-from api.dependencies import Cacheable, CursorQuery, Fresh, HashQuery, as_of, digest
-from ledger.errors import UsageError
+from api.dependencies import (
+    NUMBER_CURSOR,
+    Cacheable,
+    Fresh,
+    HashQuery,
+    as_of,
+    digest,
+    number_cursor,
+)
 from ledger.index.decode import decode, json_values
 from ledger.index.journal import topics_of
 from ledger.index.views import RowMap, Snapshot, format_place, parse_place
@@ -38,7 +45,7 @@ def list_events(
         HashQuery, Query(description="a model id, an anchored root, or a token id as 32 bytes")
     ] = None,
     from_block: Annotated[int, Query(ge=0, lt=1 << 53)] = 0,
-    cursor: CursorQuery = None,
+    cursor: Annotated[str | None, Query(pattern=r"^\d{1,18}-\d{1,18}-[0-9a-f]{64}$")] = None,
     limit: Limit = 100,
 ) -> schemas.EventPage:
     """Events in chain order.
@@ -68,17 +75,13 @@ def list_events(
 
 @router.get("/retractions")
 def list_retractions(
-    *, snapshot: Fresh, cursor: CursorQuery = None, limit: Limit = 100
+    *,
+    snapshot: Fresh,
+    cursor: Annotated[str | None, Query(pattern=NUMBER_CURSOR)] = None,
+    limit: Limit = 100,
 ) -> schemas.RetractionPage:
     """Events that were shown and then taken back by a reorganisation of the chain."""
-    after = 0
-    if cursor is not None:
-        if not (cursor.isascii() and cursor.isdigit() and int(cursor) < 1 << 62):
-            raise UsageError(
-                "the cursor is not one this service gave", hint="begin without a cursor"
-            )
-        after = int(cursor)
-    rows = snapshot.orphans(after=after, limit=limit)
+    rows = snapshot.orphans(after=number_cursor(cursor), limit=limit)
     return schemas.RetractionPage(
         as_of=as_of(snapshot),
         events=[

@@ -8,9 +8,9 @@ from fastapi import APIRouter, Query
 
 from api import problems, schemas
 from api.dependencies import (
+    NUMBER_CURSOR,
     AccountQuery,
     Cacheable,
-    CursorQuery,
     HashQuery,
     LicensePath,
     Limit,
@@ -18,8 +18,9 @@ from api.dependencies import (
     as_of,
     digest,
     license_id,
+    number_cursor,
 )
-from ledger.errors import UnknownRecord, UsageError
+from ledger.errors import UnknownRecord
 from ledger.ids import LicenseId
 from ledger.index.views import RowMap
 
@@ -41,19 +42,16 @@ def list_licenses(
     holder: AccountQuery = None,
     model: HashQuery = None,
     plan: Annotated[int | None, Query(ge=0, lt=1 << 32)] = None,
-    cursor: CursorQuery = None,
+    cursor: Annotated[str | None, Query(pattern=NUMBER_CURSOR)] = None,
     limit: Limit = 50,
 ) -> schemas.LicensePage:
     """Licenses by number, optionally of one holder, model or plan."""
-    after = None
-    if cursor is not None:
-        if not (cursor.isascii() and cursor.isdigit() and int(cursor) < 1 << 63):
-            raise UsageError(
-                "the cursor is not one this service gave", hint="begin without a cursor"
-            )
-        after = int(cursor)
     rows = snapshot.licenses(
-        holder=account(holder), model_id=digest(model), plan_id=plan, after=after, limit=limit
+        holder=account(holder),
+        model_id=digest(model),
+        plan_id=plan,
+        after=number_cursor(cursor),
+        limit=limit,
     )
     more = len(rows) == limit
     return schemas.LicensePage(

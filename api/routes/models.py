@@ -9,9 +9,9 @@ from starlette.concurrency import run_in_threadpool
 
 from api import problems, schemas
 from api.dependencies import (
+    HASH,
     AccountQuery,
     Cacheable,
-    CursorQuery,
     HashQuery,
     Limit,
     ModelPath,
@@ -24,7 +24,7 @@ from api.dependencies import (
 )
 from ledger.canonical import parse_json
 from ledger.claim import Claim, manifest_hash
-from ledger.errors import ClaimMismatch, ManifestError, UnknownRecord, UsageError
+from ledger.errors import ClaimMismatch, ManifestError, UnknownRecord
 from ledger.ids import Digest, ModelId
 from ledger.index import library
 from ledger.index.database import writing
@@ -56,7 +56,7 @@ def list_models(
     licensor: AccountQuery = None,
     artifact_root: HashQuery = None,
     parent: HashQuery = None,
-    cursor: CursorQuery = None,
+    cursor: Annotated[str | None, Query(pattern=r"^\d{1,18}-[0-9a-f]{64}$")] = None,
     limit: Limit = 50,
 ) -> schemas.ModelPage:
     """Registered models in order of registration, optionally of one licensor, content or parent."""
@@ -79,13 +79,7 @@ def list_models(
 
 def _place(cursor: str) -> tuple[int, bytes]:
     block, _, digits = cursor.partition("-")
-    try:
-        place = int(block), Digest.parse(digits).raw
-    except (ValueError, UsageError):
-        place = -1, b""
-    if not 0 <= place[0] < 1 << 62:
-        raise UsageError("the cursor is not one this service gave", hint="begin without a cursor")
-    return place
+    return int(block), bytes.fromhex(digits)
 
 
 @router.get("/models/{id}")
@@ -226,14 +220,23 @@ def _deposit_documents(served: Served, which: ModelId, body: bytes) -> schemas.D
 @router.get("/search", tags=["search"])
 def search(
     snapshot: Cacheable,
-    cid: Annotated[HashQuery, Query(description="content id of a tensor")] = None,
-    vid: Annotated[HashQuery, Query(description="value-multiset id of a tensor")] = None,
+    cid: Annotated[str, Query(pattern=HASH, description="content id of a tensor")],
 ) -> schemas.SearchAnswer:
     """Registered models that hold a tensor, all claims on it, earliest commitment first."""
-    if (cid is None) == (vid is None):
-        raise UsageError("give either cid or vid", hint="deed fingerprint MODEL --json prints both")
-    kind, text = ("cid", cid) if cid is not None else ("vid", vid)
-    which = Digest.parse(str(text))
+    return _matches(snapshot, "cid", cid)
+
+
+@router.get("/search/values", tags=["search"])
+def search_values(
+    snapshot: Cacheable,
+    vid: Annotated[str, Query(pattern=HASH, description="value-multiset id of a tensor")],
+) -> schemas.SearchAnswer:
+    """The same by value id, which survives permutation and transposition."""
+    return _matches(snapshot, "vid", vid)
+
+
+def _matches(snapshot: Snapshot, kind: str, text: str) -> schemas.SearchAnswer:
+    which = Digest.parse(text)
     matches = [
         schemas.SearchMatch(
             model=shown(snapshot, match.model),

@@ -1,0 +1,45 @@
+"""The service does what its own description says, for whatever is sent to it."""
+
+from __future__ import annotations
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+
+pytestmark = pytest.mark.chain
+
+
+def test_every_answer_to_any_request_is_one_that_is_described(service):
+    schema = schemathesis.openapi.from_url(f"{service.url}/v1/openapi.json")
+    seen = 0
+    for found in schema.get_all_operations():
+        operation = found.ok()
+        if operation.path.startswith("/v1/evidence"):
+            continue  # collecting a bundle is slow, and tested by itself
+
+        @given(case=operation.as_strategy())
+        @settings(
+            max_examples=8,
+            deadline=None,
+            derandomize=True,
+            phases=[Phase.explicit, Phase.generate],
+            suppress_health_check=list(HealthCheck),
+        )
+        def check(case):
+            case.call_and_validate()
+
+        check()
+        seen += 1
+    assert seen >= 14
+
+
+def test_the_description_is_openapi_3_1_and_names_every_route(service):
+    document = service.get("/v1/openapi.json")
+    assert document["openapi"].startswith("3.1")
+    assert {"/v1/models", "/v1/models/{id}/timeline", "/v1/search", "/readyz"} <= set(
+        document["paths"]
+    )
+    for path, operations in document["paths"].items():
+        for operation in operations.values():
+            problem = operation["responses"].get("422", {}).get("content", {})
+            assert path == "/healthz" or path == "/readyz" or "application/problem+json" in problem

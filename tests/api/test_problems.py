@@ -1,0 +1,74 @@
+"""Every failure of the tree has its HTTP status, and says no more than it should."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from api import problems
+from ledger import errors
+from ledger.errors import LedgerError
+
+
+def tree(kind: type[LedgerError] = LedgerError) -> Iterator[type[LedgerError]]:
+    yield kind
+    for below in kind.__subclasses__():
+        if below.__module__ == errors.__name__:
+            yield from tree(below)
+
+
+def test_every_class_of_the_error_tree_has_a_status_of_400_or_above():
+    for kind in tree():
+        error = kind.__new__(kind)
+        assert problems.status_of(error) >= 400, kind
+
+
+def test_the_root_of_the_tree_is_the_last_row_so_that_none_is_missed():
+    assert problems.STATUSES[-1][0] is LedgerError
+    seen: list[type[LedgerError]] = []
+    for kind, _ in problems.STATUSES:
+        assert not any(issubclass(kind, before) for before in seen), f"{kind} is never reached"
+        seen.append(kind)
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "member"),
+    [
+        (errors.UnknownRecord("no model"), 404, {}),
+        (errors.UsageError("odd"), 422, {}),
+        (errors.LimitExceeded("too much"), 413, {}),
+        (errors.Expired("over", since=7, remedy="renew"), 403, {"since": 7, "remedy": "renew"}),
+        (errors.KeyRequestRejected("no", check=4), 403, {"check": 4}),
+        (errors.Reorganised("gone"), 409, {}),
+        (errors.ChainUnavailable("down", retry_after=3.0), 503, {"retry_after": 3.0}),
+        (errors.StateProofInvalid("no", step=9), 422, {"step": 9}),
+    ],
+)
+def test_an_error_becomes_a_problem_with_its_members(error, status, member):
+    reply = problems.of_error(error)
+    body = json.loads(reply.body)
+    assert (reply.status_code, body["status"]) == (status, status)
+    assert body["code"] == error.code
+    assert body["detail"] == error.message
+    assert member.items() <= body.items()
+    assert reply.media_type == "application/problem+json"
+    assert ("retry-after" in reply.headers) == isinstance(error, errors.UnavailableError)
+
+
+def test_our_own_bug_shows_nothing_but_a_request_id():
+    body = json.loads(problems.internal_error("abc").body)
+    assert body["request_id"] == "abc"
+    assert "Traceback" not in str(body)
+
+
+def test_no_other_module_of_this_project_names_an_http_status():
+    import re
+    from pathlib import Path
+
+    root = Path(problems.__file__).parent
+    pattern = re.compile(r"status_code\s*=\s*\d|HTTPStatus|HTTP_\d\d\d")
+    for path in root.rglob("*.py"):
+        if path.name != "problems.py":
+            assert not pattern.search(path.read_text()), path
