@@ -151,7 +151,7 @@ def _download_card(url: str, timeout: float) -> bytes:
             response.raise_for_status()
             for chunk in response.iter_bytes():
                 data += chunk
-                if len(data) > card_module.MAX_BYTES or data.lstrip()[:1] not in {b"", b"{"}:
+                if len(data) > card_module.MAX_BYTES or data.lstrip()[:1] not in (b"", b"{"):
                     raise ManifestError(
                         f"{urlsplit(url).hostname} serves no license card there",
                         hint="give the URL of a *.license.json; it names the sealed file",

@@ -137,7 +137,7 @@ def test_a_runtime_without_grant_is_refused_with_who_can_change_it(world, client
 
 def test_an_unknown_license_is_refused(world, client):
     identity = world.runtime()
-    with pytest.raises(NoLicense, match="there is no license 9.9"):
+    with pytest.raises(NoLicense, match=r"there is no license 9\.9"):
         client.release(asker(world, identity, LicenseId.of(9, 9)))
 
 

@@ -39,7 +39,7 @@ def lease(runtime, grace_until=NOW + 60):
         grace_until,
         0,
         10,
-        True,
+        bool(1),
         block,
         block,
     )
@@ -122,9 +122,14 @@ def test_an_unlimited_quota_counts_and_never_refuses(store):
 def test_a_failed_transaction_leaves_nothing(store):
     key = runtime()
     held = lease(key)
-    with pytest.raises(RuntimeError), store.transaction():
-        store.take_seat(held, key, None, seats=1, now=NOW)
-        raise RuntimeError
+
+    def interrupted():
+        with store.transaction():
+            store.take_seat(held, key, None, seats=1, now=NOW)
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        interrupted()
     assert store.lease(held.id) is None
     assert store.seats_taken(LICENSE, Digest(bytes(32)), now=NOW) == 0
 
