@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ledger.cli import events
-from ledger.cli.output import Answer, console, fields, plain, table, time_text
+from ledger.cli.output import Answer, console, fields, table, time_text
 from ledger.cli.quantities import moment
 from ledger.cli.receipts import receipt_data, receipt_row, settle
 from ledger.cli.session import TEST_ACCOUNTS, Session
@@ -91,7 +91,7 @@ def issue(
         from ledger.cli.card import sign
 
         document = sign(session, material, license_id)
-        write_text(card, json.dumps(document, default=plain, indent=2) + "\n")
+        write_text(card, json.dumps(document, indent=2) + "\n")
         data["card"] = str(card)
         rows.append(("card", card))
     return Answer(data | receipt_data(receipt, final=final), fields(rows))

@@ -49,7 +49,7 @@ class Console:
     def answer(self, answer: Answer) -> None:
         """Print an answer on stdout, its notes on stderr."""
         if self.json:
-            self._out(json.dumps(answer.data, default=plain, ensure_ascii=False, indent=2))
+            self._out(json.dumps(plain(answer.data), ensure_ascii=False, indent=2))
         elif answer.text:
             self._out(escaped(answer.text))
         for note in answer.notes:
@@ -176,21 +176,31 @@ def escaped(text: str) -> str:
 
 
 def plain(value: object) -> Any:
-    """JSON form of our values, for ``json.dumps(default=…)``."""
+    """The JSON form of our values, all the way down.
+
+    Whole numbers beyond 2^53, which JSON readers may round, become text; bytes become 0x text.
+
+    Raises:
+        TypeError: a value that has none; our bug.
+    """
     from ledger.ids import Address, Digest, LicenseId
 
-    if isinstance(value, Digest | Address | LicenseId | PurePath):
-        return str(value)
     if isinstance(value, Enum):
         return value.name.lower()
+    if value is None or isinstance(value, bool | str | float):
+        return value
+    if isinstance(value, int):
+        return value if abs(value) < 1 << 53 else str(value)
+    if isinstance(value, Digest | Address | LicenseId | PurePath):
+        return str(value)
     if is_dataclass(value) and not isinstance(value, type):
-        return {f.name: getattr(value, f.name) for f in dataclass_fields(value)}
+        return {f.name: plain(getattr(value, f.name)) for f in dataclass_fields(value)}
     if isinstance(value, bytes | bytearray | memoryview):
         return "0x" + bytes(value).hex()
     if isinstance(value, Mapping):
-        return dict(value)
+        return {str(key): plain(member) for key, member in value.items()}
     if isinstance(value, Iterable):
-        return list(value)
+        return [plain(member) for member in value]
     raise TypeError(f"no JSON form for {type(value).__name__}")
 
 

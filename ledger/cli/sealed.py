@@ -10,7 +10,7 @@ import typer
 
 from ledger.canonical import parse_json
 from ledger.cli import settings
-from ledger.cli.output import Answer, console, fields, plain, size_text, table
+from ledger.cli.output import Answer, console, fields, size_text, table
 from ledger.cli.session import passphrase
 from ledger.cli.settings import write_text
 from ledger.cli.verb import Verbs
@@ -292,7 +292,7 @@ def _inspect_card(file: Path) -> Answer:
 
 
 def _save(path: Path, keys: Recovery, secret: str) -> None:
-    write_text(path, json.dumps(keys.encrypt(secret), default=plain, indent=2) + "\n", private=True)
+    write_text(path, json.dumps(keys.encrypt(secret), indent=2) + "\n", private=True)
 
 
 def _json(path: Path) -> Any:

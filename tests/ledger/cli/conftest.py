@@ -13,6 +13,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ import pytest
 
 from ledger.cli.main import main
 from ledger.cli.output import console
+from ledger.stack import Stack
 
 PROGRAM = Path(sys.executable).with_name("deed")
 
@@ -114,3 +116,31 @@ def passphrase(deed, tmp_path, monkeypatch) -> str:
     deed.env["DEED_WALLET_PASSWORD_FILE"] = str(file)
     monkeypatch.setattr("eth_keyfile.keyfile.get_default_work_factor_for_kdf", lambda kdf: 4096)
     return "correct horse battery staple"
+
+
+class Live(Deed):
+    """A folder below a running stack; everything that any run here printed is kept."""
+
+    said: list[str]
+
+    def __call__(self, *words: object, stdin: str = "") -> Ran:
+        ran = super().__call__(*words, stdin=stdin)
+        self.said += [ran.out, ran.err]
+        return ran
+
+
+@pytest.fixture(scope="module")
+def live(tmp_path_factory) -> Iterator[Live]:
+    """``deed`` in a folder where the whole stack runs: chain, contracts, index, API, broker."""
+    folder = tmp_path_factory.mktemp("live")
+    config = tmp_path_factory.mktemp("config")
+    secret = config / "passphrase"
+    secret.write_text("correct horse battery staple\n")
+    running = Stack.start(folder)
+    try:
+        deed = Live(folder, clean_environment(config))
+        deed.said = []
+        deed.env["DEED_WALLET_PASSWORD_FILE"] = str(secret)
+        yield deed
+    finally:
+        running.stop()

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from ledger.chain.licenses import LicenseStatus
 from ledger.cli.exits import Failure
 from ledger.cli.output import (
     Answer,
@@ -37,6 +38,8 @@ def test_json_is_one_document_with_our_values_as_text(capsys):
                 "account": Address(bytes(20)),
                 "file": Path("a/b"),
                 "raw": b"\x01",
+                "status": LicenseStatus.REVOKED,
+                "large": [1 << 60, {"small": 7}],
             }
         )
     )
@@ -46,6 +49,8 @@ def test_json_is_one_document_with_our_values_as_text(capsys):
         "account": "0x" + "00" * 20,
         "file": "a/b",
         "raw": "0x01",
+        "status": "revoked",
+        "large": [str(1 << 60), {"small": 7}],
     }
 
 
