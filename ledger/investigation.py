@@ -20,7 +20,7 @@ from ledger.chain.finality import finalized_block
 from ledger.chain.harvest import CONTRACTS, Harvest, harvest_model
 from ledger.chain.network import Network
 from ledger.claim import Claim, manifest_hash
-from ledger.errors import ClaimMismatch, UsageError, VerificationError
+from ledger.errors import ClaimMismatch, PendingFinality, UsageError, VerificationError
 from ledger.evidence.bundle import (
     CUSTODY,
     README,
@@ -36,6 +36,9 @@ from ledger.evidence.bundle import (
 )
 from ledger.evidence.custody import append, read_log
 from ledger.evidence.documents import Inclusion
+from ledger.evidence.events import decode
+from ledger.evidence.layout import PLAN_TERMS_WORD, plan_slot
+from ledger.evidence.receipts import Receipt
 from ledger.evidence.report import render
 from ledger.evidence.verify import examine
 from ledger.fingerprint.exact import Fingerprint
@@ -75,7 +78,7 @@ def collect_model_evidence(
         licenses: those concerned; None takes all on plans of this model.
         sealings: sealing records to open in the bundle.
         cards: license cards, as their files hold them.
-        terms: terms documents of the licenses' plans.
+        terms: terms documents; those of the licenses' plans go in.
         tensors: content ids whose inclusion proofs go in one by one.
         disclose_tensors: False keeps the list of tensors (names, shapes) out of the bundle; those
             in `tensors` are still proved.
@@ -89,14 +92,14 @@ def collect_model_evidence(
     Raises:
         ClaimMismatch: manifest or fingerprint are not those of the claim.
         UnknownRecord: the registry does not know this model.
-        PendingFinality: it does, but not yet in a finalized block.
+        PendingFinality: it, or a sealing given, is not yet in a finalized block.
         StateProofInvalid: the node's answers do not lead to its headers.
         VerificationError: the bundle does not hold; nothing is written.
         WrongNetwork: the endpoint serves another chain, or other contracts.
         ChainUnavailable: no endpoint answers.
     """
     say = progress or (lambda _what: None)
-    documents = _documents(claim, manifest, sealings) | _licensing(cards, terms)
+    documents = _documents(claim, manifest, sealings)
     if fingerprint is not None:
         documents |= _tensors(claim, fingerprint, tensors, disclose=disclose_tensors)
     elif tensors:
@@ -114,7 +117,8 @@ def collect_model_evidence(
             commitment=commitment,
             progress=say,
         )
-    members = documents | _proofs(harvest)
+    _check_lodged(sealings, harvest)
+    members = documents | _proofs(harvest) | _licensing(harvest, cards, terms)
     subject = _subject(deployment, claim, harvest)
     say("verifying")
     log = append(
@@ -188,16 +192,34 @@ def _documents(
     return members
 
 
+def _check_lodged(sealings: Sequence[SealingRecord], harvest: Harvest) -> None:
+    lodged = {
+        read[1]["recordHash"]
+        for proof in harvest.receipts
+        for log in Receipt.parse(proof.receipt).logs
+        if (read := decode(log, "ModelRegistry")) and read[0] == "RecordLodged"
+    }
+    for record in sealings:
+        if record.hash() not in lodged:
+            raise PendingFinality(
+                f"the sealing record of epoch {record.epoch} is not lodged in a finalized block",
+                hint="collect again in a few minutes, or see that it was lodged",
+            )
+
+
 def _licensing(
-    cards: Sequence[Mapping[str, Any]], terms: Sequence[Mapping[str, Any]]
+    harvest: Harvest, cards: Sequence[Mapping[str, Any]], terms: Sequence[Mapping[str, Any]]
 ) -> dict[str, bytes]:
     members = {}
+    words = {slot.slot: slot.value for slot in harvest.accounts["LicenseLedger"].slots}
+    used = {words[plan_slot(of.plan, PLAN_TERMS_WORD)] for of in harvest.licenses}
     for document in cards:
         card = license_card.parse(dict(document))
         members[f"cards/{card.license}.json"] = canonical_json(card.to_json())
     for document in terms:
         digest = license_terms.validate(dict(document)).hash()
-        members[f"terms/{digest.raw.hex()}.json"] = canonical_json(dict(document))
+        if int.from_bytes(digest.raw, "big") in used:
+            members[f"terms/{digest.raw.hex()}.json"] = canonical_json(dict(document))
     return members
 
 
@@ -253,15 +275,15 @@ def _complete(subject: Subject, members: dict[str, bytes]) -> bytes:
     draft = examine(parse_bundle(pack(subject, members)), draft=True)
     if draft.statement is None or not draft.holds:
         raise VerificationError(
-            f"what was collected {draft.sentence}",
-            hint="the endpoint's answers contradict each other; collect from another one",
+            f"what was collected {draft.sentence}: {draft.reasons}",
+            hint="if the endpoint left something out, collect from another one",
         )
     members[REPORT] = canonical_json(draft.statement)
     members[REPORT_TEXT] = render(draft.statement).encode()
     data = pack(subject, members)
     report = examine(parse_bundle(data))
     if not report.holds:
-        raise VerificationError(f"what was collected {report.sentence}")
+        raise VerificationError(f"what was collected {report.sentence}: {report.reasons}")
     return data
 
 

@@ -52,7 +52,7 @@ Verify this file with your own copy of the verifier, not with one that came with
 This is an evidence bundle of modeldeed, format version 1 (docs/spec/evidence-bundle.md).
 Install modeldeed from a source you trust, then, without any network:
 
-    deed evidence verify THIS_FILE --trust-block HASH
+    deed evidence verify THIS_FILE --block HASH
 
 HASH is the hash of the block named in report.txt, obtained elsewhere: from a node of
 your own, from two block explorers, from an expert. Without it the verifier says what

@@ -169,6 +169,16 @@ class Report:
             "statement": self.statement,
         }
 
+    @property
+    def reasons(self) -> str:
+        """Why it does not hold, or what is left open: the details of those steps."""
+        wanted = Result.FAIL if self.verdict is Verdict.BROKEN else Result.NOT_CHECKED
+        return "; ".join(
+            f"({step.number}) {step.detail}"
+            for step in self.steps
+            if step.result is wanted and step.needed and step.number != TRUST_STEP
+        )
+
     def _numbers(self, result: Result) -> str:
         wanted = [
             step

@@ -178,6 +178,26 @@ def test_only_the_licenses_asked_for_are_in_the_bundle(deployed, story, tmp_path
     assert verify(path).verdict is Verdict.CONDITIONAL
 
 
+def test_terms_of_other_plans_stay_out_and_a_sealing_not_lodged_waits(deployed, story, tmp_path):
+    terms = {
+        "type": "modeldeed/terms",
+        "version": 1,
+        "title": "Other terms",
+        "licensor": "Someone",
+        "text": "Nothing.",
+        "territory": ["any"],
+        "purposes": ["any"],
+        "fields": ["any"],
+        "evidence": ["software"],
+        "export": False,
+    }
+    bundle = read_bundle(collect(deployed, story, tmp_path, terms=[terms]))
+    assert not bundle.folder("terms")
+    early = dataclasses.replace(story.sealing, epoch=9)
+    with pytest.raises(PendingFinality, match="epoch 9"):
+        collect(deployed, story, tmp_path / "x", sealings=[early])
+
+
 def test_a_custody_entry_is_added_without_touching_the_evidence(collected, tmp_path):
     added = add_custody_entry(
         collected, tmp_path / "b.evidence.zip", actor="Court", action="received", now=NOW
@@ -379,7 +399,7 @@ def test_a_node_without_raw_transactions_costs_only_the_senders(deployed, story,
     proof = story.proof
     with LyingNode(deployed.chain.rpc_url, lie) as node:
         network = dataclasses.replace(deployed.network, rpc_urls=(node.url,))
-        with pytest.raises(VerificationError, match="11"):
+        with pytest.raises(VerificationError, match="lacks the inclusion proof of the commitment"):
             collect(deployed, story, tmp_path, network)
         known = Inclusion(proof.root, proof.index, proof.size, proof.path)
         report = verify(collect(deployed, story, tmp_path, network, commitment=known))
