@@ -6,6 +6,12 @@ from ledger.evidence.releases import CONTRACTS, identify, known_code, shipped_co
 from ledger.evidence.verify import Verdict, verify
 
 
+def test_the_vectors_were_made_with_the_contracts_that_ship(members):
+    for name in CONTRACTS:
+        known = identify(name, members[f"code/{name}.bin"])
+        assert known is not None, f"{name} changed: run scripts/make_vectors_evidence.py"
+
+
 def test_deployed_code_is_recognised_whatever_its_constructor_fixed(members):
     for name in CONTRACTS:
         assert identify(name, members[f"code/{name}.bin"]) == shipped_code(name)
