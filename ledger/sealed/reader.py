@@ -7,7 +7,6 @@ import hashlib
 import os
 import shutil
 import threading
-import weakref
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -17,17 +16,16 @@ import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 
-from ledger.errors import ContentMismatch, SealedAuthError, UnsupportedModel, UsageError
+from ledger.errors import ContentMismatch, UnsupportedModel, UsageError
 from ledger.fingerprint.exact import fingerprint
 from ledger.ids import Digest
-from ledger.sealed import keys
 from ledger.sealed.index import MemberEntry, TensorEntry
 from ledger.sealed.memory import Arena
-from ledger.sealed.opening import Opened, SealedInfo, read_exactly
-from ledger.sealed.parallel import Meter, Progress, for_each, thread_count
+from ledger.sealed.opening import Opened, SealedInfo
+from ledger.sealed.parallel import Meter, Progress, thread_count
+from ledger.sealed.segments import Segments
 from ledger.tensors.model import Member, ModelSource, TensorInfo
 
-_BATCH_SEGMENTS = 8
 # A tensor in at most so many segments is copied out of a scratch segment; a larger one is decrypted
 # straight to where it stays.
 _SMALL_SEGMENTS = 2
@@ -78,14 +76,9 @@ class SealedFile:
     def __init__(self, path: Path, fd: int, opened: Opened, *, verify: bool) -> None:
         self._fd = fd
         self._path = path
-        self._prelude = opened.clear.prelude
         self._tables = opened.tables
-        self._leaves = opened.leaves
-        self._payload = opened.payload
-        self._verify = verify
+        self._segments = Segments(fd, opened, verify=verify)
         self._tensors = {tensor.name: tensor for tensor in opened.tables.tensors}
-        self._scratch = threading.local()
-        self._arenas: weakref.WeakSet[Arena] = weakref.WeakSet()
         self._loaded: Arena | None = None
         self._state = threading.Condition()
         self._loading = threading.Lock()
@@ -251,10 +244,8 @@ class SealedFile:
             self._closed = True
             while self._active:
                 self._state.wait()
-            for arena in list(self._arenas):
-                arena.wipe()
+            self._segments.wipe()
             self._loaded = None
-            self._payload.wipe()
             os.close(self._fd)
 
     def __enter__(self) -> Self:
@@ -302,65 +293,19 @@ class SealedFile:
                 self._active -= 1
                 self._state.notify_all()
 
-    def _arena(self, size: int) -> Arena:
-        arena = Arena(size)
-        with self._state:
-            self._arenas.add(arena)
-        return arena
-
-    def _decrypt(self, number: int, out: memoryview) -> None:
-        """Step 14: one segment into `out`, which is zero after any failure."""
-        prelude = self._prelude
-        record: memoryview | None = getattr(self._scratch, "record", None)
-        if record is None:
-            record = self._scratch.record = memoryview(bytearray(prelude.record_bytes))
-        read_exactly(self._fd, record, prelude.payload_offset + number * prelude.record_bytes)
-        try:
-            self._payload.decrypt_into(number, record, out, last=number == prelude.segments - 1)
-            if self._verify:
-                leaf = keys.LEAF[prelude.suite](out)
-                if leaf != self._leaves[32 * number : 32 * number + 32]:
-                    raise ContentMismatch(
-                        f"segment {number} is not what the licensor sealed",
-                        hint="another holder of the key forged it; download the file again",
-                    )
-        except SealedAuthError as error:
-            out[:] = bytes(len(out))
-            error.step = 14
-            raise
-
-    def _segment(self, number: int) -> memoryview:
-        """The plaintext of one segment, in this thread's scratch; valid until the next call."""
-        scratch = self._scratch
-        if getattr(scratch, "plain", None) is None:
-            scratch.plain = self._arena(self._prelude.segment_bytes)
-            scratch.number = -1
-        plain = memoryview(scratch.plain)
-        if scratch.number != number:
-            scratch.number = -1
-            self._decrypt(number, plain)
-            scratch.number = number
-        return plain
-
     def _copy(self, member: int, offset: int, into: memoryview) -> None:
         """Fill `into` from `offset` in a member's plaintext."""
         start = self._position(member, offset)
         if self._loaded is not None and self.members[member].role == "weights":
             into[:] = memoryview(self._loaded)[start : start + len(into)]
-            return
-        step = self._prelude.segment_bytes
-        done = 0
-        while done < len(into):
-            number, offset = divmod(start + done, step)
-            count = min(step - offset, len(into) - done)
-            into[done : done + count] = self._segment(number)[offset : offset + count]
-            done += count
+        else:
+            self._segments.copy(start, into)
 
     def _position(self, member: int, offset: int) -> int:
-        return self.members[member].first * self._prelude.segment_bytes + offset
+        return self.members[member].first * self._segments.step + offset
 
     def _fetch(self, member: int, offset: int, size: int) -> memoryview:
-        step = self._prelude.segment_bytes
+        step = self._segments.step
         start = self._position(member, offset)
         if self._loaded is not None and self.members[member].role == "weights":
             return memoryview(self._loaded).toreadonly()[start : start + size]
@@ -368,51 +313,31 @@ class SealedFile:
             return memoryview(b"")
         first, after = start // step, -(-(start + size) // step)
         if after - first <= _SMALL_SEGMENTS:
-            arena = self._arena(size)
+            arena = self._segments.arena(size)
             into = memoryview(arena)[:size]
-            self._copy(member, offset, into)
+            self._segments.copy(start, into)
             return into.toreadonly()
-        numbers = range(first, after)
-        arena = self._decrypt_to_arena(
-            len(numbers) * step, numbers, first, thread_count(None), Meter(None, 0)
+        arena = self._segments.load(
+            range(first, after),
+            size=(after - first) * step,
+            origin=first,
+            threads=thread_count(None),
+            meter=Meter(None, 0),
         )
         within = start - first * step
         return memoryview(arena).toreadonly()[within : within + size]
 
     def _load(self, threads: int, progress: Progress | None) -> Arena:
-        step = self._prelude.segment_bytes
+        step = self._segments.step
         numbers = [
             number
             for member in self.members
             if member.role == "weights"
             for number in range(member.first, member.first + -(-member.size // step))
         ]
+        size = self.public.segments * step
         meter = Meter(progress, len(numbers) * step)
-        size = self._prelude.segments * step
-        return self._decrypt_to_arena(size, numbers, 0, threads, meter)
-
-    def _decrypt_to_arena(
-        self, size: int, numbers: list[int] | range, origin: int, threads: int, meter: Meter
-    ) -> Arena:
-        """An arena whose segment `n - origin` is package segment `n`, for all `numbers`."""
-        arena = self._arena(size)
-        view = memoryview(arena)
-        step = self._prelude.segment_bytes
-
-        def decrypt_batch(batch: int) -> None:
-            chosen = numbers[batch * _BATCH_SEGMENTS : (batch + 1) * _BATCH_SEGMENTS]
-            arena.populate((chosen[0] - origin) * step, (chosen[-1] - chosen[0] + 1) * step)
-            for number in chosen:
-                at = (number - origin) * step
-                self._decrypt(number, view[at : at + step])
-                meter.add(step)
-
-        try:
-            for_each(-(-len(numbers) // _BATCH_SEGMENTS), decrypt_batch, threads=threads)
-        except BaseException:
-            arena.wipe()
-            raise
-        return arena
+        return self._segments.load(numbers, size=size, origin=0, threads=threads, meter=meter)
 
     def _header_bytes(self, number: int) -> int:
         offsets = [tensor.offset for tensor in self._tables.tensors if tensor.member == number]
@@ -420,7 +345,7 @@ class SealedFile:
 
     def _export_member(self, number: int, member: MemberEntry, path: Path, meter: Meter) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        step = self._prelude.segment_bytes
+        step = self._segments.step
         with path.open("xb") as file:
             for offset in range(0, member.size, step):
                 count = min(step, member.size - offset)

@@ -177,7 +177,7 @@ def test_an_interrupted_load_leaves_no_plaintext(sealed):
     with open_sealed(sealed.path, sealed.key) as file:
         with pytest.raises(KeyboardInterrupt):
             file.load_all(progress=progress)
-        assert not any(any(memoryview(arena)) for arena in file._arenas)
+        assert not any(any(memoryview(arena)) for arena in file._segments.arenas)
         same(file.load_all()["a.large"], sealed.tensors["a.large"])
 
 
@@ -229,7 +229,7 @@ def test_tensors_let_go_free_their_memory(sealed, file):
     for _ in range(50):
         file.get_tensor("a.large")
     gc.collect()
-    assert len(file._arenas) <= 2
+    assert len(file._segments.arenas) <= 2
 
 
 def test_a_file_that_shrinks_while_open_is_an_error(sealed, tmp_path):
@@ -252,7 +252,7 @@ def test_a_segment_that_changes_while_open_is_an_error_and_leaves_no_plaintext(s
         with pytest.raises(SegmentTampered) as caught:
             file.load_all()
         assert caught.value.step == 14
-        assert not any(any(memoryview(arena)) for arena in file._arenas)
+        assert not any(any(memoryview(arena)) for arena in file._segments.arenas)
         with pytest.raises(SegmentTampered):
             file.load_all()["b.bytes"]
 

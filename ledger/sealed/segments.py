@@ -1,0 +1,130 @@
+"""The payload of an open package, segment by segment, and the memory it is decrypted into."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Sequence
+
+from ledger.errors import ContentMismatch, SealedAuthError
+from ledger.sealed import keys
+from ledger.sealed.memory import Arena
+from ledger.sealed.opening import Opened, read_exactly
+from ledger.sealed.parallel import Meter, for_each
+
+_BATCH_SEGMENTS = 8
+
+
+class Segments:
+    """Decrypts and checks segments; safe to use from several threads at once.
+
+    Attributes:
+        step: plaintext bytes of one segment.
+        arenas: every arena handed out that is still referred to.
+    """
+
+    def __init__(self, fd: int, opened: Opened, *, verify: bool) -> None:
+        self._fd = fd
+        self._prelude = opened.clear.prelude
+        self._leaves = opened.leaves
+        self._payload = opened.payload
+        self._verify = verify
+        self._scratch = threading.local()
+        self._lock = threading.Lock()
+        self.arenas: weakref.WeakSet[Arena] = weakref.WeakSet()
+        self.step = self._prelude.segment_bytes
+
+    def arena(self, size: int) -> Arena:
+        """Memory that :meth:`wipe` will zero."""
+        arena = Arena(size)
+        with self._lock:
+            self.arenas.add(arena)
+        return arena
+
+    def decrypt(self, number: int, out: memoryview) -> None:
+        """Step 14: one segment into `out`, which is zero after any failure.
+
+        Raises:
+            SegmentTampered: its tag does not verify.
+            ContentMismatch: its leaf is another one.
+            SealedTruncated: the file shrank since it was opened.
+        """
+        prelude = self._prelude
+        record: memoryview | None = getattr(self._scratch, "record", None)
+        if record is None:
+            record = self._scratch.record = memoryview(bytearray(prelude.record_bytes))
+        read_exactly(self._fd, record, prelude.payload_offset + number * prelude.record_bytes)
+        try:
+            self._payload.decrypt_into(number, record, out, last=number == prelude.segments - 1)
+            if self._verify:
+                leaf = keys.LEAF[prelude.suite](out)
+                if leaf != self._leaves[32 * number : 32 * number + 32]:
+                    raise ContentMismatch(
+                        f"segment {number} is not what the licensor sealed",
+                        hint="another holder of the key forged it; download the file again",
+                    )
+        except SealedAuthError as error:
+            out[:] = bytes(len(out))
+            error.step = 14
+            raise
+
+    def copy(self, start: int, into: memoryview) -> None:
+        """Fill `into` with package plaintext from absolute position `start`.
+
+        Raises:
+            SegmentTampered, ContentMismatch, SealedTruncated: as `decrypt`.
+        """
+        done = 0
+        while done < len(into):
+            number, offset = divmod(start + done, self.step)
+            count = min(self.step - offset, len(into) - done)
+            into[done : done + count] = self._one(number)[offset : offset + count]
+            done += count
+
+    def load(
+        self, numbers: Sequence[int], *, size: int, origin: int, threads: int, meter: Meter
+    ) -> Arena:
+        """An arena of `size` bytes whose segment ``n - origin`` is package segment ``n``.
+
+        Raises:
+            SegmentTampered, ContentMismatch, SealedTruncated: as `decrypt`; the arena is zero then.
+        """
+        arena = self.arena(size)
+        view = memoryview(arena)
+        step = self.step
+
+        def decrypt_batch(batch: int) -> None:
+            chosen = numbers[batch * _BATCH_SEGMENTS : (batch + 1) * _BATCH_SEGMENTS]
+            arena.populate((chosen[0] - origin) * step, (chosen[-1] - chosen[0] + 1) * step)
+            for number in chosen:
+                at = (number - origin) * step
+                self.decrypt(number, view[at : at + step])
+                meter.add(step)
+
+        try:
+            for_each(-(-len(numbers) // _BATCH_SEGMENTS), decrypt_batch, threads=threads)
+        except BaseException:
+            arena.wipe()
+            raise
+        return arena
+
+    def wipe(self) -> None:
+        """Zero every arena handed out, and the keys."""
+        with self._lock:
+            arenas = list(self.arenas)
+        for arena in arenas:
+            arena.wipe()
+        self._payload.wipe()
+
+    def _one(self, number: int) -> memoryview:
+        """The plaintext of one segment, in this thread's scratch; valid until the next call."""
+        scratch = self._scratch
+        if getattr(scratch, "plain", None) is None:
+            scratch.plain = self.arena(self.step)
+            scratch.number = -1
+        plain = memoryview(scratch.plain)
+        if scratch.number != number:
+            scratch.number = -1
+            self.decrypt(number, plain)
+            scratch.number = number
+        return plain
