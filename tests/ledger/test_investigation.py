@@ -198,6 +198,27 @@ def test_terms_of_other_plans_stay_out_and_a_sealing_not_lodged_waits(deployed, 
         collect(deployed, story, tmp_path / "x", sealings=[early])
 
 
+def test_old_events_stand_on_blocks_of_their_own_that_the_reader_must_vouch_for(
+    deployed, story, tmp_path, monkeypatch
+):
+    """As after many thousand blocks, where carrying every header would be too much."""
+    monkeypatch.setattr("ledger.chain.harvest.MAX_LINKED_HEADERS", 2)
+    deployed.chain.mine(5)
+    path = collect(deployed, story, tmp_path)
+    report = verify(path)
+    assert report.verdict is Verdict.CONDITIONAL
+    assert len(report.assumed) > 1
+    assert "each stands on its own hash" in report.steps[2].detail
+    assert all(deployed.rpc.block(number).hash == block for number, block in report.assumed)
+    blocks = [block for _, block in report.assumed]
+    newest = verify(path, trust=TrustRoot(frozenset(blocks[-1:])))
+    assert newest.verdict is Verdict.CONDITIONAL
+    assert [block for _, block in newest.assumed] == blocks[:-1]
+    assert verify(path, trust=TrustRoot(frozenset(blocks))).verdict is Verdict.VERIFIED
+    older = verify(path, trust=TrustRoot(frozenset(blocks[:-1])))
+    assert older.verdict is Verdict.BROKEN
+
+
 def test_a_custody_entry_is_added_without_touching_the_evidence(collected, tmp_path):
     added = add_custody_entry(
         collected, tmp_path / "b.evidence.zip", actor="Court", action="received", now=NOW
