@@ -192,8 +192,9 @@ contract LicenseLedger is LicensePlans, EIP712 {
         Seat storage seat = _seats[licenseId][runtimeKey];
         if (seat.boundAt == 0) {
             uint16 seats = _plans[_planIdOf(licenseId)].seats;
+            if (seats == 0) seats = type(uint16).max;
             uint16 used = word.seatsUsed();
-            if (seats != 0 && used >= seats) revert SeatsFull(licenseId, seats);
+            if (used >= seats) revert SeatsFull(licenseId, seats);
             _store(licenseId, word.withSeatsUsed(used + 1).withFlag(LicenseWordLib.EVER_BOUND));
         } else if (!_lapsed(seat, notAfter)) {
             revert SeatAlreadyBound(licenseId, runtimeKey);

@@ -176,9 +176,10 @@ contract ModelRegistry is IModelRegistry, EIP712 {
     /// @inheritdoc IModelRegistry
     function setGuardian(bytes32 modelId, address guardian, uint40 delay) external {
         _checkLicensor(modelId);
-        _checkNoRecovery(modelId);
         if (guardian == address(0)) delay = 0;
         else if (delay < MIN_RECOVERY_DELAY) revert ModelGuardianDelayTooShort(delay, MIN_RECOVERY_DELAY);
+        // One call both vetoes and dismisses: a hostile guardian could otherwise start again in between, for ever.
+        if (_recoveries[modelId].to != address(0)) _veto(modelId);
         _guardians[modelId] = Guardian(guardian, delay);
         emit GuardianSet(modelId, guardian, delay);
     }
@@ -197,6 +198,10 @@ contract ModelRegistry is IModelRegistry, EIP712 {
     function vetoRecovery(bytes32 modelId) external {
         _checkLicensor(modelId);
         if (_recoveries[modelId].to == address(0)) revert ModelNoRecovery(modelId);
+        _veto(modelId);
+    }
+
+    function _veto(bytes32 modelId) private {
         delete _recoveries[modelId];
         emit RecoveryVetoed(modelId, msg.sender);
     }

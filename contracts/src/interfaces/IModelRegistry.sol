@@ -113,6 +113,7 @@ interface IModelRegistry {
     function confirmParent(Claim calldata claim, bytes32 parent) external;
 
     /// @notice Names who may recover the title after `delay` seconds; address zero names nobody.
+    /// @dev Vetoes a recovery that is under way.
     /// @param delay at least 7 days
     function setGuardian(bytes32 modelId, address guardian, uint40 delay) external;
 

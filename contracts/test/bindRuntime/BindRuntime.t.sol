@@ -91,6 +91,12 @@ contract BindRuntimeTest is Base {
             bindAs(holder, bytes32(i), 0);
         }
         eq(seatsOf(id), 20);
+
+        bytes32 slot = bytes32(2 * id + uint256(keccak256(abi.encodePacked(bytes28(bytes32(id)), hex"7d882553"))));
+        uint256 word = uint256(vm.load(address(ledger), slot));
+        vm.store(address(ledger), slot, bytes32(word | uint256(type(uint16).max) << 176));
+        vm.expectRevert(abi.encodeWithSelector(ILicenseLedger.SeatsFull.selector, id, type(uint16).max));
+        bindAs(holder, KEY, 0);
     }
 
     function test_aLapsedSeatIsBoundAgainWithoutAnother() external {

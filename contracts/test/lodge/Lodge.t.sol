@@ -57,6 +57,19 @@ contract LodgeTest is Base {
         eq(models.sealingAt(id, first), RECORD);
     }
 
+    function test_anEpochIsLodgedOnce() external {
+        lodge(licensor, 1, 3, RECORD);
+        vm.expectRevert(
+            abi.encodeWithSelector(IModelRegistry.ModelSealingEpochNotRising.selector, id, uint64(3), uint64(3))
+        );
+        lodge(licensor, 1, 3, keccak256("another"));
+        eq(models.sealingAt(id, 3), RECORD);
+        vm.expectRevert(
+            abi.encodeWithSelector(IModelRegistry.ModelSealingEpochNotRising.selector, id, uint64(3), uint64(2))
+        );
+        lodge(licensor, 1, 2, RECORD);
+    }
+
     function test_nobodyUsesTheEpochsUp() external {
         lodge(licensor, 1, 10, RECORD);
         uint64 limit = 10 + uint64(type(uint32).max);

@@ -130,14 +130,26 @@ contract RecoveryTest is Base {
             abi.encodeWithSelector(IModelRegistry.ModelRecoveryPending.selector, id, uint40(START + 7 days));
         vm.expectRevert(pending);
         start(stranger);
-        vm.expectRevert(pending);
-        setGuardian(address(0), 0);
         vm.prank(licensor);
         vm.expectRevert(pending);
         models.proposeTransfer(id, stranger);
         vm.prank(stranger);
         vm.expectRevert(pending);
         models.acceptTransfer(id);
+    }
+
+    function test_theHolderDismissesAHostileGuardianInOneCall() external {
+        setGuardian(guardian, 7 days);
+        start(buyer);
+        vm.expectEmit(true, true, true, true, address(models));
+        emit IModelRegistry.RecoveryVetoed(id, licensor);
+        vm.expectEmit(true, true, true, true, address(models));
+        emit IModelRegistry.GuardianSet(id, address(0), 0);
+        setGuardian(address(0), 0);
+        (address to,) = models.recoveryOf(id);
+        eq(to, address(0));
+        vm.expectRevert(abi.encodeWithSelector(IModelRegistry.ModelNotGuardian.selector, id, guardian));
+        start(buyer);
     }
 
     function test_aSoldTitleLeavesTheOldGuardianBehind() external {

@@ -130,6 +130,17 @@ contract RegisterTest is Base {
         isTrue(proven);
     }
 
+    function test_aProofThatStopsBelowTheTopIsRefused() external {
+        Claim memory claim = claimOf(licensor, 1);
+        InclusionProof memory proof = committed(claim);
+        vm.roll(1001);
+        proof.size = 2; // the root is the leaf, but a tree of two has a node above it
+        vm.expectRevert(
+            abi.encodeWithSelector(IModelRegistry.ModelCommitmentProofInvalid.selector, proof.root, proof.root)
+        );
+        registerAs(licensor, claim, proof);
+    }
+
     function test_anInnerNodeDoesNotPassForALeaf() external {
         bytes32[] memory leaves = new bytes32[](2);
         leaves[0] = keccak256("left");
