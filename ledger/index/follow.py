@@ -45,7 +45,7 @@ from ledger.index.fetch import (
     read_plan,
     read_range,
 )
-from ledger.index.fold import plan_digest
+from ledger.index.fold_licenses import plan_digest
 from ledger.index.journal import Cursor, Journal
 
 log = logging.getLogger(__name__)

@@ -20,7 +20,8 @@ from ledger.ids import Digest
 from ledger.index import tables
 from ledger.index.decode import EVENTS, decode
 from ledger.index.fetch import Header, Heads, Log
-from ledger.index.fold import Place, fold
+from ledger.index.fold import fold
+from ledger.index.step import Place
 from ledger.index.versions import Versions, clear, undo
 
 REBUILD_BATCH = 2000

@@ -1,0 +1,232 @@
+"""Events of LicenseLedger into plans, roles, licenses and seats."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ledger.errors import IndexUnavailable
+from ledger.ids import keccak256
+from ledger.index.step import Step
+
+ACTIVE, SUSPENDED, REVOKED = 1, 2, 3
+
+
+_PLAN_TAG = keccak256(b"modeldeed/plan/1")
+# Words of PlanTerms (ILicenseLedger.sol) after modelId and termsHash, in order.
+_TERMS = (
+    "duration",
+    "grace",
+    "lease_ttl",
+    "max_offline",
+    "min_notice",
+    "refund_window",
+    "reissue_delay",
+    "seats",
+    "supply",
+    "quota",
+    "features",
+    "broker_set",
+    "pay_token",
+    "price",
+    "floating",
+    "warn_only",
+    "transferable",
+)
+
+
+def plan_terms(answer: bytes) -> dict[str, Any]:
+    """PlanTerms out of the words that ``planOf`` answers, 32 bytes each."""
+    words = [answer[32 * i : 32 * i + 32] for i in range(2, 2 + len(_TERMS))]
+    terms: dict[str, Any] = {
+        name: int.from_bytes(word, "big") for name, word in zip(_TERMS, words, strict=True)
+    }
+    terms["pay_token"] = terms["pay_token"].to_bytes(32, "big")[12:]
+    for name in ("floating", "warn_only", "transferable"):
+        terms[name] = bool(terms[name])
+    return terms
+
+
+def plan_words(row: dict[str, Any]) -> bytes:
+    """The reverse: the 19 words of PlanTerms of a plan's row."""
+    values = (row[name] for name in _TERMS)
+    words = (int.from_bytes(v, "big") if isinstance(v, bytes) else int(v) for v in values)
+    rest = b"".join(word.to_bytes(32, "big") for word in words)
+    return bytes(row["model_id"]) + bytes(row["terms_hash"]) + rest
+
+
+def plan_digest(licensor: bytes, words: bytes) -> bytes:
+    """``keccak256(abi.encode(tag, licensor, terms))``, which binds terms to whoever offers them."""
+    return keccak256(_PLAN_TAG + licensor.rjust(32, b"\0") + words)
+
+
+def _plan_created(s: Step) -> None:
+    assert s.answer is not None
+    s.put(
+        "plan",
+        (s.number("planId"),),
+        licensor=s.raw("licensor"),
+        model_id=s.raw("modelId"),
+        terms_hash=s.raw("termsHash"),
+        plan_digest=s.raw("planDigest"),
+        created_at=s.at.time,
+        paused=False,
+        role_epoch=0,
+        issued=0,
+        **plan_terms(s.answer),
+    )
+    s.concern(s.raw("modelId"))
+
+
+def _change_plan(s: Step, **values: Any) -> None:
+    row = s.change("plan", (s.number("planId"),), **values)
+    if row is not None:
+        s.concern(row["model_id"])
+
+
+def _plan_paused(s: Step) -> None:
+    _change_plan(s, paused=s.values["paused"])
+
+
+def _plan_licensor_synced(s: Step) -> None:
+    row, to = s.state.get("plan", (s.number("planId"),)), s.raw("to")
+    if row is not None:
+        digest = plan_digest(to, plan_words(row))
+        _change_plan(s, licensor=to, role_epoch=s.number("roleEpoch"), plan_digest=digest)
+
+
+def _role_set(s: Step) -> None:
+    key = (s.number("planId"), s.raw("account"))
+    if s.number("roles"):
+        s.put("role", key, roles=s.number("roles"), role_epoch=s.number("roleEpoch"))
+    else:
+        s.state.end("role", key, s.at.block)
+
+
+def _license_issued(s: Step) -> None:
+    license_id, plan_id = s.number("licenseId"), s.number("planId")
+    plan = s.state.get("plan", (plan_id,))
+    if plan is None:
+        raise IndexUnavailable(
+            f"license {license_id} is of plan {plan_id}, whose creation the journal does not hold",
+            hint="the index began too late or missed a log; follow again into an empty database",
+        )
+    s.change("plan", (plan_id,), issued=plan["issued"] + 1)
+    s.put(
+        "license",
+        (license_id,),
+        plan_id=plan_id,
+        model_id=plan["model_id"],
+        holder=s.raw("to"),
+        issued_at=s.at.time,
+        not_before=s.number("notBefore"),
+        not_after=s.number("notAfter"),
+        status=ACTIVE,
+        reason=None,
+        revoked_by=None,
+        revoked_at=None,
+        held=False,
+        suspended_at=0,
+        seats_used=0,
+        grant_nonce=0,
+    )
+    s.concern(plan["model_id"], license_subject(license_id))
+
+
+def _change_license(s: Step, **values: Any) -> dict[str, Any] | None:
+    license_id = s.number("licenseId")
+    row = s.change("license", (license_id,), **values)
+    if row is not None:
+        s.concern(row["model_id"], license_subject(license_id))
+    return row
+
+
+def _license_renewed(s: Step) -> None:
+    _change_license(s, not_after=s.number("notAfter"))
+
+
+def _license_suspended(s: Step) -> None:
+    # A suspension is a hold of its own: under a revocation's notice the status stays REVOKED.
+    row = s.state.get("license", (s.number("licenseId"),))
+    if row is not None:
+        status = SUSPENDED if row["status"] == ACTIVE else row["status"]
+        _change_license(s, status=status, held=True, suspended_at=s.at.time, reason=s.raw("reason"))
+
+
+def _license_reinstated(s: Step) -> None:
+    row = s.state.get("license", (s.number("licenseId"),))
+    if row is not None:
+        status = ACTIVE if row["status"] == SUSPENDED else row["status"]
+        _change_license(s, status=status, held=False, suspended_at=0, reason=s.raw("reason"))
+
+
+def _license_revoked(s: Step) -> None:
+    # effectiveAt is never later than the end before it, so it is the new end.
+    _change_license(
+        s,
+        status=REVOKED,
+        reason=s.raw("reason"),
+        revoked_by=s.raw("by"),
+        revoked_at=s.at.time,
+        not_after=s.number("effectiveAt"),
+    )
+
+
+def _runtime_bound(s: Step) -> None:
+    license_id = s.number("licenseId")
+    key = (license_id, s.raw("runtimeKey"))
+    row = s.state.get("license", (license_id,))
+    if row is not None and s.state.get("seat", key) is None:
+        _change_license(s, seats_used=row["seats_used"] + 1)
+    s.put(
+        "seat",
+        key,
+        bound_at=s.at.time,
+        until=s.number("until"),
+        measurement=s.raw("measurement"),
+    )
+
+
+def _seat_ended(s: Step) -> None:
+    license_id = s.number("licenseId")
+    key = (license_id, s.raw("runtimeKey"))
+    row = s.state.get("license", (license_id,))
+    if row is not None and s.state.get("seat", key) is not None:
+        _change_license(s, seats_used=max(0, row["seats_used"] - 1))
+    s.state.end("seat", key, s.at.block)
+
+
+def _grants_cancelled(s: Step) -> None:
+    _change_license(s, grant_nonce=s.number("grantNonce"))
+
+
+def _token_transferred(s: Step) -> None:
+    # A mint comes with LicenseIssued, which says more.
+    license_id, to = s.number("tokenId"), s.raw("to")
+    if any(s.raw("from")):
+        row = s.change("license", (license_id,), holder=to)
+        if row is not None:
+            s.concern(row["model_id"], license_subject(license_id))
+
+
+def license_subject(license_id: int) -> bytes:
+    """The 32 bytes under which a license's events are filed."""
+    return license_id.to_bytes(32, "big")
+
+
+HANDLERS: dict[tuple[str, str], Callable[[Step], None]] = {
+    ("LicenseLedger", "PlanCreated"): _plan_created,
+    ("LicenseLedger", "PlanPaused"): _plan_paused,
+    ("LicenseLedger", "PlanLicensorSynced"): _plan_licensor_synced,
+    ("LicenseLedger", "RoleSet"): _role_set,
+    ("LicenseLedger", "LicenseIssued"): _license_issued,
+    ("LicenseLedger", "LicenseRenewed"): _license_renewed,
+    ("LicenseLedger", "LicenseSuspended"): _license_suspended,
+    ("LicenseLedger", "LicenseReinstated"): _license_reinstated,
+    ("LicenseLedger", "LicenseRevoked"): _license_revoked,
+    ("LicenseLedger", "RuntimeBound"): _runtime_bound,
+    ("LicenseLedger", "RuntimeReleased"): _seat_ended,
+    ("LicenseLedger", "RuntimeEvicted"): _seat_ended,
+    ("LicenseLedger", "GrantsCancelled"): _grants_cancelled,
+    ("LicenseLedger", "Transfer"): _token_transferred,
+}
