@@ -141,6 +141,25 @@ contract RegisterTest is Base {
         registerAs(licensor, claim, proof);
     }
 
+    function test_aProofThatClimbsAboveTheTopIsRefused() external {
+        Claim memory claim = claimOf(licensor, 1);
+        bytes32[] memory leaves = new bytes32[](2);
+        leaves[0] = keccak256("other");
+        leaves[1] = commitmentOf(models.modelIdOf(claim));
+        InclusionProof memory proof;
+        proof.root = Tree.root(leaves, 0, 2);
+        proof.path = Tree.path(leaves, 1);
+        proof.size = 1; // the path is right, but a tree of one has no path
+        anchors.anchor(proof.root);
+        vm.roll(1001);
+        vm.expectRevert(
+            abi.encodeWithSelector(IModelRegistry.ModelCommitmentProofInvalid.selector, proof.root, leaves[1])
+        );
+        registerAs(licensor, claim, proof);
+        (proof.index, proof.size) = (1, 2);
+        registerAs(licensor, claim, proof);
+    }
+
     function test_anInnerNodeDoesNotPassForALeaf() external {
         bytes32[] memory leaves = new bytes32[](2);
         leaves[0] = keccak256("left");
