@@ -18,8 +18,9 @@ from ledger.chain.transactions import Sender
 from ledger.chain.wallet import dev_wallet
 from ledger.ids import ZERO_ADDRESS, ZERO_DIGEST, ModelId
 from ledger.licensing.terms import TEMPLATE, parse
-from ledger.publication import Publication
+from ledger.publication import Observer, Publication, Published
 
+PASSPHRASE = "correct horse battery staple"
 OFFER = PlanTerms(
     model_id=ModelId(bytes(32)),
     terms_hash=ZERO_DIGEST,
@@ -43,30 +44,33 @@ OFFER = PlanTerms(
 )
 
 
-def main() -> None:
-    model, out, last_step, last_phase = sys.argv[1:]
-    network = load_live(Path.cwd())
+def publish(folder: Path, model: Path, out: Path, observer: Observer | None = None) -> Published:
+    """Publish on the stack that runs in or above `folder`."""
+    network = load_live(folder)
     assert network is not None
     assert network.broker_url is not None
-
-    def observer(step: str, phase: str, detail: str) -> None:
-        print(step, phase, detail, flush=True)
-        if (step, phase) == (last_step, last_phase):
-            os.kill(os.getpid(), signal.SIGKILL)
-
     with Rpc(network.rpc_urls) as rpc, BrokerClient(network.broker_url) as broker:
-        published = Publication(
-            Path(model),
-            Path(out),
+        return Publication(
+            model,
+            out,
             network=network,
             sender=Sender(rpc, dev_wallet("licensor"), network.profile),
             broker=broker,
             terms=parse(TEMPLATE.encode()),
             offer=OFFER,
-            passphrase="correct horse battery staple",
+            passphrase=PASSPHRASE,
             observer=observer,
         ).run()
-    print("published", published.model_id, published.plan_id, published.record.hash())
+
+
+def main() -> None:
+    model, out, last_step, last_phase = sys.argv[1:]
+
+    def observer(step: str, phase: str, detail: str) -> None:
+        if (step, phase) == (last_step, last_phase):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    publish(Path.cwd(), Path(model), Path(out), observer)
 
 
 if __name__ == "__main__":

@@ -2,100 +2,97 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from ledger.broker.recovery import Recovery
 from ledger.chain.abi_codec import contract
 from ledger.chain.licenses import LicenseLedger
 from ledger.chain.logs import find_events
 from ledger.chain.registry import ModelRegistry
 from ledger.chain.rpc import Rpc
-from ledger.ids import Digest, ModelId
+from ledger.errors import ClaimMismatch, UsageError
+from ledger.ids import Digest
 from ledger.publication import STEPS
 from ledger.sealed.file import inspect
 
 from .conftest import small_model
+from .publish_until_killed import PASSPHRASE, publish
 
 SCRIPT = Path(__file__).with_name("publish_until_killed.py")
 # "begin": the step before is noted, this one not begun. "acted": done, but not yet noted.
 POINTS = [(step, phase) for step in STEPS for phase in ("begin", "acted")]
 
 
-def publish(work: Path, model: Path, step: str = "never", phase: str = "never"):
-    return subprocess.run(
-        [sys.executable, SCRIPT, model, work / "out", step, phase],
-        cwd=work,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-
-
 @pytest.mark.parametrize(("step", "phase"), POINTS)
 def test_killed_there_it_resumes_and_the_chain_holds_each_thing_once(stack, work, step, phase):
     model = small_model(work / "model.safetensors", seed=POINTS.index((step, phase)))
-    killed = publish(work, model, step, phase)
-    assert killed.returncode == -9, killed.stderr
-    assert "published" not in killed.stdout
+    killed = subprocess.run(
+        [sys.executable, SCRIPT, model, work / "out", step, phase], cwd=work, check=False
+    )
+    assert killed.returncode == -signal.SIGKILL
 
-    resumed = publish(work, model)
+    done = publish(work, model, work / "out")
 
-    assert resumed.returncode == 0, resumed.stderr
-    _, model_id, plan, record = resumed.stdout.strip().splitlines()[-1].split()
     network = stack.network
     addresses = network.deployment.addresses
     with Rpc(network.rpc_urls) as rpc:
         registry = ModelRegistry(rpc, addresses["ModelRegistry"])
         licenses = LicenseLedger(rpc, addresses["LicenseLedger"])
-        id_ = ModelId.parse(model_id)
-        assert registry.model_of(id_).committed
-        assert registry.sealing_of(id_) == (1, Digest.parse(record))
-        assert licenses.plans_of_model(id_) == (int(plan),)
+        assert registry.model_of(done.model_id).committed
+        assert registry.sealing_of(done.model_id) == (1, done.record.hash())
+        assert licenses.plans_of_model(done.model_id) == (done.plan_id,)
         lodged = find_events(
             rpc,
             contract("ModelRegistry"),
             addresses["ModelRegistry"],
             "RecordLodged",
-            [Digest(id_.raw)],
+            [Digest(done.model_id.raw)],
             from_block=0,
         )
         assert len(lodged) == 1
-    assert inspect(work / "out" / "model.sealed").model_id == id_
+    assert inspect(done.sealed).model_id == done.model_id
     assert not list((work / "out").glob(".*")), "a temporary file is left"
 
 
 def test_a_finished_publication_run_again_changes_nothing(stack, work):
     model = small_model(work / "model.safetensors", seed=99)
-    first = publish(work, model)
-    assert first.returncode == 0, first.stderr
+    first = publish(work, model, work / "out")
     before = {p.name: p.read_bytes() for p in (work / "out").iterdir()}
 
-    second = publish(work, model)
+    second = publish(work, model, work / "out")
 
-    assert second.stdout.splitlines()[-1] == first.stdout.splitlines()[-1]
+    assert second == first
     assert {p.name: p.read_bytes() for p in (work / "out").iterdir()} == before
 
 
 def test_another_model_in_the_same_folder_is_refused(stack, work):
-    publish(work, small_model(work / "model.safetensors", seed=100))
+    publish(work, small_model(work / "model.safetensors", seed=100), work / "out")
 
-    again = publish(work, small_model(work / "model.safetensors", seed=101))
+    with pytest.raises(ClaimMismatch, match="changed since"):
+        publish(work, small_model(work / "model.safetensors", seed=101), work / "out")
 
-    assert again.returncode != 0
-    assert "ClaimMismatch" in again.stderr
+
+def test_a_recovery_file_that_is_gone_stops_the_publication_instead_of_making_a_second_key(
+    stack, work
+):
+    model = small_model(work / "model.safetensors", seed=103)
+    done = publish(work, model, work / "out")
+    done.recovery.unlink()
+
+    with pytest.raises(UsageError, match=r"recovery\.json is gone"):
+        publish(work, model, work / "out")
 
 
 def test_no_key_is_in_any_file_but_encrypted(stack, work):
-    publish(work, small_model(work / "model.safetensors", seed=102))
-    from ledger.broker.recovery import Recovery
+    done = publish(work, small_model(work / "model.safetensors", seed=102), work / "out")
+    recovery = Recovery.load(done.recovery, PASSPHRASE)
 
-    recovery = Recovery.load(work / "out" / "model.recovery.json", "correct horse battery staple")
-
-    assert (work / "out" / "model.recovery.json").stat().st_mode & 0o077 == 0
+    assert done.recovery.stat().st_mode & 0o077 == 0
     for path in [*(work / "out").iterdir(), *stack.folder.rglob("*")]:
         if path.is_file():
             data = path.read_bytes()
