@@ -10,7 +10,7 @@ import json
 import logging
 import time
 from typing import Any, cast
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 import httpx
 
@@ -60,11 +60,7 @@ class Endpoint:
         self.host = host if port is None else f"{host}:{port}"
         self.identified = False
         self._url = url
-        self._secrets = tuple(
-            text
-            for text in (parts.path.strip("/"), parts.query, parts.username, parts.password)
-            if text and len(text) > 3
-        )
+        self._secrets = _secrets(url)
         self._timeout = timeout
         self._max_reply = max_reply
         self._client = httpx.Client(
@@ -84,7 +80,7 @@ class Endpoint:
     def shown(self, text: object) -> str:
         """`text` from outside, fit for a message: one line, short, without parts of our URL."""
         line = "".join(c if c.isprintable() else " " for c in str(text)[:2000])
-        for secret in (self._url, *self._secrets):
+        for secret in self._secrets:
             line = line.replace(secret, "…")
         return line if len(line) <= 240 else line[:240] + "…"
 
@@ -167,6 +163,19 @@ class Endpoint:
         if not isinstance(parsed, (dict, list)):
             raise self._unavailable("sent something that is not a JSON-RPC reply")
         return parsed
+
+
+def _secrets(url: str) -> tuple[str, ...]:
+    """Parts of a URL that may be keys, longest first, as written and percent-decoded.
+
+    Short path segments (v2, eth, rpc) are words, not keys, and stay readable.
+    """
+    parts = urlsplit(url)
+    found = {url, parts.path.strip("/"), parts.query, parts.username or "", parts.password or ""}
+    found.update(segment for segment in parts.path.split("/") if len(segment) >= 8)
+    found.update(value for _, value in parse_qsl(parts.query))
+    found.update([unquote(text) for text in found])
+    return tuple(sorted((text for text in found if len(text) > 3), key=len, reverse=True))
 
 
 def _one(reply: dict[str, Any]) -> bool:

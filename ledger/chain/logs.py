@@ -52,7 +52,7 @@ def find_events(
         except RpcRefused:
             if span == 1:
                 raise
-            span = max(1, span // 8)  # providers bound the range, each in its own words
+            span = max(1, span // 4)  # providers bound the range, each in its own words
             continue
         if not isinstance(logs, list):
             raise ChainError("an endpoint sent something that is not a list of events")

@@ -28,7 +28,7 @@ from ledger.errors import (
 )
 from ledger.ids import Address, Digest
 
-_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _MAX_KEYSTORE = 64 << 10
 # scrypt takes 128·n·r bytes and n·r·p steps; the usual keystore has n = 2^18, r = 8, p = 1.
 _MAX_SCRYPT_BYTES = 1 << 30
@@ -276,7 +276,7 @@ class WalletFolder:
         return WalletEntry(name, wallet.address, path)
 
     def _path(self, name: str) -> Path:
-        if not _NAME.match(name):
+        if not _NAME.fullmatch(name):
             raise UsageError(
                 f"{name[:64]!r} cannot name a wallet",
                 hint="use letters, digits, dot, dash and underscore",

@@ -1,7 +1,6 @@
 """Finding the Anvil program."""
 
 import gzip
-import os
 from pathlib import Path
 
 import pytest
@@ -68,6 +67,6 @@ def test_the_state_file_keeps_the_former_copy_and_no_scraps(tmp_path):
     for text in (b"one", b"two", b"three"):
         file.save(gzip.compress(text))
     assert file.candidates() == [b"three", b"two"]
-    assert sorted(os.listdir(tmp_path / "s")) == ["state", "state.previous"]
+    assert sorted(path.name for path in (tmp_path / "s").iterdir()) == ["state", "state.previous"]
     Path(file.path).unlink()  # killed between the two renames
     assert file.candidates() == [b"two"]
