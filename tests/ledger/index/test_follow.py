@@ -291,6 +291,37 @@ def test_a_follower_that_was_overtaken_commits_nothing_more(ledger, engine, foll
     assert look.journal(engine) == ledger.logs()
 
 
+@pytest.mark.parametrize("undone", [0, 2])
+def test_a_step_that_another_process_overtook_midway_commits_nothing(ledger, engine, look, undone):
+    node = Faulty(ledger.rpc)
+    follower = Follower(node, engine, ledger.deployment, look.Profile())
+    look.catch_up(follower)
+    if undone:
+        ledger.reorg(undone)
+    ledger.do("Anchors", "anchor", os.urandom(32))
+    seen: list[Any] = []
+
+    def overtake(calls, answers):
+        """Between this follower's reading of the chain and its commit, another does the step."""
+        if not seen and any(method == "eth_getLogs" for method, _ in calls):
+            seen.append(None)
+            second = Follower(ledger.rpc, engine, ledger.deployment, look.Profile())
+            look.catch_up(second)
+            seen[:] = [look.state(engine), look.journal(engine), _reorgs(engine)]
+        return answers
+
+    node.alter = overtake
+    with pytest.raises(Fenced):
+        look.catch_up(follower)
+    assert [look.state(engine), look.journal(engine), _reorgs(engine)] == seen
+    assert look.journal(engine) == ledger.logs()
+
+
+def _reorgs(engine: Engine) -> int:
+    with engine.connect() as connection:
+        return int(connection.execute(select(func.count()).select_from(tables.reorg)).scalar_one())
+
+
 def test_two_followers_that_run_at_once_leave_the_rows_of_one(ledger, engine, look):
     stop = threading.Event()
     followers = [

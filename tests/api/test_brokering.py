@@ -1,0 +1,60 @@
+"""The service with a key broker's folder opens it, or says in one sentence why it cannot."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from ledger.broker.home import BrokerHome, BrokerIdentity
+
+pytestmark = pytest.mark.chain
+
+
+@pytest.fixture(scope="module")
+def home(deployed, tmp_path_factory):
+    """A registered broker's folder, with its passphrase file."""
+    folder = tmp_path_factory.mktemp("broker")
+    made = BrokerHome.create(folder / "home", "correct horse", cost=14)
+    broker, _ = deployed.brokers.register_broker(
+        deployed.sender("broker"), made.signing_key_hash, made.kem_key_hash, "http://127.0.0.1:1"
+    )
+    at = deployed.deployment.addresses
+    made.register(
+        BrokerIdentity(
+            broker, 31337, at["LicenseLedger"], at["ModelRegistry"], at["BrokerRegistry"]
+        )
+    )
+    (folder / "good").write_text("correct horse\n")
+    (folder / "bad").write_text("battery staple\n")
+    return folder
+
+
+def settings(home, file):
+    return {
+        "DEED_API_BROKER_HOME": str(home / "home"),
+        "DEED_API_BROKER_PASSPHRASE_FILE": str(home / file),
+    }
+
+
+def test_a_service_with_a_brokers_folder_is_that_broker(home, deployed, make, tmp_path):
+    service = make.service(tmp_path, deployed.network, **settings(home, "good")).start()
+    try:
+        told = service.get("/v1/broker")
+        assert json.dumps(told).count(
+            str(BrokerHome.open(home / "home", "correct horse").kem_key_hash)
+        )
+        assert service.client.get("/readyz").json()["broker"] == "on"
+        reply = service.client.post("/v1/broker/challenges", json={})
+        assert reply.headers["content-type"] == "application/problem+json"
+        assert "/v1/broker" in service.get("/v1/openapi.json")["paths"]
+    finally:
+        assert service.stop() == 0
+    assert "correct horse" not in service.log.read_text()
+
+
+def test_a_wrong_passphrase_ends_it_before_it_serves(home, deployed, make, tmp_path):
+    with pytest.raises(AssertionError, match="error: ") as caught:
+        make.service(tmp_path, deployed.network, **settings(home, "bad")).start()
+    assert "Traceback" not in str(caught.value)
+    assert "battery" not in str(caught.value)

@@ -1,0 +1,118 @@
+"""The fixed-word decoder reads every event as a generic ABI decoder does, and refuses the rest."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+
+import pytest
+from eth_abi import encode
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ledger.chain.abi_codec import contract
+from ledger.errors import LogFormatError
+from ledger.ids import Address, Digest
+from ledger.index.decode import EVENTS, decode, json_values
+
+CONTRACTS = ("Anchors", "ModelRegistry", "LicenseLedger", "BrokerRegistry")
+
+
+def declared(name):
+    return [item for item in contract(name).abi if item["type"] == "event"]
+
+
+@pytest.mark.parametrize("name", CONTRACTS)
+def test_every_event_in_the_abi_has_a_decoder_with_its_fields(name):
+    assert declared(name)
+    known = {kind.signature: kind for kind in EVENTS[name].values()}
+    for item in declared(name):
+        signature = f"{item['name']}({','.join(field['type'] for field in item['inputs'])})"
+        kind = known[signature]
+        assert len(kind.indexed) == sum(field["indexed"] for field in item["inputs"])
+        assert len(kind.words) == sum(not field["indexed"] for field in item["inputs"])
+
+
+def value_of(kind):
+    if kind == "address":
+        return st.binary(min_size=20, max_size=20)
+    if kind == "bool":
+        return st.booleans()
+    if kind == "string":
+        return st.text(max_size=80)
+    if kind.endswith("[]"):
+        return st.lists(value_of(kind[:-2]), max_size=5)
+    if kind.startswith("bytes"):
+        return st.binary(min_size=int(kind[5:]), max_size=int(kind[5:]))
+    return st.integers(0, 2 ** int(kind[4:]) - 1)
+
+
+def plain(value):
+    if isinstance(value, (Address, Digest)):
+        return value.raw
+    return list(value) if isinstance(value, tuple) else value
+
+
+@given(data=st.data())
+def test_any_values_come_back_as_they_were_encoded(data):
+    name = data.draw(st.sampled_from(CONTRACTS))
+    item = data.draw(st.sampled_from(declared(name)))
+    fields = item["inputs"]
+    values = [data.draw(value_of(field["type"])) for field in fields]
+    topics = [contract(name).topic(item["name"]).raw]
+    topics += [
+        encode([f["type"]], [v]) for f, v in zip(fields, values, strict=True) if f["indexed"]
+    ]
+    rest = [(f["type"], v) for f, v in zip(fields, values, strict=True) if not f["indexed"]]
+    event = decode(name, topics, encode([t for t, _ in rest], [v for _, v in rest]))
+    assert event is not None
+    assert event.name == item["name"]
+    order = [v for f, v in zip(fields, values, strict=True) if f["indexed"]] + [v for _, v in rest]
+    assert [plain(value) for value in event.values.values()] == order
+    json.dumps(json_values(event))
+
+
+@given(st.lists(st.binary(max_size=40), max_size=5), st.binary(max_size=300))
+def test_arbitrary_bytes_are_read_or_refused_and_nothing_else(topics, data):
+    for name in CONTRACTS:
+        for kind in EVENTS[name].values():
+            with contextlib.suppress(LogFormatError):
+                decode(name, [kind.topic0, *topics], data)
+
+
+def test_an_event_that_is_not_ours_is_none():
+    assert decode("Anchors", [bytes(32)], b"") is None
+    assert decode("Anchors", [], b"") is None
+
+
+WORD = bytes(31) + b"\x01"
+TRANSFER = next(k for k in EVENTS["LicenseLedger"].values() if k.name == "Transfer")
+PAUSED = next(k for k in EVENTS["LicenseLedger"].values() if k.name == "PlanPaused")
+KEYS = next(k for k in EVENTS["BrokerRegistry"].values() if k.name == "BrokerKeysSet")
+
+
+@pytest.mark.parametrize(
+    ("kind", "topics", "data"),
+    [
+        (TRANSFER, [WORD, WORD], b""),
+        (TRANSFER, [WORD, WORD, WORD, WORD], b""),
+        (TRANSFER, [WORD, WORD, WORD[:31]], b""),
+        (TRANSFER, [WORD, b"\x01" + WORD[1:], WORD], b""),
+        (TRANSFER, [WORD, WORD, WORD], b"\0"),
+        (PAUSED, [WORD], WORD[:31]),
+        (PAUSED, [WORD], WORD + WORD),
+        (PAUSED, [WORD], bytes(31) + b"\x02"),
+        (PAUSED, [b"\xff" * 32], WORD),
+        (KEYS, [WORD, WORD], bytes(96) + b"\xff" * 32),
+        (KEYS, [WORD, WORD], bytes(96) + bytes(31) + b"\x80" + b"\xff" * 32),
+    ],
+)
+def test_a_shape_the_contract_never_emits_is_refused(kind, topics, data):
+    with pytest.raises(LogFormatError):
+        kind.decode([kind.topic0, *topics], data)
+
+
+def test_a_url_that_is_no_text_is_still_read():
+    tail = bytes(31) + b"\x02" + b"\xff\xfe".ljust(32, b"\0")
+    event = KEYS.decode([KEYS.topic0, WORD, WORD], bytes(96) + bytes(31) + b"\x80" + tail)
+    assert event.values["url"] == "\ufffd\ufffd"
