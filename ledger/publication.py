@@ -25,6 +25,7 @@ from typing import Any, Protocol, TypeVar
 import httpx
 
 from ledger.broker.client import BrokerClient
+from ledger.broker.pinning import require_registered
 from ledger.broker.recovery import Recovery
 from ledger.canonical import canonical_json, parse_json
 from ledger.chain.anchors import Anchors
@@ -372,6 +373,13 @@ class Publication:
         if self._journal.get("deposit") is not None and path.exists():
             self._observer("deposit", "kept", str(path))
             return
+        # The content key goes to nobody but the broker that the chain lists.
+        require_registered(
+            self.broker,
+            self.sender.rpc,
+            self.network.deployment,
+            broker_set=self.offer.broker_set,
+        )
         receipt = self._when_final(
             lambda: self.broker.deposit(
                 record,

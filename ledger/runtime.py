@@ -292,7 +292,8 @@ class SealedModel:
     NumPy arrays are views of private memory that is zeroed by ``close`` and when the lease is lost:
     arrays still held then read zeros. Torch tensors are copies of their own.
 
-    A forked child has neither lease nor plaintext: load again there.
+    A model that is not closed keeps its lease until the process ends. A forked child has neither
+    lease nor plaintext: load again there.
     """
 
     def __init__(
@@ -314,6 +315,8 @@ class SealedModel:
             _torch()
         self._names = self._chosen(names)
         self._callback = on_loss
+        # The keeper's thread holds on to the model: tensors of a model that nobody named, as in
+        # load(card).state_dict(), must not turn into zeros under their user.
         self._keeper = LeaseKeeper(client, identity, lease, on_loss=self._unload)
         self._keeper.start()
 

@@ -151,7 +151,7 @@ def _download_card(url: str, timeout: float) -> bytes:
             response.raise_for_status()
             for chunk in response.iter_bytes():
                 data += chunk
-                if len(data) > card_module.MAX_BYTES or data.lstrip()[:1] not in (b"", b"{"):
+                if len(data) > card_module.MAX_BYTES or not _may_be_json(data):
                     raise ManifestError(
                         f"{urlsplit(url).hostname} serves no license card there",
                         hint="give the URL of a *.license.json; it names the sealed file",
@@ -159,6 +159,11 @@ def _download_card(url: str, timeout: float) -> bytes:
     except httpx.HTTPError as error:
         raise _unreachable(url, error) from None
     return bytes(data)
+
+
+def _may_be_json(start: bytearray) -> bool:
+    text = start.lstrip()
+    return not text or text.startswith(b"{")
 
 
 # -- the file ------------------------------------------------------------------------------------

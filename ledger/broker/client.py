@@ -166,6 +166,15 @@ class BrokerClient:
             self._facts = facts
         return self._facts
 
+    def pin(self, pin: BrokerPin) -> None:
+        """Believe only these keys from now on.
+
+        Raises:
+            SignatureInvalid: the broker answers with others.
+        """
+        self._pin = pin
+        self._check_pin(self.facts())
+
     def _check_pin(self, facts: BrokerFacts) -> None:
         pin = self._pin
         if pin is not None and (

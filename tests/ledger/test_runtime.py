@@ -1,6 +1,7 @@
 """ledger.load: from a card to tensors, and out again when the license ends."""
 
 import functools
+import gc
 import importlib.util
 import json
 import os
@@ -446,6 +447,15 @@ def test_no_lease_threads_are_left_behind(licensed):
     _, card, identity = licensed
     runtime.load(card, runtime=identity).close()
     assert not [t for t in threading.enumerate() if t.name == "modeldeed-lease"]
+
+
+def test_tensors_of_a_model_that_nobody_named_stay_what_they_are(world, licensed):
+    _, card, identity = licensed
+    tensors = runtime.load(card, runtime=identity).state_dict()
+    gc.collect()
+    assert np.array_equal(tensors["steps"], world.published.tensors["steps"])
+    (keeper,) = [t for t in threading.enumerate() if t.name == "modeldeed-lease"]
+    keeper._target.__self__._on_loss.__self__.close()
 
 
 def test_an_unknown_framework_is_refused(licensed):

@@ -10,7 +10,9 @@ import pytest
 
 from ledger.broker.client import Asker, BrokerClient, BrokerPin
 from ledger.broker.home import BrokerHome
+from ledger.broker.pinning import require_registered
 from ledger.broker.receipts import verify_log
+from ledger.broker.service import BrokerService
 from ledger.chain.abi_codec import contract
 from ledger.errors import (
     BrokerUnavailable,
@@ -397,6 +399,30 @@ def test_a_broker_with_other_keys_than_pinned_is_not_believed(world):
     pin = BrokerPin(world.broker.id, Digest(bytes(32)), world.broker.home.kem_key_hash)
     with BrokerClient(world.broker.url, pin=pin) as client, pytest.raises(SignatureInvalid):
         client.facts()
+
+
+def test_a_key_is_handed_only_to_the_broker_that_the_chain_lists(world, broker_world, tmp_path):
+    chain, broker = world.chain, world.broker
+    with broker.client() as client:
+        pin = require_registered(client, chain.rpc, chain.deployment, broker_set=broker.set_id)
+        assert pin.signing_key_hash == broker.home.signing_key_hash
+    home = BrokerHome.create(tmp_path / "impostor", "pass", cost=14)
+    home.register(broker.home.identity)
+    impostor = BrokerService(home, broker.view)
+    real, broker.service = broker.service, impostor
+    broker.unserve()
+    broker.serve()
+    try:
+        with (
+            BrokerClient(broker.url) as client,
+            pytest.raises(SignatureInvalid, match="other keys"),
+        ):
+            require_registered(client, chain.rpc, chain.deployment, broker_set=broker.set_id)
+    finally:
+        broker.unserve()
+        broker.service = real
+        broker.serve()
+        impostor.close()
 
 
 def test_a_broker_outside_the_plans_set_releases_nothing(world, client, broker_world):
