@@ -54,6 +54,8 @@ FIRST_SPAN, MAX_SPAN = 100, 1000
 TARGET_LOGS = 2000
 POLL_SECONDS = 0.5
 HEARTBEAT_MS = 1000
+# Blocks kept below finality where even those may be taken back.
+TEST_NETWORK_KEPT = 2000
 # A fenced follower stays on watch and takes over when the leader has written nothing for so long.
 LEADER_SILENT_MS = 30_000
 MAX_WAIT_SECONDS = 5.0
@@ -279,6 +281,7 @@ class Follower:
                 headers=headers,
                 logs=logs,
                 answers=answers,
+                keep=TEST_NETWORK_KEPT if self._profile.test_network else 0,
                 now_ms=self._now_ms(),
             )
         if len(logs) < TARGET_LOGS:

@@ -183,9 +183,12 @@ class Journal:
         headers: Sequence[Header],
         logs: Sequence[Log],
         answers: Mapping[tuple[int, int], bytes],
+        keep: int,
         now_ms: int,
     ) -> None:
         """Add a checked range that begins at the cursor; fold it; move the cursor past it.
+
+        Blocks that hold no logs of ours are forgotten once they are `keep` below finality.
 
         Raises:
             Fenced: the cursor is no longer where the range was read from.
@@ -205,7 +208,8 @@ class Journal:
             updated_at_ms=now_ms,
         )
         busy = {log.block for log in logs}
-        kept = [h for h in headers if h.number in busy or h.number >= finalized or h is last]
+        floor = min(finalized, last.number) - keep
+        kept = [h for h in headers if h.number in busy or h.number >= floor]
         connection.execute(
             insert(tables.block),
             [
@@ -239,11 +243,11 @@ class Journal:
             answer = answers.get((log.block, log.log_index))
             fold(state, decode(log.contract, log.topics, log.data), place, answer=answer)
         state.flush()
-        # Below finality only the blocks that hold our logs are needed again.
+        # Nothing walks back over the others again.
         connection.execute(
             delete(tables.block).where(
                 tables.block.c.chain_id == self.chain_id,
-                tables.block.c.number < min(finalized, last.number),
+                tables.block.c.number < floor,
                 tables.block.c.has_logs.is_(False),
             )
         )

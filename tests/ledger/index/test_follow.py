@@ -450,7 +450,8 @@ def test_an_idle_chain_keeps_the_index_fresh(ledger, engine, look):
         assert snapshot.as_of.lag_s == 0
 
 
-def test_blocks_without_our_logs_are_dropped_below_finality(ledger, engine, follower, look):
+def test_blocks_without_our_logs_are_dropped_below_finality(ledger, engine, look):
+    follower = Follower(ledger.rpc, engine, ledger.deployment, look.Profile(test_network=False))
     ledger.mine(30)
     look.catch_up(follower)
     with engine.connect() as connection:
