@@ -43,7 +43,6 @@ _EXTRA_OF: Final[dict[str, str]] = {
     "msgspec": "server",
     "prometheus_client": "server",
     "psycopg": "server",
-    "pydantic": "server",
     "pydantic_settings": "server",
     "sqlalchemy": "server",
     "sqlmodel": "server",

@@ -44,7 +44,6 @@ class Console:
 
     def __init__(self) -> None:
         self.json = False
-        self.quiet = False
 
     def answer(self, answer: Answer) -> None:
         """Print an answer on stdout, its notes on stderr."""
@@ -57,8 +56,7 @@ class Console:
 
     def note(self, text: str) -> None:
         """Say something to the person at the terminal."""
-        if not self.quiet:
-            print(escaped(text), file=sys.stderr, flush=True)
+        print(escaped(text), file=sys.stderr, flush=True)
 
     def say(self, text: str) -> None:
         """Tell a story: on stdout, or on stderr where stdout is one JSON document."""
@@ -96,7 +94,7 @@ class Console:
         Yields:
             ``callback(done, total)``, cheap enough to call for every block.
         """
-        if self.quiet or not sys.stderr.isatty():
+        if not sys.stderr.isatty():
             yield lambda _done, _total: None
             return
         started = time.monotonic()
