@@ -119,7 +119,7 @@ def grant(
             remedy="sign with the holder's wallet: --wallet NAME",
         )
     offer, _ = session.licenses.plan_of(license_id.plan)
-    if terms is not None and parse(terms.read_bytes()).hash() != offer.terms_hash:
+    if terms is not None and parse(_bytes(terms)).hash() != offer.terms_hash:
         raise UsageError(
             f"{terms} is not the terms of license {license_id}",
             hint=f"their hash is {offer.terms_hash}",
@@ -263,6 +263,10 @@ def enrol(
     return path, out
 
 
-def _json(path: Path) -> Any:
+def _bytes(path: Path) -> bytes:
     with path.open("rb") as handle:
-        return parse_json(handle.read(_MAX_FILE + 1), what=str(path), limit=_MAX_FILE)
+        return handle.read(_MAX_FILE + 1)
+
+
+def _json(path: Path) -> Any:
+    return parse_json(_bytes(path), what=str(path), limit=_MAX_FILE)

@@ -77,7 +77,9 @@ def read_archive(path: Path) -> Archive:
             raise LimitExceeded(
                 f"{path.name} has {size} bytes; a bundle has at most {MAX_ARCHIVE_BYTES}"
             )
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            # A device has no size and no end.
+            data = file.read(MAX_ARCHIVE_BYTES + 1) if path.is_file() else file.read(1 << 20)
     except OSError as error:
         raise BundleFormatError(
             f"cannot read {path}: {error.strerror or error}", hint="give an *.evidence.zip file"
