@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
@@ -34,6 +35,8 @@ from ledger.index.views import RowMap, Snapshot
 router = APIRouter(prefix="/v1", tags=["models"], responses=problems.READ_FAILURES)
 
 _STATUS = {1: "active", 2: "withdrawn", 3: "compromised"}
+# A large model's document takes ten times its size in memory while it is checked.
+_one_at_a_time = threading.Lock()
 _EXAMPLE_FINGERPRINT = {"format": "mfp1", "level": "core", "tensors": []}
 
 
@@ -161,8 +164,9 @@ def _deposit_leaves(served: Served, which: ModelId, body: bytes) -> schemas.Leav
     with served.index.snapshot() as snapshot:
         model = snapshot.model(which)
         facts = as_of(snapshot)
-    document = parse_json(body, what="the fingerprint", limit=served.settings.max_leaves_body)
-    found, bound = library.check_leaves(document, model)
+    with _one_at_a_time:
+        document = parse_json(body, what="the fingerprint", limit=served.settings.max_leaves_body)
+        found, bound = library.check_leaves(document, model)
     with writing(served.index.engine) as connection:
         done = library.deposit_leaves(
             connection, which, found, bound=bound, now_ms=int(served.index.now() * 1000)

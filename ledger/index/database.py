@@ -13,7 +13,7 @@ from alembic.config import Config
 from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DatabaseError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
 from ledger.errors import ConfigurationError, IndexUnavailable, UsageError
 
@@ -40,7 +40,7 @@ def open_database(url: str) -> Engine:
     try:
         engine = _sqlite(url) if parsed.get_backend_name() == "sqlite" else create_engine(url)
         migrate(engine)
-    except (DatabaseError, SQLAlchemyError, OSError) as error:
+    except (SQLAlchemyError, OSError) as error:
         raise IndexUnavailable(
             f"the index database does not open: {type(error).__name__}",
             hint="check the path or server, its permissions and the free space",
@@ -77,9 +77,19 @@ def _sqlite(url: str) -> Engine:
 
 @contextmanager
 def writing(engine: Engine) -> Iterator[Connection]:
-    """One transaction that writes: committed at the end, or not at all."""
-    with engine.connect().execution_options(writes=True) as connection, connection.begin():
-        yield connection
+    """One transaction that writes: committed at the end, or not at all.
+
+    Raises:
+        IndexUnavailable: the database is locked, full, gone, or was changed by another hand.
+    """
+    try:
+        with engine.connect().execution_options(writes=True) as connection, connection.begin():
+            yield connection
+    except DBAPIError as error:
+        raise IndexUnavailable(
+            f"the index database cannot be written: {type(error).__name__}",
+            hint="check the disk's free space and that nothing else holds the database",
+        ) from error
 
 
 def migrate(engine: Engine, revision: str = "head") -> None:

@@ -7,6 +7,7 @@ rebuild nor a reorganisation touches them.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -83,11 +84,24 @@ def deposit_leaves(
         now_ms=now_ms,
     )
     root = found.content_root.raw
-    connection.execute(delete(tables.leaf).where(tables.leaf.c.content_root == root))
-    ids = {("cid", tensor.cid.raw) for tensor in tensors}
-    ids |= {("vid", tensor.vid.raw) for tensor in tensors if tensor.vid is not None}
-    rows = [{"content_root": root, "kind": kind, "id": raw} for kind, raw in sorted(ids)]
-    connection.execute(insert(tables.leaf), rows)
+    names: dict[tuple[str, bytes], list[str]] = {}
+    for tensor in tensors:
+        for kind, digest in (("cid", tensor.cid), ("vid", tensor.vid)):
+            if digest is not None:
+                names.setdefault((kind, digest.raw), []).append(tensor.name)
+    leaf, leaf_name = tables.leaf, tables.leaf_name
+    connection.execute(delete(leaf).where(leaf.c.content_root == root))
+    connection.execute(delete(leaf_name).where(leaf_name.c.model_id == model_id.raw))
+    connection.execute(
+        insert(leaf), [{"content_root": root, "kind": kind, "id": raw} for kind, raw in names]
+    )
+    connection.execute(
+        insert(leaf_name),
+        [
+            {"model_id": model_id.raw, "kind": kind, "id": raw, "names": json.dumps(called)}
+            for (kind, raw), called in names.items()
+        ],
+    )
     return Deposited(len(tensors), bound, new=True)
 
 
@@ -161,7 +175,13 @@ def search(snapshot: Snapshot, kind: str, id_: Digest, *, limit: int = 50) -> Se
 def _names(
     connection: Connection, model_id: bytes, kind: str, id_: Digest
 ) -> tuple[tuple[str, ...], bool]:
-    found = document(connection, "fingerprint", Digest(model_id))
-    if found is None:
-        return (), False
-    return tuple(t["name"] for t in found[0]["tensors"] if t[kind] == str(id_)), found[1]
+    called, stored = tables.leaf_name, tables.document
+    row = connection.execute(
+        select(called.c.names, stored.c.complete)
+        .join(
+            stored,
+            (stored.c.hash == called.c.model_id) & (stored.c.kind == "fingerprint"),
+        )
+        .where(called.c.model_id == model_id, called.c.kind == kind, called.c.id == id_.raw)
+    ).one_or_none()
+    return ((), False) if row is None else (tuple(json.loads(row.names)), bool(row.complete))

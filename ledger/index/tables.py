@@ -386,6 +386,16 @@ leaf = Table(
     Index("ix_leaf_id", "id"),
     sqlite_with_rowid=False,
 )
+# What a model calls the tensors it holds: a JSON list, since tied tensors share an id.
+leaf_name = Table(
+    "leaf_name",
+    metadata,
+    _column("model_id", LargeBinary(32), primary_key=True),
+    _column("kind", String(4), primary_key=True),
+    _column("id", LargeBinary(32), primary_key=True),
+    _column("names", Text),
+    sqlite_with_rowid=False,
+)
 
 # One live version an entity: what the fold, and every read at the head, looks up.
 for _table in STATE.values():

@@ -7,7 +7,7 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
-from sqlalchemy import inspect, text
+from sqlalchemy import create_engine, inspect, text
 from sqlalchemy.exc import IntegrityError
 
 from ledger.errors import ConfigurationError, IndexUnavailable, UsageError
@@ -81,3 +81,17 @@ def test_one_entity_cannot_have_two_live_versions(engine):
         with pytest.raises(IntegrityError, match="UNIQUE"):
             connection.execute(text(row.format(2)))
         transaction.rollback()
+
+
+def test_a_database_that_another_process_holds_is_unavailable_and_not_a_crash(engine):
+    held = create_engine(engine.url)
+    with held.connect() as other:
+        raw = other.connection.dbapi_connection
+        raw.isolation_level = None
+        raw.execute("BEGIN IMMEDIATE")
+        with engine.connect() as connection:
+            connection.exec_driver_sql("PRAGMA busy_timeout=50")
+        with pytest.raises(IndexUnavailable, match="cannot be written"), writing(engine):
+            pass
+        raw.execute("ROLLBACK")
+    held.dispose()

@@ -45,6 +45,15 @@ def test_a_core_fingerprint_is_searchable_but_its_names_are_not_vouched_for(engi
     assert (done.tensors, done.names_verified, done.new) == (3, False, True)
 
 
+def test_tied_tensors_are_found_under_all_their_names(engine, both):
+    _, deep = both
+    deposit(engine, deep.to_json(), row(deep))
+    tied = next(t for t in deep.tensors if t.name == "tied.a")
+    with engine.connect() as connection:
+        names, verified = library._names(connection, MODEL.raw, "cid", tied.cid)
+    assert (sorted(names), verified) == (["tied.a", "tied.b"], True)
+
+
 def test_a_deep_fingerprint_replaces_a_core_one_and_never_the_other_way_round(engine, both):
     core, deep = both
     deposit(engine, core.to_json(), row(deep))

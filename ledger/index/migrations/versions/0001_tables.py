@@ -132,6 +132,15 @@ def upgrade() -> None:  # noqa: PLR0915 -- a list of tables, not a program
     )
     op.create_index("ix_leaf_id", "leaf", ["id"])
     op.create_table(
+        "leaf_name",
+        sa.Column("model_id", sa.LargeBinary(32), nullable=False),
+        sa.Column("kind", sa.String(4), nullable=False),
+        sa.Column("id", sa.LargeBinary(32), nullable=False),
+        sa.Column("names", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("model_id", "kind", "id"),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
         "license",
         sa.Column("chain_id", sa.BigInteger(), nullable=False),
         sa.Column("license_id", sa.BigInteger(), nullable=False),
