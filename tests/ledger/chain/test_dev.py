@@ -95,9 +95,18 @@ def test_a_stopped_chain_goes_on_where_it_was_with_the_same_genesis(state):
         assert nonce(rpc) == 1
 
 
+def test_a_transaction_with_one_block_above_it_becomes_final_too(chain):
+    with Rpc(chain.rpc_url) as rpc:
+        with chain.hold_finality():
+            sent = pay(rpc)
+            chain.mine(1)
+        until(lambda: final(rpc, sent))
+
+
 def test_state_proofs_at_the_finalized_block_work_right_after_a_restart(state):
     with DevChain.start(state=state) as chain, Rpc(chain.rpc_url) as rpc:
-        pay(rpc)
+        sent = pay(rpc)
+        until(lambda: final(rpc, sent))
     with DevChain.start(state=state) as chain, Rpc(chain.rpc_url) as rpc:
         block = rpc.block("finalized")
         proof = rpc.call("eth_getProof", [BOB, [], hex(block.number)])

@@ -148,6 +148,26 @@ def test_a_transaction_sent_twice_takes_effect_once(deployed):
     assert sender._next_nonce() == nonce + 1
 
 
+@pytest.mark.parametrize("said", ["already known", "nonce too low", "replacement underpriced"])
+def test_a_node_that_refuses_what_it_has_taken_gets_no_second_transaction(
+    deployed, serve, reply_error, reply_result, said
+):
+    """As when the first sending arrived and only its answer was lost."""
+
+    def answer(request):
+        done = deployed.rpc.call(request["method"], request["params"])
+        if request["method"] == "eth_sendRawTransaction":
+            return reply_error(request, -32000, said)
+        return reply_result(request, done)
+
+    wallet = dev_wallet("spare")
+    with Rpc(serve(answer).url) as rpc:
+        sender = Sender(rpc, wallet, deployed.profile)
+        before = sender._next_nonce()
+        assert sender.send(BOB, b"", 1).status
+        assert sender._next_nonce() == before + 1
+
+
 def test_a_transaction_that_never_reached_the_node_is_sent_again_while_waiting(deployed):
     sender = deployed.sender("auditor")
     nonce = sender._next_nonce()
