@@ -149,7 +149,7 @@ class NotSealed(SealedFormatError):
 class SealedTruncated(SealedFormatError):
     """The file's length differs from what its prelude fixes."""
 
-    default_hint = "download it again: deed fetch CARD"
+    default_hint = "download it again from where the license card says"
 
 
 class BundleFormatError(FormatError):

@@ -190,7 +190,9 @@ def _from(
     if urlsplit(url).scheme == "file":
         path = _local(url)
         if not path.is_file():
-            raise UsageError(f"the card's file {path} is not there", hint="fetch it: deed fetch")
+            raise UsageError(
+                f"the card's file {path} is not there", hint="put it there, beside its card"
+            )
         _check_file(path, record, card)
         return LocatedModel(card, record, path)
     folder = Path(tempfile.mkdtemp(prefix="modeldeed-"))

@@ -249,7 +249,7 @@ def _check_record(clear: ClearPart, record: SealingRecord) -> None:
             raise ContentMismatch(
                 f"this file is not what the licensor lodged: its {what} is {here}, not {lodged}",
                 step=6,
-                hint="download the file that the license card names: deed fetch CARD",
+                hint="download the file that the license card names",
             )
 
 

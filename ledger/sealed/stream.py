@@ -157,7 +157,7 @@ class FloeMessage:
             out[:] = bytes(len(out))
             raise SegmentTampered(
                 f"segment {position} fails its authentication tag",
-                hint="the file was altered or damaged; download it again: deed fetch CARD",
+                hint="the file was altered or damaged; download it again",
             ) from None
 
     def wipe(self) -> None:
