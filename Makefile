@@ -68,7 +68,7 @@ check: $(VENV)/.dev $(MODULES)/.dev ## format, lint, types, layers, ABI drift, g
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy
-	@$(BIN)/lint-imports --no-timing | tail -n 4
+	@$(BIN)/lint-imports --no-logo | tail -n 5
 	@$(BIN)/python scripts/build_contracts.py --check
 
 contracts: $(VENV)/.dev $(MODULES)/.dev ## compile, write the ABI files, run the Solidity tests

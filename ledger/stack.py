@@ -180,7 +180,7 @@ class Stack:
             deployment = self._contracts(rpc, say)
             passphrase_file = self._broker(rpc, deployment, ports["api"], say)
         url = f"http://127.0.0.1:{ports['api']}"
-        self._service = self._serve(ports["api"], url, passphrase_file)
+        self._service = self._serve(ports["api"], passphrase_file)
         self._wait_ready(url)
         say(f"index, API and broker at {url}")
         self._network = Network(
@@ -228,7 +228,7 @@ class Stack:
         say(f"broker {home.identity.id} registered, alone in broker set {set_id}")
         return passphrase_file
 
-    def _serve(self, port: int, url: str, passphrase_file: Path) -> subprocess.Popen[bytes]:
+    def _serve(self, port: int, passphrase_file: Path) -> subprocess.Popen[bytes]:
         assert self._chain is not None
         environment = os.environ | {
             "DEED_API_HOST": "127.0.0.1",
@@ -238,7 +238,6 @@ class Stack:
             "DEED_API_DATABASE_URL": f"sqlite:///{self.folder / 'index.sqlite3'}",
             "DEED_API_BROKER_HOME": str(self.folder / "broker"),
             "DEED_API_BROKER_PASSPHRASE_FILE": str(passphrase_file),
-            "DEED_API_PUBLIC_URL": url,
             "DEED_API_POLL": "0.1",
         }
         with (self.folder / "api.log").open("ab") as log:

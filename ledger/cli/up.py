@@ -51,7 +51,10 @@ def up(
                             "chain",
                             f"{network.rpc_urls[0]}  (chain id {network.deployment.chain_id})",
                         ),
-                        ("api", f"{network.api_url}  (docs at {network.api_url}/docs)"),
+                        (
+                            "api",
+                            f"{network.api_url}  (described at {network.api_url}/v1/openapi.json)",
+                        ),
                         ("broker", network.broker_url),
                         *((name, str(a)) for name, a in network.deployment.addresses.items()),
                         *((name, str(a)) for name, a in stack.accounts.items()),
