@@ -337,6 +337,16 @@ def faults() -> dict[str, dict[str, Any]]:
             broken(5),
             {"op": "behead"},
         ),
+        "state-hash-other": case(
+            "the index names another block than the newest header",
+            broken(3),
+            put("bundle.json", ["state", "hash"], _OTHER_HASH),
+        ),
+        "account-nonce-other": case(
+            "an account is shown with another nonce than proved",
+            broken(5),
+            put(registry, ["nonce"], "0x7"),
+        ),
         "chain-other": case(
             "the bundle says Ethereum, chain id 1",
             broken(5),

@@ -10,10 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ledger.canonical import canonical_json
 from ledger.errors import FormatError, LedgerError
 from ledger.evidence.bundle import parse_bundle
 from ledger.evidence.trust import TrustRoot
 from ledger.evidence.verify import STEPS, Result, Verdict, examine, verify
+from ledger.fingerprint.exact import Fingerprint, _assemble
 from ledger.ids import Address, Digest
 
 FAULTS = sorted((Path(__file__).resolve().parents[2] / "vectors" / "evidence").glob("*.json"))
@@ -94,6 +96,16 @@ def test_each_fault_is_refused_and_its_step_named(path, forge):
     failed = Result.NOT_CHECKED if report.verdict is Verdict.INCOMPLETE else Result.FAIL
     first = next(step for step in report.steps if step.result is failed and step.number != 4)
     assert first.number == expect["first"], first
+
+
+def test_a_consistent_fingerprint_of_fewer_tensors_is_not_the_claimed_one(members, forge):
+    """The forger recomputes the roots, so only the claim can tell."""
+    whole = Fingerprint.from_json(json.loads(members["fingerprint.json"]))
+    fewer = canonical_json(_assemble(whole.level, whole.tensors[:1]).to_json())
+    edit = {"op": "add", "member": "fingerprint.json", "hex": fewer.hex()}
+    report = examine(parse_bundle(forge({"edit": [edit], "reseal": True})))
+    assert report.verdict is Verdict.BROKEN
+    assert report.steps[7].detail == "the tensors listed are not the ones claimed"
 
 
 def test_forging_nothing_still_holds(forge):
