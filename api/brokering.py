@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from api.dependencies import Service
 from api.settings import Settings
 from ledger.chain.rpc import Rpc
-from ledger.errors import ConfigurationError
+from ledger.errors import ConfigurationError, WrongNetwork
 
 if TYPE_CHECKING:
     from ledger.broker.service import BrokerService
@@ -19,12 +19,14 @@ def open_broker(settings: Settings, served: Service) -> BrokerService | None:
     Raises:
         ConfigurationError: no passphrase file, or it cannot be read.
         WrongPassphrase: it does not open the folder.
+        WrongNetwork: the broker is registered with other contracts.
     """
     if settings.broker_home is None:
         return None
     from ledger.broker.chainview import ChainView
     from ledger.broker.home import BrokerHome
     from ledger.broker.service import BrokerService
+    from ledger.broker.setup import identity_on
 
     file = settings.broker_passphrase_file
     if file is None:
@@ -37,6 +39,11 @@ def open_broker(settings: Settings, served: Service) -> BrokerService | None:
     except OSError:
         raise ConfigurationError("the broker's passphrase file cannot be read") from None
     home = BrokerHome.open(settings.broker_home, passphrase)
+    if home.identity != identity_on(served.deployment, home.identity.id):
+        raise WrongNetwork(
+            "this broker is registered with other contracts than the network's",
+            hint="choose the network it was made for, or make a new broker: deed broker init",
+        )
     view = ChainView(_endpoints(settings, served), served.deployment, served.profile)
     return BrokerService(home, view)
 

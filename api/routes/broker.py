@@ -12,11 +12,12 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body, Request
 from starlette.concurrency import run_in_threadpool
 
+from api.problems import WRITE_FAILURES
 from ledger.broker.service import BrokerService
 from ledger.errors import BrokerUnavailable, ManifestError, UsageError
 from ledger.ids import Digest
 
-router = APIRouter(prefix="/v1/broker", tags=["broker"])
+router = APIRouter(prefix="/v1/broker", tags=["broker"], responses=WRITE_FAILURES)
 
 Message = Annotated[dict[str, Any], Body()]
 
