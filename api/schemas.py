@@ -327,11 +327,12 @@ class LeavesDeposited(Answer):
 
 
 class LeavesAnswer(Answer):
-    """A model's tensor ids: the fingerprint document as deposited."""
+    """A model's tensor ids as deposited: the public list, the whole fingerprint, or both."""
 
     model_id: Hash
     names_verified: bool
-    fingerprint: dict[str, Any]
+    fingerprint: dict[str, Any] | None
+    ids: dict[str, Any] | None
 
 
 class DocumentsDeposited(Answer):

@@ -6,8 +6,9 @@ journal remembers what was made here (ids, the sealing record); whether somethin
 chain is always asked of the chain, so a step that was sent but not yet noted, or noted and then
 reorganised away, is neither done twice nor missed.
 
-The content key and the claim's salt exist only in the recovery file, encrypted under a passphrase
-and written before anything else (docs/spec/recovery-file.md).
+The content key exists only in the recovery file, encrypted under a passphrase and written before
+anything else (docs/spec/recovery-file.md). The claim with its salt, which opens the commitment,
+lies in ``claim.json`` for the evidence, readable by its owner alone.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ from ledger.errors import (
     UsageError,
 )
 from ledger.fingerprint.exact import Fingerprint, fingerprint
+from ledger.fingerprint.ids import TensorIds
 from ledger.ids import ZERO_DIGEST, ModelId
 from ledger.licensing.terms import Terms
 from ledger.sealed.file import inspect, seal
@@ -292,7 +294,7 @@ class Publication:
                 f"{self.model_path} or its side files changed since this publication began",
                 hint="put the model back as it was, or publish the new one in another folder",
             )
-        write_atomically(path, document)
+        write_atomically(path, document, mode=0o600)
         write_atomically(self.folder / "manifest.json", canonical_json(manifest) + b"\n")
         write_atomically(
             self.folder / "terms.json", canonical_json(dict(self.terms.document)) + b"\n"
@@ -428,11 +430,13 @@ class Publication:
             self._observer("leaves", "kept", url)
             return
         model_id = claim.model_id()
+        # Ids only: names and shapes are part of the blueprint, and stay with the licensor.
+        ids = TensorIds.of(made)
 
         def post() -> None:
             try:
                 reply = httpx.post(
-                    f"{url}/v1/models/{model_id}/leaves", json=made.to_json(), timeout=60
+                    f"{url}/v1/models/{model_id}/leaves", json=ids.to_json(), timeout=60
                 )
             except httpx.HTTPError as error:
                 raise IndexUnavailable(
@@ -449,7 +453,7 @@ class Publication:
             # Being searchable is not being published: the licensor is told, a rerun tries again.
             self._observer("leaves", "kept", f"not now: {error.message}; run again to retry")
             return
-        self._note("leaves", {"count": len(made.tensors)}, f"{len(made.tensors)} tensor ids")
+        self._note("leaves", {"count": len(ids.cids)}, f"{len(ids.cids)} tensor ids")
 
     # -- shared -------------------------------------------------------------------------------
 

@@ -4,10 +4,11 @@ Usage: ``python scripts/bench.py NAME [--json]`` with NAME one of fingerprint, s
 
 The JSON form is the same for every benchmark::
 
-    {"name": …, "machine": …, "rows": [{"what": …, "value": …, "unit": …, "against": …, "ratio": …}]}
+    {"name": …, "machine": …,
+     "rows": [{"what": …, "value": …, "unit": …, "against": …, "ratio": …}]}
 
-``ratio`` is our value over the value of ``against``, measured interleaved in the same run where that
-can be run here, and over a published figure (said in ``against``) where it cannot.
+``ratio`` is our value over the value of ``against``, measured interleaved in the same run where
+that can be run here, and over a published figure (said in ``against``) where it cannot.
 """
 
 from __future__ import annotations
@@ -30,12 +31,15 @@ def machine() -> str:
     if info.exists():
         models = [line for line in info.read_text().splitlines() if line.startswith("model name")]
         cpu = models[0].partition(":")[2].strip() if models else cpu
-    return f"{os.cpu_count()} x {cpu}, {platform.system()} {platform.release()}, Python {platform.python_version()}"
+    system = f"{platform.system()} {platform.release()}, Python {platform.python_version()}"
+    return f"{os.cpu_count()} x {cpu}, {system}"
 
 
 def main() -> int:
     """Run one benchmark and print its rows."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("name", choices=NAMES)
     parser.add_argument("--json", action="store_true", dest="as_json")
     arguments = parser.parse_args()
@@ -47,7 +51,8 @@ def main() -> int:
     print(f"{arguments.name}: {machine()}")
     for row in rows:
         ratio = "" if row["ratio"] is None else f"{row['ratio']:.3g}x"
-        print(f"  {row['what']:36} {row['value']:>12,.5g} {row['unit']:8} {ratio:>8}  {row['against']}")
+        figure = f"{row['value']:>12,.5g} {row['unit']:8}"
+        print(f"  {row['what']:36} {figure} {ratio:>8}  {row['against']}")
     return 0
 
 

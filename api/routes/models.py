@@ -26,6 +26,7 @@ from api.dependencies import (
 from ledger.canonical import parse_json
 from ledger.claim import Claim, manifest_hash
 from ledger.errors import ClaimMismatch, ManifestError, UnknownRecord
+from ledger.fingerprint import ids
 from ledger.ids import Digest, ModelId
 from ledger.index import library
 from ledger.index.database import writing
@@ -117,8 +118,10 @@ def show_leaves(snapshot: Cacheable, id: ModelPath) -> schemas.LeavesAnswer:  # 
     """A model's tensor ids, as deposited."""
     which = model_id(id)
     snapshot.model(which)
-    found = library.document(snapshot.connection, "fingerprint", Digest(which.raw))
-    if found is None:
+    name = Digest(which.raw)
+    full = library.document(snapshot.connection, library.FINGERPRINT, name)
+    listed = library.document(snapshot.connection, library.IDS, name)
+    if full is None and listed is None:
         raise UnknownRecord(
             f"nobody has deposited the tensor ids of model {which.short}",
             hint="whoever has its fingerprint can: POST it to this path",
@@ -126,8 +129,9 @@ def show_leaves(snapshot: Cacheable, id: ModelPath) -> schemas.LeavesAnswer:  # 
     return schemas.LeavesAnswer(
         as_of=as_of(snapshot),
         model_id=str(which),
-        names_verified=found[1],
-        fingerprint=found[0],
+        names_verified=full is not None and full[1],
+        fingerprint=None if full is None else full[0],
+        ids=None if listed is None else listed[0],
     )
 
 
@@ -141,7 +145,8 @@ def _json_body(description: str, example: Any) -> dict[str, Any]:
     "/models/{id}/leaves",
     responses=problems.WRITE_FAILURES,
     openapi_extra=_json_body(
-        "a fingerprint document (docs/spec/fingerprint.md)", _EXAMPLE_FINGERPRINT
+        "public tensor ids, or a whole fingerprint document (docs/spec/fingerprint.md)",
+        _EXAMPLE_FINGERPRINT,
     ),
 )
 async def deposit_leaves(
@@ -165,12 +170,16 @@ def _deposit_leaves(served: Served, which: ModelId, body: bytes) -> schemas.Leav
         model = snapshot.model(which)
         facts = as_of(snapshot)
     with _one_at_a_time:
-        document = parse_json(body, what="the fingerprint", limit=served.settings.max_leaves_body)
-        found, bound = library.check_leaves(document, model)
-    with writing(served.index.engine) as connection:
-        done = library.deposit_leaves(
-            connection, which, found, bound=bound, now_ms=int(served.index.now() * 1000)
-        )
+        document = parse_json(body, what="the tensor ids", limit=served.settings.max_leaves_body)
+        now_ms = int(served.index.now() * 1000)
+        if isinstance(document, dict) and document.get("format") == ids.FORMAT:
+            listed = library.check_ids(document, model)
+            with writing(served.index.engine) as connection:
+                done = library.deposit_ids(connection, which, listed, now_ms=now_ms)
+        else:
+            found, bound = library.check_leaves(document, model)
+            with writing(served.index.engine) as connection:
+                done = library.deposit_leaves(connection, which, found, bound=bound, now_ms=now_ms)
     return schemas.LeavesDeposited(
         as_of=facts,
         model_id=str(which),

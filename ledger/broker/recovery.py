@@ -1,7 +1,8 @@
 """The licensor's recovery file: what would be lost with the broker and the publication's folder.
 
-It holds the content key and the claim's salt, and, once they exist, the claim and the sealing record,
-encrypted under a passphrase (docs/spec/recovery-file.md). Publishing writes it before anything else.
+It holds the content key and the claim's salt, and, once they exist, the claim and the sealing
+record, encrypted under a passphrase (docs/spec/recovery-file.md). Publishing writes it before
+anything else.
 """
 
 from __future__ import annotations

@@ -10,16 +10,20 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Connection, delete, insert, select
 
 from ledger.canonical import canonical_json, parse_json
 from ledger.errors import ClaimMismatch
 from ledger.fingerprint.exact import Fingerprint
+from ledger.fingerprint.ids import TensorIds
 from ledger.ids import Digest, ModelId
 from ledger.index import tables
 from ledger.index.views import RowMap, Snapshot
+
+FINGERPRINT: Final = "fingerprint"
+IDS: Final = "tensor-ids"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +74,14 @@ def deposit_leaves(
     tensors = [tensor for tensor in found.tensors if tensor.identity]
     stored = connection.execute(
         select(tables.document.c.complete).where(
-            tables.document.c.kind == "fingerprint", tables.document.c.hash == model_id.raw
+            tables.document.c.kind == FINGERPRINT, tables.document.c.hash == model_id.raw
         )
     ).scalar_one_or_none()
     if stored is not None and (stored or not bound):
         return Deposited(len(tensors), bool(stored), new=False)
     put_document(
         connection,
-        "fingerprint",
+        FINGERPRINT,
         Digest(model_id.raw),
         found.to_json(),
         complete=bound,
@@ -103,6 +107,43 @@ def deposit_leaves(
         ],
     )
     return Deposited(len(tensors), bound, new=True)
+
+
+def check_ids(document: Any, model: RowMap) -> TensorIds:
+    """Read a list of public tensor ids and hold it against a registered model.
+
+    Raises:
+        ManifestError, LimitExceeded: not such a list.
+        ClaimMismatch: of another model.
+    """
+    found = TensorIds.from_json(document)
+    found.verify(Digest(bytes(model["artifact_root"])), Digest(bytes(model["fingerprint_digest"])))
+    return found
+
+
+def deposit_ids(
+    connection: Connection, model_id: ModelId, found: TensorIds, *, now_ms: int
+) -> Deposited:
+    """Store checked tensor ids; a fingerprint that is there already says as much and more."""
+    name = Digest(model_id.raw)
+    known = any(
+        stored is not None and stored[1]
+        for stored in (document(connection, kind, name) for kind in (FINGERPRINT, IDS))
+    )
+    if known:
+        return Deposited(len(found.cids), names_verified=False, new=False)
+    put_document(connection, IDS, name, found.to_json(), complete=True, now_ms=now_ms)
+    leaf, root = tables.leaf, found.content_root().raw
+    connection.execute(delete(leaf).where(leaf.c.content_root == root))
+    connection.execute(
+        insert(leaf),
+        [
+            {"content_root": root, "kind": kind, "id": one.raw}
+            for kind, ids in (("cid", found.cids), ("vid", found.vids))
+            for one in ids
+        ],
+    )
+    return Deposited(len(found.cids), names_verified=False, new=True)
 
 
 def put_document(
@@ -180,7 +221,7 @@ def _names(
         select(called.c.names, stored.c.complete)
         .join(
             stored,
-            (stored.c.hash == called.c.model_id) & (stored.c.kind == "fingerprint"),
+            (stored.c.hash == called.c.model_id) & (stored.c.kind == FINGERPRINT),
         )
         .where(called.c.model_id == model_id, called.c.kind == kind, called.c.id == id_.raw)
     ).one_or_none()

@@ -461,3 +461,20 @@ def test_tensors_of_a_model_that_nobody_named_stay_what_they_are(world, licensed
 def test_an_unknown_framework_is_refused(licensed):
     with pytest.raises(UsageError, match="framework"):
         runtime.load(licensed[1], runtime=licensed[2], framework="jax" + secrets.token_hex(1))
+
+
+@pytest.mark.torch
+def test_torch_tensors_equal_the_original_bit_for_bit_in_every_type(world, licensed):
+    torch = pytest.importorskip("torch", reason="install requirements-torch.txt")
+    _, card, identity = licensed
+    with runtime.load(card, runtime=identity) as plain:
+        expected = {name: plain.get_tensor(name).copy() for name in plain.keys()}  # noqa: SIM118
+    with runtime.load(card, runtime=identity, framework="torch") as model:
+        tensors = model.state_dict()
+    assert set(tensors) == set(expected)
+    for name, array in expected.items():
+        tensor = tensors[name]
+        assert isinstance(tensor, torch.Tensor)
+        assert tuple(tensor.shape) == array.shape
+        flat = tensor.contiguous().reshape(-1).view(torch.uint8).numpy()
+        assert flat.tobytes() == array.tobytes(), name

@@ -6,6 +6,8 @@ import json
 
 import pytest
 
+from ledger.fingerprint.ids import TensorIds
+
 pytestmark = pytest.mark.chain
 
 
@@ -175,3 +177,33 @@ def test_every_event_of_the_chain_is_in_the_journal_with_its_arguments(
     assert all(json.dumps(e["arguments"]) for e in events)
     reply = service.client.get("/v1/events", params={"cursor": f"1-0-{'00' * 32}"})
     assert (reply.status_code, reply.json()["code"]) == (409, "REORGANISED")
+
+
+def test_ids_without_names_make_a_model_findable_and_tell_no_name(
+    service, deployed, make, tmp_path
+):
+    other = make.publish(deployed, tmp_path)
+    service.caught_up(deployed.rpc)
+    path = f"/v1/models/{other.model}/leaves"
+    ids = TensorIds.of(other.fingerprint)
+
+    reply = service.client.post(path, json=ids.to_json())
+
+    assert reply.status_code == 201, reply.text
+    assert service.client.post(path, json=ids.to_json()).json()["new"] is False
+    answer = service.get(path)
+    assert (answer["ids"], answer["fingerprint"]) == (ids.to_json(), None)
+    matches = service.get("/v1/search", cid=str(ids.cids[0]))["matches"]
+    found = [match for match in matches if match["model"]["model_id"] == str(other.model)]
+    assert [match["names"] for match in found] == [[]]
+
+
+def test_ids_of_another_model_are_refused(service, deployed, make, tmp_path, published):
+    other = make.publish(deployed, tmp_path)
+    service.caught_up(deployed.rpc)
+    ids = TensorIds.of(other.fingerprint)
+
+    reply = service.client.post(f"/v1/models/{published.model}/leaves", json=ids.to_json())
+
+    assert reply.status_code == 422
+    assert reply.json()["code"] == "CLAIM_MISMATCH"
