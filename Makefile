@@ -73,6 +73,7 @@ check: $(VENV)/.dev $(MODULES)/.dev ## format, lint, types, layers, ABI drift, g
 
 contracts: $(VENV)/.dev $(MODULES)/.dev ## compile, write the ABI files, run the Solidity tests
 	@$(BIN)/python scripts/build_contracts.py
+	@$(BIN)/python scripts/make_vectors_evidence.py
 	@cd contracts && $(FORGE) test
 
 test: check ## everything CI runs
@@ -80,7 +81,7 @@ test: check ## everything CI runs
 	@$(BIN)/python -m pytest -n auto --dist loadscope -q
 
 bench: $(VENV)/.dev $(MODULES)/.dev ## our figures beside the peers', same machine, same run
-	@for name in fingerprint sealed gas; do $(BIN)/python scripts/bench.py $$name; done
+	@for name in fingerprint sealed gas evidence; do $(BIN)/python scripts/bench.py $$name; done
 
 deep: $(VENV)/.dev $(MODULES)/.dev ## long fuzzing, big files: run before resolving anything
 	@cd contracts && FOUNDRY_PROFILE=deep $(FORGE) test --summary

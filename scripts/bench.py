@@ -1,6 +1,6 @@
 """Our figures beside what they are compared with, same machine, same run.
 
-Usage: ``python scripts/bench.py NAME [--json]`` with NAME one of fingerprint, sealed, gas.
+Usage: ``python scripts/bench.py NAME [--json]`` with NAME one of fingerprint, sealed, gas, evidence.
 
 The JSON form is the same for every benchmark::
 
@@ -21,7 +21,7 @@ import platform
 import sys
 from pathlib import Path
 
-NAMES = ("fingerprint", "sealed", "gas")
+NAMES = ("fingerprint", "sealed", "gas", "evidence")
 
 
 def machine() -> str:

