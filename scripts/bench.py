@@ -1,6 +1,7 @@
 """Our figures beside what they are compared with, same machine, same run.
 
-Usage: ``python scripts/bench.py NAME [--json]`` with NAME one of fingerprint, sealed, gas, evidence.
+Usage: ``python scripts/bench.py NAME [--json]`` with NAME one of fingerprint,
+sealed, gas, evidence.
 
 The JSON form is the same for every benchmark::
 

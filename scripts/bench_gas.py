@@ -50,7 +50,7 @@ def measure() -> dict[str, int]:
     """
     forge = CONTRACTS / "node_modules" / ".bin" / "forge"
     if not forge.exists():
-        raise SystemExit("error: forge is not installed\nhint: cd contracts && npm ci")
+        raise SystemExit("error: forge is not installed\nhint: make contracts")
     measured = CONTRACTS / "snapshots" / f"measured-{os.getpid()}.json"
     try:
         done = subprocess.run(

@@ -91,9 +91,7 @@ def compile_all() -> dict[str, str]:
     except ImportError:
         raise SystemExit("error: py-solc-x is not installed\nhint: make setup") from None
     if not (CONTRACTS / "node_modules" / "solc").is_dir():
-        raise SystemExit(
-            "error: the Solidity compiler is not installed\nhint: cd contracts && npm ci"
-        )
+        raise SystemExit("error: the Solidity compiler is not installed\nhint: make contracts")
 
     chosen = settings()
     outputs = ["abi", "metadata", "evm.bytecode.object", "evm.deployedBytecode"]

@@ -67,8 +67,8 @@ def find_anvil() -> Path:
         return Path(on_path)
     raise ToolMissing(
         "the local chain needs Anvil, which is not installed",
-        hint="run npm ci --prefix contracts, or npm install @foundry-rs/anvil in this folder, "
-        "or set DEED_ANVIL to the binary",
+        hint="run make setup, or npm install @foundry-rs/anvil in this folder, or set DEED_ANVIL "
+        "to the binary",
     )
 
 
