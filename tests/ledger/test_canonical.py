@@ -50,7 +50,17 @@ def test_the_example_of_rfc_8785_section_3_2_3_has_its_published_form():
 
 @pytest.mark.parametrize(
     "document",
-    [2**53, -(2**53), float("nan"), float("inf"), "\ud800", {1: 2}, pytest.param(object(), id="object"), b"bytes", {"a": {1}}],
+    [
+        2**53,
+        -(2**53),
+        float("nan"),
+        float("inf"),
+        "\ud800",
+        {1: 2},
+        pytest.param(object(), id="object"),
+        b"bytes",
+        {"a": {1}},
+    ],
     ids=repr,
 )
 def test_what_json_cannot_carry_is_refused(document):
