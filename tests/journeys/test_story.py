@@ -20,7 +20,8 @@ def test_the_demo_tells_the_whole_story_on_a_model_never_seen(tmp_path):
         "error: license 1.1 was revoked",
         "license 1.1 revoked by",
         "no process is left",
-        "holds, given that block",
+        "block hashes you gave",
+        "   verified",
         "does not hold",
         "That was the whole story",
     ]

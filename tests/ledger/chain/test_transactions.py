@@ -237,14 +237,16 @@ def test_what_is_not_final_in_time_says_so_with_a_time_to_retry(deployed):
 
 
 def test_a_transaction_nobody_mines_is_pending_and_may_still_come(deployed):
-    deployed.rpc.call("evm_setAutomine", [False])
-    try:
-        sender = Sender(deployed.rpc, dev_wallet("spare"), deployed.profile, timeout=0.3)
-        with pytest.raises(PendingFinality, match="not mined"):
-            deployed.anchors.anchor(sender, root(402))
-    finally:
-        deployed.rpc.call("evm_setAutomine", [True])
-        deployed.chain.mine()
+    # The chain's keeper mines after an earlier transaction; it must not mine this one.
+    with deployed.chain.hold_finality():
+        deployed.rpc.call("evm_setAutomine", [False])
+        try:
+            sender = Sender(deployed.rpc, dev_wallet("spare"), deployed.profile, timeout=0.3)
+            with pytest.raises(PendingFinality, match="not mined"):
+                deployed.anchors.anchor(sender, root(402))
+        finally:
+            deployed.rpc.call("evm_setAutomine", [True])
+            deployed.chain.mine()
     assert deployed.anchors.anchored_at(root(402)) is not None
 
 
