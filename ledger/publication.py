@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import fcntl
 import json
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,6 +25,7 @@ from typing import Any, Protocol, TypeVar
 import httpx
 
 from ledger.broker.client import BrokerClient
+from ledger.broker.custody import write_private
 from ledger.broker.pinning import require_registered
 from ledger.broker.recovery import Recovery
 from ledger.canonical import canonical_json, parse_json
@@ -119,22 +119,7 @@ class Journal:
         """Remember a step's result durably."""
         self._steps[step] = result
         document = {"version": _JOURNAL_VERSION, "inputs": self._inputs, "steps": self._steps}
-        write_atomically(self._path, json.dumps(document, indent=2).encode() + b"\n")
-
-
-def write_atomically(path: Path, data: bytes, *, mode: int = 0o644) -> None:
-    """Replace `path` as a whole: a reader, or a crash, sees the old bytes or the new ones."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+        write_private(self._path, json.dumps(document, indent=2).encode() + b"\n", replace=True)
 
 
 class Publication:
@@ -255,8 +240,8 @@ class Publication:
 
     def _save_recovery(self, recovery: Recovery) -> None:
         document = recovery.encrypt(self._passphrase)
-        write_atomically(
-            self.recovery_path, json.dumps(document, indent=2).encode() + b"\n", mode=0o600
+        write_private(
+            self.recovery_path, json.dumps(document, indent=2).encode() + b"\n", replace=True
         )
 
     def _fingerprint(self, model: ModelSource) -> Fingerprint:
@@ -268,7 +253,7 @@ class Publication:
             self._observer("fingerprint", "kept", str(kept.content_root))
             return kept
         made = fingerprint(model, level="deep")
-        write_atomically(path, canonical_json(made.to_json()) + b"\n")
+        write_private(path, canonical_json(made.to_json()) + b"\n", replace=True)
         self._note("fingerprint", {"content_root": str(made.content_root)}, str(made.content_root))
         return made
 
@@ -294,10 +279,12 @@ class Publication:
                 f"{self.model_path} or its side files changed since this publication began",
                 hint="put the model back as it was, or publish the new one in another folder",
             )
-        write_atomically(path, document, mode=0o600)
-        write_atomically(self.folder / "manifest.json", canonical_json(manifest) + b"\n")
-        write_atomically(
-            self.folder / "terms.json", canonical_json(dict(self.terms.document)) + b"\n"
+        write_private(path, document, replace=True)
+        write_private(self.folder / "manifest.json", canonical_json(manifest) + b"\n", replace=True)
+        write_private(
+            self.folder / "terms.json",
+            canonical_json(dict(self.terms.document)) + b"\n",
+            replace=True,
         )
         return claim
 
@@ -391,7 +378,7 @@ class Publication:
                 terms=(self.terms.document,),
             )
         )
-        write_atomically(path, canonical_json(receipt) + b"\n")
+        write_private(path, canonical_json(receipt) + b"\n", replace=True)
         self._note("deposit", {"file": path.name}, "the broker read the key back and signed for it")
 
     def _plan(self, claim: Claim) -> int:
