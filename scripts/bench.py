@@ -53,7 +53,7 @@ def main() -> int:
     for row in rows:
         ratio = "" if row["ratio"] is None else f"{row['ratio']:.3g}x"
         figure = f"{row['value']:>12,.5g} {row['unit']:8}"
-        print(f"  {row['what']:36} {figure} {ratio:>8}  {row['against']}")
+        print(f"  {row['what']:36} {figure} {ratio:>8}  {row['against'] or ''}")
     return 0
 
 
