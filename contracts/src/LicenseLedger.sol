@@ -102,10 +102,15 @@ contract LicenseLedger is LicensePlans, EIP712 {
 
         uint40 present = word.notAfter();
         uint40 from = present > block.timestamp ? present : _now();
-        if (notAfter == 0 || msg.sender != plan.licensor) {
-            uint40 longest = _plus(from, plan.duration);
+        bool byRole = msg.sender != plan.licensor;
+        if (byRole || notAfter == 0) {
+            uint40 duration = plan.duration;
+            uint40 longest = _plus(from, duration);
             if (notAfter == 0) notAfter = longest;
-            else if (notAfter > longest) revert LicenseWindowInvalid(from, notAfter);
+            // The second bound does not move with the license: without it an ISSUER could renew again and again.
+            if (byRole && (notAfter > longest || notAfter > _plus(_plus(_now(), duration), duration))) {
+                revert LicenseWindowInvalid(from, notAfter);
+            }
         }
         if (notAfter <= present) revert LicenseNotLater(licenseId, present, notAfter);
         if (notAfter <= from) revert LicenseWindowInvalid(from, notAfter);
@@ -240,6 +245,10 @@ contract LicenseLedger is LicensePlans, EIP712 {
     function cancelGrants(uint256 licenseId) external {
         LicenseWord word = _load(licenseId);
         if (word.holder() != msg.sender) revert LicenseNotHolder(licenseId, msg.sender);
+        _cancelGrants(licenseId, word);
+    }
+
+    function _cancelGrants(uint256 licenseId, LicenseWord word) private {
         uint64 nonce = ++_exts[licenseId].grantNonce;
         if (!word.has(LicenseWordLib.HAS_EXT)) _store(licenseId, word.withFlag(LicenseWordLib.HAS_EXT));
         emit GrantsCancelled(licenseId, nonce);
@@ -363,15 +372,21 @@ contract LicenseLedger is LicensePlans, EIP712 {
             || super.supportsInterface(interfaceId);
     }
 
-    /// @dev solady lets these two take coins, which nobody could ever get out again.
+    /// @dev Grants do not come back with a license that does. Both safe transfers come through here, before their callback.
     function transferFrom(address from, address to, uint256 id) public payable override {
-        if (msg.value != 0) revert LicensePaymentRefused(msg.value);
+        _refuseCoins();
         super.transferFrom(from, to, id);
+        _cancelGrants(id, _read(id));
     }
 
     function approve(address account, uint256 id) public payable override {
-        if (msg.value != 0) revert LicensePaymentRefused(msg.value);
+        _refuseCoins();
         super.approve(account, id);
+    }
+
+    /// @dev solady lets approvals and transfers take coins, which nobody could ever get out again.
+    function _refuseCoins() private view {
+        if (msg.value != 0) revert LicensePaymentRefused(msg.value);
     }
 
     function _beforeTokenTransfer(address from, address, uint256 id) internal view override {

@@ -47,6 +47,8 @@ enum LicenseStatus {
 /// with. Needed for liveness: nobody; no account but the plan's own licensor and its roles can stop or change a plan.
 /// Warning: between a title transfer and `syncLicensor` the previous licensor can no longer issue, but still renews, suspends,
 /// evicts and revokes. The buyer syncs every plan at once; brokers refuse releases until then.
+/// Warning: the minimum notice binds `revoke` alone. Licensor or GUARDIAN suspend at once and need never reinstate, licensor
+/// or REVOKER evict a live seat at once: either stops a licensee without notice. Chain and events show who did it and when.
 /// Warning: a revoked license stays an ERC-721 token; owning it proves nothing. `check` is the only answer.
 interface ILicenseLedger {
     event PlanCreated(
@@ -118,7 +120,9 @@ interface ILicenseLedger {
     function issue(uint32 planId, address to, uint40 notBefore, uint40 notAfter) external returns (uint256 licenseId);
 
     /// @notice Moves the end of an ACTIVE license to a later time. Licensor or ISSUER.
-    /// @dev An ISSUER may add at most one plan duration, counted from the present end or from now, whichever is later.
+    /// @dev An ISSUER may add at most one plan duration, counted from the present end or from now, whichever is later, and
+    /// reach at most two durations from now however often it renews; else LicenseWindowInvalid. A perpetual plan (duration
+    /// 0) sets it no bound. The licensor has none.
     /// @param notAfter must be later than the present one and than now; 0: one plan duration more
     function renew(uint256 licenseId, uint40 notAfter) external;
 
@@ -147,6 +151,8 @@ interface ILicenseLedger {
     function evictRuntime(uint256 licenseId, bytes32 runtimeKey) external;
 
     /// @notice Raises the grant nonce: every RuntimeGrant signed with a lower one is void. Holder only.
+    /// @dev Every transfer does the same, GrantsCancelled included, after its Transfer: the grants of a holder who takes a
+    /// license back stay void. Issuing does not: the first nonce is 0.
     function cancelGrants(uint256 licenseId) external;
 
     /// @notice Codes: 0 VALID 1 NOT_FOUND 2 SUSPENDED 3 REVOKED 4 EXPIRED 5 WRONG_HOLDER 6 RUNTIME_NOT_BOUND 7 SEAT_LAPSED
@@ -202,7 +208,7 @@ interface ILicenseLedger {
     /// @return the roles that hold now; those of an earlier licensor are void
     function rolesOf(uint32 planId, address account) external view returns (uint8);
 
-    /// @return the lowest nonce a RuntimeGrant may carry
+    /// @return the only nonce a RuntimeGrant may carry
     function grantNonceOf(uint256 licenseId) external view returns (uint64);
 
     /// @notice ERC-5192: whether the plan forbids transfers. Reverts LicenseNotFound.

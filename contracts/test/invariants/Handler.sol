@@ -31,6 +31,7 @@ contract Handler {
         LicenseStatus status;
         uint16 seats;
         uint40 heldSince;
+        uint64 grants;
         bool ended;
     }
 
@@ -149,6 +150,10 @@ contract Handler {
         if (renewed && after_.notAfter <= before.notAfter) broken = "7: renewed backwards";
         if (renewed && before.status != LicenseStatus.ACTIVE) broken = "7: renewed what is not active";
         watch(id, before, after_, renewed);
+        if (!renewed) return;
+        (PlanTerms memory terms, PlanState memory state) = ledger.planOf(uint32(id >> 32));
+        bool byRole = actors[who % 5] != state.licensor;
+        if (byRole && after_.notAfter > block.timestamp + 2 * terms.duration) broken = "7: an ISSUER renewed too far";
     }
 
     function suspend(uint256 who, uint256 license) external {
@@ -217,11 +222,13 @@ contract Handler {
         if (after_.notAfter > before.notAfter && !renewed) broken = "11: the end rose";
         if (before.ended && !after_.ended) broken = "10: a revoked license came back";
         if (after_.status == LicenseStatus.SUSPENDED && after_.heldSince == 0) broken = "12: suspended since never";
+        if (after_.grants < before.grants) broken = "13: a grant came back";
+        if (after_.holder != before.holder && after_.grants == before.grants) broken = "13: a grant outlived a move";
     }
 
     function look(uint256 id) private view returns (View memory seen) {
         if (id == 0) return seen;
-        (seen.holder,, seen.notAfter, seen.status, seen.seats,, seen.heldSince) = ledger.licenseOf(id);
+        (seen.holder,, seen.notAfter, seen.status, seen.seats, seen.grants, seen.heldSince) = ledger.licenseOf(id);
         (uint8 code,,,) = ledger.check(id, address(0), 0, uint40(block.timestamp));
         seen.ended = code == 3;
     }

@@ -101,6 +101,17 @@ contract LayoutTest is Base {
         eq(at(address(ledger), plus(licenseSlot(id), 1)), uint160(agent));
     }
 
+    function test_aTransferWritesTheExtensionAndItsFlag() external {
+        uint256 id = newLicense();
+        eq(at(address(ledger), licenseSlot(id)) >> 160 & 0xff, 0);
+        eq(at(address(ledger), map(3, id)), 0);
+        uint256 word = at(address(ledger), licenseSlot(id)) >> 160 << 160;
+        vm.prank(holder);
+        token.transferFrom(holder, buyer, id);
+        eq(at(address(ledger), licenseSlot(id)), word | 1 << 160 | uint160(buyer));
+        eq(at(address(ledger), map(3, id)), uint256(1) << 80);
+    }
+
     function test_plan() external {
         address where = address(ledger);
         PlanTerms memory terms = termsOf(newModel(1));

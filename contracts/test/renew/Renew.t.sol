@@ -55,7 +55,7 @@ contract RenewTest is Base {
         eq(endOf(id), refused ? present : want);
     }
 
-    function test_anIssuerAddsOneDurationAtATime() external {
+    function test_anIssuerAddsOneDurationAtATimeAndReachesTwoFromNow() external {
         grantRole(plan, agent, ISSUER);
         uint40 present = START + 30 days;
         vm.expectRevert(
@@ -63,8 +63,66 @@ contract RenewTest is Base {
         );
         renewAs(agent, present + 30 days + 1);
         renewAs(agent, present + 30 days);
+        bytes memory tooFar =
+            abi.encodeWithSelector(ILicenseLedger.LicenseWindowInvalid.selector, START + 60 days, START + 90 days);
+        vm.expectRevert(tooFar);
+        renewAs(agent, 0);
+        vm.expectRevert(
+            abi.encodeWithSelector(ILicenseLedger.LicenseWindowInvalid.selector, START + 60 days, START + 60 days + 1)
+        );
+        renewAs(agent, START + 60 days + 1);
+        vm.warp(START + 30 days - 1);
+        vm.expectRevert(tooFar);
+        renewAs(agent, 0);
+        vm.warp(START + 30 days);
         renewAs(agent, 0);
         eq(endOf(id), START + 90 days);
+    }
+
+    function test_theLicensorReachesAsFarAsItLikes() external {
+        for (uint256 i; i < 10; ++i) {
+            renewAs(licensor, 0);
+        }
+        eq(endOf(id), START + 330 days);
+        renewAs(licensor, PERPETUAL);
+        eq(endOf(id), PERPETUAL);
+    }
+
+    function testFuzz_howeverOftenAnIssuerRenewsTwoDurationsFromNowAreTheEnd(
+        uint24[8] memory aheads,
+        uint24[8] memory waits
+    ) external {
+        grantRole(plan, agent, ISSUER);
+        for (uint256 i; i < aheads.length; ++i) {
+            vm.warp(block.timestamp + waits[i]);
+            uint40 present = endOf(id);
+            uint40 end = aheads[i] % 4 == 0 ? 0 : uint40(block.timestamp) + aheads[i];
+            vm.prank(agent);
+            (bool renewed,) = address(ledger).call(abi.encodeCall(ledger.renew, (id, end)));
+            isTrue(renewed ? endOf(id) <= block.timestamp + 60 days : endOf(id) == present);
+        }
+    }
+
+    function test_anIssuerOfAPerpetualPlanIsNotBound() external {
+        PlanTerms memory terms = termsOf(newModel(2));
+        terms.duration = 0;
+        plan = newPlan(terms);
+        vm.prank(licensor);
+        id = ledger.issue(plan, holder, 0, START + 1 days);
+        grantRole(plan, agent, ISSUER);
+        renewAs(agent, START + 9999 days);
+        renewAs(agent, 0);
+        eq(endOf(id), PERPETUAL);
+    }
+
+    function test_twoDurationsBeyondTheEndOfTimeAreForEver() external {
+        PlanTerms memory terms = termsOf(newModel(2));
+        terms.duration = PERPETUAL - START - 1 days;
+        plan = newPlan(terms);
+        id = newLicense(plan, holder);
+        grantRole(plan, agent, ISSUER);
+        renewAs(agent, 0);
+        eq(endOf(id), PERPETUAL);
     }
 
     function test_aPerpetualPlanRenewsForEver() external {

@@ -51,13 +51,43 @@ contract TokenTest is Base {
         eq(notAfter, START + 30 days);
         isTrue(status == LicenseStatus.ACTIVE);
         eq(seats, 0);
-        eq(nonce, 1);
+        eq(nonce, 2);
         eq(token.balanceOf(holder), 0);
         eq(token.balanceOf(buyer), 1);
         (uint8 code,,,) = ledger.check(id, holder, 0, START);
         eq(code, 5);
         (code,,,) = ledger.check(id, buyer, 0, START);
         eq(code, 0);
+    }
+
+    function test_noGrantComesBackWithTheLicense() external {
+        eq(ledger.grantNonceOf(id), 0);
+        address from = holder;
+        address to = buyer;
+        for (uint64 nonce = 1; nonce <= 4; ++nonce) {
+            vm.expectEmit(true, true, true, true, address(ledger));
+            emit ILicenseLedger.GrantsCancelled(id, nonce);
+            vm.prank(from);
+            if (nonce % 2 == 0) token.transferFrom(from, to, id);
+            else token.safeTransferFrom(from, to, id);
+            eq(ledger.grantNonceOf(id), nonce);
+            eq(token.ownerOf(id), to);
+            (from, to) = (to, from);
+        }
+        eq(token.ownerOf(id), holder);
+        eq(codeOf(id), 0);
+    }
+
+    function test_aTransferOfALicenseThatHasNotBegunLeavesItsBeginning() external {
+        vm.prank(licensor);
+        id = ledger.issue(plan, holder, START + 5 days, 0);
+        vm.prank(holder);
+        token.transferFrom(holder, buyer, id);
+        (, uint40 notBefore,,,, uint64 nonce,) = ledger.licenseOf(id);
+        eq(notBefore, START + 5 days);
+        eq(nonce, 1);
+        eq(codeAt(id, START + 5 days - 1), 8);
+        eq(codeAt(id, START + 5 days), 0);
     }
 
     function test_aLockedLicenseStays() external {
@@ -129,6 +159,7 @@ contract TokenTest is Base {
         token.safeTransferFrom(holder, address(receiver), id);
         eq(token.ownerOf(id), address(receiver));
         eq(seatsOf(id), 1);
+        eq(ledger.grantNonceOf(id), 1);
     }
 
     function test_aReceiverThatRefusesLeavesNothingBehind() external {
@@ -138,6 +169,7 @@ contract TokenTest is Base {
         token.safeTransferFrom(holder, address(receiver), id);
         eq(token.ownerOf(id), holder);
         eq(seatsOf(id), 0);
+        eq(ledger.grantNonceOf(id), 0);
     }
 
     // ---------------------------------------------------------------- standards
