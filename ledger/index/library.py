@@ -1,14 +1,16 @@
 """Documents that people deposit with the index, each bound by a hash that the chain holds.
 
-A model's tensor ids are public but not on chain; only their root is. Whoever has the fingerprint
-can deposit it, since nothing but the true one fits the root. Rows are content-addressed: neither a
-rebuild nor a reorganisation touches them.
+A model's tensor ids are public but not on chain; only their roots are. Whoever has the fingerprint
+can deposit it. The content root binds the content ids; only the fingerprint digest binds the value
+ids, and anyone may register a known content root again with a digest of invention. So ids are filed
+under the model whose claim they were held against, and are never taken away: a model's claim admits
+one set of each kind. Neither a rebuild nor a reorganisation touches them.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -87,18 +89,14 @@ def deposit_leaves(
         complete=bound,
         now_ms=now_ms,
     )
-    root = found.content_root.raw
     names: dict[tuple[str, bytes], list[str]] = {}
     for tensor in tensors:
         for kind, digest in (("cid", tensor.cid), ("vid", tensor.vid)):
             if digest is not None:
                 names.setdefault((kind, digest.raw), []).append(tensor.name)
-    leaf, leaf_name = tables.leaf, tables.leaf_name
-    connection.execute(delete(leaf).where(leaf.c.content_root == root))
+    _file(connection, model_id, names)
+    leaf_name = tables.leaf_name
     connection.execute(delete(leaf_name).where(leaf_name.c.model_id == model_id.raw))
-    connection.execute(
-        insert(leaf), [{"content_root": root, "kind": kind, "id": raw} for kind, raw in names]
-    )
     connection.execute(
         insert(leaf_name),
         [
@@ -133,17 +131,24 @@ def deposit_ids(
     if known:
         return Deposited(len(found.cids), names_verified=False, new=False)
     put_document(connection, IDS, name, found.to_json(), complete=True, now_ms=now_ms)
-    leaf, root = tables.leaf, found.content_root().raw
-    connection.execute(delete(leaf).where(leaf.c.content_root == root))
-    connection.execute(
-        insert(leaf),
-        [
-            {"content_root": root, "kind": kind, "id": one.raw}
-            for kind, ids in (("cid", found.cids), ("vid", found.vids))
-            for one in ids
-        ],
-    )
+    kinds = (("cid", found.cids), ("vid", found.vids))
+    _file(connection, model_id, ((kind, one.raw) for kind, ids in kinds for one in ids))
     return Deposited(len(found.cids), names_verified=False, new=True)
+
+
+def _file(connection: Connection, model_id: ModelId, ids: Iterable[tuple[str, bytes]]) -> None:
+    # A kind that is there is whole, so a poorer document (a core fingerprint, which anyone can make
+    # of the public content ids) must not replace it.
+    leaf = tables.leaf
+    known = select(leaf.c.kind).distinct().where(leaf.c.model_id == model_id.raw)
+    there = set(connection.execute(known).scalars())
+    rows = [
+        {"model_id": model_id.raw, "kind": kind, "id": raw}
+        for kind, raw in ids
+        if kind not in there
+    ]
+    if rows:
+        connection.execute(insert(leaf), rows)
 
 
 def put_document(
@@ -198,19 +203,20 @@ def search(snapshot: Snapshot, kind: str, id_: Digest, *, limit: int = 50) -> Se
     """Registered models that hold the tensor of this content id ("cid") or value id ("vid").
 
     All claims on it are shown, earliest commitment first: who registered what, when, and never who
-    is right.
+    is right. What was deposited for one model counts for every model whose claim binds the same
+    ids: the same artifact root for content ids, the same fingerprint digest for value ids.
     """
-    leaf = tables.leaf
-    roots = snapshot.connection.execute(
-        select(leaf.c.content_root).where(leaf.c.id == id_.raw, leaf.c.kind == kind).limit(limit)
-    ).scalars()
-    matches = [
+    leaf, deposited = tables.leaf, tables.model.alias("deposited")
+    binds = "artifact_root" if kind == "cid" else "fingerprint_digest"
+    bound = (
+        select(deposited.c[binds])
+        .join(leaf, leaf.c.model_id == deposited.c.model_id)
+        .where(leaf.c.id == id_.raw, leaf.c.kind == kind, deposited.c.died_block.is_(None))
+    )
+    return [
         Match(row, *_names(snapshot.connection, bytes(row["model_id"]), kind, id_))
-        for root in roots.all()
-        for row in snapshot.models(artifact_root=bytes(root), limit=limit)
+        for row in snapshot.claims(binds, bound, limit=limit)
     ]
-    matches.sort(key=lambda match: (match.model["committed_at"], match.model["registered_block"]))
-    return matches[:limit]
 
 
 def _names(

@@ -234,6 +234,7 @@ model = _state(
     _column("sealing_epoch", UINT64),
     _column("sealing_hash", LargeBinary(32), nullable=True),
     Index("ix_model_artifact_root", "artifact_root"),
+    Index("ix_model_fingerprint_digest", "fingerprint_digest"),
     Index("ix_model_licensor", "licensor"),
 )
 parent = _state(
@@ -380,7 +381,7 @@ document = Table(
 leaf = Table(
     "leaf",
     metadata,
-    _column("content_root", LargeBinary(32), primary_key=True),
+    _column("model_id", LargeBinary(32), primary_key=True),
     _column("kind", String(4), primary_key=True),
     _column("id", LargeBinary(32), primary_key=True),
     Index("ix_leaf_id", "id"),

@@ -197,6 +197,16 @@ class Snapshot:
             query = query.where(tuple_(*place) > after)
         return self._all(query)
 
+    def claims(self, column: str, values: Select[Any], *, limit: int) -> Sequence[RowMap]:
+        """Models whose `column` is among `values`, earliest commitment first."""
+        table = tables.model
+        return self._all(
+            select(table)
+            .where(self._alive(table), table.c[column].in_(values))
+            .order_by(table.c.committed_at, table.c.registered_block, table.c.model_id)
+            .limit(limit)
+        )
+
     def titles(self, model_id: ModelId) -> Sequence[RowMap]:
         """Holders of the title, first to last."""
         return self._of_model(tables.title, model_id, "sequence")

@@ -124,10 +124,10 @@ def upgrade() -> None:  # noqa: PLR0915 -- a list of tables, not a program
     )
     op.create_table(
         "leaf",
-        sa.Column("content_root", sa.LargeBinary(32), nullable=False),
+        sa.Column("model_id", sa.LargeBinary(32), nullable=False),
         sa.Column("kind", sa.String(4), nullable=False),
         sa.Column("id", sa.LargeBinary(32), nullable=False),
-        sa.PrimaryKeyConstraint("content_root", "kind", "id"),
+        sa.PrimaryKeyConstraint("model_id", "kind", "id"),
         sqlite_with_rowid=False,
     )
     op.create_index("ix_leaf_id", "leaf", ["id"])
@@ -211,6 +211,7 @@ def upgrade() -> None:  # noqa: PLR0915 -- a list of tables, not a program
         sa.PrimaryKeyConstraint("chain_id", "model_id", "born_block"),
     )
     op.create_index("ix_model_artifact_root", "model", ["artifact_root"])
+    op.create_index("ix_model_fingerprint_digest", "model", ["fingerprint_digest"])
     op.create_index("ix_model_born", "model", ["chain_id", "born_block"])
     op.create_index("ix_model_died", "model", ["chain_id", "died_block"])
     op.create_index("ix_model_licensor", "model", ["licensor"])
