@@ -1,13 +1,16 @@
 """The chain rule: what n endpoints together say about one license (docs/spec/key-release.md).
 
-q = ⌊n/2⌋ + 1 endpoints must be healthy (right chain, right contracts, fresh head) and agree on the
-hash of the lowest finalized block and of one head. A grant needs VALID at both. A single endpoint
-that shows something else is reported as contrary, which stops new releases; it is no
-authoritative no.
+q = ⌊n/2⌋ + 1 endpoints must be healthy (right chain, right contracts, a head neither old nor ahead
+of time) and agree on two blocks: the q-th highest head and the q-th highest finalized block,
+heights that q of them claim to have reached, so that no single one holds the others back. A grant
+needs VALID at both. A single endpoint that shows something else is reported as contrary, which stops new
+releases; it is no authoritative no.
 """
 
 from __future__ import annotations
 
+import itertools
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -35,6 +38,9 @@ from ledger.licensing.entitlement import Code, LicenseFacts, Seat, Status
 
 VERIFY_SECONDS: Final = 60.0
 """How long an endpoint's identity (genesis and contract code) is taken as known."""
+
+Title = tuple[Address, Digest]
+"""A model's titleholder, and the record hash lodged for one epoch."""
 
 _T = TypeVar("_T")
 _S = TypeVar("_S")
@@ -68,7 +74,7 @@ class ChainView:
         clock: Unix seconds, for the age of heads.
 
     Raises:
-        UsageError: fewer endpoints than the profile asks for.
+        UsageError: fewer endpoints than the profile asks for, or one of them named twice.
     """
 
     def __init__(
@@ -84,6 +90,12 @@ class ChainView:
                 f"{profile.name} needs {profile.min_endpoints} RPC endpoints of different "
                 f"operators, not {len(rpcs)}",
                 hint="name more with --rpc",
+            )
+        hosts = [host.lower().removesuffix(":443") for rpc in rpcs for host in rpc.hosts]
+        if profile.min_endpoints > 1 and len(set(hosts)) < len(hosts):
+            raise UsageError(
+                f"{profile.name} needs endpoints of different operators, and one is named twice",
+                hint="give each --rpc another operator's URL",
             )
         self._rpcs = tuple(rpcs)
         self._quorum = len(rpcs) // 2 + 1
@@ -117,16 +129,16 @@ class ChainView:
     def license_state(
         self, license_id: LicenseId, model: ModelId, runtime_key_hash: Digest, *, now: int
     ) -> ChainState:
-        """License, plan, title and sealing at the lowest finalized block and at the agreed head.
+        """License, plan, title and sealing at the agreed finalized block and at the agreed head.
 
         Raises:
-            ChainUnavailable: fewer than q endpoints are healthy.
+            ChainUnavailable: fewer than q endpoints are healthy, or what they agree on is old.
             EndpointsDisagree: no q of them agree.
         """
         sights = self._survey()
-        final = self._agreed(sights, min(sight.finalized.number for sight in sights))
-        head = self._agreed(sights, min(sight.head.number for sight in sights))
-        at = max(now, *(sight.head.timestamp for sight in sights))
+        head = self._agreed_head(sights)
+        final = self._agreed(sights, self._reached(sight.finalized.number for sight in sights))
+        at = max(now, head.timestamp)
 
         def read(sight: _Sight) -> tuple[Side, Side, Side]:
             blocks = _distinct((final, head, sight.head))
@@ -145,39 +157,56 @@ class ChainView:
             for sight, (at_final, at_head, own) in good
             if at_final != final_side
             or at_head != head_side
-            or (_grants(head_side.code) and not _grants(own.code))
+            or replace(own, block=head_side.block) != head_side
         )
+        if final_side.plan is not None and final_side.brokers:
+            # A set never changes, and q endpoints agreed on this one at a finalized block.
+            self._sets[final_side.plan.broker_set] = final_side.brokers
         return ChainState(final_side, head_side, contrary)
 
     def title_state(self, model: ModelId, epoch: int) -> tuple[Address, Digest]:
         """Titleholder of a model and the record hash lodged for one sealing epoch, at the head.
 
         Raises:
-            ChainUnavailable: fewer than q endpoints are healthy.
-            EndpointsDisagree: no q of them agree.
+            ChainUnavailable: fewer than q endpoints are healthy, or what they agree on is old.
+            EndpointsDisagree: no q of them agree, or one shows something else at its own head.
         """
         sights = self._survey()
-        head = self._agreed(sights, min(sight.head.number for sight in sights))
+        head = self._agreed_head(sights)
         registry = contract("ModelRegistry")
 
-        def read(sight: _Sight) -> tuple[Address, Digest]:
-            holder, lodged = self._calls(
+        def read(sight: _Sight) -> tuple[Title, Title]:
+            answers = self._calls(
                 sight.rpc,
                 [
-                    (head, self._registry, registry.encode("licensorOf", model)),
-                    (head, self._registry, registry.encode("sealingAt", model, epoch)),
+                    call
+                    for block in (head, sight.head)
+                    for call in (
+                        (block, self._registry, registry.encode("licensorOf", model)),
+                        (block, self._registry, registry.encode("sealingAt", model, epoch)),
+                    )
                 ],
             )
-            return (
-                registry.decode("licensorOf", holder)[0],
-                registry.decode("sealingAt", lodged)[0],
+            agreed, own = (
+                (
+                    registry.decode("licensorOf", holder)[0],
+                    registry.decode("sealingAt", lodged)[0],
+                )
+                for holder, lodged in _grouped(answers, 2)
             )
+            return agreed, own
 
         answers = self._each(sights, read)
         good = [answer for _, answer in answers if not isinstance(answer, LedgerError)]
         if len(good) < self._quorum:
             raise self._too_few(answer for _, answer in answers)
-        return self._majority(good)
+        title = self._majority(agreed for agreed, _ in good)
+        if any(shown != title for shown in itertools.chain(*good)):
+            raise EndpointsDisagree(
+                "endpoints show different titles or sealings of the model",
+                hint="try again shortly; deed doctor shows each endpoint",
+            )
+        return title
 
     # -- which blocks --------------------------------------------------------------------------
 
@@ -219,10 +248,35 @@ class ChainView:
             raise ChainUnavailable(
                 f"{rpc.hosts[0]} is {int(now - head.timestamp)} s behind", retry_after=12.0
             )
+        # A chain whose heads have no greatest age keeps no true time either: a local one, whose
+        # clock tests set forward.
+        ahead = head.timestamp - now
+        if limit is not None and ahead > self._profile.timestamp_tolerance:
+            raise ChainUnavailable(
+                f"{rpc.hosts[0]} shows a head {math.ceil(ahead)} s ahead of this clock",
+                retry_after=12.0,
+                hint="check the clock of this host and the endpoint",
+            )
         return _Sight(rpc, head, final)
 
+    def _reached(self, numbers: Iterable[int]) -> int:
+        """The greatest height that q endpoints claim to have reached: the q-th highest."""
+        return sorted(numbers, reverse=True)[self._quorum - 1]
+
+    def _agreed_head(self, sights: list[_Sight]) -> Block:
+        """The head of q endpoints, held against the clock itself: one endpoint's word is not."""
+        head = self._agreed(sights, self._reached(sight.head.number for sight in sights))
+        limit, age = self._profile.max_head_age, self._clock() - head.timestamp
+        if limit is not None and age > limit:
+            raise ChainUnavailable(
+                f"the newest block that {self._quorum} of {len(self._rpcs)} endpoints agree on is "
+                f"{int(age)} s old",
+                retry_after=12.0,
+            )
+        return head
+
     def _agreed(self, sights: list[_Sight], number: int) -> Block:
-        """The block at a height that q endpoints show under one hash."""
+        """The block at a height that q endpoints show under one hash and with one time."""
 
         def at_height(sight: _Sight) -> Block:
             for block in (sight.head, sight.finalized):
@@ -232,11 +286,12 @@ class ChainView:
 
         answers = self._each(sights, at_height)
         blocks = [answer for _, answer in answers if not isinstance(answer, LedgerError)]
-        votes = Counter(block.hash for block in blocks)
+        # The hash is not recomputed from the header, so the time needs the votes as well.
+        votes = Counter((block.hash, block.timestamp) for block in blocks if block.number == number)
         if votes:
-            hash_, count = votes.most_common(1)[0]
+            (hash_, time_), count = votes.most_common(1)[0]
             if count >= self._quorum:
-                return next(block for block in blocks if block.hash == hash_)
+                return next(b for b in blocks if (b.hash, b.timestamp) == (hash_, time_))
         raise EndpointsDisagree(
             f"no {self._quorum} of {len(self._rpcs)} endpoints agree on block {number}",
             hint="try again shortly; deed doctor shows each endpoint",
@@ -353,20 +408,7 @@ class ChainView:
             grace=int(terms["grace"]),
             seat=Seat(int(bound_at), int(until)),
         )
-        plan = PlanFacts(
-            id=license_id.plan,
-            model=ModelId(terms["modelId"].raw),
-            licensor=licensor,
-            terms_hash=terms["termsHash"],
-            lease_ttl=int(terms["leaseTtl"]),
-            grace=int(terms["grace"]),
-            seats=int(terms["seats"]),
-            quota=int(terms["quota"]),
-            features=int(terms["features"]),
-            broker_set=int(terms["brokerSet"]),
-            floating=bool(terms["floating"]),
-            warn_only=bool(terms["warnOnly"]),
-        )
+        plan = PlanFacts.of(license_id.plan, terms, licensor)
         return replace(
             side,
             license=facts,
@@ -376,18 +418,18 @@ class ChainView:
         )
 
     def _members(self, rpc: Rpc, block: Block, set_id: int) -> tuple[int, ...]:
-        """The brokers of a set; a set never changes, so it is asked for once."""
-        if set_id not in self._sets:
-            registry = contract("BrokerRegistry")
-            try:
-                (answer,) = self._calls(
-                    rpc, [(block, self._brokers, registry.encode("brokerSetOf", set_id))]
-                )
-            except ContractReverted:
-                return ()
-            members = registry.decode("brokerSetOf", answer)[2]
-            self._sets[set_id] = tuple(int(member) for member in members)
-        return self._sets[set_id]
+        """The brokers of a set: as agreed before, or as this endpoint shows them."""
+        known = self._sets.get(set_id)
+        if known is not None:
+            return known
+        registry = contract("BrokerRegistry")
+        try:
+            (answer,) = self._calls(
+                rpc, [(block, self._brokers, registry.encode("brokerSetOf", set_id))]
+            )
+        except ContractReverted:
+            return ()
+        return tuple(int(member) for member in registry.decode("brokerSetOf", answer)[2])
 
 
 def _grouped(values: Sequence[bytes], size: int) -> list[Sequence[bytes]]:
@@ -400,10 +442,6 @@ def _distinct(blocks: Iterable[Block]) -> list[Block]:
 
 def _no_license(license_id: LicenseId) -> LicenseFacts:
     return LicenseFacts(license_id, ZERO_ADDRESS, Status.NONE, 0, 0, 0, ZERO_ADDRESS)
-
-
-def _grants(code: int) -> bool:
-    return code in {Code.VALID, Code.REVOKING}
 
 
 def _word(code: int) -> str:

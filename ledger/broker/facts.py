@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, Self
 
 from ledger.broker.leases import BlockRef
 from ledger.ids import Address, Digest, LicenseId, ModelId
@@ -25,6 +27,24 @@ class PlanFacts:
     broker_set: int
     floating: bool
     warn_only: bool
+
+    @classmethod
+    def of(cls, plan_id: int, terms: Mapping[str, Any], licensor: Address) -> Self:
+        """The facts in the ``PlanTerms`` struct that ``planOf`` answered."""
+        return cls(
+            id=plan_id,
+            model=ModelId(terms["modelId"].raw),
+            licensor=licensor,
+            terms_hash=terms["termsHash"],
+            lease_ttl=int(terms["leaseTtl"]),
+            grace=int(terms["grace"]),
+            seats=int(terms["seats"]),
+            quota=int(terms["quota"]),
+            features=int(terms["features"]),
+            broker_set=int(terms["brokerSet"]),
+            floating=bool(terms["floating"]),
+            warn_only=bool(terms["warnOnly"]),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +73,7 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class ChainState:
-    """The chain as the chain rule sees it: lowest finalized, agreed head, and who contradicts."""
+    """The chain by the chain rule: agreed finalized block, agreed head, and who contradicts."""
 
     finalized: Side
     head: Side

@@ -240,7 +240,7 @@ def _not_granted(message: str, name: str, *, since: int | None = None) -> Runtim
 
 
 def check_chain(chain: ChainState | LedgerError, *, broker_id: int) -> str:
-    """(5) The license is valid at the lowest finalized block and at the agreed head.
+    """(5) The license is valid at the agreed finalized block and at the agreed head.
 
     Raises:
         EntitlementError: the head says no.
@@ -251,13 +251,14 @@ def check_chain(chain: ChainState | LedgerError, *, broker_id: int) -> str:
     if isinstance(chain, LedgerError):
         raise chain
     head, final = chain.head, chain.finalized
+    # What q endpoints deny is denied, whatever a single one says to the contrary.
+    if not _grants(head.code):
+        raise entitlement.denial(head.code, head.license)
     if chain.contrary:
         raise EndpointsDisagree(
             f"endpoints contradict each other: {'; '.join(chain.contrary)}",
             hint="no key is released until they agree; try again shortly",
         )
-    if not _grants(head.code):
-        raise entitlement.denial(head.code, head.license)
     if not _grants(final.code):
         raise PendingFinality(
             f"license {head.license.license} is valid at block {head.block.number}, but not yet "

@@ -210,3 +210,162 @@ def test_no_url_part_is_shown_of_an_endpoint(world, license_id):
         state(world, view, license_id)
     assert secret not in str(caught.value)
     assert secret not in repr(view.health())
+
+
+# -- one liar of three
+
+
+def block_of(change):
+    """An endpoint that changes the blocks it shows by tag."""
+
+    def changed(question, result):
+        by_tag = question["method"] == "eth_getBlockByNumber" and not question["params"][
+            0
+        ].startswith("0x")
+        return {**result, **change(question["params"][0], result)} if by_tag else result
+
+    return changed
+
+
+def stands_at(number):
+    """An endpoint whose head and finalized block stand at an old height, with a fresh time."""
+    return block_of(
+        lambda tag, block: {
+            "number": hex(number),
+            "hash": "0x" + "ee" * 32,
+            "timestamp": hex(int(time.time())),
+        }
+    )
+
+
+def mine(world, count=3):
+    world.chain.rpc.call("anvil_mine", [hex(count)])
+
+
+@pytest.mark.parametrize("liar", [0, 1, 2])
+def test_one_endpoint_does_not_hold_the_others_back(world, view, endpoints, liar):
+    sold = world.license()
+    mine(world)
+    before = world.chain.rpc.block("latest").number
+    holder, buyer = (world.chain.wallet(name).address for name in ("holder", "buyer"))
+    world.chain.send("holder", "LicenseLedger", "transferFrom", holder, buyer, int(sold))
+    mine(world)
+    endpoints[liar].change = stands_at(before)
+    seen = state(world, view, sold)
+    assert seen.head.license.holder == seen.finalized.license.holder == buyer
+    assert seen.head.block.number > before
+    assert seen.finalized.block.number > before
+
+
+def test_one_endpoint_does_not_hold_titles_back(world, view, endpoints, broker_world):
+    before = world.chain.rpc.block("latest").number
+    made = broker_world.publish(world.chain, world.folder)
+    mine(world)
+    endpoints[0].change = stands_at(before)
+    holder, lodged = view.title_state(made.model_id, 1)
+    assert (holder, lodged) == (world.chain.wallet("licensor").address, made.record.hash())
+
+
+def test_an_endpoint_ahead_does_not_move_the_head(world, view, endpoints, license_id):
+    endpoints[1].change = stands_at(10**6)
+    seen = state(world, view, license_id)
+    assert seen.head.block.number <= world.chain.rpc.block("latest").number
+
+
+def test_an_older_head_of_a_real_block_is_contrary_where_the_holder_changed(world, view, endpoints):
+    sold = world.license()
+    mine(world)
+    old = world.chain.rpc.block("latest").raw
+    world.chain.send("holder", "LicenseLedger", "cancelGrants", sold)
+    mine(world)
+    endpoints[2].change = block_of(lambda tag, block: old)
+    seen = state(world, view, sold)
+    assert seen.head.grant_nonce == 1
+    assert len(seen.contrary) == 1
+
+
+def test_a_title_that_an_endpoint_shows_otherwise_is_not_taken(
+    world, view, endpoints, broker_world
+):
+    mine(world)
+    old = world.chain.rpc.block("latest").raw
+    made = broker_world.publish(world.chain, world.folder)
+    mine(world)
+    endpoints[2].change = block_of(lambda tag, block: old)
+    with pytest.raises(EndpointsDisagree, match="titles or sealings"):
+        view.title_state(made.model_id, 1)
+
+
+def test_the_block_that_is_agreed_on_is_held_against_the_clock(world, endpoints, license_id):
+    mine(world)
+    block = world.chain.rpc.block("latest")
+    profile = replace(world.chain.profile, min_endpoints=3, max_head_age=120)
+    rpcs = [Rpc(proxy.url, chain_id=31337) for proxy in endpoints]
+    now = block.timestamp + 3600
+    late = ChainView(rpcs, world.chain.deployment, profile, clock=lambda: now)
+    # Each shows a fresh head of its own; where two agree, the block is an hour old.
+    for proxy, height in zip(endpoints, (10**6, block.number, block.number - 1), strict=True):
+        shown = {"timestamp": hex(now), "number": hex(height)}
+        proxy.change = block_of(lambda tag, block, shown=shown: shown)
+    with pytest.raises(ChainUnavailable, match="agree on is 3600 s old"):
+        state(world, late, license_id)
+    with pytest.raises(ChainUnavailable, match="agree on is 3600 s old"):
+        late.title_state(world.published.model_id, 1)
+    late.close()
+
+
+def test_one_false_time_does_not_move_the_moment_of_the_decision(
+    world, view, endpoints, license_id
+):
+    far = hex((1 << 40) - 2)
+    for change in (
+        {"timestamp": far},
+        {"timestamp": far, "number": hex(10**6), "hash": "0x" + "ee" * 32},
+    ):
+        for proxy in endpoints:
+            proxy.change = block_of(lambda tag, block, change=change: change)
+            seen = state(world, view, license_id)
+            proxy.change = lambda question, result: result
+            assert seen.head.code == Code.VALID
+            assert seen.head.block.timestamp < 1 << 39
+
+
+def test_a_head_of_tomorrow_is_unhealthy_where_heads_keep_time(world, endpoints, license_id):
+    mine(world)
+    profile = replace(world.chain.profile, min_endpoints=3, max_head_age=3600)
+    rpcs = [Rpc(proxy.url, chain_id=31337) for proxy in endpoints]
+    now = world.chain.rpc.block("latest").timestamp
+    made = ChainView(rpcs, world.chain.deployment, profile, clock=lambda: now)
+    endpoints[0].change = block_of(
+        lambda tag, block: {"timestamp": hex(int(block["timestamp"], 16) + 86400)}
+    )
+    assert state(world, made, license_id).head.code == Code.VALID
+    assert "ahead of this clock" in made.health()[0].trouble
+    assert [health.trouble for health in made.health()[1:]] == ["", ""]
+    made.close()
+
+
+@pytest.mark.parametrize("liar", [0, 1, 2])
+def test_a_false_broker_set_is_not_remembered(world, view, endpoints, license_id, liar):
+    asked = "0x" + contract("BrokerRegistry").encode("brokerSetOf", 1)[:4].hex()
+
+    def change(question, result):
+        if question["method"] == "eth_call" and question["params"][0]["data"].startswith(asked):
+            words = (1, 1, 96, 1, 999)
+            return "0x" + b"".join(word.to_bytes(32, "big") for word in words).hex()
+        return result
+
+    endpoints[liar].change = change
+    seen = state(world, view, license_id)
+    assert seen.head.brokers == (world.broker.id,)
+    assert len(seen.contrary) == 1
+    endpoints[liar].change = lambda question, result: result
+    seen = state(world, view, license_id)
+    assert (seen.head.brokers, seen.contrary) == ((world.broker.id,), ())
+
+
+def test_one_endpoint_named_twice_is_not_two_operators(world):
+    profile = replace(world.chain.profile, min_endpoints=3)
+    url = world.chain.node.rpc_url
+    with pytest.raises(UsageError, match="named twice"):
+        ChainView([Rpc(url), Rpc(url), Rpc(url + "/")], world.chain.deployment, profile)
