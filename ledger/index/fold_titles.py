@@ -141,7 +141,7 @@ def _record_lodged(s: Step) -> None:
     else:
         s.put(
             "record",
-            (model_id, s.at.log_index),
+            (model_id, s.at.block, s.at.log_index),
             kind=s.number("kind"),
             sender=s.raw("sender"),
             record_hash=record_hash,

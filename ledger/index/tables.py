@@ -257,7 +257,11 @@ sealing = _state(
 )
 record = _state(
     "record",
-    [_column("model_id", LargeBinary(32)), _column("log_index", BigInteger)],
+    [
+        _column("model_id", LargeBinary(32)),
+        _column("block", BigInteger),
+        _column("log_index", BigInteger),
+    ],
     _column("kind", Integer),
     _column("sender", LargeBinary(20)),
     _column("record_hash", LargeBinary(32)),

@@ -217,7 +217,7 @@ class Snapshot:
 
     def records(self, model_id: ModelId) -> Sequence[RowMap]:
         """Other lodged records, in time order."""
-        return self._of_model(tables.record, model_id, "born_block", "log_index")
+        return self._of_model(tables.record, model_id, "block", "log_index")
 
     def parents(self, model_id: ModelId) -> Sequence[RowMap]:
         """Declared parents."""

@@ -382,6 +382,7 @@ def upgrade() -> None:  # noqa: PLR0915 -- a list of tables, not a program
         "record",
         sa.Column("chain_id", sa.BigInteger(), nullable=False),
         sa.Column("model_id", sa.LargeBinary(32), nullable=False),
+        sa.Column("block", sa.BigInteger(), nullable=False),
         sa.Column("log_index", sa.BigInteger(), nullable=False),
         sa.Column("born_block", sa.BigInteger(), nullable=False),
         sa.Column("died_block", sa.BigInteger(), nullable=True),
@@ -389,14 +390,14 @@ def upgrade() -> None:  # noqa: PLR0915 -- a list of tables, not a program
         sa.Column("sender", sa.LargeBinary(20), nullable=False),
         sa.Column("record_hash", sa.LargeBinary(32), nullable=False),
         sa.Column("lodged_at", sa.BigInteger(), nullable=False),
-        sa.PrimaryKeyConstraint("chain_id", "model_id", "log_index", "born_block"),
+        sa.PrimaryKeyConstraint("chain_id", "model_id", "block", "log_index", "born_block"),
     )
     op.create_index("ix_record_born", "record", ["chain_id", "born_block"])
     op.create_index("ix_record_died", "record", ["chain_id", "died_block"])
     op.create_index(
         "uq_record_live",
         "record",
-        ["chain_id", "model_id", "log_index"],
+        ["chain_id", "model_id", "block", "log_index"],
         unique=True,
         sqlite_where=sa.text("died_block IS NULL"),
         postgresql_where=sa.text("died_block IS NULL"),
