@@ -40,6 +40,7 @@ from ledger.evidence.events import decode
 from ledger.evidence.layout import PLAN_TERMS_WORD, plan_slot
 from ledger.evidence.receipts import Receipt
 from ledger.evidence.report import render
+from ledger.evidence.trust import TrustRoot
 from ledger.evidence.verify import examine
 from ledger.fingerprint.exact import Fingerprint
 from ledger.ids import Digest, LicenseId
@@ -272,7 +273,9 @@ def _subject(deployment: Deployment, claim: Claim, harvest: Harvest) -> Subject:
 
 def _complete(subject: Subject, members: dict[str, bytes]) -> bytes:
     """The bundle with its report, once it is seen to hold."""
-    draft = examine(parse_bundle(pack(subject, members)), draft=True)
+    # The collector's own manifest says where the contracts are; each reader asks anew.
+    trust = TrustRoot(contracts={of.name: of.address for of in subject.contracts})
+    draft = examine(parse_bundle(pack(subject, members)), trust=trust, draft=True)
     if draft.statement is None or not draft.holds:
         raise VerificationError(
             f"what was collected {draft.sentence}: {draft.reasons}",
@@ -281,7 +284,7 @@ def _complete(subject: Subject, members: dict[str, bytes]) -> bytes:
     members[REPORT] = canonical_json(draft.statement)
     members[REPORT_TEXT] = render(draft.statement).encode()
     data = pack(subject, members)
-    report = examine(parse_bundle(data))
+    report = examine(parse_bundle(data), trust=trust)
     if not report.holds:
         raise VerificationError(f"what was collected {report.sentence}: {report.reasons}")
     return data

@@ -31,6 +31,7 @@ def main() -> int:
                 "size": of.size,
                 "masked_hash": str(of.masked_hash),
                 "immutables": [list(span) for span in of.immutables],
+                "init_code_hash": str(of.init_code_hash),
             }
             for name, of in code.items()
         },

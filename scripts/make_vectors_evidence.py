@@ -29,6 +29,7 @@ from ledger.chain.rpc import Rpc
 from ledger.chain.wallet import dev_wallet
 from ledger.claim import Claim, build_manifest, manifest_hash
 from ledger.errors import LedgerError
+from ledger.evidence.origin import FACTORY, address_of, factory_call
 from ledger.fingerprint.exact import Fingerprint, fingerprint
 from ledger.ids import ZERO_DIGEST, Address, Digest, LicenseId, keccak256
 from ledger.investigation import collect_model_evidence
@@ -105,24 +106,24 @@ class World:
         )
 
     def _create(self, name: str, *args: Any) -> Address:
-        receipt = self._transact(0, contract(name).constructor(*args), None)
-        return Address.parse(receipt["contractAddress"])
+        init_code = contract(name).constructor(*args)
+        self._transact(0, factory_call(init_code), FACTORY)
+        return address_of(Digest(keccak256(init_code)))
 
-    def _transact(self, account: int, data: bytes, to: Address | None) -> dict[str, Any]:
+    def _transact(self, account: int, data: bytes, to: Address) -> None:
         request = {
             "from": str(self.accounts[account]),
+            "to": str(to),
             "data": "0x" + data.hex(),
             "gas": hex(10_000_000),
             "maxFeePerGas": hex(10**10),
             "maxPriorityFeePerGas": hex(0),
         }
-        if to is not None:
-            request["to"] = str(to)
         sent = self.rpc.call("eth_sendTransaction", [request])
         for _ in range(200):  # the block is mined at once, and seen a little later
             receipt: dict[str, Any] | None = self.rpc.call("eth_getTransactionReceipt", [sent])
             if receipt is not None and receipt["status"] == "0x1":
-                return receipt
+                return
             time.sleep(0.01)
         raise SystemExit(f"error: a transaction failed: {receipt}")
 

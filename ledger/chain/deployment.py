@@ -13,7 +13,16 @@ from typing import TYPE_CHECKING, Any, Self
 
 from ledger.canonical import parse_json
 from ledger.chain.rpc import Rpc
-from ledger.errors import ChainError, ManifestError, UnsupportedVersion, UsageError, WrongNetwork
+from ledger.errors import (
+    ChainError,
+    ContractReverted,
+    ManifestError,
+    TransactionFailed,
+    UnsupportedVersion,
+    UsageError,
+    WrongNetwork,
+)
+from ledger.evidence.origin import FACTORY, address_of, factory_call
 from ledger.ids import Address, Digest, keccak256
 
 if TYPE_CHECKING:
@@ -179,26 +188,65 @@ def write_whole(path: Path, text: str) -> None:
 
 
 def deploy(sender: Sender) -> Deployment:
-    """Put this release's contracts on the sender's chain.
+    """Put this release's contracts on the sender's chain, where they are not there already.
+
+    Their addresses commit to their creation code (`ledger.evidence.origin`), so they are the same
+    on every chain, whoever pays, and what is there already is taken for what it must be.
 
     Raises:
         InsufficientFunds, ContractReverted, ChainUnavailable: as `Sender.send`.
-        ChainError: what arrived on chain is not what was sent.
+        ChainError: the chain lacks the deterministic factory, or nothing arrived on chain.
     """
     # Loaded here, so that reading a manifest needs no web3.
     from ledger.chain.edge import creation_code
 
     rpc = sender.rpc
-    first = rpc.block("latest").number
+    if not rpc.code(FACTORY):
+        raise ChainError(
+            f"{sender.profile.name} has no deterministic deployment factory at {FACTORY}",
+            hint="have it put there first: its transaction is public and works on most chains",
+        )
+    first: int | None = None
     addresses: dict[str, Address] = {}
     for name in REQUIRED:
-        receipt = sender.send(None, creation_code(name, addresses), purpose=f"deploy {name}")
-        if receipt.contract_address is None:
-            raise ChainError(f"the deployment of {name} created no contract")
-        addresses[name] = receipt.contract_address
+        init_code = creation_code(name, addresses)
+        address = address_of(Digest(keccak256(init_code)))
+        created = _created(sender, name, address, init_code)
+        first = created if first is None else min(first, created)
+        addresses[name] = address
     hashes = {name: Digest(keccak256(rpc.code(address))) for name, address in addresses.items()}
-    empty = Digest(keccak256(b""))
-    for name, found in hashes.items():
-        if found == empty:
-            raise ChainError(f"the deployment of {name} left no code")
-    return Deployment(sender.profile.chain_id, rpc.block(0).hash, first + 1, addresses, hashes)
+    return Deployment(sender.profile.chain_id, rpc.block(0).hash, first or 0, addresses, hashes)
+
+
+def _created(sender: Sender, name: str, address: Address, init_code: bytes) -> int:
+    """See that the contract is there; a block before which it was not."""
+    rpc = sender.rpc
+    before = rpc.block("latest").number
+    if rpc.code(address):
+        return _first_block(rpc, address)
+    try:
+        sender.send(FACTORY, factory_call(init_code), purpose=f"deploy {name}")
+    except (ContractReverted, TransactionFailed):
+        if not rpc.code(address):  # otherwise someone else was faster, with the same contract
+            raise
+    if not rpc.code(address):
+        raise ChainError(
+            f"the deployment of {name} left no code at {address}",
+            hint=f"the contract at {FACTORY} is not the deterministic deployment factory",
+        )
+    return before + 1
+
+
+def _first_block(rpc: Rpc, address: Address) -> int:
+    """The block that created a contract; 0 where the node does not remember the state of then."""
+    low, high = 0, rpc.block("latest").number
+    try:
+        while low < high:
+            middle = (low + high) // 2
+            if rpc.code(address, middle):
+                high = middle
+            else:
+                low = middle + 1
+    except ChainError:
+        return 0
+    return low

@@ -13,13 +13,13 @@ from ledger.evidence.case import Case, NotChecked
 from ledger.evidence.documents import ReceiptProof, StateProof
 from ledger.evidence.events import Event, Position, decode
 from ledger.evidence.headers import Header, segments
+from ledger.evidence.origin import READS
 from ledger.evidence.proofs import prove_account, prove_item, prove_word
 from ledger.evidence.receipts import Receipt, Transaction
-from ledger.evidence.releases import identify
+from ledger.evidence.releases import Code, identify
 from ledger.ids import keccak256
 
-# What a constructor may have fixed in each contract: the contract it reads, and its EIP-712 name.
-_READS = {"ModelRegistry": "Anchors", "LicenseLedger": "ModelRegistry"}
+# What a constructor may have fixed in each contract, beside the contract it reads.
 _EIP712_NAMES = {
     "ModelRegistry": "modeldeed ModelRegistry",
     "LicenseLedger": "modeldeed LicenseLedger",
@@ -110,9 +110,12 @@ def unvouched(case: Case) -> tuple[Header, ...]:
 
 
 def check_contracts(case: Case, step: int) -> str:
-    """The contracts at these addresses have, in the proved state, the code that we released."""
+    """The contracts have, in the proved state, the code that we released, and began as ours do."""
     state = case.state()
-    unknown, releases = [], set()
+    unknown: list[str] = []
+    foreign: list[str] = []
+    named: list[str] = []
+    releases = set()
     for contract in case.bundle.subject.contracts:
         proof = case.read(f"state/{contract.name}.json", StateProof.from_json)
         if proof.address != contract.address:
@@ -124,33 +127,44 @@ def check_contracts(case: Case, step: int) -> str:
         code = case.bundle.member(f"code/{contract.name}.bin")
         if {keccak256(code), contract.code_hash.raw} != {account.code_hash.raw}:
             raise StateProofInvalid(f"{contract.name} has another code than shown", step=step)
-        release = _check_code(case, contract, code, step)
-        if release is None:
+        known = _check_code(case, contract, code, step)
+        if known is None:
             unknown.append(contract.name)
-        else:
-            releases.add(release)
+            continue
+        releases.add(known.release)
+        if known.address != contract.address:
+            vouched = case.trust.contracts.get(contract.name) == contract.address
+            (named if vouched else foreign).append(contract.name)
     if unknown:
         raise NotChecked(
             f"the code of {', '.join(unknown)} is none that this version knows; a newer modeldeed "
             "may know it, or the contract is not modeldeed's"
         )
+    if foreign:
+        raise NotChecked(
+            f"{', '.join(foreign)} behaves as modeldeed's does, but its address does not show that "
+            "modeldeed's creation code made it: its creator may have written any title and any "
+            "event into it first; if you know from elsewhere that the address is modeldeed's, "
+            "name it"
+        )
     case.release = ", ".join(sorted(releases))
     names = ", ".join(contract.name for contract in case.bundle.subject.contracts)
-    return f"{names}: modeldeed's code, {case.release}"
+    origin = f"; {', '.join(named)} at addresses that you named" if named else ""
+    return f"{names}: modeldeed's code, {case.release}, from its creation on{origin}"
 
 
-def _check_code(case: Case, contract: Contract, code: bytes, step: int) -> str | None:
-    """The release of this code; None when unknown. Its constructor must have been given ours."""
-    known = identify(contract.name, code)
+def _check_code(case: Case, contract: Contract, code: bytes, step: int) -> Code | None:
+    """Whose code this is; None when unknown. Its constructor must have been given ours."""
+    known = identify(contract.name, code, contract.address)
     if known is None:
         return None
     values = known.values(code)
     allowed: set[bytes] = set()
-    if contract.name in _READS:
-        read = case.bundle.subject.contract(_READS[contract.name]).address.raw.rjust(32, b"\0")
+    if contract.name in READS:
+        read = case.bundle.subject.contract(READS[contract.name]).address.raw.rjust(32, b"\0")
         if read not in values:
             raise StateProofInvalid(
-                f"{contract.name} reads another {_READS[contract.name]} than this bundle's",
+                f"{contract.name} reads another {READS[contract.name]} than this bundle's",
                 step=step,
             )
         allowed.add(read)
@@ -169,7 +183,7 @@ def _check_code(case: Case, contract: Contract, code: bytes, step: int) -> str |
             f"{contract.name} was deployed for another chain or address, or with other settings",
             step=step,
         )
-    return known.release
+    return known
 
 
 def check_storage(case: Case, step: int) -> str:

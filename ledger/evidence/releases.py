@@ -2,7 +2,8 @@
 
 A proof that a word stands in a contract's storage says nothing unless the contract's rules are
 known. A bundle carries the runtime code whose Keccak-256 the account proof shows; here that code is
-compared with the code we released, and the values that its constructor fixed are returned.
+compared with the code we released, and the values that its constructor fixed are returned. Code
+alone does not show who filled the storage at the beginning; the address does (see `origin`).
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
-from ledger.ids import ZERO_DIGEST, Digest, keccak256
+from ledger.evidence.origin import READS, address_of
+from ledger.ids import ZERO_DIGEST, Address, Digest, keccak256
 
 CONTRACTS = ("Anchors", "ModelRegistry", "LicenseLedger")
 
@@ -24,6 +26,8 @@ class Code:
     Attributes:
         masked_hash: Keccak-256 of the code with every immutable zeroed.
         immutables: (start, length) of each copy of an immutable, in bytes.
+        init_code_hash: Keccak-256 of the creation code and its arguments, which are addresses of
+            the same release.
     """
 
     release: str
@@ -31,6 +35,12 @@ class Code:
     size: int
     masked_hash: Digest
     immutables: tuple[tuple[int, int], ...]
+    init_code_hash: Digest
+
+    @property
+    def address(self) -> Address:
+        """Where this release's contract is, on every chain: nothing else can ever be there."""
+        return address_of(self.init_code_hash)
 
     def mask(self, code: bytes) -> bytes:
         """`code` with the immutables zeroed."""
@@ -55,6 +65,7 @@ def known_code() -> tuple[Code, ...]:
             entry["size"],
             Digest.parse(entry["masked_hash"]),
             tuple((start, length) for start, length in entry["immutables"]),
+            Digest.parse(entry["init_code_hash"]),
         )
         for release in frozen
         for contract, entry in release["contracts"].items()
@@ -71,19 +82,31 @@ def shipped_code(contract: str) -> Code:
         files("ledger").joinpath("chain", "abi", f"{contract}.json").read_text("utf-8")
     )
     code = bytes.fromhex(artifact["deployedBytecode"][2:])
+    init_code = bytes.fromhex(artifact["bytecode"][2:])
+    if contract in READS:
+        init_code += shipped_code(READS[contract]).address.raw.rjust(32, b"\0")
     spans = tuple((span["start"], span["length"]) for span in artifact["immutableReferences"])
-    unmasked = Code("", contract, len(code), ZERO_DIGEST, spans)
+    origin = Digest(keccak256(init_code))
+    unmasked = Code("", contract, len(code), ZERO_DIGEST, spans, origin)
     digest = Digest(keccak256(unmasked.mask(code)))
-    return Code("of this version", contract, len(code), digest, spans)
+    return Code("of this version", contract, len(code), digest, spans, origin)
 
 
-def identify(contract: str, code: bytes) -> Code | None:
-    """The release that `code` is `contract` of, or None when we never released it."""
-    for known in known_code():
-        if (
-            known.contract == contract
-            and known.size == len(code)
-            and keccak256(known.mask(code)) == known.masked_hash.raw
-        ):
-            return known
-    return None
+def identify(contract: str, code: bytes, address: Address | None = None) -> Code | None:
+    """The release that `code` is `contract` of, or None when we never released it.
+
+    Args:
+        contract: its name.
+        code: runtime code, as on chain.
+        address: where it was found. Releases may share the code and differ in address; the one
+            whose address this is comes first, and the caller compares.
+    """
+    matching = [
+        known
+        for known in known_code()
+        if known.contract == contract
+        and known.size == len(code)
+        and keccak256(known.mask(code)) == known.masked_hash.raw
+    ]
+    there = [known for known in matching if known.address == address]
+    return next(iter([*there, *matching]), None)

@@ -15,8 +15,9 @@ class TrustRoot:
     Attributes:
         blocks: hashes of blocks known to belong to the chain: from a node of one's own, from
             explorers, from an expert. Vouching for a block vouches for all below it.
-        contracts: addresses known to be modeldeed's, by contract name; may be empty, for the
-            contracts' code is recognised anyway.
+        contracts: addresses known to be modeldeed's, by contract name. Needed only for contracts
+            that were not created by the deterministic factory: their code is recognised, but code
+            does not show what their creator wrote into storage and events before it.
     """
 
     blocks: frozenset[Digest] = frozenset()

@@ -4,7 +4,7 @@
     (2) contents    every member is the listed one
     (3) headers     raw headers hash and link
     (4) trust       the blocks they end in are blocks the reader vouches for
-    (5) contracts   account proofs and released code
+    (5) contracts   account proofs, released code, addresses that commit to creation
     (6) storage     storage proofs
     (7) events      receipt and transaction proofs
     (8) claim       the preimage of the model id, manifest, tensors
@@ -166,7 +166,7 @@ class Report:
                 }
                 for step in self.steps
             ],
-            "statement": self.statement,
+            "statement": self.statement if self.holds else None,
         }
 
     @property

@@ -34,7 +34,7 @@ from ledger.errors import (
 )
 from ledger.evidence.bundle import read_bundle
 from ledger.evidence.documents import Inclusion
-from ledger.evidence.releases import Code, known_code, shipped_code
+from ledger.evidence.releases import known_code, shipped_code
 from ledger.evidence.trust import TrustRoot
 from ledger.evidence.verify import Result, Verdict, verify
 from ledger.fingerprint.exact import fingerprint
@@ -456,8 +456,8 @@ def test_a_look_alike_contract_with_the_same_storage_is_not_taken_for_ours(
             deployed.network,
             deployment=dataclasses.replace(deployed.deployment, code_hashes=hashes),
         )
-        spans = shipped_code("ModelRegistry").immutables
-        draft = Code("forged", "ModelRegistry", len(forged), ZERO_DIGEST, spans)
+        ours = shipped_code("ModelRegistry")
+        draft = dataclasses.replace(ours, release="forged", masked_hash=ZERO_DIGEST)
         his = dataclasses.replace(draft, masked_hash=Digest(keccak256(draft.mask(forged))))
         with monkeypatch.context() as patched:
             patched.setattr("ledger.evidence.releases.known_code", lambda: (*known_code(), his))

@@ -7,8 +7,13 @@ import pytest
 
 from ledger.chain.deployment import Deployment, deploy
 from ledger.chain.dev import DevChain
+from ledger.chain.profile import profile_for
 from ledger.chain.rpc import Rpc
-from ledger.errors import ManifestError, UnsupportedVersion, WrongNetwork
+from ledger.chain.transactions import Sender
+from ledger.chain.wallet import dev_wallet
+from ledger.errors import ChainError, ManifestError, UnsupportedVersion, WrongNetwork
+from ledger.evidence.origin import FACTORY
+from ledger.evidence.releases import CONTRACTS, shipped_code
 from ledger.ids import Address, Digest, keccak256
 
 GOOD = {
@@ -126,8 +131,37 @@ class TestOnChain:
             code = deployed.rpc.code(address)
             assert deployed.deployment.code_hashes[name] == Digest(keccak256(code))
 
-    def test_deploying_twice_gives_two_deployments_that_both_verify(self, deployed):
+    def test_deploying_again_sends_nothing_and_names_the_same_contracts(self, deployed):
+        head = deployed.rpc.block("latest").number
         again = deploy(deployed.sender("deployer"))
-        assert set(again.addresses.values()).isdisjoint(deployed.deployment.addresses.values())
-        again.verify(deployed.rpc)
-        deployed.deployment.verify(deployed.rpc)
+        assert again == deployed.deployment
+        assert deployed.rpc.block("latest").number - head <= 2  # the keeper's empty blocks
+
+    def test_addresses_are_the_same_on_every_chain_whoever_deploys(self, deployed):
+        with DevChain.start() as other, Rpc(other.rpc_url) as rpc:
+            sender = Sender(rpc, dev_wallet("stranger"), deployed.profile)
+            assert deploy(sender).addresses == deployed.deployment.addresses
+
+    def test_the_address_commits_to_the_creation_code(self, deployed):
+        for name in CONTRACTS:
+            assert deployed.deployment.addresses[name] == shipped_code(name).address
+
+    def test_a_chain_that_forgot_its_early_states_is_indexed_from_the_beginning(self, tmp_path):
+        profile, state = profile_for(31337), tmp_path / "state.gz"
+        with DevChain.start(state=state) as node, Rpc(node.rpc_url) as rpc:
+            first = deploy(Sender(rpc, dev_wallet("deployer"), profile))
+        with DevChain.start(state=state) as node, Rpc(node.rpc_url) as rpc:
+            again = deploy(Sender(rpc, dev_wallet("deployer"), profile))
+        assert again.addresses == first.addresses
+        assert again.block == 0 < first.block
+
+    def test_a_chain_without_the_factory_is_said_to_lack_it(self, deployed):
+        with DevChain.start() as bare, Rpc(bare.rpc_url) as rpc:
+            rpc.call("anvil_setCode", [str(FACTORY), "0x"])
+            with pytest.raises(ChainError, match="no deterministic deployment factory") as caught:
+                deploy(Sender(rpc, dev_wallet("deployer"), deployed.profile))
+            assert caught.value.hint
+            rpc.call("anvil_setCode", [str(FACTORY), "0x00"])  # takes any call, creates nothing
+            with pytest.raises(ChainError, match="left no code") as caught:
+                deploy(Sender(rpc, dev_wallet("deployer"), deployed.profile))
+            assert "not the deterministic" in caught.value.hint

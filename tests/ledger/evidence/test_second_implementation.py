@@ -8,11 +8,14 @@ import hashlib
 import itertools
 import json
 import zipfile
+from pathlib import Path
 
 import pytest
 from Crypto.Hash import keccak
 
 from ledger.evidence.verify import verify
+
+ABI = Path(__file__).resolve().parents[3] / "ledger" / "chain" / "abi"
 
 
 def k(data):
@@ -203,3 +206,14 @@ def test_the_registration_event_carries_the_claims_facts(read, index):
     assert topics[3] == unhex(claim["artifact_root"])
     assert data[:32] == unhex(claim["fingerprint_digest"])
     assert data[64:96] == unhex(claim["manifest_hash"])
+
+
+def test_the_contracts_addresses_commit_to_the_creation_code_in_the_package(index):
+    """EIP-1014: nothing but this creation code can have written what the storage began with."""
+    factory = unhex("0x4e59b44847b379578588920cA78FbF26c0B4956C")
+    salt, before = k(b"modeldeed/deployment/1"), b""
+    for name in ("Anchors", "ModelRegistry", "LicenseLedger"):
+        init_code = unhex(json.loads((ABI / f"{name}.json").read_text())["bytecode"]) + before
+        address = k(b"\xff" + factory + salt + k(init_code))[12:]
+        assert unhex(index["contracts"][name]["address"]) == address
+        before = address.rjust(32, b"\0")
