@@ -231,7 +231,10 @@ class LicenseNotLater(SolidityError):
 class LicenseWindowInvalid(SolidityError):
     signature = "LicenseWindowInvalid(uint40 notBefore,uint40 notAfter)"
     sentence = "a license cannot run from {notBefore} to {notAfter}"
-    default_hint = "the end must be later than the beginning, and in the future"
+    default_hint = (
+        "the end must be later than the beginning, and in the future; a role issues for at most the "
+        "plan's duration, and renews to at most two of them from now"
+    )
 
 
 class LicenseUntransferable(SolidityError):
