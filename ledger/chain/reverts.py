@@ -232,8 +232,8 @@ class LicenseWindowInvalid(SolidityError):
     signature = "LicenseWindowInvalid(uint40 notBefore,uint40 notAfter)"
     sentence = "a license cannot run from {notBefore} to {notAfter}"
     default_hint = (
-        "the end must be later than the beginning, and in the future; a role issues for at most the "
-        "plan's duration, and renews to at most two of them from now"
+        "the end must be later than the beginning, and in the future; a role issues for at most "
+        "the plan's duration, and renews to at most two of them from now"
     )
 
 
