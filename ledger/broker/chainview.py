@@ -3,8 +3,8 @@
 q = ⌊n/2⌋ + 1 endpoints must be healthy (right chain, right contracts, a head neither old nor ahead
 of time) and agree on two blocks: the q-th highest head and the q-th highest finalized block,
 heights that q of them claim to have reached, so that no single one holds the others back. A grant
-needs VALID at both. A single endpoint that shows something else is reported as contrary, which stops new
-releases; it is no authoritative no.
+needs VALID at both. A single endpoint that shows something else is reported as contrary, which
+stops new releases; it is no authoritative no.
 """
 
 from __future__ import annotations

@@ -129,14 +129,23 @@ class BrokerHome:
         """Make keys and the folder that holds them.
 
         Raises:
-            ConfigurationError: there is a broker already.
+            ConfigurationError: there is a broker already, or what is left of one: its database
+                or registration without its keys.
         """
         if (path / KEYS_FILE).exists():
             raise ConfigurationError(
                 f"{path} already holds a broker", hint="open it, or choose another folder"
             )
+        for name in (DATABASE_FILE, IDENTITY_FILE):
+            if (path / name).exists():
+                raise ConfigurationError(
+                    f"{path} holds a broker's {name} without its {KEYS_FILE}; new keys would make "
+                    "its deposits unreadable for ever",
+                    hint=f"restore {KEYS_FILE} from the backup, or choose another folder",
+                )
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
-        # A key store without keys is a creation that was interrupted: nothing depends on it yet.
+        # A key store without keys, database or registration is a creation that was interrupted:
+        # nothing depends on it yet.
         (path / KEYSTORE_FILE).unlink(missing_ok=True)
         keystore = FileKeyStore.create(path / KEYSTORE_FILE, passphrase, cost=cost)
         signing, kem = BrokerSigningKeys.generate(), KemPrivateKey.generate(DEFAULT_SUITE)

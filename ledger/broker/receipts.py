@@ -8,15 +8,21 @@ was answered, with the broker's. The reply names its number and the hash of the 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 
+from ledger.broker.denials import Denial
 from ledger.broker.protocol import VERSION, receipt_hash, request_hash
 from ledger.broker.signing import BrokerPublicKeys, BrokerSigningKeys, without_ciphertexts
 from ledger.broker.store import BrokerStore
+from ledger.canonical import canonical_json
 from ledger.errors import ClaimMismatch
 from ledger.ids import ZERO_DIGEST, Digest, LicenseId
 from ledger.licensing.document import Document
 from ledger.merkle import T1
+
+SIGNED_STEP: Final = 3
+MAX_REFUSED_BYTES: Final = 16384
+"""Canonical bytes of the largest refused request that becomes a log entry."""
 
 
 class ReceiptLog:
@@ -74,6 +80,17 @@ class ReceiptLog:
                 }
                 self._store.append_receipt(sequence + 1, kind, license_id, entry)
         return reply
+
+
+def worth_an_entry(request: dict[str, Any], denial: Denial | None) -> bool:
+    """Whether the decision on a key request goes into the log, which is kept for ever.
+
+    What no runtime key signed could be sent by anyone without end, and a refused request is kept
+    only up to a size.
+    """
+    if denial is None:
+        return True
+    return denial.check > SIGNED_STEP and len(canonical_json(request)) <= MAX_REFUSED_BYTES
 
 
 def log_root(hashes: Iterable[Digest]) -> Digest:

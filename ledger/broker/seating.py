@@ -15,7 +15,7 @@ from ledger.broker.leases import Heartbeat, Lease
 from ledger.broker.policy import Deliberation
 from ledger.broker.protocol import KeyRequest
 from ledger.broker.store import BrokerStore
-from ledger.errors import LeaseExpired, QuotaSpent, SeatsFull
+from ledger.errors import KeyRequestRejected, LeaseExpired, QuotaSpent, SeatsFull
 from ledger.ids import Digest, LicenseId
 from ledger.licensing.entitlement import PERPETUAL, moment
 from ledger.licensing.terms import Terms
@@ -105,6 +105,7 @@ class Seating:
         def seat() -> str:
             assert lease is not None
             assert plan is not None, "steps 1 to 8 passed"
+            _check_countable(plan)
             free = self._store.take_seat(
                 lease,
                 request.runtime,
@@ -124,7 +125,10 @@ class Seating:
 
         talk.step(9, seat)
         talk.step(10, quota)
-        if talk.open:
+        if talk.open and lease is not None:
+            # Seats count runtimes, so one runtime key lives on one lease: a copy of it costs the
+            # first its own.
+            self._store.supersede(lease)
             return lease
         if lease is not None:
             # Step 10 may have refused after step 9 stored it.
@@ -138,6 +142,7 @@ class Seating:
 
         def seat() -> str:
             assert plan is not None, "steps 1 to 8 passed"
+            _check_countable(plan)
             taken = self._store.seats_taken(request.license, request.runtime.hash(), now=now)
             if plan.floating and plan.seats and taken >= plan.seats:
                 raise _full(request.license, plan)
@@ -171,6 +176,15 @@ def check_running(lease: Lease, *, now: int) -> str:
             f"the lease ended on {moment(lease.grace_until)} and its seat is free again"
         )
     return "held"
+
+
+def _check_countable(plan: PlanFacts) -> None:
+    if plan.floating and plan.seats and plan.lease_ttl + plan.grace == 0:
+        raise KeyRequestRejected(
+            f"the leases of plan {plan.id} last no time, so its floating seats cannot be counted",
+            check=9,
+            hint=f"the licensor {plan.licensor} can offer a plan with a lease time",
+        )
 
 
 def _full(license_id: LicenseId, plan: PlanFacts) -> SeatsFull:

@@ -28,7 +28,7 @@ from ledger.broker.protocol import (
     kem_json,
     release_info,
 )
-from ledger.broker.receipts import ReceiptLog
+from ledger.broker.receipts import ReceiptLog, worth_an_entry
 from ledger.broker.seating import Seating, check_running
 from ledger.broker.store import BrokerStore, HeldLease
 from ledger.broker.vault import Vault
@@ -64,7 +64,7 @@ class ChainReader(Protocol):
     def license_state(
         self, license_id: LicenseId, model: ModelId, runtime_key_hash: Digest, *, now: int
     ) -> ChainState:
-        """License, plan, title and sealing at the lowest finalized block and at the agreed head.
+        """License, plan, title and sealing at the agreed finalized block and at the agreed head.
 
         Raises:
             ChainError, UnavailableError: no state that the chain rule accepts.
@@ -275,16 +275,13 @@ class BrokerService:
                 "lease": None if lease is None else lease.to_json(),
                 "wraps": wraps,
             }
-            # A request without a live challenge proves nothing and could be sent without end: it
-            # is answered and not logged.
-            fresh = talk.denial is None or talk.denial.check > 1
             return self._log.answer(
                 "release",
                 request.to_json(),
                 result,
                 now=now,
                 license_id=request.license,
-                log=fresh,
+                log=worth_an_entry(request.to_json(), talk.denial),
             )
 
     def check(self, body: Any) -> dict[str, Any]:
@@ -381,7 +378,7 @@ class BrokerService:
 
         Raises:
             FormatError: not a heartbeat.
-            KeyRequestRejected: for another lease, or replayed.
+            KeyRequestRejected: for another lease, replayed, or overtaken.
             SignatureInvalid: not by the lease's runtime.
             LeaseExpired: the lease is unknown.
         """
@@ -402,7 +399,10 @@ class BrokerService:
             if talk.open and isinstance(chain, ChainState):
                 terms, _ = self._terms(chain, None)
                 lease = seating.extended(held.lease, beat, held.grant, chain, terms, now=now)
-                self.store.extend(lease)
+                if not self.store.extend(lease):
+                    raise KeyRequestRejected(
+                        "a later heartbeat came before this one, or the lease has ended", check=1
+                    )
             unload = _must_unload(talk, held)
             if unload:
                 self.store.end(lease_id)

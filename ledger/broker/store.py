@@ -336,14 +336,22 @@ class BrokerStore:
             == 1
         )
 
-    def extend(self, lease: Lease) -> None:
-        """Store the extended form of a lease; the seat is held until its `grace_until`."""
-        self._run(
-            "UPDATE leases SET lease = ?, grace_until = max(grace_until, ?) WHERE id = ?",
+    def extend(self, lease: Lease) -> bool:
+        """Store the extended form of a lease; the seat is held until its `grace_until`.
+
+        Returns:
+            False when, since its heartbeat was used up, the lease has ended or a later heartbeat
+            came: what was decided for it then is out of date.
+        """
+        extended = self._run(
+            "UPDATE leases SET lease = ?, grace_until = max(grace_until, ?) "
+            "WHERE id = ? AND sequence = ? AND ended = 0",
             json.dumps(lease.to_json()),
             lease.grace_until,
             lease.id.raw,
+            lease.sequence,
         )
+        return extended == 1
 
     def drop(self, lease_id: Digest) -> None:
         """Forget a lease that the same transaction stored and a later step refused."""
@@ -352,6 +360,15 @@ class BrokerStore:
     def end(self, lease_id: Digest) -> None:
         """Mark a lease as ended; its seat stays held until the promised time."""
         self._run("UPDATE leases SET ended = 1 WHERE id = ?", lease_id.raw)
+
+    def supersede(self, lease: Lease) -> None:
+        """End the other leases of the same license and runtime key."""
+        self._run(
+            "UPDATE leases SET ended = 1 WHERE license = ? AND runtime_key_hash = ? AND id <> ?",
+            str(lease.license),
+            lease.runtime_key_hash.raw,
+            lease.id.raw,
+        )
 
     def used(self, license_id: LicenseId) -> int:
         """Leases counted against the quota so far."""

@@ -189,6 +189,7 @@ def test_valid_at_both_blocks_passes():
         (ChainUnavailable("down"), ChainUnavailable),
         (state(contrary=("one shows REVOKED",)), EndpointsDisagree),
         (state(code=Code.REVOKED), Revoked),
+        (state(code=Code.REVOKED, contrary=("one shows VALID",)), Revoked),
         (state(code=Code.SUSPENDED), Suspended),
         (state(final={"code": Code.NOT_FOUND}), PendingFinality),
         (state(brokers=(2, 3)), KeyRequestRejected),

@@ -5,6 +5,7 @@ import logging
 import secrets
 import time
 from dataclasses import replace
+from threading import Event, Thread
 
 import pytest
 
@@ -13,6 +14,7 @@ from ledger.broker.home import BrokerHome
 from ledger.broker.pinning import require_registered
 from ledger.broker.receipts import verify_log
 from ledger.broker.service import BrokerService
+from ledger.broker.store import BrokerStore
 from ledger.chain.abi_codec import contract
 from ledger.errors import (
     BrokerUnavailable,
@@ -500,7 +502,106 @@ def test_a_replayed_heartbeat_is_refused(world):
             recorder._send("POST", path, body)
 
 
+class Held:
+    """A chain whose first answer is held back until it is let go."""
+
+    def __init__(self, real):
+        self.real, self.asked, self.go, self.first = real, Event(), Event(), True
+
+    def license_state(self, *args, **options):
+        seen, first = self.real.license_state(*args, **options), self.first
+        self.first = False
+        if first:
+            self.asked.set()
+            self.go.wait(30)
+        return seen
+
+
+def test_a_heartbeat_decided_before_a_revocation_does_not_revive_the_lease(world, client):
+    license_id, identity = licensed(world)
+    _, lease, _ = client.release(asker(world, identity, license_id))
+    service, outcome = world.broker.service, []
+
+    def beat():
+        with world.broker.client() as other:
+            try:
+                outcome.append(other.heartbeat(identity, lease, sequence=1))
+            except KeyRequestRejected as error:
+                outcome.append(error)
+
+    held = Held(service._chain)
+    service._chain = held
+    try:
+        slow = Thread(target=beat)
+        slow.start()
+        assert held.asked.wait(30)
+        world.chain.send("licensor", "LicenseLedger", "revoke", license_id, 0, bytes(32))
+        _, decision = client.heartbeat(identity, lease, sequence=2)
+        assert decision.reply["unload"] is True
+        held.go.set()
+        slow.join(30)
+    finally:
+        held.go.set()
+        service._chain = held.real
+    assert isinstance(outcome[0], KeyRequestRejected)
+    assert service.store.lease(lease.id).ended
+    assert service.store.lease(lease.id).lease == lease
+
+
+def test_a_new_release_to_a_runtime_ends_its_earlier_lease_of_the_license(world, client):
+    license_id, identity = licensed(world, world.plan(seats=1))
+    other = world.license(world.plan())
+    world.grant(identity, other)
+    _, apart, _ = client.release(asker(world, identity, other))
+    world.grant(identity, license_id)
+    _, first, _ = client.release(asker(world, identity, license_id))
+    _, second, _ = client.release(asker(world, identity, license_id))
+    with pytest.raises(KeyRequestRejected, match="has ended"):
+        client.heartbeat(identity, first)
+    for lease in (second, apart):
+        assert client.heartbeat(identity, lease)[1].granted
+
+
+def test_a_refused_release_leaves_the_earlier_lease_alive(world, client):
+    license_id, identity = licensed(world, world.plan(quota=1))
+    _, lease, _ = client.release(asker(world, identity, license_id))
+    with pytest.raises(QuotaSpent):
+        client.release(asker(world, identity, license_id))
+    assert client.heartbeat(identity, lease)[1].granted
+
+
+def test_floating_seats_of_leases_without_time_release_nothing(world, client):
+    license_id, identity = licensed(world, world.plan(seats=1, leaseTtl=0, grace=0))
+    assert client.check(asker(world, identity, license_id)).denial.check == 9
+    with pytest.raises(KeyRequestRejected, match="last no time"):
+        client.release(asker(world, identity, license_id))
+
+
 # -- account, custody, secrets
+
+
+def test_what_no_runtime_key_signed_is_answered_and_not_logged(world):
+    before = world.broker.service.store.last_receipt()
+    reply = replies(world, lambda request: request.update(signature="0x" + "00" * 64))
+    assert (reply["denial"]["check"], reply["receipt"]) == (3, None)
+    assert world.broker.service.store.last_receipt() == before
+
+
+def test_a_signed_refusal_is_logged_up_to_a_size(world, client):
+    identity, license_id = world.runtime(), world.license()
+    store = world.broker.service.store
+    for size, logged in ((100, 1), (20_000, 0)):
+        before, _ = store.last_receipt()
+        asked = asker(world, identity, license_id)
+        client.facts()
+        request = client._request(asked, KemPrivateKey.generate().public, "release")
+        shown = replace(request.evidence, kind="tee", token="t" * size)
+        domain = world.broker.home.identity.domain
+        signed = replace(request, evidence=shown).signed(identity.sign, domain)
+        body = {"request": signed.to_json(), "terms": None}
+        reply = client._send("POST", "/v1/broker/releases", body)
+        assert reply["denial"]["check"] == 4
+        assert store.last_receipt()[0] == before + logged
 
 
 def test_the_receipt_log_verifies_and_shows_any_change(world, client):
@@ -556,6 +657,28 @@ def test_a_broker_folder_opens_again_with_the_same_keys(world, broker_world):
         BrokerHome.open(world.folder / "broker", "guess")
     with pytest.raises(ConfigurationError):
         BrokerHome.create(world.folder / "broker", "pass")
+
+
+def test_a_broker_with_a_database_gets_no_new_keys(tmp_path, broker_world):
+    folder = tmp_path / "broker"
+    home = BrokerHome.create(folder, "pass", cost=14)
+    sealed = home.keystore.encrypt(b"x" * 32, context="c")
+    BrokerStore(home.database).close()
+    kept = (folder / "keys.json").read_bytes()
+    (folder / "keys.json").unlink()
+    with pytest.raises(ConfigurationError, match="without its keys"):
+        BrokerHome.create(folder, "pass", cost=14)
+    (folder / "keys.json").write_bytes(kept)
+    (folder / "keys.json").chmod(0o600)
+    again = BrokerHome.open(folder, "pass")
+    assert bytes(again.keystore.decrypt(sealed, context="c")) == b"x" * 32
+
+
+def test_an_interrupted_creation_of_a_broker_can_be_repeated(tmp_path):
+    BrokerHome.create(tmp_path, "pass", cost=14)
+    (tmp_path / "keys.json").unlink()
+    BrokerHome.create(tmp_path, "pass", cost=14)
+    BrokerHome.open(tmp_path, "pass")
 
 
 def test_a_broker_that_does_not_answer_is_unavailable(world):

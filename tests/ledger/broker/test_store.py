@@ -3,6 +3,7 @@
 import secrets
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 
@@ -107,6 +108,28 @@ def test_an_ended_lease_takes_no_heartbeat(store):
     store.take_seat(held, key, None, seats=0, now=NOW)
     store.end(held.id)
     assert not store.advance(Heartbeat(held.id, 9, "audience", NOW))
+
+
+def test_an_extension_decided_before_the_lease_ended_is_void(store):
+    key = runtime()
+    held = lease(key)
+    store.take_seat(held, key, None, seats=0, now=NOW)
+    assert store.advance(Heartbeat(held.id, 1, "audience", NOW))
+    store.end(held.id)
+    later = replace(held, sequence=1, grace_until=NOW + 999)
+    assert not store.extend(later)
+    assert store.lease(held.id).lease == held
+    assert store.lease(held.id).ended
+
+
+def test_an_extension_overtaken_by_a_later_heartbeat_is_void(store):
+    key = runtime()
+    held = lease(key)
+    store.take_seat(held, key, None, seats=0, now=NOW)
+    for number in (1, 2):
+        assert store.advance(Heartbeat(held.id, number, "audience", NOW))
+    assert not store.extend(replace(held, sequence=1))
+    assert store.extend(replace(held, sequence=2))
 
 
 def test_a_quota_is_never_exceeded(store):
