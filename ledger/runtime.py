@@ -2,7 +2,8 @@
 
 ``load`` does what docs/spec/key-release.md and docs/spec/license-card.md lay down, in this order:
 
-(1) find the card and verify its licensor's signature;
+(1) find the card and verify its licensor's signature, then hold it against the pin in the holder's
+    grant: the card alone does not say who its licensor has to be;
 (2) hold the sealing record against the card, and the file's prelude against the record;
 (3) ask a broker that the card names, as this host's runtime, for the key;
 (4) open the file against the record, and zero the key;
@@ -11,36 +12,23 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Literal, Self
 
-from ledger.broker.cards import LocatedModel, Source, locate
-from ledger.broker.client import Asker, BrokerClient, BrokerPin, Decision
+from ledger.broker import asking
+from ledger.broker.cards import Source, locate
+from ledger.broker.client import BrokerClient, Decision
 from ledger.broker.custody import zero
 from ledger.broker.identity import RuntimeIdentity
 from ledger.broker.keeper import LeaseKeeper
 from ledger.broker.leases import Lease
-from ledger.errors import (
-    BrokerUnavailable,
-    EndpointsDisagree,
-    LedgerError,
-    PendingFinality,
-    SignatureInvalid,
-    ToolMissing,
-    UnavailableError,
-    UnsupportedVersion,
-    UsageError,
-)
+from ledger.errors import LedgerError, ToolMissing, UsageError
 from ledger.ids import LicenseId
-from ledger.licensing.card import CardBroker, LicenseCard
 from ledger.sealed.file import SealedFile, open_sealed
 
 Framework = Literal["numpy", "torch"]
-PATIENCE: Final = 5.0
-"""Seconds for which an unreachable broker or chain is tried again."""
 
 
 def load(
@@ -63,7 +51,9 @@ def load(
         license: which license, when that is not clear from the source.
         runtime: this host's identity or its key file; by default ``DEED_RUNTIME_KEY``, else the
             one in the user's configuration folder.
-        broker: URL to use instead of the card's; its keys must still be those of the card.
+        broker: URL to use instead of the card's; its keys must still be those of the card. A
+            client with a pin of its own is used as it is, and then no grant is needed to pin the
+            card.
         framework: what tensors are returned as.
         device: torch device; with another one than "cpu" tensors are copied there.
         names: tensors to offer; None offers all.
@@ -78,7 +68,8 @@ def load(
         KeyRequestRejected, PendingFinality, EndpointsDisagree: the broker refuses for now.
         BrokerUnavailable, ChainUnavailable: nobody answers.
         ConfigurationError: no runtime key on this host.
-        SignatureInvalid, ClaimMismatch, SealedAuthError: card, broker or file is not genuine.
+        SignatureInvalid, ClaimMismatch, SealedAuthError: card, broker or file is not genuine, or
+            the card is not what the accepted grant pins.
         FormatError: card or file is not one.
         UsageError: unknown tensors, or no card.
     """
@@ -86,10 +77,15 @@ def load(
         raise UsageError(f"framework {framework!r} is not known", hint='use "numpy" or "torch"')
     if framework == "numpy" and device != "cpu":
         raise UsageError("NumPy arrays live on the cpu", hint='use framework="torch"')
-    located = locate(source, license_id=_license_id(license), timeout=timeout)
+    identity = _identity(runtime)
+    located = locate(
+        source,
+        license_id=_license_id(license),
+        timeout=timeout,
+        admit=lambda card: asking.require_pin(card, identity, broker, timeout),
+    )
     try:
-        identity = _identity(runtime)
-        client, key, lease = _ask_brokers(located, identity, broker, timeout)
+        client, key, lease = asking.ask(located.card, identity, broker, timeout)
         try:
             # (4) Opened against the record; the key is not needed again.
             sealed = open_sealed(located.path, key, record=located.record, verify=verify)
@@ -128,26 +124,24 @@ def check(
 ) -> Decision:
     """Whether `load` would get the key now: every numbered step of the broker's decision.
 
-    A refusal is returned, not raised; no seat is taken and no key is released.
+    A refusal is returned, not raised; no seat is taken and no key is released. Without an accepted
+    grant the answer is no, whatever the card's broker says.
 
     Raises:
         BrokerUnavailable: nobody answers.
         SignatureInvalid, ClaimMismatch, SealedAuthError, FormatError: card, broker or file is not
-            genuine.
+            genuine, or the card is not what the accepted grant pins.
         ConfigurationError, UsageError: no runtime key on this host, or no card.
     """
-    located = locate(source, license_id=_license_id(license), timeout=timeout)
+    identity = _identity(runtime)
+    located = locate(
+        source,
+        license_id=_license_id(license),
+        timeout=timeout,
+        admit=lambda card: asking.pinned(card, identity),
+    )
     try:
-        asker = _asker(located, _identity(runtime))
-        problem: LedgerError | None = None
-        for client in _clients(located.card, broker, timeout):
-            with client:
-                try:
-                    return client.check(asker)
-                except BrokerUnavailable as error:
-                    problem = error
-        assert problem is not None, "a card names at least one broker"
-        raise problem
+        return asking.decide(located.card, identity, broker, timeout)
     finally:
         located.forget()
 
@@ -160,108 +154,6 @@ def _identity(runtime: RuntimeIdentity | Path | str | None) -> RuntimeIdentity:
     if isinstance(runtime, RuntimeIdentity):
         return runtime
     return RuntimeIdentity.load(None if runtime is None else Path(runtime))
-
-
-# -- (3) asking ----------------------------------------------------------------------------------
-
-
-def _asker(located: LocatedModel, identity: RuntimeIdentity) -> Asker:
-    card = located.card
-    granted = identity.grant_for(card.chain_id, card.ledger, card.license)
-    return Asker(
-        identity=identity,
-        license=card.license,
-        model=card.model,
-        sealing=card.sealing_hash,
-        grant=None if granted is None else granted.grant,
-        acceptance=None if granted is None else granted.acceptance,
-        terms=card.terms,
-    )
-
-
-def _clients(
-    card: LicenseCard, broker: BrokerClient | str | None, timeout: float
-) -> list[BrokerClient]:
-    """Clients pinned to the keys the licensor signed, one per URL to try."""
-    if isinstance(broker, BrokerClient):
-        return [broker]
-    if card.brokers.threshold != 1:
-        raise UnsupportedVersion(
-            f"the key is shared among {card.brokers.threshold} brokers, which this release "
-            "cannot join"
-        )
-    wanted = [
-        (member, url)
-        for member in card.brokers.members
-        for url in ((broker,) if broker is not None else member.urls)
-    ]
-    if not wanted:
-        raise UsageError("the card names no broker URL", hint="give one: broker=URL")
-    seconds = min(timeout, 30.0)
-    return [BrokerClient(url, pin=_pin(member), timeout=seconds) for member, url in wanted]
-
-
-def _pin(member: CardBroker) -> BrokerPin:
-    return BrokerPin(member.id, member.signing_key_hash, member.kem_key_hash)
-
-
-def _ask_brokers(
-    located: LocatedModel,
-    identity: RuntimeIdentity,
-    broker: BrokerClient | str | None,
-    timeout: float,
-) -> tuple[BrokerClient, bytearray, Lease]:
-    asker = _asker(located, identity)
-    clients = _clients(located.card, broker, timeout)
-    problem: LedgerError | None = None
-    for number, client in enumerate(clients):
-        try:
-            _check_ledger(client, located.card)
-            key, lease = _ask(client, asker, timeout)
-        except (BrokerUnavailable, SignatureInvalid) as error:
-            # Another broker of the card may be reachable, or be the real one.
-            client.close()
-            problem = error if problem is None or isinstance(error, SignatureInvalid) else problem
-        except BaseException:
-            for other in clients[number:]:
-                other.close()
-            raise
-        else:
-            for other in clients[number + 1 :]:
-                other.close()
-            return client, key, lease
-    assert problem is not None, "a card names at least one broker"
-    raise problem
-
-
-def _check_ledger(client: BrokerClient, card: LicenseCard) -> None:
-    told = client.facts().identity
-    if (told.chain_id, told.ledger, told.registry, told.broker_registry) != (
-        card.chain_id,
-        card.ledger,
-        card.registry,
-        card.broker_registry,
-    ):
-        raise SignatureInvalid(
-            f"broker {client.host} decides by other contracts than the card names",
-            hint="use the broker that the card names",
-        )
-
-
-def _ask(client: BrokerClient, asker: Asker, timeout: float) -> tuple[bytearray, Lease]:
-    """Ask, and ask again while the answer is "not yet"."""
-    start = time.monotonic()
-    while True:
-        try:
-            key, lease, _ = client.release(asker)
-        except (PendingFinality, EndpointsDisagree, UnavailableError) as error:
-            patience = min(PATIENCE, timeout) if isinstance(error, UnavailableError) else timeout
-            wait = max(0.2, min(getattr(error, "retry_after", 1.0), 2.0))
-            if time.monotonic() - start + wait > patience:
-                raise
-            time.sleep(wait)
-        else:
-            return key, lease
 
 
 # -- (5) using -----------------------------------------------------------------------------------

@@ -29,6 +29,7 @@ from ledger.broker.grants import (
     sign_acceptance,
 )
 from ledger.broker.leases import BlockRef, Heartbeat, Lease
+from ledger.broker.pins import PIN_TYPE, sign_pin
 from ledger.broker.protocol import Evidence, KeyRequest, audience, release_info
 from ledger.broker.signing import BrokerSigningKeys
 from ledger.chain.wallet import dev_wallet
@@ -226,6 +227,25 @@ def make_key_release() -> None:
             "kind": "grant",
             "message": grant.to_json(),
             "digest": str(DOMAIN.digest(GRANT_TYPE, grant.values())),
+            "signer": str(holder.address),
+        },
+    )
+    pin = sign_pin(
+        holder,
+        DOMAIN,
+        license_id=LICENSE,
+        runtime_key_hash=RUNTIME_KEY.hash(),
+        model=MODEL,
+        licensor=dev_wallet("licensor").address,
+        brokers_hash=Digest(fixed("brokers")),
+    )
+    write(
+        "key-release",
+        "runtime-pin",
+        {
+            "kind": "pin",
+            "message": pin.to_json(),
+            "digest": str(DOMAIN.digest(PIN_TYPE, pin.values())),
             "signer": str(holder.address),
         },
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -60,7 +60,11 @@ class LocatedModel:
 
 
 def locate(
-    source: Source, *, license_id: LicenseId | None = None, timeout: float = 60.0
+    source: Source,
+    *,
+    license_id: LicenseId | None = None,
+    timeout: float = 60.0,
+    admit: Callable[[LicenseCard], object] | None = None,
 ) -> LocatedModel:
     """Find, verify and, where needed, download.
 
@@ -68,6 +72,8 @@ def locate(
         source: a card as path, URL or object, or a sealed file beside its card.
         license_id: which license is meant; needed when several cards lie beside a sealed file.
         timeout: seconds without progress after which a download is given up.
+        admit: called with the verified card before its file is looked for; what it raises stops
+            here.
 
     Raises:
         UsageError: nothing there, no card for a sealed file, or another license's card.
@@ -83,6 +89,8 @@ def locate(
     record = SealingRecord.from_json(dict(card.sealing))
     if record.hash() != card.sealing_hash or record.model_id != card.model:
         raise ContentMismatch("the card's sealing record is not the one it signs")
+    if admit is not None:
+        admit(card)
     if sealed is not None:
         _check_file(sealed, record, card)
         return LocatedModel(card, record, sealed)

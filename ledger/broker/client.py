@@ -46,6 +46,7 @@ from ledger.sealed.record import SealingRecord
 
 MAX_REPLY_BYTES: Final = 4 << 20
 REQUEST_SECONDS: Final = 120
+MAX_RETRY_SECONDS: Final = 3600
 _SOFTWARE: Final = "modeldeed"
 
 
@@ -166,6 +167,11 @@ class BrokerClient:
             self._facts = facts
         return self._facts
 
+    @property
+    def pinned(self) -> bool:
+        """Whether it believes only certain keys."""
+        return self._pin is not None
+
     def pin(self, pin: BrokerPin) -> None:
         """Believe only these keys from now on.
 
@@ -184,7 +190,8 @@ class BrokerClient:
         ) != (pin.broker_id, pin.signing_key_hash, pin.kem_key_hash):
             raise SignatureInvalid(
                 f"{self.host} answers with other keys than those of broker {pin.broker_id}",
-                hint="its keys were rotated, or someone answers in its place; get a fresh card",
+                hint="its keys were rotated, or someone answers in its place; "
+                "get a fresh card, and a fresh grant from the holder",
             )
 
     def _verified(self, reply: dict[str, Any], kind: str, request: dict[str, Any]) -> Document:
@@ -453,10 +460,7 @@ def _problem(value: dict[str, Any], status: int, host: str) -> LedgerError:
         if isinstance(kind, type) and issubclass(kind, LedgerError) and kind.code == code
     ]
     if kinds and issubclass(kinds[0], UnavailableError | errors.PendingFinality):
-        wait = value.get("retry_after")
-        return kinds[0](
-            message, retry_after=float(wait) if isinstance(wait, int | float) else 2.0, hint=hint
-        )
+        return kinds[0](message, retry_after=_seconds(value.get("retry_after")), hint=hint)
     if kinds and issubclass(
         kinds[0], FormatError | VerificationError | errors.KeyAccessError | errors.ChainError
     ):
@@ -464,3 +468,12 @@ def _problem(value: dict[str, Any], status: int, host: str) -> LedgerError:
     if status >= httpx.codes.INTERNAL_SERVER_ERROR or status == httpx.codes.TOO_MANY_REQUESTS:
         return BrokerUnavailable(message, hint=hint or None)
     return KeyRequestRejected(message, hint=hint)
+
+
+def _seconds(value: Any) -> float:
+    """A stranger's ``retry_after``, within sense; compared before it is made a float."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return 2.0
+    if value >= MAX_RETRY_SECONDS:
+        return float(MAX_RETRY_SECONDS)
+    return float(value) if value > 0 else 0.0

@@ -28,10 +28,11 @@ from ledger.broker.grants import (
     sign_acceptance,
     sign_grant,
 )
+from ledger.broker.pins import RuntimePin, sign_pin
 from ledger.canonical import hash_json, parse_json
 from ledger.eip712 import TypedSigner
 from ledger.errors import ConfigurationError, SignatureInvalid, UsageError
-from ledger.ids import Address, Digest, LicenseId
+from ledger.ids import Address, Digest, LicenseId, ModelId
 from ledger.licensing.card import ledger_domain
 from ledger.licensing.document import Document, hex_text
 from ledger.licensing.entitlement import PERPETUAL
@@ -229,13 +230,14 @@ class EnrolmentRequest:
 
 @dataclass(frozen=True, slots=True)
 class GrantFile:
-    """What the holder sends back: grant and acceptance of terms, for one ledger."""
+    """What the holder sends back: grant, acceptance of terms and pin, for one ledger."""
 
     chain_id: int
     ledger: Address
     holder: Address
     grant: RuntimeGrant
     acceptance: Acceptance
+    pin: RuntimePin
 
     @property
     def domain_key(self) -> tuple[int, Address, LicenseId]:
@@ -251,6 +253,7 @@ class GrantFile:
             "holder": str(self.holder),
             "grant": self.grant.to_json(),
             "acceptance": self.acceptance.to_json(),
+            "pin": self.pin.to_json(),
         }
 
     @classmethod
@@ -259,12 +262,12 @@ class GrantFile:
 
         Raises:
             ManifestError: not a grant file.
-            SignatureInvalid: grant or acceptance is not signed by the stated holder.
+            SignatureInvalid: grant, acceptance or pin is not signed by the stated holder.
         """
         doc = Document(
             value,
             "the grant file",
-            ("type", "version", "chain", "holder", "grant", "acceptance"),
+            ("type", "version", "chain", "holder", "grant", "acceptance", "pin"),
         )
         doc.kind(GRANT_TYPE)
         chain = Document(doc.object("chain"), "the grant file's chain", ("id", "ledger"))
@@ -274,11 +277,13 @@ class GrantFile:
             doc.address("holder"),
             RuntimeGrant.from_json(doc.object("grant")),
             Acceptance.from_json(doc.object("acceptance")),
+            RuntimePin.from_json(doc.object("pin")),
         )
         domain = ledger_domain(made.chain_id, made.ledger)
         for what, signer in (
             ("grant", made.grant.signer(domain)),
             ("acceptance", made.acceptance.signer(domain)),
+            ("pin", made.pin.signer(domain)),
         ):
             if signer != made.holder:
                 raise SignatureInvalid(
@@ -286,6 +291,11 @@ class GrantFile:
                 )
         if made.acceptance.license != made.grant.license:
             raise doc.fail("acceptance", "for the license of the grant")
+        if (made.pin.license, made.pin.runtime_key_hash) != (
+            made.grant.license,
+            made.grant.runtime_key_hash,
+        ):
+            raise doc.fail("pin", "for the license and the runtime of the grant")
         return made
 
 
@@ -298,10 +308,13 @@ def grant_runtime(
     license_id: LicenseId,
     terms_hash: Digest,
     grant_nonce: int,
+    model: ModelId,
+    licensor: Address,
+    brokers_hash: Digest,
     not_after: int = PERPETUAL,
     features: int = 0,
 ) -> dict[str, Any]:
-    """Sign a grant and the acceptance of terms as the holder; the result is the grant file.
+    """Sign grant, acceptance of terms and pin as the holder; the result is the grant file.
 
     Args:
         request: the runtime's enrolment request, checked here.
@@ -311,6 +324,9 @@ def grant_runtime(
         license_id: the license the runtime may use.
         terms_hash: of its plan.
         grant_nonce: ``grantNonceOf(license)`` as the chain shows it now.
+        model: of the license's plan on chain. What a card says does not count here.
+        licensor: who holds that model's title on chain.
+        brokers_hash: ``BrokerSet.hash()`` of the plan's set, with the keys in BrokerRegistry.
         not_after: Unix seconds; the license's own end counts anyway.
         features: bits of the plan's features.
 
@@ -332,4 +348,13 @@ def grant_runtime(
         features=features,
     )
     acceptance = sign_acceptance(signer, domain, license_id=license_id, terms_hash=terms_hash)
-    return GrantFile(chain_id, ledger, signer.address, grant, acceptance).to_json()
+    pin = sign_pin(
+        signer,
+        domain,
+        license_id=license_id,
+        runtime_key_hash=checked.runtime.hash(),
+        model=model,
+        licensor=licensor,
+        brokers_hash=brokers_hash,
+    )
+    return GrantFile(chain_id, ledger, signer.address, grant, acceptance, pin).to_json()

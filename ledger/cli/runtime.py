@@ -10,7 +10,7 @@ import json
 import socket
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -23,6 +23,11 @@ from ledger.cli.settings import Settings, write_text
 from ledger.cli.verb import Verbs
 from ledger.errors import NoLicense, UsageError, WrongHolder
 from ledger.ids import ZERO_ADDRESS, LicenseId
+
+if TYPE_CHECKING:
+    from ledger.chain.licenses import PlanTerms
+    from ledger.ids import Address
+    from ledger.licensing.card import BrokerSet
 
 app = Verbs("Enrol a machine that runs models.")
 
@@ -95,6 +100,9 @@ def grant(
 ) -> Answer:
     """Let a runtime use your license, and accept its terms. Costs nothing: nothing is sent.
 
+    The runtime opens cards of this license only when they name the model, its licensor and the
+    brokers that the chain shows now; when those change, grant again.
+
     deed license show tells what you hold; deed inspect CARD shows the terms you accept by this.
     """
     from ledger.broker.identity import EnrolmentRequest, grant_runtime
@@ -124,6 +132,7 @@ def grant(
             f"{terms} is not the terms of license {license_id}",
             hint=f"their hash is {offer.terms_hash}",
         )
+    licensor, brokers = _chain_facts(session, license_id, offer)
     console.note(f"by signing you accept the terms {offer.terms_hash} of plan {license_id.plan}")
     if not (session.yes or session.network.profile.test_network) and not console.confirm(
         f"Let {asked.name or 'this runtime'} use license {license_id}?"
@@ -139,6 +148,9 @@ def grant(
         license_id=license_id,
         terms_hash=offer.terms_hash,
         grant_nonce=session.licenses.grant_nonce_of(license_id),
+        model=offer.model_id,
+        licensor=licensor,
+        brokers_hash=brokers.hash(),
         not_after=not_after,
     )
     write_text(dest, json.dumps(document, indent=2) + "\n")
@@ -149,6 +161,8 @@ def grant(
             "license": license_id,
             "runtime_key": key,
             "terms_hash": offer.terms_hash,
+            "model": offer.model_id,
+            "licensor": licensor,
             "not_after": not_after,
         },
         fields(
@@ -156,6 +170,8 @@ def grant(
                 ("grant", dest),
                 ("license", license_id),
                 ("runtime", f"{key}{f' ({asked.name})' if asked.name else ''}"),
+                ("model", offer.model_id),
+                ("licensor", licensor),
                 ("until", time_text(not_after)),
             ]
         ),
@@ -167,17 +183,28 @@ def grant(
 def accept(
     file: Annotated[Path, typer.Argument(metavar="GRANT", help="The holder's grant file.")],
 ) -> Answer:
-    """Check a grant and keep it beside this machine's key."""
+    """Check a grant and keep it beside this machine's key.
+
+    Cards of its license must fit it from then on, so accept only a grant whose holder you know.
+    """
     from ledger.broker.identity import RuntimeIdentity
 
     identity = RuntimeIdentity.load(settings.load().runtime_key)
     kept = identity.accept(_json(file))
     return Answer(
-        {"license": kept.grant.license, "holder": kept.holder, "chain_id": kept.chain_id},
+        {
+            "license": kept.grant.license,
+            "holder": kept.holder,
+            "licensor": kept.pin.licensor,
+            "model": kept.pin.model,
+            "chain_id": kept.chain_id,
+        },
         fields(
             [
                 ("license", kept.grant.license),
                 ("holder", kept.holder),
+                ("licensor", kept.pin.licensor),
+                ("model", kept.pin.model),
                 ("chain", kept.chain_id),
                 ("until", time_text(kept.grant.not_after)),
             ]
@@ -261,6 +288,31 @@ def enrol(
         )
     write_text(out, json.dumps(identity.enrolment_request(), indent=2) + "\n")
     return path, out
+
+
+def _chain_facts(
+    session: Session, license_id: LicenseId, offer: PlanTerms
+) -> tuple[Address, BrokerSet]:
+    """Who holds the title of a license's model, and the brokers of its plan with their keys."""
+    from ledger.licensing.card import BrokerSet, CardBroker
+
+    licensor = session.registry.licensor_of(offer.model_id)
+    if licensor is None:
+        raise NoLicense(
+            f"nobody holds the title of model {offer.model_id}",
+            remedy="ask the licensor which model the license is for",
+        )
+    if not offer.broker_set:
+        raise UsageError(
+            f"plan {license_id.plan} names no brokers, so nobody would release the key",
+            hint="ask the licensor for a license under a plan with a broker set",
+        )
+    found = session.brokers.broker_set_of(offer.broker_set)
+    members = []
+    for number in sorted(found.broker_ids):
+        broker = session.brokers.broker_of(number)
+        members.append(CardBroker(number, broker.signing_key_hash, broker.kem_key_hash))
+    return licensor, BrokerSet(offer.broker_set, found.threshold, tuple(members))
 
 
 def _bytes(path: Path) -> bytes:

@@ -9,13 +9,16 @@ import secrets
 import sys
 import threading
 import time
+from dataclasses import replace
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from ledger import runtime
+from ledger.broker.client import Asker, BrokerClient
 from ledger.broker.keeper import LeaseClock
 from ledger.errors import (
     BrokerUnavailable,
@@ -36,6 +39,10 @@ from ledger.errors import (
     SignatureInvalid,
     UsageError,
 )
+from ledger.ids import Digest
+from ledger.licensing import card as card_module
+from ledger.sealed.file import seal
+from ledger.tensors.model import open_model
 
 pytestmark = pytest.mark.chain
 
@@ -478,3 +485,136 @@ def test_torch_tensors_equal_the_original_bit_for_bit_in_every_type(world, licen
         assert tuple(tensor.shape) == array.shape
         flat = tensor.contiguous().reshape(-1).view(torch.uint8).numpy()
         assert flat.tobytes() == array.tobytes(), name
+
+
+# -- whose model it is: pinned outside the card
+
+
+class Deceived:
+    """The real chain as a server run by an attacker tells it: title and sealing are the attacker's,
+    and the plan asks for no grant."""
+
+    def __init__(self, real, who, sealing, broker_id):
+        self._real, self._who, self._sealing, self._id = real, who, sealing, broker_id
+
+    def title_state(self, *_, **__):
+        return self._who, self._sealing
+
+    def license_state(self, *arguments, **options):
+        state = self._real.license_state(*arguments, **options)
+        sides = {}
+        for name in ("finalized", "head"):
+            side = getattr(state, name)
+            sides[name] = replace(
+                side,
+                code=0,
+                title_holder=self._who,
+                sealing=self._sealing,
+                brokers=(self._id,),
+                plan=replace(side.plan, licensor=self._who, floating=False),
+            )
+        return replace(state, **sides)
+
+
+@pytest.fixture
+def forged(world, licensed, tmp_path):
+    """An attacker's card for the victim's license and model, with weights and a broker of its own,
+    whose keys open them."""
+    attacker, license_id = world.chain.wallet("rival"), licensed[0]
+    evil = tmp_path / "evil.safetensors"
+    save_file({"layer.weight": np.arange(64 * 48, dtype=np.float32).reshape(64, 48)}, evil)
+    key, made = secrets.token_bytes(32), tmp_path / "evil.sealed"
+    with open_model(evil) as opened:
+        record = seal(
+            opened, made, content_key=key, model_id=world.published.model_id, chain_id=31337,
+            registry=world.chain.deployment.addresses["ModelRegistry"], epoch=1, log2_segment=16,
+        )  # fmt: skip
+    broker = load_world().Broker(world.chain, tmp_path)
+    real = broker.service._chain
+    broker.service._chain = Deceived(real, attacker.address, record.hash(), broker.id)
+    granted = licensed[2].grants()[0]
+    asker = Asker(
+        licensed[2], license_id, world.published.model_id, record.hash(),
+        granted.grant, granted.acceptance, world.terms,
+    )  # fmt: skip
+    with broker.client() as client:
+        client.deposit(record, key, attacker, terms=[world.terms])
+        client.release(asker)
+    addresses = world.chain.deployment.addresses
+    yield card_module.build(
+        attacker,
+        chain_id=31337,
+        ledger=addresses["LicenseLedger"],
+        registry=addresses["ModelRegistry"],
+        broker_registry=addresses["BrokerRegistry"],
+        license_id=license_id,
+        model=world.published.model_id,
+        sealing=record.to_json(),
+        sealing_hash=record.hash(),
+        terms=world.terms,
+        brokers=broker.card_brokers(),
+        files=[card_module.CardFile(made.as_uri(), made.stat().st_size, record.root)],
+    )
+    broker.service._chain = real
+    broker.close()
+
+
+def test_a_strangers_card_for_the_victims_license_opens_nothing(forged, licensed):
+    for use in (runtime.load, runtime.check):
+        with pytest.raises(SignatureInvalid, match="names the licensor") as caught:
+            use(forged, runtime=licensed[2])
+        assert "ask the licensor for a card" in caught.value.hint
+        assert "deed runtime grant" in caught.value.hint
+
+
+def test_without_a_grant_even_a_granting_broker_opens_nothing(world, forged):
+    identity = world.runtime()
+    with pytest.raises(RuntimeNotBound, match="accepted no grant"):
+        runtime.load(forged, runtime=identity)
+    decision = runtime.check(forged, runtime=identity)
+    assert (decision.granted, decision.denial.check) == (False, 4)
+
+
+def test_a_card_that_names_other_brokers_or_another_model_is_refused_unread(world, licensed):
+    license_id, _, identity = licensed
+    mine = world.broker.card_brokers()
+    other = load_world().publish(world.chain, world.folder)
+    nowhere = [card_module.CardFile("file:///nowhere.sealed", 4096, world.published.record.root)]
+    rotated = replace(mine.members[0], signing_key_hash=Digest(b"\x07" * 32))
+    changes = {
+        "brokers": {"brokers": replace(mine, members=(rotated,)), "files": nowhere},
+        "model": {"published": other},
+    }
+    for what, change in changes.items():
+        card = world.card(license_id, **change)
+        with pytest.raises(ClaimMismatch, match=f"the card's {what}") as caught:
+            runtime.load(card, runtime=identity)
+        assert "fresh grant" in caught.value.hint
+
+
+def test_a_bound_seat_needs_an_accepted_grant_or_a_broker_whose_keys_the_caller_knows(world):
+    license_id, identity = world.license(world.plan(floating=False)), world.runtime()
+    card = world.card(license_id)
+    world.chain.send(
+        "holder", "LicenseLedger", "bindRuntime", license_id, identity.key_hash, 0, bytes(20)
+    )
+    world.grant(identity, license_id)
+    runtime.load(card, runtime=identity).close()
+    for path in identity.grants_folder.iterdir():
+        path.unlink()
+    with pytest.raises(RuntimeNotBound, match="accepted no grant"):
+        runtime.load(card, runtime=identity)
+    with pytest.raises(RuntimeNotBound, match="accepted no grant"):
+        runtime.load(card, runtime=identity, broker=BrokerClient(world.broker.url))
+
+
+def test_a_client_without_a_pin_must_be_a_broker_of_the_card(world, licensed, tmp_path):
+    _, card, identity = licensed
+    impostor = load_world().Broker(world.chain, tmp_path)
+    try:
+        for use in (runtime.load, runtime.check):
+            with pytest.raises(SignatureInvalid, match="does not name"):
+                use(card, runtime=identity, broker=BrokerClient(impostor.url))
+    finally:
+        impostor.close()
+    runtime.load(card, runtime=identity, broker=BrokerClient(world.broker.url)).close()

@@ -328,6 +328,9 @@ class World:
             license_id=license_id,
             terms_hash=terms_module.terms_hash(self.terms),
             grant_nonce=options.pop("grant_nonce", nonce),
+            model=options.pop("model", self.published.model_id),
+            licensor=options.pop("licensor", self.chain.wallet("licensor").address),
+            brokers_hash=options.pop("brokers_hash", self.broker.card_brokers().hash()),
             **options,
         )
         identity.accept(granted)

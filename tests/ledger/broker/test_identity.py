@@ -9,10 +9,11 @@ import pytest
 from ledger.broker.identity import EnrolmentRequest, GrantFile, RuntimeIdentity, grant_runtime
 from ledger.chain.wallet import dev_wallet
 from ledger.errors import ConfigurationError, ManifestError, SignatureInvalid, UsageError
-from ledger.ids import Address, Digest, LicenseId
+from ledger.ids import Address, Digest, LicenseId, ModelId
 from ledger.licensing.terms import Use
 
 LEDGER, LICENSE = Address(b"\x11" * 20), LicenseId.of(1, 1)
+MODEL, BROKERS = ModelId(b"\x02" * 32), Digest(b"\x03" * 32)
 
 
 def granted(identity, **changes):
@@ -22,6 +23,9 @@ def granted(identity, **changes):
         "license_id": LICENSE,
         "terms_hash": Digest(b"\x01" * 32),
         "grant_nonce": 0,
+        "model": MODEL,
+        "licensor": dev_wallet("licensor").address,
+        "brokers_hash": BROKERS,
     } | changes
     return grant_runtime(identity.enrolment_request(), dev_wallet("holder"), **arguments)
 
@@ -104,7 +108,16 @@ def test_another_runtimes_grant_is_not_accepted(identity, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "path", [("holder",), ("grant", "license"), ("chain", "ledger"), ("acceptance", "terms_hash")]
+    "path",
+    [
+        ("holder",),
+        ("grant", "license"),
+        ("chain", "ledger"),
+        ("acceptance", "terms_hash"),
+        ("pin", "model"),
+        ("pin", "licensor"),
+        ("pin", "brokers_hash"),
+    ],
 )
 def test_a_grant_file_changed_on_the_way_is_refused(identity, path):
     document = copy.deepcopy(granted(identity))
@@ -116,6 +129,9 @@ def test_a_grant_file_changed_on_the_way_is_refused(identity, path):
         "license": "1.2",
         "ledger": str(Address(b"\x22" * 20)),
         "terms_hash": str(Digest(bytes(32))),
+        "model": str(ModelId(bytes(32))),
+        "licensor": str(dev_wallet("rival").address),
+        "brokers_hash": str(Digest(bytes(32))),
     }[path[-1]]
     with pytest.raises(SignatureInvalid):
         GrantFile.from_json(document)
