@@ -138,8 +138,10 @@ def _etag(request: Request, snapshot: Snapshot, *, stale: bool) -> str:
     return 'W/"' + hashlib.sha256(repr(parts).encode()).hexdigest()[:32] + '"'
 
 
-Fresh = Annotated[Snapshot, Depends(fresh)]
-Cacheable = Annotated[Snapshot, Depends(cacheable)]
+# A snapshot holds a connection of the database's pool (15 in all). Beyond these numbers requests
+# wait without a thread, and it ends before the answer is sent: a slow reader holds none.
+Fresh = Annotated[Snapshot, Depends(fresh, scope="function", max_concurrency=4)]
+Cacheable = Annotated[Snapshot, Depends(cacheable, scope="function", max_concurrency=6)]
 
 
 def as_of(snapshot: Snapshot) -> AsOf:

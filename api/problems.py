@@ -6,7 +6,10 @@ traceback or a path of this machine. The first row of `STATUSES` that fits an er
 
 from __future__ import annotations
 
+import asyncio
 import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from http import HTTPStatus
 from typing import Any
 
@@ -70,6 +73,7 @@ _EXTRA = ("since", "remedy", "number", "check", "step", "retry_after", "error_na
 _HINTS = {
     HTTPStatus.NOT_FOUND: "the paths are listed in /v1/openapi.json",
     HTTPStatus.METHOD_NOT_ALLOWED: "the Allow header names the methods of this path",
+    HTTPStatus.REQUEST_TIMEOUT: "send it again over a faster connection",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "send less in one request",
     HTTPStatus.MISDIRECTED_REQUEST: "add the host to DEED_API_ALLOWED_HOSTS if it is meant",
 }
@@ -156,6 +160,20 @@ def too_large_answer(limit: int) -> Response:
     return of_status(
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail=f"a body here has at most {limit} bytes"
     )
+
+
+@asynccontextmanager
+async def body_deadline(seconds: float) -> AsyncIterator[None]:
+    """Bounds how long a body may take to arrive.
+
+    Raises:
+        HTTPException: it took longer; answered with 408.
+    """
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError:
+        raise HTTPException(HTTPStatus.REQUEST_TIMEOUT) from None
 
 
 def internal_error(request_id: str) -> Response:
@@ -258,6 +276,7 @@ WRITE_FAILURES = described(
     HTTPStatus.BAD_REQUEST,
     HTTPStatus.FORBIDDEN,
     HTTPStatus.NOT_FOUND,
+    HTTPStatus.REQUEST_TIMEOUT,
     HTTPStatus.CONFLICT,
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     HTTPStatus.MISDIRECTED_REQUEST,

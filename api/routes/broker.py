@@ -2,7 +2,8 @@
 
 The service is ``request.app.state.broker``; when this process runs none, that attribute is absent
 or None and every route answers that the broker is unavailable. Refusals are signed replies and come
-with status 200: they are the broker's answer, and the signature must reach the client whole.
+with status 200: they are the broker's answer, and the signature must reach the client whole. Key
+release runs on threads of its own (`api.lanes`), which no reader of the index can take.
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Request
-from starlette.concurrency import run_in_threadpool
 
+from api.lanes import lanes
 from api.problems import WRITE_FAILURES
 from ledger.broker.service import BrokerService
 from ledger.errors import BrokerUnavailable, ManifestError, UsageError
@@ -34,31 +35,31 @@ def _service(request: Request) -> BrokerService:
 @router.get("", summary="Who this broker is, and its public keys")
 async def info(request: Request) -> dict[str, Any]:
     """The broker's identity, its signing and KEM keys; signed with them."""
-    return await run_in_threadpool(_service(request).info)
+    return await lanes(request).keys.run(_service(request).info)
 
 
 @router.post("/deposits", summary="Deposit the key of a sealing")
 async def deposit(request: Request, message: Message) -> dict[str, Any]:
     """Take a licensor-signed deposit; the reply is the broker's signed receipt."""
-    return await run_in_threadpool(_service(request).deposit, message)
+    return await lanes(request).desk.run(_service(request).deposit, message)
 
 
 @router.post("/challenges", summary="Get a challenge")
 async def challenge(request: Request, message: Message) -> dict[str, Any]:
     """32 random bytes for one license and model, good for 60 seconds and one use."""
-    return await run_in_threadpool(_service(request).challenge, message)
+    return await lanes(request).keys.run(_service(request).challenge, message)
 
 
 @router.post("/releases", summary="Ask for a key")
 async def release(request: Request, message: Message) -> dict[str, Any]:
     """Ten numbered checks; if all pass, the wrapped key and a lease."""
-    return await run_in_threadpool(_service(request).release, message)
+    return await lanes(request).keys.run(_service(request).release, message)
 
 
 @router.post("/checks", summary="Ask whether a key would be released")
 async def check(request: Request, message: Message) -> dict[str, Any]:
     """The same ten checks; nothing is taken or released."""
-    return await run_in_threadpool(_service(request).check, message)
+    return await lanes(request).desk.run(_service(request).check, message)
 
 
 @router.post("/leases/{lease_id}/heartbeat", summary="Extend a lease")
@@ -68,4 +69,4 @@ async def heartbeat(request: Request, lease_id: str, message: Message) -> dict[s
         lease = Digest.parse(lease_id)
     except UsageError as error:
         raise ManifestError(error.message, hint=error.hint) from None
-    return await run_in_threadpool(_service(request).heartbeat, lease, message)
+    return await lanes(request).keys.run(_service(request).heartbeat, lease, message)

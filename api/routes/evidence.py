@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import tempfile
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 
 from api import problems
-from api.dependencies import ModelPath, Served, Service, model_id
+from api.dependencies import ModelPath, Service, model_id, service
+from api.lanes import lanes
 from ledger.chain.network import Network
 from ledger.claim import Claim
-from ledger.errors import IndexUnavailable, UnknownRecord
+from ledger.errors import UnknownRecord
 from ledger.fingerprint.exact import Fingerprint
 from ledger.ids import Digest, ModelId
 from ledger.index import library
@@ -23,8 +21,6 @@ from ledger.investigation import collect_model_evidence
 router = APIRouter(prefix="/v1", tags=["evidence"])
 
 MEDIA_TYPE = "application/zip"
-# A bundle reads hundreds of proofs from the chain: one at a time.
-_one = threading.Lock()
 
 
 @router.get(
@@ -38,15 +34,19 @@ _one = threading.Lock()
         }
     },
 )
-def bundle(served: Served, id: ModelPath) -> Response:  # noqa: A002 -- its name in the URL
+async def bundle(request: Request, id: ModelPath) -> Response:  # noqa: A002 -- its name in the URL
     """Collect the evidence of a model as of the finalized block.
 
     Needs the model's claim and manifest, which its licensor may deposit here; `deed evidence
-    collect` makes the same bundle without this service.
+    collect` makes the same bundle without this service, and without waiting: this service collects
+    one at a time and answers 503 meanwhile.
     """
-    which = model_id(id)
+    return await lanes(request).evidence.run(_collect, service(request), model_id(id))
+
+
+def _collect(served: Service, which: ModelId) -> Response:
     claim, manifest, fingerprint = _deposited(served, which)
-    with _turn(), tempfile.TemporaryDirectory(prefix="deed-evidence-") as folder:
+    with tempfile.TemporaryDirectory(prefix="deed-evidence-") as folder:
         path = collect_model_evidence(
             _network(served),
             claim,
@@ -59,16 +59,6 @@ def bundle(served: Served, id: ModelPath) -> Response:  # noqa: A002 -- its name
     name = f"{which.raw[:8].hex()}.evidence.zip"
     headers = {"Content-Disposition": f'attachment; filename="{name}"'}
     return Response(content, media_type=MEDIA_TYPE, headers=headers)
-
-
-@contextmanager
-def _turn() -> Iterator[None]:
-    if not _one.acquire(timeout=10):
-        raise IndexUnavailable("another bundle is being collected", retry_after=5.0)
-    try:
-        yield
-    finally:
-        _one.release()
 
 
 def _deposited(

@@ -16,7 +16,7 @@ router = APIRouter(tags=["health"])
 
 
 @router.get("/healthz")
-def alive() -> schemas.Alive:
+async def alive() -> schemas.Alive:  # no thread, so that a busy service is not taken for a dead one
     """The process answers; says nothing about the chain."""
     return schemas.Alive(version=__version__)
 

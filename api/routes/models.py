@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import threading
+from contextlib import ExitStack
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
@@ -16,13 +16,14 @@ from api.dependencies import (
     HashQuery,
     Limit,
     ModelPath,
-    Served,
+    Service,
     account,
     as_of,
     digest,
     model_id,
     service,
 )
+from api.lanes import lanes
 from ledger.canonical import parse_json
 from ledger.claim import Claim, manifest_hash
 from ledger.errors import ClaimMismatch, ManifestError, UnknownRecord
@@ -36,8 +37,8 @@ from ledger.index.views import RowMap, Snapshot
 router = APIRouter(prefix="/v1", tags=["models"], responses=problems.READ_FAILURES)
 
 _STATUS = {1: "active", 2: "withdrawn", 3: "compromised"}
-# A large model's document takes ten times its size in memory while it is checked.
-_one_at_a_time = threading.Lock()
+# For a whole body; 64 MiB at 5 Mbit/s.
+BODY_SECONDS = 120
 _EXAMPLE_FINGERPRINT = {"format": "mfp1", "level": "core", "tensors": []}
 
 
@@ -158,28 +159,43 @@ async def deposit_leaves(
 
     Nobody needs to be trusted: only the registered model's own ids lead to its root.
     """
-    body = await request.body()
-    answer = await run_in_threadpool(_deposit_leaves, service(request), model_id(id), body)
+    served, which, lane = service(request), model_id(id), lanes(request).deposits
+    model, facts = await run_in_threadpool(_registered, served, which)
+    with ExitStack() as held:
+        body = bytearray()
+        async with problems.body_deadline(BODY_SECONDS):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > served.settings.max_body and lane is not lanes(request).large:
+                    lane = lanes(request).large
+                    held.enter_context(lane.place())
+        if lane is not lanes(request).large:
+            held.enter_context(lane.place())
+        answer = await lane.run_placed(_deposit_leaves, served, model, facts, bytes(body))
     if answer.new:
         response.status_code = int(problems.CREATED)
     return answer
 
 
-def _deposit_leaves(served: Served, which: ModelId, body: bytes) -> schemas.LeavesDeposited:
+def _registered(served: Service, which: ModelId) -> tuple[RowMap, schemas.AsOf]:
     with served.index.snapshot() as snapshot:
-        model = snapshot.model(which)
-        facts = as_of(snapshot)
-    with _one_at_a_time:
-        document = parse_json(body, what="the tensor ids", limit=served.settings.max_leaves_body)
-        now_ms = int(served.index.now() * 1000)
-        if isinstance(document, dict) and document.get("format") == ids.FORMAT:
-            listed = library.check_ids(document, model)
-            with writing(served.index.engine) as connection:
-                done = library.deposit_ids(connection, which, listed, now_ms=now_ms)
-        else:
-            found, bound = library.check_leaves(document, model)
-            with writing(served.index.engine) as connection:
-                done = library.deposit_leaves(connection, which, found, bound=bound, now_ms=now_ms)
+        return snapshot.model(which), as_of(snapshot)
+
+
+def _deposit_leaves(
+    served: Service, model: RowMap, facts: schemas.AsOf, body: bytes
+) -> schemas.LeavesDeposited:
+    which = ModelId(bytes(model["model_id"]))
+    document = parse_json(body, what="the tensor ids", limit=served.settings.max_leaves_body)
+    now_ms = int(served.index.now() * 1000)
+    if isinstance(document, dict) and document.get("format") == ids.FORMAT:
+        listed = library.check_ids(document, model)
+        with writing(served.index.engine) as connection:
+            done = library.deposit_ids(connection, which, listed, now_ms=now_ms)
+    else:
+        found, bound = library.check_leaves(document, model)
+        with writing(served.index.engine) as connection:
+            done = library.deposit_leaves(connection, which, found, bound=bound, now_ms=now_ms)
     return schemas.LeavesDeposited(
         as_of=facts,
         model_id=str(which),
@@ -198,14 +214,17 @@ def _deposit_leaves(served: Served, which: ModelId, body: bytes) -> schemas.Leav
 )
 async def deposit_documents(request: Request, id: ModelPath) -> schemas.DocumentsDeposited:  # noqa: A002 -- as above
     """Deposit a model's manifest and claim: what the registered hashes were made of."""
-    body = await request.body()
-    return await run_in_threadpool(_deposit_documents, service(request), model_id(id), body)
+    served = service(request)
+    model, facts = await run_in_threadpool(_registered, served, model_id(id))
+    async with problems.body_deadline(BODY_SECONDS):
+        body = await request.body()
+    return await lanes(request).deposits.run(_deposit_documents, served, model, facts, body)
 
 
-def _deposit_documents(served: Served, which: ModelId, body: bytes) -> schemas.DocumentsDeposited:
-    with served.index.snapshot() as snapshot:
-        model = snapshot.model(which)
-        facts = as_of(snapshot)
+def _deposit_documents(
+    served: Service, model: RowMap, facts: schemas.AsOf, body: bytes
+) -> schemas.DocumentsDeposited:
+    which = ModelId(bytes(model["model_id"]))
     given = parse_json(body, what="the request", limit=served.settings.max_body)
     if not isinstance(given, dict) or not given or set(given) - {"manifest", "claim"}:
         raise ManifestError('the body is {"manifest": …, "claim": …}, at least one of them')
