@@ -1,0 +1,117 @@
+"""Lanes: threads of their own for slow work, so that none of it holds up the rest.
+
+Routes share one pool of threads. Whatever waits inside it for a lock, a chain or a large body can
+be asked for until no thread is left, and then nothing is answered, least of all a key release. A
+lane bounds what runs at once and what may wait; those who wait hold no thread, and those beyond are
+told at once when to come back.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import ParamSpec, TypeVar
+
+from anyio import CapacityLimiter, to_thread
+from fastapi import Request
+
+from ledger.errors import BrokerUnavailable, IndexUnavailable, UnavailableError
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Lane:
+    """Threads for one kind of work, of one event loop.
+
+    Args:
+        name: what is busy, in the answer to those who are sent away.
+        threads: calls that run at once.
+        waiting: calls that may wait for a thread.
+        retry_after: seconds after which a caller who was sent away may come back.
+        error: what a caller is sent away with.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        threads: int,
+        waiting: int,
+        retry_after: float,
+        error: type[UnavailableError] = IndexUnavailable,
+    ) -> None:
+        self._name = name
+        self._places = threads + waiting
+        self._limiter = CapacityLimiter(threads)
+        self._retry_after = retry_after
+        self._error = error
+
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """Take a place, running or waiting, and give it back at the end.
+
+        Raises:
+            UnavailableError: all are taken; of the class and delay that this lane was given.
+        """
+        if self._places == 0:
+            raise self._error(
+                f"{self._name}: as many as this service takes at once are under way",
+                retry_after=self._retry_after,
+                hint=f"ask again in {self._retry_after:.0f} s",
+            )
+        self._places -= 1
+        try:
+            yield
+        finally:
+            self._places += 1
+
+    async def run_placed(self, call: Callable[P, T], *args: P.args, **given: P.kwargs) -> T:
+        """Run `call` on one of the threads, for a caller who holds a `place`."""
+        bound = functools.partial(call, *args, **given)
+        return await to_thread.run_sync(bound, limiter=self._limiter)
+
+    async def run(self, call: Callable[P, T], *args: P.args, **given: P.kwargs) -> T:
+        """Run `call` on one of the threads.
+
+        Raises:
+            UnavailableError: no place was left.
+        """
+        with self.place():
+            return await self.run_placed(call, *args, **given)
+
+
+class Lanes:
+    """The lanes of one application.
+
+    Attributes:
+        evidence: a bundle reads hundreds of proofs from the chain: one at a time, and none waits.
+        deposits: checking documents of the ordinary size.
+        large: reading and checking larger ones, which take ten times their size in memory.
+        keys: challenges, releases and heartbeats of the broker, which nothing else may use.
+        desk: the broker's other calls; `checks` reads the chain for anyone who asks.
+    """
+
+    def __init__(self) -> None:
+        self.evidence = Lane("evidence bundles", threads=1, waiting=0, retry_after=5.0)
+        self.deposits = Lane("deposits", threads=2, waiting=16, retry_after=2.0)
+        self.large = Lane("large deposits", threads=1, waiting=3, retry_after=30.0)
+        self.keys = Lane(
+            "key releases", threads=16, waiting=128, retry_after=2.0, error=BrokerUnavailable
+        )
+        self.desk = Lane(
+            "broker calls", threads=4, waiting=32, retry_after=2.0, error=BrokerUnavailable
+        )
+
+
+def lanes(request: Request) -> Lanes:
+    """The lanes of the application that serves `request`, made with its first request.
+
+    They belong to its event loop: several applications in one process must not share them.
+    """
+    state = request.app.state
+    made: Lanes | None = getattr(state, "lanes", None)
+    if made is None:
+        made = state.lanes = Lanes()
+    return made

@@ -1,0 +1,81 @@
+"""Slow work takes its own lane and leaves the rest of the service alone."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+
+import httpx
+import pytest
+from fastapi import FastAPI, Request
+
+from api import problems
+from api.lanes import Lane, lanes
+from ledger.errors import BrokerUnavailable, IndexUnavailable
+
+
+def test_a_full_lane_sends_away_at_once_and_says_when_to_come_back():
+    gate = threading.Event()
+
+    async def go():
+        lane = Lane("x", threads=1, waiting=1, retry_after=7, error=BrokerUnavailable)
+        under_way = [asyncio.create_task(lane.run(gate.wait, 20)) for _ in range(2)]
+        await asyncio.sleep(0.05)
+        started = time.monotonic()
+        with pytest.raises(BrokerUnavailable) as caught:
+            await lane.run(gate.wait, 20)
+        assert time.monotonic() - started < 1
+        assert caught.value.retry_after == 7
+        gate.set()
+        assert await asyncio.gather(*under_way) == [True, True]
+        assert await lane.run(lambda: 5) == 5
+
+    asyncio.run(go())
+
+
+def test_a_call_that_fails_gives_its_place_back():
+    async def go():
+        lane = Lane("x", threads=1, waiting=0, retry_after=1)
+        for _ in range(3):
+            with pytest.raises(ZeroDivisionError):
+                await lane.run(lambda: 1 // 0)
+        with lane.place(), pytest.raises(IndexUnavailable):
+            await lane.run(int)
+
+    asyncio.run(go())
+
+
+def test_key_release_has_threads_when_every_other_one_is_taken():
+    gate = threading.Event()
+    app = FastAPI()
+    problems.install(app)
+
+    @app.get("/slow")
+    def slow():
+        return gate.wait(20)
+
+    @app.get("/desk")
+    async def desk(request: Request):
+        return await lanes(request).desk.run(gate.wait, 20)
+
+    @app.get("/key")
+    async def key(request: Request):
+        return await lanes(request).keys.run(threading.active_count)
+
+    async def go():
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+            paths = ["/slow"] * 100 + ["/desk"] * 100
+            under_way = [asyncio.create_task(client.get(path)) for path in paths]
+            try:
+                await asyncio.sleep(0.3)
+                reply = await asyncio.wait_for(client.get("/key"), 5)
+            finally:
+                gate.set()
+            statuses = [r.status_code for r in await asyncio.gather(*under_way)]
+        assert reply.status_code == 200
+        assert set(statuses[:100]) == {200}
+        assert set(statuses[100:]) == {200, 503}
+
+    asyncio.run(go())
