@@ -9,6 +9,7 @@ only us.
 from __future__ import annotations
 
 import gzip
+import json
 import os
 import platform
 import shutil
@@ -228,6 +229,23 @@ class StateFile:
 
 def _unpack(path: Path) -> bytes | None:
     try:
-        return gzip.decompress(path.read_bytes())
+        return _with_one_first_block(gzip.decompress(path.read_bytes()))
     except (OSError, EOFError, zlib.error):
         return None
+
+
+def _with_one_first_block(state: bytes) -> bytes:
+    """The state without the first blocks that later sessions added.
+
+    A node that loads a state has made a first block of its own before, and dumps both; loaded
+    again, any of them may win, and the chain would seem to be another. The oldest is the chain's.
+    """
+    try:
+        document = json.loads(state)
+        blocks = document["blocks"]
+        first = [block for block in blocks if int(block["header"]["number"], 16) == 0]
+        oldest = min(first, key=lambda block: int(block["header"]["timestamp"], 16))
+    except (ValueError, KeyError, TypeError):
+        return state  # the node says what is wrong with it
+    document["blocks"] = [oldest, *(block for block in blocks if block not in first)]
+    return json.dumps(document).encode()
