@@ -8,13 +8,13 @@ from typing import Annotated, Any
 import typer
 
 from ledger.canonical import parse_json
-from ledger.cli import publications
+from ledger.cli import exits, publications
 from ledger.cli.output import Answer, console, fields, size_text, table
 from ledger.cli.plan import model_of
 from ledger.cli.session import Session
 from ledger.cli.verb import Verbs
 from ledger.errors import UsageError
-from ledger.ids import Digest, LicenseId
+from ledger.ids import Address, Digest, LicenseId
 
 app = Verbs("Collect, show and verify evidence bundles.")
 
@@ -62,6 +62,7 @@ def collect(
     salt becomes public with it.
     """
     from ledger.claim import Claim
+    from ledger.evidence.bundle import read_bundle
     from ledger.fingerprint.exact import Fingerprint
     from ledger.investigation import collect_model_evidence
     from ledger.sealed.record import SealingRecord
@@ -91,11 +92,25 @@ def collect(
         note=note,
         progress=console.step,
     )
-    size = path.stat().st_size
+    size, state = path.stat().st_size, read_bundle(path).subject
     return Answer(
-        {"file": path, "bytes": size, "model_id": model_id},
-        fields([("bundle", f"{path} ({size_text(size)})"), ("model", model_id)]),
-        notes=(f"verify it anywhere with deed evidence verify {path}",),
+        {
+            "file": path,
+            "bytes": size,
+            "model_id": model_id,
+            "state": {"block": state.block, "hash": state.block_hash},
+        },
+        fields(
+            [
+                ("bundle", f"{path} ({size_text(size)})"),
+                ("model", model_id),
+                ("state at", f"block {state.block} {state.block_hash}"),
+            ]
+        ),
+        notes=(
+            f"verify it anywhere with deed evidence verify {path} --block {state.block_hash}",
+            "whoever verifies should ask a node of their own for that block's hash",
+        ),
     )
 
 
@@ -110,14 +125,54 @@ def verify(
             help="A block you know to be on the chain, from a node or expert of your own.",
         ),
     ] = None,
+    contracts: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--contract",
+            metavar="NAME=ADDRESS",
+            help="A contract you know to be modeldeed's; needed only if step 5 asks for it.",
+        ),
+    ] = None,
 ) -> Answer:
-    """Verify a bundle in numbered steps, offline; exit code 1 when it does not hold."""
+    """Verify a bundle in numbered steps, offline; exit code 0 only for the verdict "verified".
+
+    Exit code 3 means that it holds if the blocks it names belong to the chain, which nobody has
+    vouched for yet: give --block. Exit code 1: it does not hold, or a step could not be checked.
+    """
     from ledger.evidence.trust import TrustRoot
+    from ledger.evidence.verify import Verdict
     from ledger.evidence.verify import verify as verify_bundle
 
-    trust = TrustRoot(blocks=frozenset(Digest.parse(text) for text in blocks or ()))
+    trust = TrustRoot(frozenset(Digest.parse(text) for text in blocks or ()), _named(contracts))
     report = verify_bundle(file, trust=trust)
-    return Answer(report.to_json(), report.text().rstrip("\n"), ok=report.holds)
+    holds = report.verdict is Verdict.VERIFIED
+    answer = Answer(report.to_json(), report.text().rstrip("\n"), ok=holds)
+    if report.verdict is not Verdict.CONDITIONAL:
+        return answer
+    console.answer(answer)
+    given = " ".join(f"--block {block}" for _, block in report.assumed)
+    console.note(f"hint: give {given} once a node or expert of yours confirms it")
+    raise typer.Exit(exits.UNAVAILABLE)
+
+
+def _named(contracts: list[str] | None) -> dict[str, Address]:
+    """Addresses by contract name.
+
+    Raises:
+        UsageError: not NAME=ADDRESS, another name, or a name twice.
+    """
+    from ledger.evidence.releases import CONTRACTS
+
+    found: dict[str, Address] = {}
+    for text in contracts or ():
+        name, _, address = text.partition("=")
+        if name not in CONTRACTS or name in found:
+            raise UsageError(
+                f"--contract {text}: not one address of one contract",
+                hint=f"give NAME=ADDRESS, NAME being one of {', '.join(CONTRACTS)}",
+            )
+        found[name] = Address.parse(address)
+    return found
 
 
 @app.verb("show")

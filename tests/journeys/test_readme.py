@@ -38,7 +38,9 @@ def test_every_command_of_the_quick_tour_works_in_order(stack, work, monkeypatch
             said |= {"MODEL_ID": done.json["model_id"], "PLAN": str(done.json["plan"])}
         if words[:2] == ["license", "issue"]:
             said["LICENSE"] = done.json["license"]
-    assert {"MODEL_ID", "PLAN", "LICENSE"} <= set(said)
+        if words[:2] == ["evidence", "collect"]:
+            said["BLOCK_HASH"] = done.json["state"]["hash"]
+    assert {"MODEL_ID", "PLAN", "LICENSE", "BLOCK_HASH"} <= set(said)
 
 
 def test_the_python_of_the_readme_names_what_exists():

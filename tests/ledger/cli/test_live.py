@@ -186,16 +186,26 @@ def test_a_revoked_license_opens_nothing_and_says_why(live, models):
 
 def test_evidence_is_collected_shown_and_verified_and_a_flipped_byte_is_caught(live, models):
     ran = live(
-        "evidence", "collect", models["a"]["model_id"], "--out", "a.evidence.zip", "--actor", "Ada"
+        "evidence",
+        "collect",
+        models["a"]["model_id"],
+        "--out",
+        "a.evidence.zip",
+        "--actor",
+        "Ada",
+        "--json",
     )
     assert ran.code == 0, ran.err
     assert "not verified" not in live("evidence", "show", "a.evidence.zip").out
     good = live("evidence", "verify", "a.evidence.zip", "--json")
-    assert good.code == 0
+    assert good.code == 3
     assert good.json["test_network"] is True
     block = good.json["assumed"][0]["hash"]
-    trusted = live("evidence", "verify", "a.evidence.zip", "--block", block, "--json").json
-    assert trusted["assumed"] == []
+    assert block == ran.json["state"]["hash"]
+    assert f"hint: give --block {block}" in good.err
+    trusted = live("evidence", "verify", "a.evidence.zip", "--block", block, "--json")
+    assert trusted.code == 0
+    assert trusted.json["assumed"] == []
     data = bytearray((live.cwd / "a.evidence.zip").read_bytes())
     data[data.index(b"claim.json") + 60] ^= 1
     (live.cwd / "flipped.zip").write_bytes(data)
