@@ -373,7 +373,21 @@ def make_lease_and_deposit(request: KeyRequest) -> None:
             "kind": "deposit",
             "message": deposit.to_json(),
             "wraps_hash": str(deposit.values()["wrapsHash"]),
+            "terms_hash": str(deposit.values()["termsHash"]),
             "signer": str(licensor.address),
+            "verifies": True,
+        },
+    )
+    message = copy.deepcopy(deposit.to_json())
+    message["terms"].append({**TERMS, "title": "never signed"})
+    write(
+        "key-release",
+        "deposit-other-terms",
+        {
+            "kind": "deposit",
+            "message": message,
+            "signer": str(licensor.address),
+            "verifies": False,
         },
     )
 

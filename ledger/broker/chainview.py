@@ -395,7 +395,7 @@ class ChainView:
             "licenseOf", answers[0]
         )
         terms, state = ledger.decode("planOf", answers[1])
-        bound_at, until, _ = ledger.decode("seatOf", answers[2])
+        bound_at, until, measurement = ledger.decode("seatOf", answers[2])
         licensor = state["licensor"]
         facts = LicenseFacts(
             license=license_id,
@@ -406,7 +406,7 @@ class ChainView:
             suspended_at=int(suspended_at),
             licensor=licensor,
             grace=int(terms["grace"]),
-            seat=Seat(int(bound_at), int(until)),
+            seat=Seat(int(bound_at), int(until), bytes(measurement)),
         )
         plan = PlanFacts.of(license_id.plan, terms, licensor)
         return replace(

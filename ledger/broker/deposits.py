@@ -16,13 +16,14 @@ from ledger.sealed.record import SealingRecord
 
 VERSION: Final = 1
 WRAPS_TAG: Final = "modeldeed/deposit-wraps/1"
+TERMS_TAG: Final = "modeldeed/deposit-terms/1"
 INFO_TAG: Final = "modeldeed/key-deposit/1"
 CONTENT_KEY: Final = "content-key"
 MAX_WRAPS: Final = 4096
 
 DEPOSIT_TYPE: Final = StructType.parse(
     "KeyDeposit(bytes32 modelId,uint64 epoch,bytes32 sealingRecordHash,bytes32 wrapsHash,"
-    "bytes32 kemKeyHash,string audience,uint64 issuedAt)"
+    "bytes32 termsHash,bytes32 kemKeyHash,string audience,uint64 issuedAt)"
 )
 
 
@@ -95,6 +96,7 @@ class KeyDeposit:
             "epoch": self.record.epoch,
             "sealingRecordHash": self.record.hash(),
             "wrapsHash": hash_json(WRAPS_TAG, labelled),
+            "termsHash": hash_json(TERMS_TAG, [dict(document) for document in self.terms]),
             "kemKeyHash": self.kem_key_hash,
             "audience": self.audience,
             "issuedAt": self.issued_at,

@@ -5,12 +5,19 @@ from __future__ import annotations
 from ledger.broker.client import BrokerClient, BrokerPin
 from ledger.chain.brokers import BrokerRegistry
 from ledger.chain.deployment import Deployment
-from ledger.chain.rpc import Rpc
+from ledger.chain.finality import finalized_block
+from ledger.chain.profile import ChainProfile, profile_for
+from ledger.chain.rpc import BlockId, Rpc
 from ledger.errors import SignatureInvalid, UsageError
 
 
 def require_registered(
-    client: BrokerClient, rpc: Rpc, deployment: Deployment, *, broker_set: int
+    client: BrokerClient,
+    rpc: Rpc,
+    deployment: Deployment,
+    *,
+    broker_set: int,
+    profile: ChainProfile | None = None,
 ) -> BrokerPin:
     """Hold a broker's answer against BrokerRegistry, and pin the client to those keys.
 
@@ -19,20 +26,25 @@ def require_registered(
         rpc: the chain.
         deployment: of our contracts there.
         broker_set: of the plan; the broker must be a member.
+        profile: of the chain; by default the known one. Where what happens has value, only what is
+            final counts: keys that a reorganisation takes back would keep the secret.
 
     Raises:
         SignatureInvalid: the keys that answer are not those on chain.
         UsageError: the broker is not in the set.
-        ContractReverted: no such set or broker. BrokerUnavailable, ChainUnavailable: no answer.
+        ContractReverted: no such set or broker (finally). WrongNetwork: no profile.
+        BrokerUnavailable, ChainUnavailable: no answer.
     """
     registry = BrokerRegistry(rpc, deployment.addresses["BrokerRegistry"])
+    profile = profile or profile_for(deployment.chain_id)
+    block: BlockId = "latest" if profile.test_network else finalized_block(rpc, profile).hash
     told = client.facts().identity
-    if told.id not in registry.broker_set_of(broker_set).broker_ids:
+    if told.id not in registry.broker_set_of(broker_set, block).broker_ids:
         raise UsageError(
             f"broker {told.id} at {client.host} is not in broker set {broker_set}",
             hint="choose the broker of the plan's set, or another set",
         )
-    record = registry.broker_of(told.id)
+    record = registry.broker_of(told.id, block)
     pin = BrokerPin(told.id, record.signing_key_hash, record.kem_key_hash)
     client.pin(pin)
     addresses = deployment.addresses

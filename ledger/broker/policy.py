@@ -349,8 +349,12 @@ def _state(chain: ChainState | LedgerError) -> ChainState:
 # -- (7) and (8): how, and for what --------------------------------------------------------------
 
 
-def check_evidence(request: KeyRequest, verifiers: Mapping[str, EvidenceVerifier]) -> str:
-    """(7) The evidence holds, and shows the measurement that the grant asks for.
+def check_evidence(
+    request: KeyRequest,
+    chain: ChainState | LedgerError,
+    verifiers: Mapping[str, EvidenceVerifier],
+) -> str:
+    """(7) The evidence holds, and shows the measurement that grant and seat ask for.
 
     Raises:
         KeyRequestRejected: no verifier for its class, it does not hold, or another measurement.
@@ -361,13 +365,17 @@ def check_evidence(request: KeyRequest, verifiers: Mapping[str, EvidenceVerifier
             f"this broker verifies no evidence of class {request.evidence.kind}", check=7
         )
     detail, measurement = verifier.verify(request.evidence, request)
-    wanted = request.grant.measurement if request.grant else bytes(20)
-    if any(wanted) and wanted != measurement:
-        raise KeyRequestRejected(
-            "the grant is limited to a measured environment that the evidence does not show",
-            check=7,
-            hint="run in the environment the holder granted, or ask for a wider grant",
-        )
+    seat = _state(chain).head.license.seat
+    for what, wanted in (
+        ("grant", request.grant.measurement if request.grant else bytes(20)),
+        ("seat on chain", seat.measurement if seat else bytes(20)),
+    ):
+        if any(wanted) and wanted != measurement:
+            raise KeyRequestRejected(
+                f"the {what} is limited to a measured environment that the evidence does not show",
+                check=7,
+                hint="run in the environment the holder granted, or ask for a wider grant",
+            )
     return detail
 
 

@@ -331,7 +331,7 @@ class BrokerService:
         talk.step(5, lambda: policy.check_chain(chain, broker_id=self.identity.id))
         deposited = self.store.sealing(request.evidence.sealing) is not None
         talk.step(6, lambda: policy.check_title(request, chain, deposited=deposited))
-        talk.step(7, lambda: policy.check_evidence(request, self._verifiers))
+        talk.step(7, lambda: policy.check_evidence(request, chain, self._verifiers))
         talk.step(
             8,
             lambda: policy.check_policy(

@@ -63,10 +63,14 @@ class Status(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Seat:
-    """A seat on chain. Unix seconds; ``bound_at`` 0: none; ``until`` 0: as long as the license."""
+    """A seat on chain. Unix seconds; ``bound_at`` 0: none; ``until`` 0: as long as the license.
+
+    `measurement`: 20 bytes that the runtime's evidence must show, zeros for none.
+    """
 
     bound_at: int = 0
     until: int = 0
+    measurement: bytes = bytes(20)
 
 
 @dataclass(frozen=True, slots=True)

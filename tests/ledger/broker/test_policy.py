@@ -27,7 +27,7 @@ from ledger.errors import (
 from ledger.ids import Address, Digest, LicenseId, ModelId
 from ledger.licensing import terms as terms_module
 from ledger.licensing.card import ledger_domain
-from ledger.licensing.entitlement import Code, LicenseFacts, Status
+from ledger.licensing.entitlement import Code, LicenseFacts, Seat, Status
 from ledger.licensing.terms import Use
 from ledger.sealed.recipients import KemPrivateKey
 
@@ -244,20 +244,42 @@ def test_a_newer_sealing_at_the_head_does_not_stop_the_finalized_one():
 
 
 def test_software_evidence_says_that_it_proves_nothing():
-    detail = policy.check_evidence(request(), {"software": SoftwareEvidence()})
+    detail = policy.check_evidence(request(), state(), {"software": SoftwareEvidence()})
     assert "nothing about the host is proven" in detail
 
 
 def test_evidence_without_a_verifier_is_refused():
     shown = Evidence("tee", "release", SEALING, Use(), "test", "token")
     with pytest.raises(KeyRequestRejected, match="class tee"):
-        policy.check_evidence(request(evidence=shown), {"software": SoftwareEvidence()})
+        policy.check_evidence(request(evidence=shown), state(), {"software": SoftwareEvidence()})
 
 
 def test_a_grant_for_a_measured_environment_needs_that_measurement():
     measured = grant(measurement=b"\x01" * 20)
     with pytest.raises(KeyRequestRejected, match="measured environment"):
-        policy.check_evidence(request(grant=measured), {"software": SoftwareEvidence()})
+        policy.check_evidence(request(grant=measured), state(), {"software": SoftwareEvidence()})
+
+
+class Measured:
+    """A verifier that finds one measurement."""
+
+    def verify(self, evidence, request):
+        return "measured", b"\x01" * 20
+
+
+def test_a_seat_bound_to_a_measured_environment_needs_that_measurement():
+    def seated(measurement):
+        seat = Seat(NOW - 9, 0, measurement)
+        return state(license=replace(FACTS, seat=seat))
+
+    for verifier in (SoftwareEvidence(), Measured()):
+        with pytest.raises(KeyRequestRejected, match="seat on chain"):
+            policy.check_evidence(request(grant=None), seated(b"\x02" * 20), {"software": verifier})
+        policy.check_evidence(request(grant=None), seated(bytes(20)), {"software": verifier})
+    detail = policy.check_evidence(
+        request(grant=None), seated(b"\x01" * 20), {"software": Measured()}
+    )
+    assert detail == "measured"
 
 
 def policy_step(asked=None, terms=TERMS, accepted=False):

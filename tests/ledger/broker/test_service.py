@@ -19,6 +19,7 @@ from ledger.chain.abi_codec import contract
 from ledger.errors import (
     BrokerUnavailable,
     ConfigurationError,
+    ContractReverted,
     Expired,
     KeyAccessError,
     KeyRequestRejected,
@@ -113,9 +114,10 @@ def test_a_changed_deposit_is_refused(world, client):
     with Spy(world.broker.url) as spy:
         spy.deposit(world.published.record, world.published.key, world.chain.wallet("licensor"))
     assert client._send("POST", "/v1/broker/deposits", sent)["type"] == "deposit"
-    sent["issued_at"] += 1
-    with pytest.raises(SignatureInvalid):
-        client._send("POST", "/v1/broker/deposits", sent)
+    unsigned = world.with_terms(title="never signed by the licensor").terms
+    for change in ({"issued_at": sent["issued_at"] + 1}, {"terms": [unsigned]}):
+        with pytest.raises(SignatureInvalid):
+            client._send("POST", "/v1/broker/deposits", {**sent, **change})
 
 
 # -- release
@@ -283,6 +285,16 @@ def test_a_bound_plan_needs_a_seat_on_chain_and_no_grant(world, client):
         client.release(asker(world, identity, license_id))
 
 
+def test_a_seat_bound_to_a_measurement_is_none_for_software(world, client):
+    license_id, identity = licensed(world, world.plan(floating=False))
+    world.chain.send(
+        "holder", "LicenseLedger", "bindRuntime", license_id, identity.key_hash, 0, b"\x77" * 20
+    )
+    with pytest.raises(KeyRequestRejected, match="seat on chain is limited") as caught:
+        client.release(asker(world, identity, license_id))
+    assert caught.value.check == 7
+
+
 def test_floating_seats_are_counted_over_runtimes(world, client):
     license_id = world.license(world.plan(seats=2))
     first, second, third = (world.runtime(license_id) for _ in range(3))
@@ -425,6 +437,30 @@ def test_a_key_is_handed_only_to_the_broker_that_the_chain_lists(world, broker_w
         broker.service = real
         broker.serve()
         impostor.close()
+
+
+def test_where_it_matters_a_broker_is_believed_only_once_it_is_final(world, client):
+    chain, broker = world.chain, world.broker
+    valued = replace(chain.profile, test_network=False)
+    with chain.node.hold_finality():
+        abi = contract("BrokerRegistry")
+        receipt = chain.sender("broker").send(
+            chain.deployment.addresses["BrokerRegistry"],
+            abi.encode("createBrokerSet", [broker.id], 1),
+        )
+        (event,) = (abi.event(log.topics, log.data) for log in receipt.logs)
+        made = int(event.arguments["setId"])
+
+        def pinned(profile):
+            return require_registered(
+                client, chain.rpc, chain.deployment, broker_set=made, profile=profile
+            )
+
+        assert pinned(None).broker_id == broker.id
+        with pytest.raises(ContractReverted):
+            pinned(valued)
+    chain.sender("broker").wait_final(receipt)
+    assert pinned(valued).broker_id == broker.id
 
 
 def test_a_broker_outside_the_plans_set_releases_nothing(world, client, broker_world):
