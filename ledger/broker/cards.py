@@ -26,7 +26,7 @@ from ledger.errors import (
     SealedTruncated,
     UsageError,
 )
-from ledger.ids import LicenseId
+from ledger.ids import Address, LicenseId
 from ledger.licensing import card as card_module
 from ledger.licensing.card import CardFile, LicenseCard
 from ledger.sealed.file import inspect
@@ -35,6 +35,8 @@ from ledger.sealed.record import SealingRecord
 
 Source: TypeAlias = "str | Path | Mapping[str, Any] | LicenseCard"
 _CHUNK: Final = 1 << 20
+SPARE_BYTES: Final = 256 << 20
+"""What a download leaves free on the disk it goes to."""
 
 
 @dataclass(slots=True)
@@ -76,7 +78,8 @@ def locate(
             here.
 
     Raises:
-        UsageError: nothing there, no card for a sealed file, or another license's card.
+        UsageError: nothing there, no card for a sealed file, another license's card, a card from
+            the network that names a file here, or a file larger than the disk.
         ManifestError, UnsupportedVersion: not a card.
         ClaimMismatch, SignatureInvalid: the card does not verify.
         ContentMismatch: the file is not the one the card names.
@@ -130,20 +133,23 @@ def _find(
 
 def _card_beside(sealed: Path, license_id: LicenseId | None) -> LicenseCard:
     info = inspect(sealed)
-    found: dict[LicenseId, LicenseCard] = {}
+    found: dict[tuple[LicenseId, Address], LicenseCard] = {}
     for path in sorted(sealed.parent.glob(f"*{card_module.SUFFIX}")):
         with suppress(LedgerError, OSError):
-            card = card_module.parse(path.read_bytes())
+            with path.open("rb") as file:
+                card = card_module.parse(file.read(card_module.MAX_BYTES + 1))
+            # Anyone may have put a file there; what nobody signed is no card and hides none.
+            card.verify()
             record = SealingRecord.from_json(dict(card.sealing))
             if record.root == info.root and license_id in {None, card.license}:
-                found[card.license] = card
+                found[card.license, card.licensor] = card
     if len(found) == 1:
         return next(iter(found.values()))
     if found:
-        listed = ", ".join(str(number) for number in found)
+        listed = ", ".join(f"{number} by {licensor}" for number, licensor in found)
         raise UsageError(
             f"several license cards lie beside {sealed.name}: {listed}",
-            hint="say which license, or give the card itself",
+            hint="say which license (license=, or --license), or give the card itself",
         )
     wanted = "" if license_id is None else f" of license {license_id}"
     raise UsageError(
@@ -164,7 +170,7 @@ def _download_card(url: str, timeout: float) -> bytes:
                         f"{urlsplit(url).hostname} serves no license card there",
                         hint="give the URL of a *.license.json; it names the sealed file",
                     )
-    except httpx.HTTPError as error:
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise _unreachable(url, error) from None
     return bytes(data)
 
@@ -185,11 +191,34 @@ def _fetch(card: LicenseCard, record: SealingRecord, base: str, timeout: float) 
         if entry.root != record.root:
             raise ContentMismatch("the card names a file that is not its sealing")
         try:
-            return _from(entry, card, record, urljoin(base, entry.url), timeout)
+            return _from(entry, card, record, _url_of(entry, base), timeout)
         except (UsageError, IndexUnavailable, ContentMismatch, SealedTruncated) as error:
             problem = problem or error
     assert problem is not None
     raise problem
+
+
+def _url_of(entry: CardFile, base: str) -> str:
+    """Where an entry lies; URLs are not signed, so a card from elsewhere names no file here."""
+    try:
+        url, parts = urljoin(base, entry.url), urlsplit(entry.url)
+    except ValueError:
+        raise UsageError(
+            f"the card's file {entry.url[:200]!r} is no URL", hint="get a fresh card"
+        ) from None
+    if urlsplit(base).scheme == "file":
+        return url
+    relative = not parts.scheme and not parts.netloc
+    steps = unquote(parts.path).replace("\\", "/").split("/")
+    if urlsplit(url).scheme not in {"http", "https"} or (
+        relative and (steps[0] == "" or ".." in steps)
+    ):
+        raise UsageError(
+            f"a card from {urlsplit(base).hostname} cannot name the file {entry.url[:200]!r}",
+            hint="it must lie beside or below its card, or have an http(s) URL of its own; or "
+            "download card and file, and give the card here",
+        )
+    return url
 
 
 def _from(
@@ -232,9 +261,11 @@ def _download(url: str, path: Path, entry: CardFile, record: SealingRecord, time
                     head += chunk[: PRELUDE_BYTES - len(head)]
                     checked = len(head) == PRELUDE_BYTES
                     if checked:
-                        _check_prelude(Prelude.parse(head), record)
+                        prelude = Prelude.parse(head)
+                        _check_prelude(prelude, record)
+                        _check_length(prelude.file_bytes, entry, path.parent)
                 file.write(chunk)
-    except httpx.HTTPError as error:
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise _unreachable(url, error) from None
 
 
@@ -243,6 +274,22 @@ def _check_prelude(prelude: Prelude, record: SealingRecord) -> None:
         raise ContentMismatch(
             "the file is not the one this card is for",
             hint="the card and the sealed file must be of one model and epoch",
+        )
+
+
+def _check_length(length: int, entry: CardFile, folder: Path) -> None:
+    """Before anything is written: neither URL nor size of the card is signed."""
+    if length != entry.size:
+        raise ContentMismatch(
+            f"the file has {length} bytes by its own beginning, and {entry.size} by its card",
+            hint="get a fresh card",
+        )
+    free = shutil.disk_usage(folder).free
+    if length > free - SPARE_BYTES:
+        raise UsageError(
+            f"the sealed file of {length} bytes does not fit in {folder.parent}, where {free} are "
+            "free",
+            hint="set TMPDIR to a larger disk, or download the file and give it beside its card",
         )
 
 
@@ -268,7 +315,7 @@ def _local(url: str) -> Path:
     return Path(unquote(parts.path))
 
 
-def _unreachable(url: str, error: httpx.HTTPError) -> IndexUnavailable:
+def _unreachable(url: str, error: httpx.HTTPError | httpx.InvalidURL) -> IndexUnavailable:
     status = (
         f"HTTP {error.response.status_code}"
         if isinstance(error, httpx.HTTPStatusError)

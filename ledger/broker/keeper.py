@@ -146,8 +146,10 @@ class LeaseKeeper:
             lease, decision = self._client.heartbeat(
                 self._identity, self.lease, sequence=self._sequence
             )
-        except LedgerError:
-            # Unreachable, or someone who cannot sign for the broker: neither can end a lease.
+        except Exception:  # noqa: BLE001
+            # Unreachable, someone who cannot sign for the broker, or a reply that trips the reader:
+            # none of them can end a lease, or the thread that would notice its end. Nothing is
+            # logged, as a traceback may show what was sent.
             return False
         if lease is not None:
             self.lease = lease
