@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from ledger.chain.abi_codec import contract
 from ledger.chain.deployment import deploy
 from ledger.chain.dev import DevChain
 from ledger.chain.licenses import PlanTerms
@@ -295,6 +296,9 @@ def test_every_act_on_title_and_license_is_told_in_order(deployed, model, tmp_pa
     deployed.licenses.reinstate(licensor, first)
     deployed.licenses.suspend(licensor, second)
     deployed.licenses.revoke(licensor, second)
+    third, _ = deployed.licenses.issue(licensor, plan, holder)
+    moved = contract("LicenseLedger").encode("transferFrom", holder, stranger.address, int(third))
+    deployed.sender("holder").send(deployed.deployment.addresses["LicenseLedger"], moved)
     deployed.registry.propose_transfer(licensor, model_id, stranger.address)
     deployed.registry.accept_transfer(stranger, model_id)
     deployed.registry.propose_transfer(stranger, model_id, licensor.address)
@@ -314,9 +318,11 @@ def test_every_act_on_title_and_license_is_told_in_order(deployed, model, tmp_pa
     assert acts == {
         str(first): ["issued", "renewed", "suspended", "reinstated"],
         str(second): ["issued", "suspended", "revoked"],
+        str(third): ["issued"],
     }
     standing = {of["id"]: of["standing"] for of in told["licenses"]}
-    assert standing == {str(first): "valid", str(second): "revoked"}
+    assert standing == {str(first): "valid", str(second): "revoked", str(third): "valid"}
+    assert told["licenses"][2]["holder"] == str(stranger.address)
 
 
 # -- nodes and contracts that lie ------------------------------------------------------------------
