@@ -31,6 +31,8 @@ from ledger.tensors.model import ModelSource, TensorInfo
 from ledger.tensors.safetensors import MAX_DIM, MAX_DIMS
 
 VERSION = "mfp1"
+# Of documents that strangers send; it is hashed as a u64, and JSON readers keep 53 bits.
+MAX_PARAMS = (1 << 53) - 1
 # Fewer values than this say nothing about where they come from.
 MIN_ELEMENTS = 16
 
@@ -179,12 +181,13 @@ class Fingerprint:
         """Read untrusted JSON; the roots are computed again from the tensors' ids.
 
         Raises:
-            ManifestError: not a fingerprint.
+            ManifestError: not a fingerprint, or of 2^53 elements and more.
             ClaimMismatch: the document's roots are not those of its tensors.
         """
         try:
             _demand(document["format"] == VERSION and document["level"] in {"core", "deep"})
             tensors = tuple(_tensor_from_json(entry) for entry in document["tensors"])
+            _demand(_parameters(tensors) <= MAX_PARAMS)
             level: Level = document["level"]
             deep = level == "deep"
             _demand(all((t.vid is not None) == (deep and t.identity) for t in tensors))
@@ -290,7 +293,7 @@ def _assemble(level: Level, tensors: tuple[TensorFingerprint, ...]) -> Fingerpri
         content_root=_set_root(0x20, {tensor.cid.raw for tensor in carriers}),
         named_root=_named_root(carriers),
         vmd_root=_set_root(0x21, vids) if level == "deep" else None,
-        n_params=sum(_elements(t.shape) for t in tensors if DTYPES[t.dtype].kind == "float"),
+        n_params=_parameters(tensors),
     )
 
 
@@ -303,6 +306,10 @@ def _named_root(tensors: Iterable[TensorFingerprint]) -> Digest:
     rows = sorted((unicodedata.normalize("NFC", t.name).encode(), t.cid.raw) for t in tensors)
     leaves = [T1.leaf(b"\x22" + struct.pack("<I", len(name)) + name + cid) for name, cid in rows]
     return Digest(T1.root(leaves))
+
+
+def _parameters(tensors: Iterable[TensorFingerprint]) -> int:
+    return sum(_elements(t.shape) for t in tensors if DTYPES[t.dtype].kind == "float")
 
 
 def _elements(shape: tuple[int, ...]) -> int:

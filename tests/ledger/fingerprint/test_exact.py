@@ -26,7 +26,14 @@ from ledger.errors import (
     UnsupportedModel,
     UsageError,
 )
-from ledger.fingerprint.exact import Fingerprint, TensorProof, fingerprint, verify_tensor_proof
+from ledger.fingerprint.exact import (
+    Fingerprint,
+    TensorFingerprint,
+    TensorProof,
+    _assemble,
+    fingerprint,
+    verify_tensor_proof,
+)
 from ledger.ids import Digest
 from ledger.tensors.dtypes import DTYPES
 from ledger.tensors.model import open_model
@@ -365,6 +372,24 @@ def test_no_change_to_a_document_makes_the_reader_fail_in_another_way(data):
     target[data.draw(st.sampled_from(sorted(target)))] = data.draw(JSON)
     with contextlib.suppress(ManifestError, ClaimMismatch):
         Fingerprint.from_json(document)
+
+
+def test_a_fingerprint_of_more_elements_than_53_bits_count_is_refused():
+    # Few bytes of text can claim many huge tensors; their number is hashed as 64 bits.
+    def document(count):
+        size = 1 << 50
+        tensors = [
+            TensorFingerprint(
+                f"t{i}", "F8_E4M3", (size,), size, Digest(h(bytes([i]))), None, identity=True
+            )
+            for i in range(count)
+        ]
+        return _assemble("core", tuple(tensors)).to_json()
+
+    assert Fingerprint.from_json(document(7)).n_params == 7 << 50
+    for count in (8, 9):
+        with pytest.raises(ManifestError):
+            Fingerprint.from_json(document(count))
 
 
 def test_every_tensor_of_a_real_model_proves_itself_under_the_content_root(minilm_deep):
