@@ -61,7 +61,7 @@ $(MODULES)/.dev: contracts/package-lock.json
 setup: $(VENV)/.runtime $(MODULES)/.runtime ## virtual environment, locked packages, Anvil
 
 demo: setup $(if $(MODEL),,$(VENV)/.models) ## the whole story on a real model (MODEL=path for your own)
-	@$(BIN)/deed demo $(MODEL)
+	@$(BIN)/deed demo $(if $(MODEL),"$(MODEL)")
 
 up: setup ## the stack, left running: chain, contracts, index, API, broker
 	@$(BIN)/deed up

@@ -28,17 +28,18 @@ from ledger.broker.client import BrokerClient
 from ledger.broker.custody import write_private
 from ledger.broker.pinning import require_registered
 from ledger.broker.recovery import Recovery
-from ledger.canonical import canonical_json, parse_json
+from ledger.canonical import canonical_json, hash_bytes, parse_json
 from ledger.chain.anchors import Anchors
 from ledger.chain.licenses import LicenseLedger, PlanTerms
 from ledger.chain.network import Network
 from ledger.chain.registry import InclusionProof, ModelRegistry
-from ledger.chain.rpc import Rpc
+from ledger.chain.rpc import Rpc, quantity
 from ledger.chain.transactions import Sender, TxReceipt
 from ledger.claim import Claim, build_manifest, manifest_hash
 from ledger.errors import (
     ClaimMismatch,
     IndexUnavailable,
+    InsufficientFunds,
     LedgerError,
     ManifestError,
     PendingFinality,
@@ -160,7 +161,7 @@ class Publication:
         self.broker = broker
         self.terms = terms
         self.offer = offer
-        self.title = title or model.stem
+        self.title = title or model_name(model)
         self.final_timeout = final_timeout
         self._passphrase = passphrase
         self._observer = observer or _silent
@@ -182,7 +183,10 @@ class Publication:
             LedgerError: what the chain or the broker refused; run again to resume.
         """
         with open_model(self.model_path) as model:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            # What cannot come to an end is refused before anything is written or sent.
+            self._made = fingerprint(model, level="deep")
+            self._check_means()
+            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             with _exclusive(self.folder / "journal.lock"):
                 return self._run(model)
 
@@ -197,6 +201,7 @@ class Publication:
                 "licensor": str(self.sender.signer.address),
                 "title": self.title,
                 "terms_hash": str(self.terms.hash()),
+                "offer": _offer_text(self.offer),
             },
         )
         recovery = self._recover()
@@ -218,6 +223,23 @@ class Publication:
             self.sealed_path,
             self.recovery_path,
             self.folder,
+        )
+
+    def _check_means(self) -> None:
+        """See that the licensor can pay and that the plan's brokers are those we deposit with.
+
+        Raises:
+            InsufficientFunds: the account is empty.
+            SignatureInvalid, UsageError: the broker is not one of the plan's set.
+        """
+        rpc, account = self.sender.rpc, self.sender.signer.address
+        if quantity(rpc.call("eth_getBalance", [str(account), "latest"])) == 0:
+            raise InsufficientFunds(
+                f"account {account} has no coins on {self.network.profile.name}",
+                hint="send it some to pay for transactions, or publish with another wallet",
+            )
+        require_registered(
+            self.broker, rpc, self.network.deployment, broker_set=self.offer.broker_set
         )
 
     # -- the steps, in order ------------------------------------------------------------------
@@ -252,7 +274,7 @@ class Publication:
             kept = Fingerprint.from_json(parse_json(path.read_bytes(), what=str(path)))
             self._observer("fingerprint", "kept", str(kept.content_root))
             return kept
-        made = fingerprint(model, level="deep")
+        made = self._made
         write_private(path, canonical_json(made.to_json()) + b"\n", replace=True)
         self._note("fingerprint", {"content_root": str(made.content_root)}, str(made.content_root))
         return made
@@ -494,6 +516,18 @@ def _exclusive(path: Path) -> Iterator[None]:
 
 def _silent(step: str, phase: str, detail: str) -> None:
     """Hear and say nothing."""
+
+
+def model_name(path: Path) -> str:
+    """What a model is called when nothing else is said: its file's or folder's name."""
+    whole = path.resolve()
+    return whole.name if whole.is_dir() else whole.stem
+
+
+def _offer_text(offer: PlanTerms) -> str:
+    # Model and terms are filled in later, and stand in the journal by themselves.
+    fixed = replace(offer, model_id=ModelId(bytes(32)), terms_hash=ZERO_DIGEST)
+    return str(hash_bytes("modeldeed/offer/1", repr(fixed).encode()))
 
 
 def _file_stem(title: str) -> str:

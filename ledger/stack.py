@@ -173,7 +173,7 @@ class Stack:
     # -- starting -----------------------------------------------------------------------------
 
     def _boot(self, say: Say) -> None:
-        ports = _ports(self.folder)
+        ports = _ports(self.folder, say)
         self._chain = DevChain.start(state=self.folder / "chain" / "state", port=ports["chain"])
         say(f"chain at {self._chain.rpc_url}")
         with Rpc((self._chain.rpc_url,)) as rpc:
@@ -303,16 +303,24 @@ def _forget(folder: Path) -> None:
             entry.unlink()
 
 
-def _ports(folder: Path) -> dict[str, int]:
-    """The ports used before where they are still free, so that addresses survive a restart."""
+def _ports(folder: Path, say: Say) -> dict[str, int]:
+    """The ports used before, so that addresses survive a restart; another one where one is taken.
+
+    Cards name the broker's address, so a substitute is for this run only, and is said.
+    """
     path = folder / "ports.json"
-    ports: dict[str, int] = {}
+    kept: dict[str, int] = {}
     if path.exists():
         stored = parse_json(path.read_bytes(), what="ports.json")
-        ports = {k: v for k, v in stored.items() if isinstance(v, int) and _is_free(v)}
+        kept = {name: port for name, port in stored.items() if isinstance(port, int)}
     for name in ("chain", "api"):
-        ports.setdefault(name, _free_port())
-    path.write_text(json.dumps(ports) + "\n")
+        kept.setdefault(name, _free_port())
+    path.write_text(json.dumps(kept) + "\n")
+    ports = dict(kept)
+    for name, port in kept.items():
+        if not _is_free(port):
+            ports[name] = _free_port()
+            say(f"port {port} of the {name} is taken by another program; {ports[name]} this time")
     return ports
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,7 +17,7 @@ from ledger.cli.receipts import receipt_data, receipt_row, settle
 from ledger.cli.session import TEST_ACCOUNTS, Session
 from ledger.cli.settings import write_text
 from ledger.cli.verb import Verbs
-from ledger.errors import NoLicense, UsageError
+from ledger.errors import LedgerError, NoLicense, UsageError
 from ledger.ids import ZERO_ADDRESS, ZERO_DIGEST, Address, Digest, LicenseId, keccak256
 
 if TYPE_CHECKING:
@@ -71,6 +72,10 @@ def issue(
     end = moment(not_after, now=now) if not_after else 0
     if card is not None and card.exists():
         raise UsageError(f"{card} exists", hint="choose another name for the card")
+    if card is not None and not os.access(card.absolute().parent, os.W_OK | os.X_OK):
+        raise UsageError(
+            f"{card} cannot be written", hint="name a card in a folder that exists and is yours"
+        )
     material = None
     if card is not None:
         from ledger.cli.card import gather
@@ -91,7 +96,13 @@ def issue(
         from ledger.cli.card import sign
 
         document = sign(session, material, license_id)
-        write_text(card, json.dumps(document, indent=2) + "\n")
+        try:
+            write_text(card, json.dumps(document, indent=2) + "\n")
+        except (OSError, LedgerError) as error:
+            raise UsageError(
+                f"license {license_id} is issued, but its card {card} cannot be written: {error}",
+                hint=f"revoke {license_id} and issue anew, or pass its facts on by hand",
+            ) from None
         data["card"] = str(card)
         rows.append(("card", card))
     return Answer(data | receipt_data(receipt, final=final), fields(rows))

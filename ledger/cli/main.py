@@ -98,13 +98,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         program = typer.main.get_command(assemble(words))
         code = program.main(args=words, prog_name="deed", standalone_mode=False)
     except KeyboardInterrupt:
-        code = _interrupted()
+        code = exits.INTERRUPTED
     except SystemExit as stop:
         code = stop.code
     except BaseException as error:  # noqa: BLE001 - the boundary: nothing may pass as a traceback
         code = _failed(error)
     if code == exits.INTERRUPTED:
-        return exits.INTERRUPTED
+        # typer may have turned the interrupt into its exit code without a word.
+        return _interrupted()
     return code if isinstance(code, int) else exits.YES
 
 
@@ -131,7 +132,7 @@ def _failed(error: BaseException) -> int:
         if isinstance(cause, EOFError):
             error = cause
         else:
-            return _interrupted()
+            return exits.INTERRUPTED
     wrong_usage: Any = error
     if hasattr(error, "format_message") and hasattr(error, "exit_code"):
         context = getattr(error, "ctx", None)

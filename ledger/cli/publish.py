@@ -71,7 +71,7 @@ def publish(
     from ledger.broker.client import BrokerClient
     from ledger.chain.licenses import PlanTerms
     from ledger.licensing.terms import parse
-    from ledger.publication import STEPS, Publication
+    from ledger.publication import STEPS, Publication, model_name
     from ledger.tensors.model import open_model
 
     with terms.open("rb") as handle:
@@ -98,10 +98,12 @@ def publish(
         warn_only=False,
         transferable=False,
     )
-    folder = out or model.with_name(f"{model.stem}.published")
+    name = model_name(model)
+    folder = out or model.resolve().with_name(f"{name}.published")
     # A model that cannot be read is refused before anything is asked, written or sent.
     with open_model(model) as source:
         size = source.total_bytes
+        beside = [member.name for member in source.members if member.role == "side"]
     network = session.network
     if dry_run:
         return Answer(
@@ -109,6 +111,7 @@ def publish(
             fields(
                 [
                     ("model", f"{model}, {size_text(size)}"),
+                    ("side files", ", ".join(beside) or "none"),
                     ("folder", folder),
                     ("network", f"{network.name} (chain {network.deployment.chain_id})"),
                     ("licensor", session.signer.address),
@@ -123,6 +126,8 @@ def publish(
     secret = passphrase(
         session.settings, "Passphrase for the recovery file", new=not folder.exists()
     )
+    if beside:
+        console.note(f"side files that go to every licensee with it: {', '.join(beside)}")
     started = time.monotonic()
 
     def observe(step: str, phase: str, detail: str) -> None:

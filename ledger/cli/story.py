@@ -28,6 +28,7 @@ from ledger.cli import publications
 from ledger.cli.output import size_text, time_text
 from ledger.errors import ContentMismatch, EntitlementError, LedgerError
 from ledger.evidence.bundle import read_bundle
+from ledger.fingerprint.exact import fingerprint
 from ledger.licensing import card as license_card
 from ledger.runtime import load
 from ledger.stack import Stack
@@ -123,6 +124,8 @@ def tell(model: Path, folder: Path, *, title: str | None = None, say: Say) -> di
     passphrase.write_text(secrets.token_urlsafe(24) + "\n")
     (folder / "gpu-host").mkdir(mode=0o700)
     with open_model(model) as source:
+        # A model that cannot be told about is refused before a chain is started for it.
+        fingerprint(source)
         say(
             f"The model: {model.name}, {size_text(source.total_bytes)}, {len(source.tensors)} "
             f"tensors.  Everything below really happens, on this machine."
@@ -135,9 +138,11 @@ def tell(model: Path, folder: Path, *, title: str | None = None, say: Say) -> di
             facts = _online(teller, stack, model, title, source)
         finally:
             teller.chapter("Everything is switched off: chain, contracts, broker, index, API")
-            started = time.monotonic()
+            started, pids = time.monotonic(), (stack.service_pid, stack.chain.pid)
             stack.stop()
-            teller.told("stop", time.monotonic() - started, "no process is left")
+            left = [pid for pid in pids if Path(f"/proc/{pid}").exists()]
+            said = f"still running: {left}" if left else "no process is left"
+            teller.told("stop", time.monotonic() - started, said)
     _offline(teller, facts["block_hash"])
     total = time.monotonic() - begun
     teller.chapter(f"That was the whole story, in {total:.0f} s")
@@ -167,11 +172,12 @@ def _online(
 
 
 def _known_block(teller: Teller, stack: Stack) -> str:
-    """The hash of the bundle's block, asked of a node: what an expert notes from their own."""
+    """The hash of the bundle's block, asked of a node; an expert would ask one of their own."""
     block = read_bundle(teller.folder / _EVIDENCE).subject.block
     with Rpc(stack.network.rpc_urls) as rpc:
         known = str(rpc.block(block).hash)
-    teller.say(f"   the expert notes the hash of block {block} from a node of their own: {known}")
+    teller.say(f"   block {block} has the hash {known}")
+    teller.say("   (asked of this demonstration's own node; an expert asks one of their own)")
     return known
 
 

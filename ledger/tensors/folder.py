@@ -19,6 +19,7 @@ MAX_FILES = 4096
 MAX_DEPTH = 3
 MAX_INDEX_BYTES = 64 << 20
 MAX_SHOWN = 400
+_HEAD_BYTES = 8192
 
 # Settings, vocabularies, chat templates, model cards and model code: small texts that belong to
 # the model and travel with it. They are hashed and sealed, never run.
@@ -62,7 +63,9 @@ class FolderFiles:
 
 
 def scan_folder(folder: Path) -> FolderFiles:
-    """List the files of a model folder; hidden files and ``__pycache__`` are passed over.
+    """List the files of a model folder.
+
+    Hidden files, ``__pycache__``, publications and this project's own documents are passed over.
 
     Weights are the ``*.safetensors`` at the top: those a shard index names, or else all of them.
 
@@ -71,7 +74,7 @@ def scan_folder(folder: Path) -> FolderFiles:
         LimitExceeded: more than `MAX_FILES` files.
         UnsupportedModel: weights in another format only.
     """
-    names = _walk(folder)
+    names = [name for name in _walk(folder) if not _is_ours(folder / name)]
     top = [n for n in names if "/" not in n and n.endswith(WEIGHTS_SUFFIX)]
     side = tuple(n for n in names if _is_side(n))
     index = _read_index(folder, names)
@@ -111,7 +114,7 @@ def _walk(folder: Path) -> list[str]:
                 if entry.is_symlink():
                     _check_link(folder, name)
                 if entry.is_dir():
-                    if depth < MAX_DEPTH:
+                    if depth < MAX_DEPTH and not _is_publication(folder / name):
                         waiting.append((name + "/", depth + 1))
                 elif entry.is_file() or _is_side(name) or name.endswith(WEIGHTS_SUFFIX):
                     # A pipe in place of a file we want is kept, so that opening it is refused.
@@ -135,6 +138,23 @@ def _check_link(folder: Path, name: str) -> None:
             f"{shown(folder)}: {name!r} is a link that leaves the folder",
             hint="replace the link by a copy of the file it points to",
         )
+
+
+def _is_publication(folder: Path) -> bool:
+    """Whether ``deed publish`` works there: its claim and journal are no part of a model."""
+    return folder.name.endswith(".published") or (folder / "journal.lock").exists()
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether a file is a key, grant, card or terms of this project, or an Ethereum keystore.
+
+    A side file travels to every licensee; a secret that lies beside the model must not.
+    """
+    if path.suffix not in {".json", ".toml"} or not path.is_file():
+        return False
+    with path.open("rb") as file:
+        head = file.read(_HEAD_BYTES)
+    return b"modeldeed" in head or (b'"crypto"' in head and b'"ciphertext"' in head)
 
 
 def _is_side(name: str) -> bool:

@@ -358,9 +358,11 @@ def test_a_license_under_someone_elses_plan_leaves_no_card(live, models):
 def test_a_wallet_without_funds_is_told_what_it_needs(live, models, monkeypatch):
     monkeypatch.setattr("eth_keyfile.keyfile.get_default_work_factor_for_kdf", lambda kdf: 4096)
     assert live("wallet", "create", "poor").code == 0
-    ran = live("chain", "deploy", "--wallet", "poor", "--out", "poor.json")
+    ran = live("publish", "a.safetensors", "--terms", "a.toml", "--wallet", "poor", "--out", "poor")
+    refused(ran, 1, "has no coins")
+    assert not (live.cwd / "poor").exists()
+    ran = live("broker", "init", "--wallet", "poor", "--home", "poor-broker")
     refused(ran, 1, "has 0.000000 ETH", "needs up to")
-    assert not (live.cwd / "poor.json").exists()
 
 
 def test_a_network_whose_endpoint_serves_another_chain_is_refused(live):
