@@ -13,11 +13,9 @@ lies in ``claim.json`` for the evidence, readable by its owner alone.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -41,13 +39,13 @@ from ledger.errors import (
     IndexUnavailable,
     InsufficientFunds,
     LedgerError,
-    ManifestError,
     PendingFinality,
     UsageError,
 )
 from ledger.fingerprint.exact import Fingerprint, fingerprint
 from ledger.fingerprint.ids import TensorIds
 from ledger.ids import ZERO_DIGEST, ModelId
+from ledger.journal import Journal, exclusive
 from ledger.licensing.terms import Terms
 from ledger.sealed.file import inspect, seal
 from ledger.sealed.record import SealingRecord
@@ -64,7 +62,6 @@ STEPS = (
     "plan",
     "leaves",
 )
-_JOURNAL_VERSION = 1
 T = TypeVar("T")
 
 
@@ -87,40 +84,6 @@ class Published:
     sealed: Path
     recovery: Path
     folder: Path
-
-
-class Journal:
-    """The folder's memory: inputs that may not change, and each step's result."""
-
-    def __init__(self, path: Path, inputs: dict[str, Any]) -> None:
-        self._path = path
-        if path.exists():
-            stored = parse_json(path.read_bytes(), what=str(path))
-            if not isinstance(stored, dict) or stored.get("version") != _JOURNAL_VERSION:
-                raise ManifestError(
-                    f"{path} is not a publication journal of this version",
-                    hint="give another --out folder",
-                )
-            for name, value in inputs.items():
-                if stored["inputs"].get(name) != value:
-                    raise UsageError(
-                        f"{path.parent} holds a publication with another {name.replace('_', ' ')}",
-                        hint="repeat the command it was begun with, or give another --out folder",
-                    )
-            self._steps: dict[str, dict[str, Any]] = stored["steps"]
-        else:
-            self._steps = {}
-        self._inputs = inputs
-
-    def get(self, step: str) -> dict[str, Any] | None:
-        """What the step left, or None."""
-        return self._steps.get(step)
-
-    def note(self, step: str, result: dict[str, Any]) -> None:
-        """Remember a step's result durably."""
-        self._steps[step] = result
-        document = {"version": _JOURNAL_VERSION, "inputs": self._inputs, "steps": self._steps}
-        write_private(self._path, json.dumps(document, indent=2).encode() + b"\n", replace=True)
 
 
 class Publication:
@@ -187,7 +150,7 @@ class Publication:
             self._made = fingerprint(model, level="deep")
             self._check_means()
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            with _exclusive(self.folder / "journal.lock"):
+            with exclusive(self.folder / "journal.lock"):
                 return self._run(model)
 
     def _run(self, model: ModelSource) -> Published:
@@ -499,19 +462,6 @@ class Publication:
                 if time.monotonic() + error.retry_after > deadline:
                     raise
                 time.sleep(error.retry_after)
-
-
-@contextmanager
-def _exclusive(path: Path) -> Iterator[None]:
-    with path.open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise UsageError(
-                f"another deed publish works in {path.parent}",
-                hint="wait for it, or give another --out folder",
-            ) from None
-        yield
 
 
 def _silent(step: str, phase: str, detail: str) -> None:

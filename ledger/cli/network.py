@@ -44,6 +44,7 @@ def list_() -> Answer:
 @app.verb("add")
 def add(
     name: Annotated[str, typer.Argument(help="Small letters, digits and -.")],
+    *,
     rpc: Annotated[
         list[str], typer.Option("--rpc", metavar="URL", help="RPC endpoint; repeat for more.")
     ],
@@ -59,6 +60,7 @@ def add(
     broker: Annotated[
         str | None, typer.Option("--broker", metavar="URL", help="Its broker.")
     ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a network of that name.")] = False,
 ) -> Answer:
     """Add a network: RPC endpoints, and the manifest of the contracts deployed there.
 
@@ -68,6 +70,10 @@ def add(
     from ledger.chain.profile import profile_for
 
     found = settings.load()
+    if name in networks.names(found) and not force:
+        raise UsageError(
+            f"there is a network {name} already", hint="choose another name, or pass --force"
+        )
     manifest = Deployment.from_json(_json(deployment))
     profile = profile_for(manifest.chain_id)
     file = networks.add(

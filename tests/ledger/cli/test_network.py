@@ -55,6 +55,24 @@ def test_an_added_network_is_listed_used_and_shown(known):
     assert shown["deployment"]["addresses"] == manifest()["addresses"]
 
 
+def test_a_network_is_not_replaced_by_accident(known):
+    again = (
+        "network",
+        "add",
+        "sepolia",
+        "--rpc",
+        "http://a.example",
+        "--deployment",
+        "manifest.json",
+    )
+    ran = known(*again)
+    assert ran.code == 2
+    assert "there is a network sepolia already" in ran.err
+    (row,) = known("network", "list", "--json").json["networks"]
+    assert row["rpc"] == ["https://rpc.example/…"]
+    assert known(*again, "--force").code == 0
+
+
 def test_an_api_key_in_a_url_is_kept_privately_and_never_shown(known):
     stored = [p for p in known.cwd.parent.rglob("*") if p.is_file() and SECRET in p.read_text()]
     (file,) = stored

@@ -1,0 +1,68 @@
+"""What a publication's folder remembers, and the lock that keeps two from working in it."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from ledger.broker.custody import write_private
+from ledger.canonical import parse_json
+from ledger.errors import ManifestError, UsageError
+
+VERSION: Final = 1
+
+
+class Journal:
+    """The folder's memory: inputs that may not change, and each step's result."""
+
+    def __init__(self, path: Path, inputs: dict[str, Any]) -> None:
+        self._path = path
+        if path.exists():
+            stored = parse_json(path.read_bytes(), what=str(path))
+            if not isinstance(stored, dict) or stored.get("version") != VERSION:
+                raise ManifestError(
+                    f"{path} is not a publication journal of this version",
+                    hint="give another --out folder",
+                )
+            for name, value in inputs.items():
+                if stored["inputs"].get(name) != value:
+                    raise UsageError(
+                        f"{path.parent} holds a publication with another {name.replace('_', ' ')}",
+                        hint="repeat the command it was begun with, or give another --out folder",
+                    )
+            self._steps: dict[str, dict[str, Any]] = stored["steps"]
+        else:
+            self._steps = {}
+        self._inputs = inputs
+
+    def get(self, step: str) -> dict[str, Any] | None:
+        """What the step left, or None."""
+        return self._steps.get(step)
+
+    def note(self, step: str, result: dict[str, Any]) -> None:
+        """Remember a step's result durably."""
+        self._steps[step] = result
+        document = {"version": VERSION, "inputs": self._inputs, "steps": self._steps}
+        write_private(self._path, json.dumps(document, indent=2).encode() + b"\n", replace=True)
+
+
+@contextmanager
+def exclusive(path: Path) -> Iterator[None]:
+    """Hold the folder of this lock file alone.
+
+    Raises:
+        UsageError: another process holds it.
+    """
+    with path.open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UsageError(
+                f"another deed publish works in {path.parent}",
+                hint="wait for it, or give another --out folder",
+            ) from None
+        yield
