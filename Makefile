@@ -87,7 +87,7 @@ bench: $(VENV)/.dev $(MODULES)/.dev ## our figures beside the peers', same machi
 
 deep: $(VENV)/.dev $(MODULES)/.dev ## long fuzzing, big files: run before resolving anything
 	@cd contracts && FOUNDRY_PROFILE=deep $(FORGE) test --summary
-	@DEED_DEEP=1 $(BIN)/python -m pytest -n auto --dist loadscope -q -m "deep or not deep"
+	@DEED_DEEP=1 $(BIN)/python -m pytest -n auto --dist loadscope -q --timeout 1800
 
 docs: $(VENV)/.dev ## regenerate what is generated in docs/
 	@$(BIN)/python scripts/make_docs.py

@@ -1,6 +1,10 @@
 """How hypothesis runs here: a busy machine is no failure, so examples have no deadline."""
 
+import os
+
 from hypothesis import settings
 
 settings.register_profile("modeldeed", deadline=None)
-settings.load_profile("modeldeed")
+# `make deep`: tests that set no number of their own look twenty times as far.
+settings.register_profile("deep", deadline=None, max_examples=2000)
+settings.load_profile("deep" if os.environ.get("DEED_DEEP") else "modeldeed")
