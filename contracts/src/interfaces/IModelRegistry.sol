@@ -70,6 +70,8 @@ interface IModelRegistry {
     error ModelNoRecovery(bytes32 modelId);
     error ModelParentNotDeclared(bytes32 modelId, bytes32 parent);
     error ModelSealingEpochTooFar(bytes32 modelId, uint64 limit, uint64 offered);
+    error ModelBatchLengths(uint256 claims, uint256 proofs);
+    error ModelLedgerFailed(bytes32 modelId);
 
     /// @notice The id a claim has on this chain and this registry, registered or not.
     function modelIdOf(Claim calldata claim) external view returns (bytes32);
@@ -78,6 +80,12 @@ interface IModelRegistry {
     /// @dev Parents: at most 8, strictly rising, each registered. The leaf under `proof.root` is
     /// keccak256(0x00 ‖ "modeldeed/commit/1" ‖ modelId), anchored in an earlier block than this one.
     function register(Claim calldata claim, InclusionProof calldata proof) external returns (bytes32 modelId);
+
+    /// @notice Registers several claims of the caller, all or none.
+    /// @param proofs one for each claim
+    function registerBatch(Claim[] calldata claims, InclusionProof[] calldata proofs)
+        external
+        returns (bytes32[] memory modelIds);
 
     /// @notice Relayed register with the licensor's EIP-712 `RegisterModel(bytes32 modelId,uint40 deadline)` signature.
     /// @dev The relayer picks `proof`; one who leaves it out delays nothing: `proveEarlier` is open to anyone.
@@ -166,6 +174,9 @@ interface IModelRegistry {
     /// @return to address(0) when no recovery is under way
     /// @return readyAt seconds
     function recoveryOf(bytes32 modelId) external view returns (address to, uint40 readyAt);
+
+    /// @return the LicenseLedger that is told when title or status change, whether it is deployed already or not
+    function ledger() external view returns (address);
 
     /// @return the `Anchors` contract whose stamps count here
     function anchors() external view returns (address);

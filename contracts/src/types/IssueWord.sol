@@ -18,6 +18,8 @@ library IssueWordLib {
     uint8 internal constant WARN_ONLY = 8;
     uint8 internal constant TRANSFERABLE = 16;
     uint8 internal constant METERED = 32;
+    /// @dev Title or status of the model changed since the plan was made or synced: ask the registry before issuing.
+    uint8 internal constant TOUCHED = 64;
 
     uint16 internal constant ODD_DURATION = type(uint16).max;
 
@@ -63,10 +65,10 @@ library IssueWordLib {
         return IssueWord.unwrap(word) & uint256(flag) << FLAGS_SHIFT != 0;
     }
 
-    /// @notice One more issued. The caller has checked that `issued` is not at its maximum.
-    function plusOne(IssueWord word) internal pure returns (IssueWord) {
+    /// @notice So many more issued. The caller has checked that `issued` stays within its 32 bits.
+    function plus(IssueWord word, uint32 count) internal pure returns (IssueWord) {
         unchecked {
-            return IssueWord.wrap(IssueWord.unwrap(word) + (1 << ISSUED_SHIFT));
+            return IssueWord.wrap(IssueWord.unwrap(word) + (uint256(count) << ISSUED_SHIFT));
         }
     }
 

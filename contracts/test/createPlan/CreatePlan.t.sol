@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.28;
 
-import {ILicenseLedger, PlanState, PlanTerms} from "../../src/interfaces/ILicenseLedger.sol";
+import {ILicenseRecords} from "../../src/interfaces/ILicenseRecords.sol";
+import {PlanState, PlanTerms} from "../../src/interfaces/LicenseTypes.sol";
 import {ModelStatus} from "../../src/interfaces/IModelRegistry.sol";
 import {Base} from "../Base.sol";
 
@@ -10,13 +11,13 @@ contract CreatePlanTest is Base {
         PlanTerms memory terms = termsOf(newModel(1));
         vm.prank(stranger);
         vm.expectRevert(
-            abi.encodeWithSelector(ILicenseLedger.PlanNotTitleHolder.selector, terms.modelId, stranger, licensor)
+            abi.encodeWithSelector(ILicenseRecords.PlanNotTitleHolder.selector, terms.modelId, stranger, licensor)
         );
         ledger.createPlan(terms);
         terms.modelId = keccak256("nobody's");
         vm.prank(stranger);
         vm.expectRevert(
-            abi.encodeWithSelector(ILicenseLedger.PlanNotTitleHolder.selector, terms.modelId, stranger, address(0))
+            abi.encodeWithSelector(ILicenseRecords.PlanNotTitleHolder.selector, terms.modelId, stranger, address(0))
         );
         ledger.createPlan(terms);
     }
@@ -26,7 +27,9 @@ contract CreatePlanTest is Base {
         for (uint8 status = 2; status <= 3; ++status) {
             vm.prank(licensor);
             models.setStatus(terms.modelId, ModelStatus(status));
-            vm.expectRevert(abi.encodeWithSelector(ILicenseLedger.PlanModelNotIssuable.selector, terms.modelId, status));
+            vm.expectRevert(
+                abi.encodeWithSelector(ILicenseRecords.PlanModelNotIssuable.selector, terms.modelId, status)
+            );
             newPlan(terms);
         }
     }
@@ -36,7 +39,7 @@ contract CreatePlanTest is Base {
         (terms.leaseTtl, terms.grace, terms.maxOffline) = (leaseTtl, grace, maxOffline);
         uint256 offline = uint256(leaseTtl) + grace;
         if (offline > maxOffline) {
-            vm.expectRevert(abi.encodeWithSelector(ILicenseLedger.PlanOfflineTooLong.selector, offline, maxOffline));
+            vm.expectRevert(abi.encodeWithSelector(ILicenseRecords.PlanOfflineTooLong.selector, offline, maxOffline));
         }
         newPlan(terms);
     }
@@ -47,7 +50,7 @@ contract CreatePlanTest is Base {
         terms.leaseTtl /= 2;
         bytes32 digest = keccak256(abi.encode(keccak256("modeldeed/plan/1"), licensor, terms));
         vm.expectEmit(true, true, true, true, address(ledger));
-        emit ILicenseLedger.PlanCreated(1, licensor, terms.modelId, terms.termsHash, digest);
+        emit ILicenseRecords.PlanCreated(1, licensor, terms.modelId, terms.termsHash, digest);
         eq(newPlan(terms), 1);
         eq(newPlan(terms), 2);
 
@@ -61,7 +64,7 @@ contract CreatePlanTest is Base {
     }
 
     function test_anUnknownPlanIsNamed() external {
-        bytes memory unknown = abi.encodeWithSelector(ILicenseLedger.PlanUnknown.selector, uint32(9));
+        bytes memory unknown = abi.encodeWithSelector(ILicenseRecords.PlanUnknown.selector, uint32(9));
         vm.expectRevert(unknown);
         ledger.planOf(9);
         vm.expectRevert(unknown);

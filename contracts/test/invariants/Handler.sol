@@ -2,7 +2,8 @@
 pragma solidity ^0.8.28;
 
 import {IAnchors, InclusionProof} from "../../src/interfaces/IAnchors.sol";
-import {ILicenseLedger, LicenseStatus, PlanState, PlanTerms} from "../../src/interfaces/ILicenseLedger.sol";
+import {ILicenseLedger} from "../../src/interfaces/ILicenseLedger.sol";
+import {LicenseStatus, PlanState, PlanTerms} from "../../src/interfaces/LicenseTypes.sol";
 import {Claim, IModelRegistry, ModelStatus} from "../../src/interfaces/IModelRegistry.sol";
 import {IToken} from "../Base.sol";
 import {Vm} from "../Vm.sol";

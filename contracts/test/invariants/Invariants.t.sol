@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.28;
 
-import {ILicenseLedger, PlanState, PlanTerms} from "../../src/interfaces/ILicenseLedger.sol";
+import {PlanState, PlanTerms} from "../../src/interfaces/LicenseTypes.sol";
 import {Base} from "../Base.sol";
 import {Handler} from "./Handler.sol";
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.28;
 
-import {ILicenseLedger, LicenseStatus, PlanTerms} from "../../src/interfaces/ILicenseLedger.sol";
+import {LicenseStatus, PlanTerms} from "../../src/interfaces/LicenseTypes.sol";
 import {ModelStatus} from "../../src/interfaces/IModelRegistry.sol";
 import {Base} from "../Base.sol";
 
