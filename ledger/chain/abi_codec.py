@@ -40,7 +40,14 @@ class EmittedLog(Protocol):
         ...
 
 
-CONTRACTS = ("Anchors", "ModelRegistry", "LicenseLedger", "BrokerRegistry")
+CONTRACTS = (
+    "Anchors",
+    "ModelRegistry",
+    "LicenseLedger",
+    "BrokerRegistry",
+    "LicenseMarket",
+    "EntitlementLens",
+)
 
 
 def _kind(item: dict[str, Any]) -> str:

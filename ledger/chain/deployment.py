@@ -22,7 +22,8 @@ from ledger.errors import (
     UsageError,
     WrongNetwork,
 )
-from ledger.evidence.origin import FACTORY, address_of, factory_call
+from ledger.evidence.origin import DEPLOYED, FACTORY, factory_call
+from ledger.evidence.releases import shipped_code, shipped_init_code
 from ledger.ids import Address, Digest, keccak256
 
 if TYPE_CHECKING:
@@ -197,9 +198,6 @@ def deploy(sender: Sender) -> Deployment:
         InsufficientFunds, ContractReverted, ChainUnavailable: as `Sender.send`.
         ChainError: the chain lacks the deterministic factory, or nothing arrived on chain.
     """
-    # Loaded here, so that reading a manifest needs no web3.
-    from ledger.chain.edge import creation_code
-
     rpc = sender.rpc
     if not rpc.code(FACTORY):
         raise ChainError(
@@ -208,10 +206,9 @@ def deploy(sender: Sender) -> Deployment:
         )
     first: int | None = None
     addresses: dict[str, Address] = {}
-    for name in REQUIRED:
-        init_code = creation_code(name, addresses)
-        address = address_of(Digest(keccak256(init_code)))
-        created = _created(sender, name, address, init_code)
+    for name in DEPLOYED:
+        address = shipped_code(name).address
+        created = _created(sender, name, address, shipped_init_code(name))
         first = created if first is None else min(first, created)
         addresses[name] = address
     hashes = {name: Digest(keccak256(rpc.code(address))) for name, address in addresses.items()}

@@ -165,6 +165,18 @@ class ModelParentNotDeclared(SolidityError):
     default_hint = "confirm only parents that the claim names"
 
 
+class ModelBatchLengths(SolidityError):
+    signature = "ModelBatchLengths(uint256 claims,uint256 proofs)"
+    sentence = "{claims} claims came with {proofs} proofs"
+    default_hint = "give one proof for each claim; an empty one registers uncommitted"
+
+
+class ModelLedgerFailed(SolidityError):
+    signature = "ModelLedgerFailed(bytes32 modelId)"
+    sentence = "the license ledger could not be told that model {modelId} changed"
+    default_hint = "send the transaction with more gas"
+
+
 class ModelSealingEpochTooFar(SolidityError):
     signature = "ModelSealingEpochTooFar(bytes32 modelId,uint64 limit,uint64 offered)"
     sentence = "sealing epoch {offered} of model {modelId} is beyond the next limit, {limit}"
