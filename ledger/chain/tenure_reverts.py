@@ -1,5 +1,5 @@
 # ruff: noqa: D101  each class below is its own three lines of documentation: signature, sentence, hint
-"""The LicenseLedger's errors about batches, vouchers, sublicenses, reissue and usage; import from ``reverts``."""
+"""LicenseLedger's errors on batches, vouchers, sublicenses, reissue; import from ``reverts``."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ class LicenseNotValid(SolidityError):
     signature = "LicenseNotValid(uint256 licenseId,uint8 code)"
     sentence = "license {licenseId} is {code}, so nothing can be licensed out of it"
     default_hint = "a valid license that is not under notice is needed"
-    enums: ClassVar = _CODES
+    enums: ClassVar = {"code": _CODES}
 
 
 class LicenseNotSublicense(SolidityError):
