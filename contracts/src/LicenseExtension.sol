@@ -49,6 +49,17 @@ contract LicenseExtension is LicenseTenure {
     }
 
     /// @inheritdoc ILicenseExtension
+    function closeBatch(uint32 planId, bytes32 root, bytes32 reason) external {
+        uint40 closesAt = _now() + _checkAuthority(planId, ROLE_REVOKER).minNotice;
+        Batch storage batch = _batches[planId][root];
+        if (batch.count == 0) revert BatchUnknown(planId, root);
+        uint40 present = batch.closesAt;
+        if (present != 0 && closesAt >= present) revert BatchNothingToRevoke(root, 0, 0);
+        batch.closesAt = closesAt;
+        emit BatchClosed(planId, root, msg.sender, closesAt, reason);
+    }
+
+    /// @inheritdoc ILicenseExtension
     function checkBatchLeaf(
         uint32 planId,
         bytes32 root,
@@ -59,17 +70,17 @@ contract LicenseExtension is LicenseTenure {
     ) external view returns (uint8 code, uint40 notAfter, uint40 graceUntil, uint256 licenseId) {
         _checkPresent(at);
         Batch memory batch = _batches[planId][root];
-        if (!_stands(planId, root, batch, leaf, path)) return (NOT_FOUND, 0, 0, 0);
+        if (leaf.to == address(0) || !_stands(planId, root, batch, leaf, path)) return (NOT_FOUND, 0, 0, 0);
         licenseId = _leafId(planId, batch, leaf.index);
         (uint256 word, uint256 bit) = _place(leaf.index);
         if (_batchClaimed[planId][root][word] & bit != 0) {
             (code, notAfter, graceUntil,) = _check(licenseId, holder, 0, at);
             return (code, notAfter, graceUntil, licenseId);
         }
+        if (_batchRevoked[planId][root][word] & bit != 0) return (REVOKED, 0, 0, licenseId);
         uint40 start;
         (start, notAfter) = _leafWindow(planId, batch, leaf);
-        if (_batchRevoked[planId][root][word] & bit != 0) code = REVOKED;
-        else if (at >= notAfter) code = EXPIRED;
+        if (at >= notAfter) code = EXPIRED;
         else if (at < start) code = NOT_YET_VALID;
         else if (holder != address(0) && holder != leaf.to) code = WRONG_HOLDER;
         else graceUntil = _graceUntil(at, _plans[planId].issue.grace(), notAfter);
@@ -84,10 +95,10 @@ contract LicenseExtension is LicenseTenure {
     function batchOf(uint32 planId, bytes32 root)
         external
         view
-        returns (uint32 count, uint32 firstSerial, uint40 anchoredAt, bool byRole)
+        returns (uint32 count, uint32 firstSerial, uint40 anchoredAt, bool byRole, uint40 closesAt)
     {
         Batch memory batch = _batches[planId][root];
-        return (batch.count, batch.firstSerial, batch.anchoredAt, batch.byRole);
+        return (batch.count, batch.firstSerial, batch.anchoredAt, batch.byRole, batch.closesAt);
     }
 
     /// @inheritdoc ILicenseExtension
@@ -142,7 +153,7 @@ contract LicenseExtension is LicenseTenure {
         return (
             word.holder(),
             ext.notBefore,
-            word.notAfter(),
+            _endOf(licenseId, word),
             word.status(),
             word.seatsUsed(),
             ext.grantNonce,

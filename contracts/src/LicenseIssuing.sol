@@ -18,6 +18,8 @@ abstract contract LicenseIssuing is LicenseLeaves, ILicenseCore, ERC721 {
     using VoucherLib for Voucher;
 
     uint8 private constant MAX_DEPTH = 2;
+    /// @dev So that no single call of an ISSUER takes every serial there is.
+    uint32 private constant MAX_ROLE_BATCH = 1 << 20;
 
     IModelRegistry internal immutable _registry;
 
@@ -81,9 +83,10 @@ abstract contract LicenseIssuing is LicenseLeaves, ILicenseCore, ERC721 {
     function anchorBatch(uint32 planId, bytes32 root, uint32 count, bytes32 uriHash) external {
         (IssueWord word, bool byRole) = _authorizedIssue(planId);
         if (count == 0 || root == 0) revert BatchEmpty();
+        if (byRole && count > MAX_ROLE_BATCH) revert BatchTooLarge(count, MAX_ROLE_BATCH);
         if (_batches[planId][root].count != 0) revert BatchExists(planId, root);
         uint32 firstSerial = uint32(_take(planId, _plans[planId], word, count));
-        _batches[planId][root] = Batch(count, firstSerial, _now(), byRole);
+        _batches[planId][root] = Batch(count, firstSerial, _now(), byRole, 0);
         emit BatchAnchored(planId, root, msg.sender, firstSerial, count, uriHash);
     }
 
@@ -116,6 +119,7 @@ abstract contract LicenseIssuing is LicenseLeaves, ILicenseCore, ERC721 {
         LicenseWord parent = _checkHolder(parentId);
         if (parent.has(LicenseWordLib.LOCKED)) revert LicenseUntransferable(parentId, 1);
         if (parent.has(LicenseWordLib.METERED)) revert SublicenseMetered(parentId);
+        if (parent.has(LicenseWordLib.FLOATING)) revert SeatsFloat(parentId);
         if (seats == 0) revert SublicenseSeatsZero();
         (uint8 code, uint40 end) = _decide(parentId, parent, address(0), 0, _now());
         if (code != VALID) revert LicenseNotValid(parentId, code);
@@ -128,6 +132,8 @@ abstract contract LicenseIssuing is LicenseLeaves, ILicenseCore, ERC721 {
         uint32 planId = _planIdOf(parentId);
         Plan storage plan = _plans[planId];
         IssueWord word = plan.issue;
+        // A holder shares what it has: it cannot use up the licensor's supply.
+        if (word.has(IssueWordLib.CAPPED)) ++plan.sublicensed;
         licenseId = _take(planId, plan, word, 1);
         _exts[licenseId] = Ext(0, 0, 0, uint64(parentId), seats, depth + 1);
         _mintWith(to, licenseId, _now(), notAfter, word, LicenseWordLib.HAS_EXT | LicenseWordLib.HAS_PARENT);
@@ -153,8 +159,12 @@ abstract contract LicenseIssuing is LicenseLeaves, ILicenseCore, ERC721 {
     function _take(uint32 planId, Plan storage plan, IssueWord word, uint256 count) private returns (uint256) {
         if (word.has(IssueWordLib.PAUSED)) revert PlanIsPaused(planId);
         uint256 issued = word.issued();
-        uint32 limit = word.has(IssueWordLib.CAPPED) ? plan.times.supply() : type(uint32).max;
-        if (count > limit - issued) revert PlanSupplyExceeded(planId, limit);
+        uint256 limit = type(uint32).max;
+        if (word.has(IssueWordLib.CAPPED)) {
+            uint256 cap = uint256(plan.times.supply()) + plan.sublicensed;
+            if (cap < limit) limit = cap;
+        }
+        if (count > limit - issued) revert PlanSupplyExceeded(planId, uint32(limit));
         // Without the flag the registry has told of no change since the title was looked at.
         if (word.has(IssueWordLib.TOUCHED)) _checkTitle(planId, plan.modelId, word.licensor());
         plan.issue = word.plus(uint32(count));

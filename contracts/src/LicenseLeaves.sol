@@ -35,6 +35,7 @@ abstract contract LicenseLeaves is LicenseLogic {
             uint40 longest = _plus(start, _duration(plan, plan.issue));
             if (end == 0 || end > longest) end = longest;
         }
+        if (batch.closesAt != 0 && end > batch.closesAt) end = batch.closesAt;
     }
 
     function _duration(Plan storage plan, IssueWord word) internal view returns (uint40) {

@@ -20,6 +20,11 @@ contract LicenseLedger is LicenseIssuing {
     address private immutable _extension;
 
     constructor(address registry_, address renderer_, address extension_) {
+        // Elsewhere the registry would not tell it of titles that move.
+        address expected = IModelRegistry(registry_).ledger();
+        if (expected != address(this)) revert LicenseLedgerMisplaced(address(this), expected);
+        // Delegating to an account without code succeeds and does nothing.
+        if (extension_.code.length == 0) revert LicenseExtensionMissing(extension_);
         _registry = IModelRegistry(registry_);
         _renderer = ILicenseRenderer(renderer_);
         _extension = extension_;

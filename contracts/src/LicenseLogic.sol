@@ -95,7 +95,13 @@ abstract contract LicenseLogic is LicenseStorage {
         if (word.holder() == address(0)) return (NOT_FOUND, 0, 0, 0);
         planId = _planIdOf(licenseId);
         (code, notAfter) = _decide(licenseId, word, holder, runtimeKey, at);
-        if (code == VALID || code == REVOKING) graceUntil = _graceUntil(at, word.grace(), notAfter);
+        if (code == VALID || code == REVOKING) {
+            graceUntil = _graceUntil(at, word.grace(), notAfter);
+            if (runtimeKey != 0 && !word.has(LicenseWordLib.FLOATING)) {
+                uint40 until = _seats[licenseId][runtimeKey].until;
+                if (until != 0 && until < graceUntil) graceUntil = until;
+            }
+        }
     }
 
     function _graceUntil(uint40 at, uint24 grace, uint40 notAfter) internal pure returns (uint40) {

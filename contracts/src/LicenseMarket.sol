@@ -9,7 +9,7 @@ import {ReentrancyGuardTransient} from "@openzeppelin/contracts/utils/Reentrancy
 
 import {ILicenseLedger} from "./interfaces/ILicenseLedger.sol";
 import {ILicenseMarket, Payee, Royalty} from "./interfaces/ILicenseMarket.sol";
-import {IModelRegistry} from "./interfaces/IModelRegistry.sol";
+import {IModelRegistry, ModelStatus} from "./interfaces/IModelRegistry.sol";
 import {LicenseStatus, PlanState, PlanTerms, Voucher} from "./interfaces/LicenseTypes.sol";
 
 /// @title LicenseMarket
@@ -146,8 +146,10 @@ contract LicenseMarket is ILicenseMarket, ReentrancyGuardTransient {
         (terms, state) = _ledger.planOf(planId);
         if (state.planDigest != planDigest) revert MarketPlanChanged(planId, state.planDigest, planDigest);
         licensor = state.licensor;
-        address titleHolder = _registry.licensorOf(terms.modelId);
+        (address titleHolder, ModelStatus status) = _registry.titleOf(terms.modelId);
         if (titleHolder != licensor) revert MarketTitleMoved(planId, licensor, titleHolder);
+        // Brokers release nothing for it, so there is nothing to sell, not even a renewal.
+        if (status == ModelStatus.COMPROMISED) revert MarketModelCompromised(terms.modelId);
     }
 
     /// @dev Takes exactly `amount` from the caller.

@@ -13,7 +13,7 @@ import {PlanWordsLib} from "./types/PlanWords.sol";
 /// @notice The part of the LicenseExtension that makes and governs plans.
 abstract contract LicensePlans is LicenseLeaves, ILicenseExtension {
     bytes32 private constant PLAN_TAG = keccak256("modeldeed/plan/1");
-    uint256 private constant MAX_PLANS = 256;
+    uint256 private constant MAX_WATCHED = 256;
     uint16 private constant MAX_RESALE_BPS = 1_000;
 
     /// @inheritdoc ILicenseExtension
@@ -26,13 +26,11 @@ abstract contract LicensePlans is LicenseLeaves, ILicenseExtension {
 
         // Seats by lease leave no trace here, so nobody could tell whether a license was used.
         if (terms.refundWindow != 0 && terms.floating) revert PlanRefundFloats();
-        uint32[] storage siblings = _modelPlans[terms.modelId];
-        if (siblings.length >= MAX_PLANS) revert PlanTooMany(terms.modelId, MAX_PLANS);
 
         planId = ++_planCount;
-        siblings.push(planId);
         Plan storage plan = _plans[planId];
         plan.issue = IssueWordLib.fresh(terms.duration, terms.grace, _flagsOf(terms));
+        if (!_watch(terms.modelId, planId)) plan.issue = plan.issue.withFlag(IssueWordLib.TOUCHED, true);
         plan.minNotice = terms.minNotice;
         plan.seats = terms.seats;
         plan.times = PlanWordsLib.timesOf(terms);
@@ -69,9 +67,10 @@ abstract contract LicensePlans is LicenseLeaves, ILicenseExtension {
         IssueWord word = plan.issue;
         bool settled = word.has(IssueWordLib.TOUCHED) && status == ModelStatus.ACTIVE;
         if (from == to && !settled) revert PlanInSync(planId);
-        if (settled) plan.issue = word.withFlag(IssueWordLib.TOUCHED, false);
+        if (settled && _watch(plan.modelId, planId)) plan.issue = word.withFlag(IssueWordLib.TOUCHED, false);
         if (from == to) return;
-        uint16 roleEpoch = ++plan.roleEpoch;
+        uint16 roleEpoch = plan.roleEpoch;
+        if (roleEpoch != LAST_EPOCH) plan.roleEpoch = ++roleEpoch;
         _setLicensor(plan, _termsOf(plan), to);
         emit PlanLicensorSynced(planId, from, to, roleEpoch);
     }
@@ -80,17 +79,27 @@ abstract contract LicensePlans is LicenseLeaves, ILicenseExtension {
     function titleTouched(bytes32 modelId) external {
         if (msg.sender != address(_titles())) revert PlanNotRegistry(msg.sender);
         uint32[] storage planIds = _modelPlans[modelId];
-        uint256 count = planIds.length; // at most MAX_PLANS
+        uint256 count = planIds.length; // at most MAX_WATCHED
         for (uint256 i; i < count; ++i) {
             Plan storage plan = _plans[planIds[i]];
             plan.issue = plan.issue.withFlag(IssueWordLib.TOUCHED, true);
         }
+        delete _modelPlans[modelId];
+    }
+
+    /// @dev Has the next change of the model reach the plan. A plan that finds no place keeps its flag and asks each time.
+    function _watch(bytes32 modelId, uint32 planId) private returns (bool) {
+        uint32[] storage watched = _modelPlans[modelId];
+        if (watched.length >= MAX_WATCHED) return false;
+        watched.push(planId);
+        return true;
     }
 
     /// @inheritdoc ILicenseExtension
     function setRoles(uint32 planId, address account, uint8 roles) external {
         uint16 epoch = _checkAuthority(planId, 0).roleEpoch;
         if (roles > ROLES_ALL) revert PlanRolesUnknown(roles);
+        if (epoch == LAST_EPOCH) revert PlanRolesClosed(planId);
         _roles[_roleKey(planId, epoch, account)] = roles;
         emit RoleSet(planId, account, roles, epoch);
     }
@@ -117,7 +126,9 @@ abstract contract LicensePlans is LicenseLeaves, ILicenseExtension {
     {
         _load(licenseId);
         Plan storage plan = _plans[_planIdOf(licenseId)];
-        return (plan.licensor, salePrice * plan.scope.resaleBps() / 10_000);
+        // In two parts, so that no price overflows.
+        uint256 bps = plan.scope.resaleBps();
+        return (plan.licensor, salePrice / 10_000 * bps + salePrice % 10_000 * bps / 10_000);
     }
 
     function _setLicensor(Plan storage plan, PlanTerms memory terms, address licensor)

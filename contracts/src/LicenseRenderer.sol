@@ -9,7 +9,8 @@ import {LicenseWord, LicenseWordLib} from "./types/LicenseWord.sol";
 
 /// @title LicenseRenderer
 /// @notice Implements {ILicenseRenderer}. A contract of its own, because a contract may have 24,576 bytes.
-/// @dev Only numbers, hashes and fixed words enter, so there is nothing to escape.
+/// @dev Only numbers, hashes and fixed words enter, so there is nothing to escape; and only what changes with an event of ERC-4906,
+/// so that no wallet shows what is over.
 contract LicenseRenderer is ILicenseRenderer {
     /// @inheritdoc ILicenseRenderer
     function render(uint256 licenseId, bytes32 modelId, bytes32 termsHash, LicenseWord word)
@@ -18,15 +19,16 @@ contract LicenseRenderer is ILicenseRenderer {
         returns (string memory uri)
     {
         string memory id = LibString.toString(licenseId);
+        string memory plan = LibString.toString(licenseId >> 32);
         (string memory status, string memory colour) = _status(word);
         string memory model = LibString.toHexString(uint256(modelId), 32);
         bytes memory json = abi.encodePacked(
             '{"name":"License ',
             id,
             '","description":"A license for a sealed model. Whether it is valid now: check().","image":"',
-            _image(word, id, model, status, colour),
+            _image(id, plan, model, status, colour),
             '","attributes":[',
-            _attribute("plan", LibString.toString(licenseId >> 32)),
+            _attribute("plan", plan),
             ",",
             _attribute("model", model),
             ",",
@@ -34,22 +36,22 @@ contract LicenseRenderer is ILicenseRenderer {
             ",",
             _attribute("status", status),
             ",",
-            _number("seats used", "number", word.seatsUsed()),
-            ",",
             word.notAfter() == type(uint40).max
                 ? _attribute("not after", "perpetual")
-                : _number("not after", "date", word.notAfter()),
+                : _date("not after", word.notAfter()),
             "]}"
         );
         return string.concat("data:application/json;base64,", Base64.encode(json));
     }
 
     /// @dev The status when the picture was drawn: a stripe of its colour, and the word, for those who do not see colours.
-    function _image(LicenseWord word, string memory id, string memory model, string memory status, string memory colour)
-        private
-        pure
-        returns (string memory)
-    {
+    function _image(
+        string memory id,
+        string memory plan,
+        string memory model,
+        string memory status,
+        string memory colour
+    ) private pure returns (string memory) {
         bytes memory svg = abi.encodePacked(
             '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 350 200" font-family="monospace" font-size="13">',
             '<rect width="350" height="200" fill="#f7f7f4"/><rect width="10" height="200" fill="',
@@ -58,9 +60,7 @@ contract LicenseRenderer is ILicenseRenderer {
             _line("40", "modeldeed license"),
             _line("66", id),
             _line("106", string.concat("model ", LibString.slice(model, 0, 18), "...")),
-            _line(
-                "128", string.concat("held by ", LibString.slice(LibString.toHexString(word.holder()), 0, 18), "...")
-            ),
+            _line("128", string.concat("plan ", plan)),
             _line("168", status),
             "</svg>"
         );
@@ -77,10 +77,11 @@ contract LicenseRenderer is ILicenseRenderer {
         return ("active", "#1b6e3c");
     }
 
-    function _number(string memory trait, string memory kind, uint256 value) private pure returns (bytes memory) {
-        return abi.encodePacked(
-            '{"trait_type":"', trait, '","display_type":"', kind, '","value":', LibString.toString(value), "}"
-        );
+    function _date(string memory trait, uint256 value) private pure returns (bytes memory) {
+        return
+            abi.encodePacked(
+                '{"trait_type":"', trait, '","display_type":"date","value":', LibString.toString(value), "}"
+            );
     }
 
     function _attribute(string memory trait, string memory value) private pure returns (bytes memory) {

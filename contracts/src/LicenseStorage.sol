@@ -28,6 +28,7 @@ abstract contract LicenseStorage is ILicenseRecords, EIP712 {
         uint16 roleEpoch;
         uint16 seats;
         uint32 minNotice;
+        uint32 sublicensed; // of the issued: these do not count against the supply
         // Words 2 and 3
         TimesWord times;
         ScopeWord scope;
@@ -61,6 +62,7 @@ abstract contract LicenseStorage is ILicenseRecords, EIP712 {
         uint32 firstSerial;
         uint40 anchoredAt;
         bool byRole;
+        uint40 closesAt; // no license of the batch that is not claimed by then; 0: open
     }
 
     struct Usage {
@@ -94,6 +96,7 @@ abstract contract LicenseStorage is ILicenseRecords, EIP712 {
     uint8 internal constant REVOKING = 10;
     uint8 internal constant QUOTA_SPENT = 11;
 
+    uint16 internal constant LAST_EPOCH = type(uint16).max;
     uint40 internal constant PERPETUAL = type(uint40).max;
 
     /// @dev solady's private seed; a test compares the slot with what ERC721 itself writes.
@@ -127,8 +130,9 @@ abstract contract LicenseStorage is ILicenseRecords, EIP712 {
         if (!_hasRole(planId, epoch, msg.sender, role)) revert PlanNotAuthorized(planId, msg.sender, role);
     }
 
+    /// @dev The last epoch is nobody's: a plan that got there by 65,535 title moves goes on without roles.
     function _hasRole(uint32 planId, uint16 epoch, address account, uint8 role) internal view returns (bool) {
-        return _roles[_roleKey(planId, epoch, account)] & role != 0;
+        return epoch != LAST_EPOCH && _roles[_roleKey(planId, epoch, account)] & role != 0;
     }
 
     function _roleKey(uint32 planId, uint16 epoch, address account) internal pure returns (uint256) {

@@ -56,6 +56,9 @@ abstract contract LicenseTenure is LicensePlans {
         if (to == holder || to == address(0)) revert ReissueToHolder(licenseId, to);
         uint40 delay = plan.times.reissueDelay();
         if (delay < MIN_REISSUE_DELAY) delay = MIN_REISSUE_DELAY;
+        // Neither the notice of a revocation nor the time to be refunded can be got round this way.
+        if (delay < plan.minNotice) delay = plan.minNotice;
+        if (delay < plan.times.refundWindow()) delay = plan.times.refundWindow();
         uint40 readyAt = _now() + delay;
         _reissues[licenseId] = Reissue(to, readyAt, uint56(_exts[licenseId].grantNonce));
         emit ReissueStarted(licenseId, holder, to, readyAt);
@@ -144,19 +147,32 @@ abstract contract LicenseTenure is LicensePlans {
         uint16 seats = ext.seatsGranted;
         if (seats == 0) revert LicenseNotSublicense(licenseId); // or reclaimed before
         uint256 parentId = ext.parentId;
-        LicenseWord parent = _checkHolder(parentId);
+        LicenseWord parent = _load(parentId);
+        // A sublicensee who does not take its own seats back must not lock those above it.
+        if (
+            parent.holder() != msg.sender
+                && (!parent.has(LicenseWordLib.HAS_PARENT) || _read(_exts[parentId].parentId).holder() != msg.sender)
+        ) revert LicenseNotHolder(parentId, msg.sender);
         uint40 end = _endOf(licenseId, word);
-        if (block.timestamp < end) revert LicenseNotEnded(licenseId, end);
+        uint40 quiet = end;
+        // What ended before its time may have left answers and leases that run on: its seats are free when those are over.
+        if (word.isRevoked()) quiet = _plusAll(end, _plans[_planIdOf(licenseId)].times.leaseTtl(), word.grace());
+        if (block.timestamp < quiet) revert LicenseNotEnded(licenseId, quiet);
         uint16 used = word.seatsUsed();
         if (used != 0) revert LicenseSeatsInUse(licenseId, used);
 
         ext.seatsGranted = 0;
-        if (!word.isRevoked()) _revoke(licenseId, word, end, 0);
+        if (!word.isRevoked() || word.notAfter() > end) _revoke(licenseId, word, end, 0);
         _store(parentId, parent.withSeatsUsed(parent.seatsUsed() - seats));
         emit SeatsReclaimed(parentId, licenseId, seats);
     }
 
     // ---------------------------------------------------------------- usage
+
+    function _plusAll(uint40 start, uint32 leaseTtl, uint24 grace) private pure returns (uint40) {
+        uint256 sum = uint256(start) + leaseTtl + grace;
+        return sum < PERPETUAL ? uint40(sum) : PERPETUAL;
+    }
 
     /// @inheritdoc ILicenseExtension
     function anchorUsage(uint256 licenseId, uint64 cumulative, bytes32 receiptsRoot) external {

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from ledger.chain.solidity_error import SolidityError
 
-
 # -- sales ----------------------------------------------------------------------------------------
 
 
@@ -19,6 +18,12 @@ class MarketTitleMoved(SolidityError):
     signature = "MarketTitleMoved(uint32 planId,address planLicensor,address titleHolder)"
     sentence = "plan {planId} is {planLicensor}'s, but the title is now {titleHolder}'s"
     default_hint = "bring the plan in step with the title first (deed plan sync)"
+
+
+class MarketModelCompromised(SolidityError):
+    signature = "MarketModelCompromised(bytes32 modelId)"
+    sentence = "model {modelId} is compromised: brokers release no keys for it"
+    default_hint = "ask the licensor"
 
 
 class MarketNotLicensor(SolidityError):

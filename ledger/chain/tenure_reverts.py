@@ -144,9 +144,9 @@ class LicenseNotSublicense(SolidityError):
 
 
 class LicenseNotEnded(SolidityError):
-    signature = "LicenseNotEnded(uint256 licenseId,uint40 notAfter)"
-    sentence = "license {licenseId} runs until {notAfter}"
-    default_hint = "wait for its end, or revoke it with the plan's notice"
+    signature = "LicenseNotEnded(uint256 licenseId,uint40 until)"
+    sentence = "license {licenseId}, or a lease of it, may run until {until}"
+    default_hint = "wait until then; a sublicense can be revoked with the plan's notice"
 
 
 class LicenseSeatsInUse(SolidityError):
@@ -233,7 +233,25 @@ class PlanRoyaltyTooHigh(SolidityError):
     default_hint = "lower it"
 
 
-class PlanTooMany(SolidityError):
-    signature = "PlanTooMany(bytes32 modelId,uint256 max)"
-    sentence = "model {modelId} has {max} plans, which is the most"
-    default_hint = "use one of them"
+class PlanRolesClosed(SolidityError):
+    signature = "PlanRolesClosed(uint32 planId)"
+    sentence = "plan {planId} has changed hands so often that it takes no roles any more"
+    default_hint = "create another plan"
+
+
+class BatchTooLarge(SolidityError):
+    signature = "BatchTooLarge(uint32 count,uint32 max)"
+    sentence = "an ISSUER anchors at most {max} licenses at a time, not {count}"
+    default_hint = "anchor several batches, or have the licensor anchor it"
+
+
+class LicenseLedgerMisplaced(SolidityError):
+    signature = "LicenseLedgerMisplaced(address ledger,address expected)"
+    sentence = "the registry expects its ledger at {expected}, not at {ledger}"
+    default_hint = "deploy the release as a whole: deed chain deploy"
+
+
+class LicenseExtensionMissing(SolidityError):
+    signature = "LicenseExtensionMissing(address extension)"
+    sentence = "there is no ledger extension at {extension}"
+    default_hint = "deploy the release as a whole: deed chain deploy"

@@ -102,6 +102,10 @@ _DECLARED: dict[str, tuple[str, ...]] = {
             "uint256 word,uint256 mask,bytes32 reason)"
         ),
         (
+            "BatchClosed(uint32 indexed planId,bytes32 indexed root,address indexed by,"
+            "uint40 closesAt,bytes32 reason)"
+        ),
+        (
             "VoucherRedeemed(uint256 indexed licenseId,address indexed signer,uint256 nonce,"
             "bytes32 extHash)"
         ),

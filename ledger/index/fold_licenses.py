@@ -265,6 +265,7 @@ HANDLERS: dict[tuple[str, str], Callable[[Step], None]] = {
     ("LicenseLedger", "Transfer"): _token_transferred,
     ("LicenseLedger", "BatchAnchored"): _batch_anchored,
     ("LicenseLedger", "BatchRevoked"): _plan_touched,
+    ("LicenseLedger", "BatchClosed"): _plan_touched,
     ("LicenseLedger", "PlanResaleRoyaltySet"): _plan_touched,
     ("LicenseLedger", "BatchClaimed"): _license_touched,
     ("LicenseLedger", "VoucherRedeemed"): _license_touched,

@@ -106,10 +106,11 @@ def test_every_error_of_ours_starts_with_its_domain_and_stands_once():
         "SafeERC20FailedOperation",
     }
     seen: dict[str, str] = {}
-    for name in prefixes:  # LicenseExtension refuses with the ledger's errors, under its address
+    # LicenseExtension refuses with the ledger's errors, under its address.
+    for name, starts in prefixes.items():
         errors = {row["name"] for row in shipped(name)["abi"] if row["type"] == "error"} - inherited
         for error in errors:
-            assert error.startswith(prefixes[name]), f"{error} of {name}"
+            assert error.startswith(starts), f"{error} of {name}"
             assert error not in seen, f"{error} in {name} and {seen[error]}"
             seen[error] = name
 

@@ -129,6 +129,5 @@ def test_a_wallet_can_show_the_license(story):
         "model": str(terms.model_id),
         "terms": str(terms.terms_hash),
         "status": "active",
-        "seats used": 1,
         "not after": end,
     }

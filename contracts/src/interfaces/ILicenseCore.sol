@@ -19,14 +19,15 @@ interface ILicenseCore is ILicenseRecords {
         returns (uint256 firstId);
 
     /// @notice Issues what the voucher promises. Anyone may send it when its price is 0, else only its market.
-    /// @dev The signer may be a contract (ERC-1271). Its right to issue is looked at now, not when it signed.
+    /// @dev The signer may be a contract (ERC-1271); an account with code (ERC-7702) is asked as one. Its right to issue is looked at
+    /// now, not when it signed. A voucher that leaves its beginning open begins when it is redeemed, by whoever saw it.
     /// Warning: the market is trusted to have collected: the signer names it.
     function redeem(Voucher calldata voucher, bytes calldata signature) external returns (uint256 licenseId);
 
     /// @notice Issues `count` licenses under one root. Licensor or ISSUER, under the rules of `issue`.
     /// @dev A license of a batch has its id (`planId << 32 | firstSerial + index`) and its supply from now on. Claiming makes it
-    /// a token; until then `checkBatchLeaf` answers for it. The end of a leaf anchored by an ISSUER is at most its beginning plus the plan's duration: `claim` and
-    /// `checkBatchLeaf` cut off what is beyond.
+    /// a token; until then `checkBatchLeaf` answers for it. An ISSUER anchors at most 2^20 at a time, and its leaves end at most
+    /// one plan duration after they begin: `claim` and `checkBatchLeaf` cut off what is beyond.
     /// @param root T2 root over the leaves; the same root may be anchored once per plan
     /// @param uriHash hash of where the leaves are kept, zero when nowhere public
     function anchorBatch(uint32 planId, bytes32 root, uint32 count, bytes32 uriHash) external;
@@ -50,7 +51,7 @@ interface ILicenseCore is ILicenseRecords {
     /// @param effectiveAt at least now + the plan's minimum notice; 0: exactly that. An earlier end stands as it is.
     function revoke(uint256 licenseId, uint40 effectiveAt, bytes32 reason) external;
 
-    /// @notice The holder, or who may move the token for it, ends a license at once and for good. Its seats must be free.
+    /// @notice The holder, or an account it approved for the token, ends a license at once and for good. Its seats must be free.
     function surrender(uint256 licenseId) external;
 
     /// @notice The holder takes a seat for a runtime key. BOUND plans only.
@@ -59,8 +60,8 @@ interface ILicenseCore is ILicenseRecords {
     function bindRuntime(uint256 licenseId, bytes32 runtimeKey, uint40 until, bytes20 measurement) external;
 
     /// @notice The holder licenses a part of its seats on, within its own window. Depth at most 2.
-    /// @dev The plan must let licenses move. The seats are debited until `reclaimSeats`; the sublicense is issued under the
-    /// plan's supply, pause and title rules. It is valid only while every license above it is. Its parent's holder renews it,
+    /// @dev The plan must let licenses move, bind seats on chain and meter nothing. The seats are debited until `reclaimSeats`; the sublicense is issued under the
+    /// plan's pause and title rules, beside its supply. It is valid only while every license above it is. Its parent's holder renews it,
     /// within the parent's end, and revokes it; licensor, REVOKER and GUARDIAN act on it as on any license.
     /// @param notAfter 0: the parent's end
     /// @param seats at least 1
@@ -81,7 +82,7 @@ interface ILicenseCore is ILicenseRecords {
     /// @param at seconds; reverts CheckInPast when lower than block.timestamp
     /// @return code
     /// @return notAfter end of the license (lowered by revocation), 0 when not found
-    /// @return graceUntil with codes 0 and 10: min(at + grace, notAfter), how long software that saw this answer at `at` may
+    /// @return graceUntil with codes 0 and 10: min(at + grace, notAfter, end of the seat), how long software that saw this answer at `at` may
     /// go on without a newer one; with every other code 0
     /// @return planId 0 when not found
     function check(uint256 licenseId, address holder, bytes32 runtimeKey, uint40 at)

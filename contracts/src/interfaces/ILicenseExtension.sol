@@ -9,7 +9,8 @@ import {BatchLeaf, LicenseStatus, PlanState, PlanTerms, Voucher} from "./License
 interface ILicenseExtension is ILicenseRecords {
     /// @notice Offers licenses of a model. The caller holds its title and the model is ACTIVE.
     /// @return planId the first is 1
-    /// @dev At most 256 plans a model. A refund window needs on-chain seats: only they show that nothing was ever bound.
+    /// @dev The registry tells 256 plans of a model at once when its title or status changes; any further one asks the registry at
+    /// each issue. A refund window needs on-chain seats: only they show that nothing was ever bound.
     function createPlan(PlanTerms calldata terms) external returns (uint32 planId);
 
     /// @notice Sets the ERC-2981 royalty that the licensor asks of resales. Licensor only.
@@ -20,6 +21,7 @@ interface ILicenseExtension is ILicenseRecords {
     function setPaused(uint32 planId, bool paused) external;
 
     /// @notice Gives the plan to whoever holds the model's title now and voids every role on it. Anyone may.
+    /// @dev When the title went away and came back with no sync in between, nothing changes hands and roles stay.
     /// @dev Also ends the slower, fully checked issuing of a plan whose model was touched and is in order again.
     function syncLicensor(uint32 planId) external;
 
@@ -49,7 +51,8 @@ interface ILicenseExtension is ILicenseRecords {
     function reinstate(uint256 licenseId, bytes32 reason) external;
 
     /// @notice The licensor starts to move the license of a lost wallet to `to`.
-    /// @dev Ready after the plan's reissue delay, 3 days at least. Any transfer, `cancelGrants` or veto by the holder ends it.
+    /// @dev Ready after the plan's reissue delay, minimum notice or refund window, whichever is longest, and 3 days at least: what
+    /// those promise a holder cannot be got round. Any transfer, `cancelGrants` or veto by the holder ends it.
     function startReissue(uint256 licenseId, address to) external;
 
     /// @notice The holder, or the licensor, stops a reissue that is under way.
@@ -85,11 +88,13 @@ interface ILicenseExtension is ILicenseRecords {
     /// license back stay void. Issuing does not: the first nonce is 0.
     function cancelGrants(uint256 licenseId) external;
 
-    /// @notice The parent's holder takes the seats of a sublicense back that has ended and whose own seats are free.
-    /// @dev It is REVOKED from then on, so that nothing brings it back beside the seats.
+    /// @notice Takes the seats of a sublicense back that has ended and whose own seats are free. The parent's holder, or the holder
+    /// of the license above that: a sublicensee who stays idle must not lock those above it.
+    /// @dev What was revoked or surrendered before its time may have left answers and leases that run on: its seats are free one
+    /// lease and grace after its end. It is REVOKED from then on, so that nothing brings it back beside the seats.
     function reclaimSeats(uint256 licenseId) external;
 
-    /// @notice Anchors what a metered license has used. Licensor or METER. From the plan's quota on, `check` says 11.
+    /// @notice Anchors what a metered license has used. Licensor or METER, who thereby can end its use. From the plan's quota on, `check` says 11.
     /// @param cumulative units since the license began; must rise
     /// @param receiptsRoot T1 root of the receipts that show it
     function anchorUsage(uint256 licenseId, uint64 cumulative, bytes32 receiptsRoot) external;
@@ -105,7 +110,7 @@ interface ILicenseExtension is ILicenseRecords {
     /// @notice A license as stored. Reverts LicenseNotFound.
     /// @return holder
     /// @return notBefore 0: valid since it was issued (the time of its LicenseIssued event)
-    /// @return notAfter type(uint40).max when perpetual
+    /// @return notAfter type(uint40).max when perpetual; of a sublicense, the end of a license above it when that comes first
     /// @return status SUSPENDED only while not revoked; of a license under notice, `suspendedAt` tells
     /// @return seatsUsed
     /// @return grantNonce
@@ -157,7 +162,13 @@ interface ILicenseExtension is ILicenseRecords {
     /// that promises notice refuses (BatchNoticeDue): claim it for its holder, then revoke the license.
     function revokeInBatch(uint32 planId, bytes32 root, uint256 word, uint256 mask, bytes32 reason) external;
 
+    /// @notice Ends, with the plan's minimum notice, every license of a batch that is not claimed: the way out when leaves are lost
+    /// or were anchored by an ISSUER who must not be trusted any more. A claim after it ends then too. Licensor or REVOKER.
+    /// @dev Closing again may only bring the time nearer.
+    function closeBatch(uint32 planId, bytes32 root, bytes32 reason) external;
+
     /// @notice What `check` would answer about a license of a batch, claimed or not. NOT_FOUND when the proof does not hold.
+    /// @dev It asks for no seat: on a plan with on-chain seats a license is claimed and bound before it can be used.
     /// @param holder address(0): do not check
     /// @param at seconds; reverts CheckInPast when lower than block.timestamp
     function checkBatchLeaf(
@@ -176,10 +187,11 @@ interface ILicenseExtension is ILicenseRecords {
     /// @return firstSerial serial of the license at index 0
     /// @return anchoredAt seconds
     /// @return byRole whether an ISSUER anchored it
+    /// @return closesAt when what is not claimed ends, 0 when it was not closed
     function batchOf(uint32 planId, bytes32 root)
         external
         view
-        returns (uint32 count, uint32 firstSerial, uint40 anchoredAt, bool byRole);
+        returns (uint32 count, uint32 firstSerial, uint40 anchoredAt, bool byRole, uint40 closesAt);
 
     /// @return claimed bit i: the leaf at `256 * word + i` is a token
     /// @return revoked bit i: it was revoked unclaimed

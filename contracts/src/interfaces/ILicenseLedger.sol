@@ -12,7 +12,7 @@ import {ILicenseExtension} from "./ILicenseExtension.sol";
 /// Warning: between a title transfer and `syncLicensor` the previous licensor can no longer issue, but still renews, suspends,
 /// evicts and revokes. The buyer syncs every plan at once; brokers refuse releases until then.
 /// Warning: the minimum notice binds `revoke` alone. Licensor or GUARDIAN suspend at once and need never reinstate, licensor
-/// or REVOKER evict a live seat at once: either stops a licensee without notice. Chain and events show who did it and when.
+/// or REVOKER evict a live seat at once, licensor or METER report a quota as spent: each stops a licensee without notice. Chain and events show who did it and when.
 /// Warning: a revoked license stays an ERC-721 token; owning it proves nothing. `check` is the only answer.
 /// Warning: a batch's leaves are not on chain. Whoever anchors a batch keeps it and gives each holder leaf and path.
 /// Warning: a voucher's market is trusted to have collected its price: the signer names it.

@@ -48,6 +48,7 @@ interface ILicenseMarket {
 
     error MarketPlanChanged(uint32 planId, bytes32 planDigest, bytes32 expected);
     error MarketTitleMoved(uint32 planId, address planLicensor, address titleHolder);
+    error MarketModelCompromised(bytes32 modelId);
     error MarketNotLicensor(uint32 planId, address caller);
     error MarketWrongPayment(uint256 want, uint256 got);
     error MarketTokenShort(address token, uint256 want, uint256 got);

@@ -36,6 +36,7 @@ interface ILicenseRecords {
     event BatchRevoked(
         uint32 indexed planId, bytes32 indexed root, address indexed by, uint256 word, uint256 mask, bytes32 reason
     );
+    event BatchClosed(uint32 indexed planId, bytes32 indexed root, address indexed by, uint40 closesAt, bytes32 reason);
     event VoucherRedeemed(uint256 indexed licenseId, address indexed signer, uint256 nonce, bytes32 extHash);
     event NoncesCancelled(address indexed signer, uint256 indexed word, uint256 mask);
     event LicenseSublicensed(
@@ -65,8 +66,10 @@ interface ILicenseRecords {
     error PlanSupplyExceeded(uint32 planId, uint32 supply);
     error PlanOfflineTooLong(uint256 leaseTtlPlusGrace, uint32 maxOffline);
     error PlanInSync(uint32 planId);
-    error PlanTooMany(bytes32 modelId, uint256 max);
+    error PlanRolesClosed(uint32 planId);
     error PlanNotRegistry(address caller);
+    error LicenseLedgerMisplaced(address ledger, address expected);
+    error LicenseExtensionMissing(address extension);
     error PlanRefundFloats();
     error PlanRoyaltyTooHigh(uint16 bps, uint16 max);
     error SeatsFull(uint256 licenseId, uint16 seats);
@@ -88,6 +91,7 @@ interface ILicenseRecords {
     error BatchLeafRevoked(bytes32 root, uint32 index);
     error BatchIndexBeyond(bytes32 root, uint256 word, uint256 mask);
     error BatchNothingToRevoke(bytes32 root, uint256 word, uint256 mask);
+    error BatchTooLarge(uint32 count, uint32 max);
     error BatchNoticeDue(uint32 planId, uint32 minNotice);
     error VoucherExpired(uint40 deadline);
     error VoucherMarketOnly(address market, address caller);
@@ -97,7 +101,7 @@ interface ILicenseRecords {
     error NonceSpent(address signer, uint256 nonce);
     error LicenseNotValid(uint256 licenseId, uint8 code);
     error LicenseNotSublicense(uint256 licenseId);
-    error LicenseNotEnded(uint256 licenseId, uint40 notAfter);
+    error LicenseNotEnded(uint256 licenseId, uint40 until);
     error LicenseSeatsInUse(uint256 licenseId, uint16 seatsUsed);
     error SublicenseTooDeep(uint256 licenseId, uint8 max);
     error SublicenseMetered(uint256 licenseId);

@@ -58,6 +58,14 @@ library PlanWordsLib {
         return uint32(TimesWord.unwrap(word) >> 40);
     }
 
+    function leaseTtl(TimesWord word) internal pure returns (uint32) {
+        return uint32(TimesWord.unwrap(word) >> 72);
+    }
+
+    function refundWindow(TimesWord word) internal pure returns (uint32) {
+        return uint32(TimesWord.unwrap(word) >> 136);
+    }
+
     function reissueDelay(TimesWord word) internal pure returns (uint32) {
         return uint32(TimesWord.unwrap(word) >> 168);
     }
