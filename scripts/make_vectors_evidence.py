@@ -29,7 +29,8 @@ from ledger.chain.rpc import Rpc
 from ledger.chain.wallet import dev_wallet
 from ledger.claim import Claim, build_manifest, manifest_hash
 from ledger.errors import LedgerError
-from ledger.evidence.origin import FACTORY, address_of, factory_call
+from ledger.evidence.origin import DEPLOYED, FACTORY, factory_call
+from ledger.evidence.releases import CONTRACTS, shipped_code, shipped_init_code
 from ledger.fingerprint.exact import Fingerprint, fingerprint
 from ledger.ids import ZERO_DIGEST, Address, Digest, LicenseId, keccak256
 from ledger.investigation import collect_model_evidence
@@ -75,10 +76,9 @@ class World:
                 time.sleep(0.05)
         self.rpc.call("anvil_setBlockTimestampInterval", [12])
         self.accounts = [Address.parse(text) for text in self.rpc.call("eth_accounts")]
-        anchors = self._create("Anchors")
-        registry = self._create("ModelRegistry", anchors)
-        ledger = self._create("LicenseLedger", registry)
-        self.at = {"Anchors": anchors, "ModelRegistry": registry, "LicenseLedger": ledger}
+        for name in DEPLOYED:
+            self._transact(0, factory_call(shipped_init_code(name)), FACTORY)
+        self.at = {name: shipped_code(name).address for name in CONTRACTS}
 
     def close(self) -> None:
         """End the node."""
@@ -104,11 +104,6 @@ class World:
                 name: Digest(keccak256(self.rpc.code(address))) for name, address in self.at.items()
             },
         )
-
-    def _create(self, name: str, *args: Any) -> Address:
-        init_code = contract(name).constructor(*args)
-        self._transact(0, factory_call(init_code), FACTORY)
-        return address_of(Digest(keccak256(init_code)))
 
     def _transact(self, account: int, data: bytes, to: Address) -> None:
         request = {
