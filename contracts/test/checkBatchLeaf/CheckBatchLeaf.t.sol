@@ -113,6 +113,16 @@ contract CheckBatchLeafTest is Batches {
         says(leaf, stranger, START + 20, 4, START + 20, 0);
     }
 
+    /// Nobody can claim it. From its end on it is expired, though its beginning is still to come.
+    function test_aLeafThatEndsBeforeItBeginsIsNeverValid() external {
+        BatchLeaf memory leaf = leafAt(0);
+        (leaf.notBefore, leaf.notAfter) = (START + 20, START + 10);
+        newBatchWith(leaf, 2, licensor);
+        says(leaf, leaf.to, START + 9, 8, START + 10, 0);
+        says(leaf, leaf.to, START + 10, 4, START + 10, 0);
+        says(leaf, leaf.to, START + 20, 4, START + 10, 0);
+    }
+
     function test_aRevokedLeafIsRevokedBeforeAllElse() external {
         terms.minNotice = 0;
         plan = newPlan(terms);

@@ -186,6 +186,22 @@ contract ClaimTest is Batches {
         isRefused(leafAt(1), pathOf(1));
     }
 
+    /// Leaves on the right of a tree that is taller than the count: their siblings stand on the left all the way up.
+    function test_aTreeTallerThanItsCountOpensNothing() external {
+        for (uint256 count = 1; count <= 4; count *= 2) {
+            grow(2 * count);
+            for (uint256 i; i < count; ++i) {
+                graft(count + i, leafHash(leafAt(i)));
+            }
+            vm.prank(licensor);
+            ledger.anchorBatch(plan, root, uint32(count), 0);
+            for (uint256 i; i < count; ++i) {
+                isRefused(leafAt(i), pathOf(count + i));
+                isRefused(leafAt(i), pathOf(i));
+            }
+        }
+    }
+
     function test_everyFieldOfTheLeafCounts() external {
         newBatch(3);
         bytes32[] memory path = pathOf(1);
