@@ -44,10 +44,63 @@ contract CreatePlanTest is Base {
         newPlan(terms);
     }
 
+    function testFuzz_aRefundNeedsSeatsThatShow(uint32 refundWindow, bool floating) external {
+        PlanTerms memory terms = termsOf(newModel(1));
+        (terms.refundWindow, terms.floating) = (refundWindow, floating);
+        if (floating && refundWindow != 0) vm.expectRevert(ILicenseRecords.PlanRefundFloats.selector);
+        newPlan(terms);
+    }
+
+    function test_oneSecondOfRefundIsARefund() external {
+        PlanTerms memory terms = termsOf(newModel(1));
+        (terms.refundWindow, terms.floating) = (1, true);
+        vm.expectRevert(ILicenseRecords.PlanRefundFloats.selector);
+        newPlan(terms);
+        terms.refundWindow = 0;
+        newPlan(terms);
+        (terms.refundWindow, terms.floating) = (type(uint32).max, false);
+        newPlan(terms);
+    }
+
+    function test_aModelHasAtMost256Plans() external {
+        PlanTerms memory terms = termsOf(newModel(1));
+        for (uint32 i = 1; i <= 256; ++i) {
+            eq(newPlan(terms), i);
+        }
+        bytes memory many = abi.encodeWithSelector(ILicenseRecords.PlanTooMany.selector, terms.modelId, 256);
+        vm.expectRevert(many);
+        newPlan(terms);
+        eq(newPlan(termsOf(newModel(2))), 257); // each model by itself
+
+        // The title's next holder finds them taken.
+        vm.prank(licensor);
+        models.proposeTransfer(terms.modelId, buyer);
+        vm.prank(buyer);
+        models.acceptTransfer(terms.modelId);
+        vm.prank(buyer);
+        vm.expectRevert(many);
+        ledger.createPlan(terms);
+    }
+
+    function test_aFormerHolderMakesNoPlan() external {
+        PlanTerms memory terms = termsOf(newModel(1));
+        vm.prank(licensor);
+        models.proposeTransfer(terms.modelId, buyer);
+        vm.prank(buyer);
+        models.acceptTransfer(terms.modelId);
+        vm.expectRevert(
+            abi.encodeWithSelector(ILicenseRecords.PlanNotTitleHolder.selector, terms.modelId, licensor, buyer)
+        );
+        newPlan(terms);
+        vm.prank(buyer);
+        eq(ledger.createPlan(terms), 1);
+    }
+
     function testFuzz_everyTermComesBack(PlanTerms memory terms) external {
         terms.modelId = newModel(1);
         terms.maxOffline = type(uint32).max;
         terms.leaseTtl /= 2;
+        if (terms.floating) terms.refundWindow = 0;
         bytes32 digest = keccak256(abi.encode(keccak256("modeldeed/plan/1"), licensor, terms));
         vm.expectEmit(true, true, true, true, address(ledger));
         emit ILicenseRecords.PlanCreated(1, licensor, terms.modelId, terms.termsHash, digest);
