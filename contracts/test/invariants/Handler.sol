@@ -117,8 +117,12 @@ contract Handler is Tenures {
         act("suspend", id, choose(who, licensorOf(uint32(id >> 32))), abi.encodeCall(ledger.suspend, (id, 0)));
     }
 
+    function isHeld(uint256 id) private view returns (bool) {
+        return look(id).heldSince != 0;
+    }
+
     function reinstate(uint256 who, uint256 license) external step {
-        uint256 id = some(license);
+        uint256 id = seek(license, isHeld);
         act("reinstate", id, choose(who, licensorOf(uint32(id >> 32))), abi.encodeCall(ledger.reinstate, (id, 0)));
     }
 
@@ -139,20 +143,33 @@ contract Handler is Tenures {
         never(bound && sender != holderOf(id), "19: bound without the holder's word");
     }
 
+    function hasSeats(uint256 id) private view returns (bool) {
+        return firstSeat(id, 0) != 0;
+    }
+
+    function firstSeat(uint256 id, uint256 key) private view returns (bytes32) {
+        for (uint256 i; i < KEYS; ++i) {
+            (uint40 boundAt,,) = ledger.seatOf(id, keyOf(key + i));
+            if (boundAt != 0) return keyOf(key + i);
+        }
+        return 0;
+    }
+
     function release(uint256 license, uint256 key) external step {
-        uint256 id = some(license);
+        uint256 id = seek(license, hasSeats);
         if (id == 0) return;
-        (, uint40 until,) = ledger.seatOf(id, keyOf(key));
+        bytes32 seat = firstSeat(id, key % KEYS);
+        (, uint40 until,) = ledger.seatOf(id, seat);
         uint40 end = Answer.endOf(ledger, id);
-        bytes memory call_ = abi.encodeCall(ledger.releaseRuntime, (id, keyOf(key)));
+        bytes memory call_ = abi.encodeCall(ledger.releaseRuntime, (id, seat));
         bool lapsed = block.timestamp >= end || until != 0 && block.timestamp >= until;
         bool released = act("release", id, msg.sender, call_);
         never(released && !lapsed, "8: a live seat was released");
     }
 
     function evict(uint256 who, uint256 license, uint256 key) external step {
-        uint256 id = some(license);
-        bytes memory call_ = abi.encodeCall(ledger.evictRuntime, (id, keyOf(key)));
+        uint256 id = seek(license, hasSeats);
+        bytes memory call_ = abi.encodeCall(ledger.evictRuntime, (id, firstSeat(id, key % KEYS)));
         act("evict", id, choose(who, licensorOf(uint32(id >> 32))), call_);
     }
 

@@ -2,6 +2,7 @@
 pragma solidity ^0.8.28;
 
 import {LicenseStatus, PlanState, PlanTerms} from "../../src/interfaces/LicenseTypes.sol";
+import {Answer} from "./Answer.sol";
 import {Offers} from "./Offers.sol";
 
 /// @notice What is done to licenses at work: sublicenses, reissues, signed bindings, usage.
@@ -51,8 +52,11 @@ abstract contract Tenures is Offers {
         never(look(id).seats != parent.seats + made.granted, "21: seats were not debited");
     }
 
-    function reclaim(uint256 who, uint256 license) external step {
-        uint256 id = some(license);
+    /// @param patient whether it waits until the sublicense has ended
+    function reclaim(uint256 who, uint256 license, bool patient) external step {
+        uint256 id = seek(license, hasSeatsToGive);
+        uint40 end = Answer.endOf(ledger, id);
+        if (patient && end > block.timestamp && end != type(uint40).max) vm.warp(end);
         Seen memory child = look(id);
         Seen memory parent = child.parent == 0 ? child : look(child.parent);
         (uint8 code,,,) = ledger.check(id, address(0), 0, uint40(block.timestamp));
@@ -63,6 +67,11 @@ abstract contract Tenures is Offers {
         never(code == 0 || code == 10, "18: seats came back from a valid sublicense");
         never(child.seats != 0, "18: seats in use came back");
         never(look(child.parent).seats + child.granted != parent.seats, "21: other seats came back than were given");
+    }
+
+    function hasSeatsToGive(uint256 id) private view returns (bool) {
+        Seen memory seen = look(id);
+        return seen.granted != 0 && seen.seats == 0;
     }
 
     function surrender(uint256 who, uint256 license) external step {
@@ -87,16 +96,20 @@ abstract contract Tenures is Offers {
     }
 
     function vetoReissue(uint256 who, uint256 license) external step {
-        uint256 id = some(license);
+        uint256 id = seek(license, hasReissue);
         address sender = choose(who, holderOf(id));
         if (!act("vetoReissue", id, sender, abi.encodeCall(ledger.vetoReissue, (id)))) return;
         never(sender != holderOf(id) && sender != licensorOf(uint32(id >> 32)), "14: a veto by someone else");
         delete _started[id];
     }
 
+    function hasReissue(uint256 id) private view returns (bool) {
+        return _started[id].to != address(0);
+    }
+
     /// @param patient whether it waits until the reissue is ready
     function finishReissue(uint256 who, uint256 license, bool patient) external step {
-        uint256 id = some(license);
+        uint256 id = seek(license, hasReissue);
         (, uint40 readyAt) = ledger.reissueOf(id);
         if (patient && readyAt > block.timestamp) vm.warp(readyAt);
         Seen memory before = look(id);
@@ -144,8 +157,13 @@ abstract contract Tenures is Offers {
         act("cancelGrants", id, choose(who, holderOf(id)), abi.encodeCall(ledger.cancelGrants, (id)));
     }
 
+    function isMetered(uint256 id) private view returns (bool) {
+        (PlanTerms memory terms,) = ledger.planOf(uint32(id >> 32));
+        return terms.quota != 0;
+    }
+
     function anchorUsage(uint256 who, uint256 license, uint8 units) external step {
-        uint256 id = some(license);
+        uint256 id = seek(license, isMetered);
         uint32 planId = uint32(id >> 32);
         address sender = choose(who, licensorOf(planId));
         bytes memory call_ = abi.encodeCall(ledger.anchorUsage, (id, units % 16, bytes32(uint256(units))));

@@ -158,8 +158,16 @@ abstract contract Titles is Watch {
         _recoveries[id] = Recovery(actors[to % 5], uint40(block.timestamp));
     }
 
+    function recovering(uint256 model) private view returns (bytes32 id) {
+        for (uint256 i; i < modelIds.length; ++i) {
+            id = modelOf(model % modelIds.length + i);
+            if (_recoveries[id].to != address(0)) return id;
+        }
+        return modelOf(model);
+    }
+
     function vetoRecovery(uint256 who, uint256 model) external step {
-        bytes32 id = modelOf(model);
+        bytes32 id = recovering(model);
         bytes memory call_ = abi.encodeCall(models.vetoRecovery, (id));
         if (run("vetoRecovery", uint256(id), choose(who, models.licensorOf(id)), address(models), call_)) {
             delete _recoveries[id];
@@ -168,7 +176,7 @@ abstract contract Titles is Watch {
 
     /// @param patient whether it waits until the recovery is ready
     function finishRecovery(uint256 who, uint256 model, bool patient) external step {
-        bytes32 id = modelOf(model);
+        bytes32 id = recovering(model);
         (address guardian,) = models.guardianOf(id);
         (, uint40 readyAt) = models.recoveryOf(id);
         if (patient && readyAt > block.timestamp) vm.warp(readyAt);

@@ -24,6 +24,7 @@ abstract contract Watch {
     mapping(uint256 licenseId => uint256) public position;
     uint32 public plans;
     string public broken;
+    uint256 public steps;
     /// How often each action went through, so that a run that did nothing cannot pass for a good one.
     mapping(bytes32 action => uint256) public done;
 
@@ -65,6 +66,7 @@ abstract contract Watch {
     modifier step() {
         (doing, target) = (0, 0);
         _;
+        ++steps;
         sweep();
     }
 
@@ -101,6 +103,15 @@ abstract contract Watch {
 
     function some(uint256 license) internal view returns (uint256) {
         return licenseIds.length == 0 ? 0 : licenseIds[license % licenseIds.length];
+    }
+
+    /// The first license from there on that fits, so that what comes second in life is not left to chance; sometimes any.
+    function seek(uint256 license, function(uint256) view returns (bool) fits) internal view returns (uint256 id) {
+        for (uint256 i; i < licenseIds.length && license % 5 != 0; ++i) {
+            id = licenseIds[(license % licenseIds.length + i) % licenseIds.length];
+            if (fits(id)) return id;
+        }
+        return some(license);
     }
 
     function keyOf(uint256 key) public pure returns (bytes32) {
