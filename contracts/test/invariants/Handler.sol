@@ -106,7 +106,9 @@ contract Handler is Tenures {
         (PlanTerms memory terms,) = ledger.planOf(uint32(id >> 32));
         if (before.parent != 0) {
             never(sender != rightful, "7: a sublicense renewed by someone else");
-            never(after_.notAfter > look(before.parent).notAfter, "7: a sublicense renewed beyond its parent");
+            never(
+                after_.notAfter > Answer.endOf(ledger, before.parent), "7: a sublicense renewed beyond a license above"
+            );
         } else if (sender != licensor) {
             never(after_.notAfter > block.timestamp + 2 * terms.duration, "7: an ISSUER renewed too far");
         }
