@@ -19,7 +19,6 @@ contract Coin is ERC20Permit {
     {
         bytes32 typehash =
             keccak256("Permit(address owner,address spender,uint256 value,uint256 nonce,uint256 deadline)");
-        return
-            _hashTypedDataV4(keccak256(abi.encode(typehash, owner, spender, amount, nonces(owner), deadline)));
+        return _hashTypedDataV4(keccak256(abi.encode(typehash, owner, spender, amount, nonces(owner), deadline)));
     }
 }

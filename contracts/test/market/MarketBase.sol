@@ -166,8 +166,7 @@ abstract contract MarketBase is Base {
 
     function permitOf(uint256 key, uint256 amount, uint256 deadline) internal view returns (bytes memory) {
         address owner = vm.addr(key);
-        (uint8 v, bytes32 r, bytes32 s) =
-            vm.sign(key, coin.permitDigest(owner, address(market), amount, deadline));
+        (uint8 v, bytes32 r, bytes32 s) = vm.sign(key, coin.permitDigest(owner, address(market), amount, deadline));
         return abi.encode(deadline, v, r, s);
     }
 

@@ -49,9 +49,7 @@ contract BuyTest is MarketBase {
         buyAs(buyer, PRICE, "");
 
         digest = present;
-        refuses(
-            abi.encodeWithSelector(ILicenseRecords.PlanNotAuthorized.selector, plan, address(market), ISSUER)
-        );
+        refuses(abi.encodeWithSelector(ILicenseRecords.PlanNotAuthorized.selector, plan, address(market), ISSUER));
         buyAs(buyer, PRICE, "");
 
         vm.prank(stranger);
@@ -114,9 +112,7 @@ contract BuyTest is MarketBase {
         vm.prank(buyer);
         coin.approve(address(market), PRICE - 1);
         refuses(
-            abi.encodeWithSelector(
-                IERC20Errors.ERC20InsufficientAllowance.selector, address(market), PRICE - 1, PRICE
-            )
+            abi.encodeWithSelector(IERC20Errors.ERC20InsufficientAllowance.selector, address(market), PRICE - 1, PRICE)
         );
         buyAs(buyer, 0, "");
     }
@@ -184,8 +180,7 @@ contract BuyTest is MarketBase {
         for (uint8 status = 2; status <= 3; ++status) {
             vm.prank(licensor);
             models.setStatus(model, ModelStatus(status));
-            bytes memory why =
-                abi.encodeWithSelector(ILicenseRecords.PlanModelNotIssuable.selector, model, status);
+            bytes memory why = abi.encodeWithSelector(ILicenseRecords.PlanModelNotIssuable.selector, model, status);
             refusedAndUntouched(why, holder);
         }
         vm.prank(licensor);

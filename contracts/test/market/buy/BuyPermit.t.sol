@@ -71,9 +71,7 @@ contract BuyPermitTest is MarketBase {
     function test_thePermitOfAnotherBuysNothing() external {
         disallow();
         bytes memory permit = permitOf(BUYER_KEY, PRICE, START);
-        refuses(
-            abi.encodeWithSelector(IERC20Errors.ERC20InsufficientAllowance.selector, address(market), 0, PRICE)
-        );
+        refuses(abi.encodeWithSelector(IERC20Errors.ERC20InsufficientAllowance.selector, address(market), 0, PRICE));
         buyAs(agent, 0, permit);
     }
 
@@ -85,11 +83,7 @@ contract BuyPermitTest is MarketBase {
         else if (how % 4 == 2) permit = permitOf(LICENSOR_KEY, PRICE, START);
         else permit[127] ^= 0x01;
         if (!allowed) {
-            refuses(
-                abi.encodeWithSelector(
-                    IERC20Errors.ERC20InsufficientAllowance.selector, address(market), 0, PRICE
-                )
-            );
+            refuses(abi.encodeWithSelector(IERC20Errors.ERC20InsufficientAllowance.selector, address(market), 0, PRICE));
         }
         buyAs(buyer, 0, permit);
         eq(issuedOf(plan), allowed ? 1 : 0);

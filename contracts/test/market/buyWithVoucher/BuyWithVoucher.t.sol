@@ -70,9 +70,7 @@ contract BuyWithVoucherTest is MarketBase {
         bytes memory signature = signed(voucher, LICENSOR_KEY);
         refuses(abi.encodeWithSelector(ILicenseMarket.MarketVoucherElsewhere.selector, address(market)));
         other.buyWithVoucher{value: PRICE}(voucher, signature, "");
-        refuses(
-            abi.encodeWithSelector(ILicenseRecords.VoucherMarketOnly.selector, address(market), address(this))
-        );
+        refuses(abi.encodeWithSelector(ILicenseRecords.VoucherMarketOnly.selector, address(market), address(this)));
         ledger.redeem(voucher, signature);
     }
 
@@ -306,9 +304,7 @@ contract BuyWithVoucherTest is MarketBase {
         bytes memory signature = signed(voucher, LICENSOR_KEY);
         // The permit is over the voucher's price, not over the plan's.
         bytes memory permit = permitOf(BUYER_KEY, PRICE, START);
-        refuses(
-            abi.encodeWithSelector(IERC20Errors.ERC20InsufficientAllowance.selector, address(market), 0, 3 ether)
-        );
+        refuses(abi.encodeWithSelector(IERC20Errors.ERC20InsufficientAllowance.selector, address(market), 0, 3 ether));
         vm.prank(buyer);
         market.buyWithVoucher(voucher, signature, permit);
         refuses(abi.encodeWithSelector(ILicenseMarket.MarketPermitMalformed.selector, 1));

@@ -42,7 +42,7 @@ contract PinRoyaltiesTest is MarketBase {
         market.pinRoyalties(plan, list);
     }
 
-    function test_thePreviousLicensorPinsUntilTheSyncAndNotAfter() external {
+    function test_whoTakesTheTitlePinsAfterTheSync() external {
         Royalty[] memory list = rising(1, 100);
         moveTitle(model, stranger);
         refuses(abi.encodeWithSelector(ILicenseMarket.MarketNotLicensor.selector, plan, stranger));
@@ -83,9 +83,8 @@ contract PinRoyaltiesTest is MarketBase {
     }
 
     function test_eightAreEnough() external {
-        Royalty[] memory list = rising(9, 1);
-        refused(list, abi.encodeWithSelector(ILicenseMarket.RoyaltiesTooMany.selector, 9, 8));
-        list = rising(8, 625);
+        Royalty[] memory list = rising(8, 625);
+        refused(new Royalty[](9), abi.encodeWithSelector(ILicenseMarket.RoyaltiesTooMany.selector, 9, 8));
         pin(list);
         eq(market.royaltiesOf(plan), list);
     }

@@ -178,17 +178,9 @@ contract MarketRenewTest is MarketBase {
 
     function test_noMoreThanTwoDurationsAhead() external {
         renewAs(buyer, id, PRICE);
-        refused(
-            abi.encodeWithSelector(
-                ILicenseRecords.LicenseWindowInvalid.selector, START + 60 days, START + 90 days
-            )
-        );
+        refused(abi.encodeWithSelector(ILicenseRecords.LicenseWindowInvalid.selector, START + 60 days, START + 90 days));
         vm.warp(START + 30 days - 1);
-        refused(
-            abi.encodeWithSelector(
-                ILicenseRecords.LicenseWindowInvalid.selector, START + 60 days, START + 90 days
-            )
-        );
+        refused(abi.encodeWithSelector(ILicenseRecords.LicenseWindowInvalid.selector, START + 60 days, START + 90 days));
         vm.warp(START + 30 days);
         renewAs(buyer, id, PRICE);
         eq(endOf(id), START + 90 days);
@@ -207,21 +199,13 @@ contract MarketRenewTest is MarketBase {
         revokeAt(id, START + 10 days);
         refused(abi.encodeWithSelector(ILicenseRecords.LicenseUnderNotice.selector, id, START + 10 days));
         vm.warp(START + 10 days);
-        refused(
-            abi.encodeWithSelector(
-                ILicenseRecords.LicenseStatusForbids.selector, id, LicenseStatus.REVOKED
-            )
-        );
+        refused(abi.encodeWithSelector(ILicenseRecords.LicenseStatusForbids.selector, id, LicenseStatus.REVOKED));
     }
 
     function test_aSuspendedLicenseIsNotRenewed() external {
         vm.prank(licensor);
         ledger.suspend(id, 0);
-        refused(
-            abi.encodeWithSelector(
-                ILicenseRecords.LicenseStatusForbids.selector, id, LicenseStatus.SUSPENDED
-            )
-        );
+        refused(abi.encodeWithSelector(ILicenseRecords.LicenseStatusForbids.selector, id, LicenseStatus.SUSPENDED));
     }
 
     function test_aSublicenseIsItsParentsToRenew() external {
