@@ -11,7 +11,7 @@ from ledger.chain.calls import ContractCalls
 from ledger.chain.rpc import BlockId
 from ledger.chain.transactions import Sender, TxReceipt
 from ledger.claim import Claim
-from ledger.eip712 import Domain
+from ledger.eip712 import Domain, StructType, TypedSigner
 from ledger.errors import ClaimMismatch
 from ledger.ids import ZERO_ADDRESS, Address, Digest, ModelId
 from ledger.merkle import T2
@@ -20,6 +20,14 @@ KIND_SEALING = 1
 KIND_DETECTION = 2
 KIND_DISPUTE = 3
 KIND_IDENTITY = 4
+
+
+REGISTER_TYPE = StructType.parse("RegisterModel(bytes32 modelId,uint40 deadline)")
+
+
+def registry_domain(chain_id: int, registry: Address) -> Domain:
+    """The EIP-712 domain of registrations by signature."""
+    return Domain("modeldeed ModelRegistry", "1", chain_id, registry)
 
 
 class ModelStatus(IntEnum):
@@ -105,7 +113,7 @@ class ModelRegistry(ContractCalls):
 
     def domain(self, chain_id: int) -> Domain:
         """The EIP-712 domain of registrations by signature."""
-        return Domain("modeldeed ModelRegistry", "1", chain_id, self.address)
+        return registry_domain(chain_id, self.address)
 
     # -- reads -----------------------------------------------------------------------------------
 
@@ -180,6 +188,34 @@ class ModelRegistry(ContractCalls):
         receipt = sender.send(self.address, call, purpose=f"register model {model_id.short}")
         event = self._abi.emitted(receipt.logs, self.address, "ModelRegistered")
         return ModelId(event.arguments["modelId"].raw), receipt
+
+    def register_by_sig(
+        self,
+        sender: Sender,
+        claim: Claim,
+        proof: InclusionProof | None,
+        *,
+        deadline: int,
+        signature: bytes,
+    ) -> tuple[ModelId, TxReceipt]:
+        """Send a registration that the claim's licensor has signed (`sign_registration`).
+
+        Raises:
+            ClaimMismatch: the claim is made for another chain or registry; nothing was sent.
+        """
+        self._check_place(sender, claim)
+        placed = _NO_PROOF if proof is None else proof.as_tuple()
+        model_id = claim.model_id()
+        receipt = self._send(
+            sender,
+            f"register model {model_id.short} for {claim.licensor}",
+            "registerBySig",
+            _claim(claim),
+            placed,
+            deadline,
+            signature,
+        )
+        return model_id, receipt
 
     def register_batch(
         self, sender: Sender, claims: Sequence[Claim], proofs: Sequence[InclusionProof | None]
@@ -286,6 +322,13 @@ class ModelRegistry(ContractCalls):
         """Move the title after the delay. Guardian only."""
         purpose = f"finish the recovery of model {model_id.short}"
         return self._send(sender, purpose, "finishRecovery", model_id)
+
+
+def sign_registration(signer: TypedSigner, claim: Claim, *, deadline: int) -> bytes:
+    """65 bytes by which anyone may register `claim` for its licensor, until `deadline`."""
+    domain = registry_domain(claim.chain_id, claim.registry)
+    values = {"modelId": Digest(claim.model_id().raw), "deadline": deadline}
+    return signer.sign_typed(domain, REGISTER_TYPE, values)
 
 
 def _claim(claim: Claim) -> tuple[Any, ...]:

@@ -153,9 +153,7 @@ def test_a_resale_royalty_is_told_to_marketplaces(deployed, licensor, issue):
         deployed.licenses.set_resale_royalty(licensor, license_id.plan, 1_001)
 
 
-def test_a_sold_titles_plan_follows_it_and_loses_its_roles(
-    deployed, licensor, new_claim, new_plan
-):
+def test_a_sold_titles_plan_follows_it_and_loses_its_roles(deployed, licensor, new_claim, new_plan):
     model_id, _ = deployed.registry.register(licensor, new_claim(), None)
     plan, buyer = new_plan(licensor, model_id), deployed.sender("buyer")
     deployed.licenses.set_roles(licensor, plan, deployed.wallet("rival").address, Role.ISSUER)
