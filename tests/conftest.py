@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -76,3 +79,15 @@ def deployed(chain: DevChain) -> Iterator[Deployed]:
             BrokerRegistry(rpc, at["BrokerRegistry"]),
             profile,
         )
+
+
+@pytest.fixture(scope="session")
+def token_world() -> ModuleType:
+    """How to put a plain ERC-20 token on the chain: ``tests/worlds/token_world.py``."""
+    path = Path(__file__).parent / "worlds" / "token_world.py"
+    spec = importlib.util.spec_from_file_location("token_world", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
