@@ -268,12 +268,25 @@ class SealedModel:
 
         Raises:
             LeaseExpired: the lease was lost.
+            UnsupportedModel: NumPy lacks the element type; ``get_bytes`` gives the bytes.
             UsageError: no such tensor, or the model is closed.
             SealedAuthError: the file was altered.
         """
         self._keeper.require()
         array = self._sealed.get_tensor(self._known(name))
         return array if self._framework == "numpy" else self._to_torch(name, array)
+
+    def get_bytes(self, name: str) -> memoryview:
+        """The bytes of one tensor, read-only, little-endian and row-major as in the file.
+
+        Also of element types that NumPy or torch lack, such as ``F4``; ``info`` tells type and
+        shape.
+
+        Raises:
+            LeaseExpired, UsageError, SealedAuthError: as ``get_tensor``.
+        """
+        self._keeper.require()
+        return self._sealed.get_bytes(self._known(name))
 
     def get_slice(self, name: str) -> TensorSlice:
         """One tensor to be indexed: ``get_slice(name)[a:b]``.

@@ -19,8 +19,16 @@ UNAVAILABLE: Final = 3
 BUG: Final = 4
 INTERRUPTED: Final = 130
 
+
+class OurFault(errors.LedgerError):
+    """Something of ours did not go as it must, whatever was put in."""
+
+    default_hint = "this is our bug; please report it"
+
+
 # First match wins, so a class stands before its base.
 _BY_CLASS: Final[tuple[tuple[type[errors.LedgerError], int], ...]] = (
+    (OurFault, BUG),
     (errors.ConfigurationError, USAGE),
     (errors.FormatError, USAGE),
     (errors.UnsupportedModel, USAGE),

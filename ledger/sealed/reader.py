@@ -133,7 +133,8 @@ class SealedFile:
         dtype = NUMPY_DTYPES.get(tensor.dtype)
         if dtype is None:
             raise UnsupportedModel(
-                f"NumPy has no element type for {tensor.dtype}", hint="use get_bytes"
+                f"NumPy has no element type for {tensor.dtype}",
+                hint="get_bytes(name) gives the tensor's bytes",
             )
         data = self.get_bytes(name)
         if not tensor.nbytes:
