@@ -12,6 +12,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from ledger.chain.rpc import Rpc
+
 from .conftest import runner, small_model
 
 
@@ -80,13 +82,24 @@ def publish(folder: Path) -> str:
     return done.json["model_id"]
 
 
+def wait_until_all_is_final(live: dict) -> None:
+    deadline = time.monotonic() + 60
+    with Rpc(live["rpc"]) as rpc:
+        while any(
+            rpc.block(number).raw["transactions"]
+            for number in range(rpc.block("finalized").number + 1, rpc.block("latest").number + 1)
+        ):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
 def test_ended_by_a_signal_it_leaves_no_process_and_resumes_with_everything(folder, number):
     first = Up(folder)
     before = first.ready()
     assert len(first.children) >= 2
     model_id = publish(folder)
-    time.sleep(2)  # what a killed chain may lose is at most its last second or so
+    wait_until_all_is_final(before)  # what is not final, a hard kill may lose
 
     code = first.end(number)
 
