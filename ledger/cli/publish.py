@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ledger.cli import publications
 from ledger.cli.output import Answer, console, fields, size_text
 from ledger.cli.quantities import duration, ether
 from ledger.cli.session import Session, passphrase
 from ledger.cli.verb import Verbs
 from ledger.errors import UsageError
 from ledger.ids import ZERO_ADDRESS, ZERO_DIGEST, ModelId
+
+if TYPE_CHECKING:
+    from ledger.publication import Published
 
 app = Verbs()
 
@@ -41,7 +46,9 @@ def publish(
     ],
     out: Annotated[
         Path | None,
-        typer.Option("--out", metavar="DIR", help="Where to work.  [default: MODEL.published]"),
+        typer.Option(
+            "--out", metavar="DIR", help="Where to work.  [default: MODEL.published, here]"
+        ),
     ] = None,
     title: Annotated[
         str | None, typer.Option("--title", metavar="TEXT", help="[default: the file's name]")
@@ -99,7 +106,8 @@ def publish(
         transferable=False,
     )
     name = model_name(model)
-    folder = out or model.resolve().with_name(f"{name}.published")
+    # Here and not beside the model, which may lie where nobody may write: later commands look here.
+    folder = out or Path(f"{name}.published")
     # A model that cannot be read is refused before anything is asked, written or sent.
     with open_model(model) as source:
         size = source.total_bytes
@@ -168,7 +176,22 @@ def publish(
                 ("recovery file", f"{done.recovery}  (keep a copy elsewhere, with its passphrase)"),
             ]
         ),
-        notes=(
-            f"next: deed license issue {done.plan_id} --to ADDRESS --card license.license.json",
-        ),
+        notes=(f"next: {_next(session, done)}",),
     )
+
+
+def _next(session: Session, done: Published) -> str:
+    """The command that issues a license, as it works when pasted here."""
+    # On a local chain somebody is there to issue to.
+    holder = "holder" if session.network.profile.test_network else "ADDRESS"
+    card = f"{done.sealed.stem}.license.json"
+    if Path(card).exists():
+        card = f"{done.sealed.stem}.{done.plan_id}.license.json"
+    words = ["deed", "license", "issue", str(done.plan_id), "--to", holder, "--card", card]
+    if not publications.is_around(done.folder):
+        words += ["--from", str(done.folder)]
+    # What was said on this command line must be said again; the rest is found again.
+    for name in ("network", "wallet"):
+        if session.settings.source(name) == f"--{name}":
+            words += [f"--{name}", str(session.settings.get(name))]
+    return shlex.join(words)

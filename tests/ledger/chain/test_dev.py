@@ -175,7 +175,7 @@ def test_a_transaction_is_on_disk_before_it_becomes_final(state, monkeypatch):
         for _ in range(3):
             sent = pay(rpc)
             until(lambda sent=sent: final(rpc, sent))
-    first_of = {number: finalized for number, finalized in reversed(saves)}
+    first_of = dict(reversed(saves))  # the first save of each block
     assert len(first_of) == 3
     assert all(finalized < number for number, finalized in first_of.items()), saves
 

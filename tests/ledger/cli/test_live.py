@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shlex
 import shutil
 import signal
 import socket
@@ -93,6 +94,33 @@ def test_a_title_is_shown_by_id_by_sealed_file_and_by_claim(live, models):
     assert {answer["model_id"] for answer in answers} == {published["model_id"]}
     assert answers[0]["record"]["committed"] is True
     assert answers[2]["claim"]["artifact_root"] == published["content_root"]
+
+
+def next_of(ran) -> list[str]:
+    (line,) = [line for line in ran.err.splitlines() if line.startswith("next: deed ")]
+    return shlex.split(line)[2:]
+
+
+@pytest.mark.parametrize(
+    ("seed", "out"), [(10, None), (11, "deep/down/here/out"), (12, "{elsewhere}/my out")]
+)
+def test_the_next_line_of_publish_works_as_it_stands(live, models, tmp_path, seed, out):
+    """Wherever the model and its publication lie, and whatever cards lie here."""
+    elsewhere = model(tmp_path / "next one.safetensors", seed)
+    words = () if out is None else ("--out", out.format(elsewhere=tmp_path))
+    ran = live("publish", elsewhere, "--terms", "a.toml", *words)
+    assert ran.code == 0, ran.err
+    ran = live(*next_of(ran))
+    assert ran.code == 0, ran.err
+    assert "next-one" in ran.out
+
+
+def test_the_next_line_names_the_wallet_that_published(live, models):
+    model(live.cwd / "rivals.safetensors", 20)
+    ran = live("publish", "rivals.safetensors", "--terms", "a.toml", "--as", "rival")
+    assert ran.code == 0, ran.err
+    ran = live(*next_of(ran))
+    assert ran.code == 0, ran.err
 
 
 def test_a_granted_runtime_may_open_and_finds_what_was_published(live, models, cards):

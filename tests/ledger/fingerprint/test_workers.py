@@ -20,7 +20,7 @@ def test_there_is_at_least_one_worker():
     assert worker_count(None) >= 1
 
 
-# The jobs in the next two tests never run out: only stopping ends them, however slow the machine is.
+# The jobs in the next two tests never run out: only stopping ends them, on any machine.
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
