@@ -69,6 +69,8 @@ class StackBusy(ConfigurationError):
 class ServiceFailed(UnavailableError):
     """The chain or the service ended by itself."""
 
+    default_hint = "run deed up again, it resumes; the service writes what happened to api.log"
+
 
 class Stack:
     """A running stack; made by ``start``.

@@ -138,7 +138,8 @@ def _of_os_error(error: OSError) -> Failure:
         errno.ENOTDIR: "give a folder",
         errno.EADDRINUSE: "another program listens there; choose another port",
     }
-    return Failure(USAGE, "OS_ERROR", f"{where}{reason}", hints.get(error.errno or 0, ""))
+    hint = hints.get(error.errno or 0, "check the path and its disk, then run it again")
+    return Failure(USAGE, "OS_ERROR", f"{where}{reason}", hint)
 
 
 def _place(error: BaseException) -> str:
