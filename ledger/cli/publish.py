@@ -131,6 +131,7 @@ def publish(
         raise UsageError(
             f"the network {network.name} has no key broker", hint="deed network add … --broker URL"
         )
+    sender = session.sender  # a wallet that is not there is told before anything is asked
     secret = passphrase(
         session.settings, "Passphrase for the recovery file", new=not folder.exists()
     )
@@ -150,7 +151,7 @@ def publish(
             model,
             folder,
             network=network,
-            sender=session.sender,
+            sender=sender,
             broker=broker,
             terms=agreed,
             offer=offer,
