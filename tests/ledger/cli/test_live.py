@@ -258,6 +258,19 @@ def test_the_doctor_finds_all_well(live, models):
     assert {check["state"] for check in ran.json["checks"]} == {"ok"}
 
 
+def test_the_doctor_knows_a_license_card_and_checks_its_signature(live, cards):
+    card, license_id = cards["a"]
+    ran = live("doctor", card, "--json")
+    assert ran.code == 0
+    (found,) = [check for check in ran.json["checks"] if check["name"] == "file"]
+    assert f"card of license {license_id}, signed by 0x" in found["detail"]
+    document = json.loads((live.cwd / card).read_text())
+    (live.cwd / "bad.json").write_text(json.dumps(document | {"license": "1.2"}))
+    ran = live("doctor", "bad.json")
+    assert ran.code == 1
+    assert "safetensors" not in ran.out
+
+
 def test_a_second_broker_is_set_up_once(live, tmp_path):
     secret = tmp_path / "broker-passphrase"
     secret.write_text("another one\n")
@@ -371,7 +384,7 @@ def test_someone_elses_license_cannot_be_touched_or_granted(live, cards):
 def test_a_plan_on_someone_elses_model_is_refused(live, models):
     ran = live("plan", "create", models["a"]["model_id"], "--terms", "a.toml", "--as", "rival")
     refused(ran, 1, "cannot sell licenses")
-    refused(live("plan", "create", UNKNOWN, "--terms", "a.toml"), 1)
+    refused(live("plan", "create", UNKNOWN, "--terms", "a.toml"), 2, f"there is no model {UNKNOWN}")
 
 
 def test_a_license_under_someone_elses_plan_leaves_no_card(live, models):
@@ -397,6 +410,29 @@ def test_a_network_whose_endpoint_serves_another_chain_is_refused(live):
     (live.cwd / "other.json").write_text(json.dumps(manifest))
     live("network", "add", "other", "--rpc", shown["rpc"][0], "--deployment", "other.json")
     refused(live("plan", "list", "--network", "other"), 2, "31337")
+
+
+def test_another_chain_of_the_same_id_advises_a_look_at_the_url_before_beginning_anew(live):
+    shown = live("network", "show", "--json").json
+    manifest = shown["deployment"] | {"genesis_hash": UNKNOWN}
+    (live.cwd / "twin.json").write_text(json.dumps(manifest))
+    live("network", "add", "twin", "--rpc", shown["rpc"][0], "--deployment", "twin.json")
+    ran = live("plan", "list", "--network", "twin")
+    refused(ran, 2, "genesis differs", "hint: correct the network's URL")
+
+
+def test_a_holder_that_is_nobody_is_told_which_names_there_are(live, models):
+    ran = live("license", "issue", models["a"]["plan"], "--to", "nobody")
+    refused(ran, 2, "'nobody' is not an address", "licensor, holder")
+
+
+def test_a_wallet_that_is_not_there_is_told_alike_by_all_commands(live, models, monkeypatch):
+    monkeypatch.delitem(live.env, "DEED_WALLET_PASSWORD_FILE")
+    said = live("wallet", "use", "nobody").err
+    assert "there is no wallet 'nobody'" in said
+    for words in (("publish", "a.safetensors", "--terms", "a.toml"), ("wallet", "show")):
+        ran = live(*words, "--as", "nobody")
+        assert (ran.code, ran.err) == (2, said)
 
 
 def test_a_manifest_of_other_contracts_is_refused(live):
