@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ledger.cli import publications
+from ledger.cli import events, publications
 from ledger.cli.output import Answer, console, fields, size_text
 from ledger.cli.quantities import duration, ether
 from ledger.cli.session import Session, passphrase
 from ledger.cli.verb import Verbs
-from ledger.errors import UsageError
-from ledger.ids import ZERO_ADDRESS, ZERO_DIGEST, ModelId
+from ledger.errors import ChainError, UnavailableError, UsageError
+from ledger.ids import ZERO_ADDRESS, ZERO_DIGEST, Digest, ModelId
 
 if TYPE_CHECKING:
     from ledger.publication import Published
@@ -77,12 +77,14 @@ def publish(
     """Register, seal and offer a model; killed at any point, the same command resumes it."""
     from ledger.broker.client import BrokerClient
     from ledger.chain.licenses import PlanTerms
-    from ledger.licensing.terms import parse
+    from ledger.licensing.terms import TEMPLATE, parse
     from ledger.publication import STEPS, Publication, model_name
     from ledger.tensors.model import open_model
 
     with terms.open("rb") as handle:
         agreed = parse(handle.read(_MAX_TERMS))
+    if agreed.hash() == parse(TEMPLATE.encode()).hash():
+        console.note(f"warning: {terms} is the template as it came; edit it first")
     lease_ttl, grace_s = duration(lease), duration(grace)
     offer = PlanTerms(
         model_id=ModelId(bytes(32)),
@@ -139,9 +141,16 @@ def publish(
         console.note(f"side files that go to every licensee with it: {', '.join(beside)}")
     started = time.monotonic()
 
+    content_root = ""
+
     def observe(step: str, phase: str, detail: str) -> None:
+        nonlocal content_root
         if phase == "begin":
+            if step == "register":
+                _warn_of_twins(session, folder, content_root, own=detail)
             return
+        if step == "fingerprint":
+            content_root = detail
         word = {"noted": "done", "kept": "kept", "acted": ""}[phase]
         if word:
             console.note(f"{time.monotonic() - started:6.2f} s  {word}  {_SAID[step]}: {detail}")
@@ -179,6 +188,24 @@ def publish(
         ),
         notes=(f"next: {_next(session, done)}",),
     )
+
+
+def _warn_of_twins(session: Session, folder: Path, content_root: str, *, own: str) -> None:
+    """Say that this account registered the same content before; a second title is rarely meant."""
+    if publications.read(folder).steps.get("register") is not None:
+        return  # this publication's title stands already
+    try:
+        found = events.models(
+            session, licensor=session.signer.address, artifact_root=Digest.parse(content_root)
+        )
+    except (ChainError, UnavailableError):
+        return  # a provider that shows no old events keeps nobody from publishing
+    twins = [str(model_id) for model_id in found if str(model_id) != own]
+    if twins:
+        console.note(
+            f"warning: this account registered the same content before, as {', '.join(twins)}; "
+            "this makes another title"
+        )
 
 
 def _next(session: Session, done: Published) -> str:

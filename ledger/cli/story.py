@@ -40,6 +40,9 @@ _LATER_SECONDS: Final = 20.0
 _CARD: Final = "model.license.json"
 _EVIDENCE: Final = "model.evidence.zip"
 _WIDTH: Final = 100
+# A licensor edits the template before publishing under it.
+_NOBODY: Final = "Your name or company"
+_SOMEBODY: Final = "The licensor of this demonstration"
 
 
 class StoryBroken(OurFault):
@@ -191,6 +194,9 @@ def _known_block(teller: Teller, stack: Stack) -> str:
 def _publish(teller: Teller, model: Path, title: str | None) -> tuple[str, int]:
     teller.chapter("The licensor publishes: title first, then the sealed file, then an offer")
     teller.deed("terms", "new", "terms.toml", step="terms")
+    teller.say(f"$ sed -i 's/{_NOBODY}/{_SOMEBODY}/' terms.toml")
+    terms = teller.folder / "terms.toml"
+    terms.write_text(terms.read_text().replace(_NOBODY, _SOMEBODY))
     teller.deed(
         "publish", str(model.resolve()), "--terms", "terms.toml", "--out", "published",
         "--seats", "2", "--duration", "365d", "--lease", "15m",

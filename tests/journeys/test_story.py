@@ -58,6 +58,7 @@ def test_the_demo_tells_the_whole_story_on_a_model_never_seen(tmp_path):
         assert found >= 0, f"{beat!r} is not told after {told.out[at - 200 : at]!r}"
         at = found
     assert (tmp_path / "kept" / "model.evidence.zip").exists()
+    assert "warning" not in told.out
     stages = told.out.splitlines()
     begun = stages.index(next(line for line in stages if line.startswith("$ deed publish")))
     # What a command says is shown as it was said, from its first line on: indented by three.

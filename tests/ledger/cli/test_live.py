@@ -115,6 +115,30 @@ def test_the_next_line_of_publish_works_as_it_stands(live, models, tmp_path, see
     assert "next-one" in ran.out
 
 
+def warnings_of(ran) -> list[str]:
+    assert ran.code == 0, ran.err
+    return [line for line in ran.err.splitlines() if line.startswith("warning: ")]
+
+
+def test_content_that_this_account_registered_before_is_warned_of_once(live, models):
+    words = ("publish", "a.safetensors", "--terms", "a.toml")
+    (warning,) = warnings_of(live(*words, "--out", "again"))
+    assert "registered the same content before" in warning
+    assert models["a"]["model_id"] in warning
+    assert warnings_of(live(*words, "--out", "again")) == []
+    assert warnings_of(live(*words, "--seats", 2)) == []
+    # Of others' titles nothing is said: who came first is for the evidence to show.
+    assert warnings_of(live(*words, "--out", "stolen", "--as", "rival")) == []
+
+
+def test_terms_that_nobody_edited_are_warned_of(live, models):
+    assert live("terms", "new", "untouched.toml").code == 0
+    words = ("publish", "a.safetensors", "--out", "never", "--dry-run", "--terms")
+    (warning,) = warnings_of(live(*words, "untouched.toml"))
+    assert "untouched.toml is the template" in warning
+    assert warnings_of(live(*words, "a.toml")) == []
+
+
 def test_the_next_line_names_the_wallet_that_published(live, models):
     model(live.cwd / "rivals.safetensors", 20)
     ran = live("publish", "rivals.safetensors", "--terms", "a.toml", "--as", "rival")
