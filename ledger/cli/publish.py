@@ -12,6 +12,7 @@ import typer
 from ledger.cli import events, publications
 from ledger.cli.output import Answer, console, fields, size_text
 from ledger.cli.quantities import duration, ether
+from ledger.cli.receipts import settle_block
 from ledger.cli.session import Session, passphrase
 from ledger.cli.verb import Verbs
 from ledger.errors import ChainError, UnavailableError, UsageError
@@ -168,6 +169,8 @@ def publish(
             title=title or "",
             observer=observe,
         ).run()
+    steps = publications.read(done.folder).steps.values()
+    final = settle_block(session, max(int(step.get("block", 0)) for step in steps))
     return Answer(
         {
             "model_id": done.model_id,
@@ -177,11 +180,12 @@ def publish(
             "sealed": done.sealed,
             "recovery": done.recovery,
             "folder": done.folder,
+            "final": final,
         },
         fields(
             [
                 ("model", done.model_id),
-                ("plan", done.plan_id),
+                ("plan", f"{done.plan_id}, {'final' if final else 'not yet final; --wait waits'}"),
                 ("sealed file", done.sealed),
                 ("recovery file", f"{done.recovery}  (keep a copy elsewhere, with its passphrase)"),
             ]

@@ -18,6 +18,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from ledger.chain.rpc import Rpc
+
 pytestmark = pytest.mark.chain
 
 PROGRAM = Path(sys.executable).with_name("deed")
@@ -113,6 +115,18 @@ def test_the_next_line_of_publish_works_as_it_stands(live, models, tmp_path, see
     ran = live(*next_of(ran))
     assert ran.code == 0, ran.err
     assert "next-one" in ran.out
+
+
+def test_with_wait_what_was_published_is_final(live, models):
+    model(live.cwd / "waited.safetensors", 21)
+    words = ("publish", "waited.safetensors", "--terms", "a.toml", "--json")
+    ran = live(*words, "--wait")
+    assert ran.code == 0, ran.err
+    assert ran.json["final"] is True
+    journal = json.loads((live.cwd / ran.json["folder"] / "journal.json").read_text())
+    with Rpc(live("network", "show", "--json").json["rpc"]) as rpc:
+        assert rpc.block("finalized").number >= journal["steps"]["plan"]["block"]
+    assert live(*words).json["final"] is False  # not known: nobody waited for it
 
 
 def warnings_of(ran) -> list[str]:
