@@ -68,8 +68,11 @@ def parse_json(data: bytes, *, what: str, limit: int = MAX_JSON_BYTES) -> Any:
 
     try:
         return json.loads(data.decode("utf-8"), object_pairs_hook=unique, parse_constant=refuse)
-    except (ValueError, RecursionError) as error:
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ManifestError(f"{what} is not JSON: {error}") from None
+    except ValueError:
+        # Python bounds the digits of an integer, and would advise to lift that.
+        raise ManifestError(f"{what} holds a number with thousands of digits") from None
 
 
 def _depth(data: bytes) -> int:

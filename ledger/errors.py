@@ -65,11 +65,12 @@ class LedgerError(Exception):
 
     Attributes:
         code: stable upper-case name of the failure, for programs.
-        hint: one sentence that says the way out; may be empty.
+        hint: one sentence that says the way out; never empty.
+        default_hint: what is said where the raise has nothing better; each class has its own.
     """
 
     code: ClassVar[str] = "LEDGER_ERROR"
-    default_hint: ClassVar[str] = ""
+    default_hint: ClassVar[str] = "deed doctor shows what is set up and what can be reached"
 
     def __init_subclass__(cls, **kwargs: object) -> None:
         super().__init_subclass__(**kwargs)
@@ -79,7 +80,7 @@ class LedgerError(Exception):
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(message)
         self.message = message
-        self.hint = self.default_hint if hint is None else hint
+        self.hint = hint or self.default_hint
 
 
 # -- configuration -------------------------------------------------------------------------------
@@ -87,6 +88,8 @@ class LedgerError(Exception):
 
 class ConfigurationError(LedgerError):
     """Something must be set up, or called differently, first."""
+
+    default_hint = "deed config shows what is set and where; deed doctor what is wrong with it"
 
 
 class NoNetwork(ConfigurationError):
@@ -97,6 +100,8 @@ class NoNetwork(ConfigurationError):
 
 class WalletError(ConfigurationError):
     """A wallet cannot be used."""
+
+    default_hint = "deed wallet list shows the wallets there are; --wallet NAME names one"
 
 
 class NoWallet(WalletError):
@@ -120,13 +125,19 @@ class WrongPassphrase(WalletError):
 class UsageError(ConfigurationError):
     """An argument that cannot be meant."""
 
+    default_hint = "check what was given; the command's --help says what it takes"
+
 
 class UnknownRecord(UsageError):
     """Nothing is recorded under the id that was asked for."""
 
+    default_hint = "check the id and the network: deed network show"
+
 
 class ToolMissing(ConfigurationError):
     """A program that we drive is not installed."""
+
+    default_hint = "install it; make setup installs all that the local stack needs"
 
 
 # -- format --------------------------------------------------------------------------------------
@@ -135,9 +146,13 @@ class ToolMissing(ConfigurationError):
 class FormatError(LedgerError):
     """Bytes that are not what they claim to be."""
 
+    default_hint = "check that it is the right file, and get it again from whoever made it"
+
 
 class SealedFormatError(FormatError):
     """A sealed file breaks its format."""
+
+    default_hint = "get the sealed file again from where the license card says"
 
 
 class NotSealed(SealedFormatError):
@@ -155,9 +170,13 @@ class SealedTruncated(SealedFormatError):
 class BundleFormatError(FormatError):
     """An evidence bundle breaks its format."""
 
+    default_hint = "get the evidence bundle again, whole, from whoever collected it"
+
 
 class ManifestError(FormatError):
     """A manifest, terms document, license card, recovery file or journal breaks its format."""
+
+    default_hint = "get the file again from whoever made it, and do not edit it by hand"
 
 
 class TensorFileError(FormatError):
@@ -169,6 +188,8 @@ class TensorFileError(FormatError):
 class LogFormatError(FormatError):
     """A chain log that its contract cannot have emitted."""
 
+    default_hint = "ask another RPC endpoint: this one shows what no contract of ours writes"
+
 
 class UnsupportedVersion(FormatError):
     """A version or suite that this release does not read."""
@@ -178,6 +199,8 @@ class UnsupportedVersion(FormatError):
 
 class LimitExceeded(FormatError):
     """A declared size is beyond what a reader will allocate."""
+
+    default_hint = "no genuine file or answer is that large; get it again from a source you trust"
 
 
 # -- verification --------------------------------------------------------------------------------
@@ -190,6 +213,8 @@ class VerificationError(LedgerError):
         step: number of the failed step in the specification, 0 when steps are not numbered.
     """
 
+    default_hint = "do not rely on it: get it again from its source, and verify that"
+
     def __init__(self, message: str, *, step: int = 0, hint: str | None = None) -> None:
         super().__init__(message, hint=hint)
         self.step = step
@@ -198,25 +223,37 @@ class VerificationError(LedgerError):
 class ClaimMismatch(VerificationError):
     """A claim and what it should describe differ."""
 
+    default_hint = "use the claim, model and network that belong together: deed claim show"
+
 
 class InclusionProofInvalid(VerificationError):
     """A Merkle inclusion proof does not lead to its root."""
+
+    default_hint = "do not rely on it: ask for the proof again, from whoever recorded it"
 
 
 class StateProofInvalid(VerificationError):
     """An account, storage or receipt proof does not lead to its header."""
 
+    default_hint = "do not rely on it: collect it again through another RPC endpoint"
+
 
 class SignatureInvalid(VerificationError):
     """A signature does not verify, or is by another key."""
+
+    default_hint = "do not rely on it: ask whoever should have signed it for the original"
 
 
 class TimestampInvalid(VerificationError):
     """A time-stamp token or proof does not verify."""
 
+    default_hint = "do not rely on it: ask for the time stamp again, or leave it out"
+
 
 class SealedAuthError(VerificationError):
     """A sealed file fails authentication."""
+
+    default_hint = "the file was altered or is another one: get it again from where the card says"
 
 
 class WrongKey(SealedAuthError):
@@ -250,6 +287,8 @@ class EntitlementError(LedgerError):
         remedy: who can change it, and how.
     """
 
+    default_hint = "ask the licensor; deed check FILE shows every step of the decision"
+
     number: ClassVar[int] = 100
 
     def __init__(self, message: str, *, since: int | None = None, remedy: str = "") -> None:
@@ -261,6 +300,8 @@ class EntitlementError(LedgerError):
 class NoLicense(EntitlementError):
     """No such license."""
 
+    default_hint = "check the number and the network: deed license list, deed network show"
+
     code = "NOT_FOUND"
     number = 1
 
@@ -268,11 +309,15 @@ class NoLicense(EntitlementError):
 class Suspended(EntitlementError):
     """The license is suspended."""
 
+    default_hint = "only the licensor can reinstate it (deed license reinstate)"
+
     number = 2
 
 
 class Revoked(EntitlementError):
     """The license is revoked."""
+
+    default_hint = "revocation is final; ask the licensor for a new license"
 
     number = 3
 
@@ -280,11 +325,15 @@ class Revoked(EntitlementError):
 class Expired(EntitlementError):
     """The license has ended."""
 
+    default_hint = "ask the licensor to renew it (deed license renew)"
+
     number = 4
 
 
 class WrongHolder(EntitlementError):
     """The license belongs to someone else."""
+
+    default_hint = "use the holder's wallet (--wallet), or ask the holder"
 
     number = 5
 
@@ -292,11 +341,15 @@ class WrongHolder(EntitlementError):
 class RuntimeNotBound(EntitlementError):
     """The license has no seat for this runtime."""
 
+    default_hint = "the holder can grant this runtime: deed runtime grant REQUEST --license LICENSE"
+
     number = 6
 
 
 class SeatLapsed(EntitlementError):
     """The runtime's seat has ended."""
+
+    default_hint = "the holder can bind it again"
 
     number = 7
 
@@ -304,11 +357,15 @@ class SeatLapsed(EntitlementError):
 class NotYetValid(EntitlementError):
     """The license begins later."""
 
+    default_hint = "wait until then, or ask the licensor for an earlier start"
+
     number = 8
 
 
 class ParentInvalid(EntitlementError):
     """The license this one hangs on is not valid."""
+
+    default_hint = "ask whoever sublicensed it to you"
 
     number = 9
 
@@ -316,11 +373,15 @@ class ParentInvalid(EntitlementError):
 class QuotaSpent(EntitlementError):
     """The metered quota is used up."""
 
+    default_hint = "ask the licensor for more"
+
     number = 11
 
 
 class SeatsFull(EntitlementError):
     """All seats are taken."""
+
+    default_hint = "wait for another runtime's lease to end, or ask the licensor for more seats"
 
     number = 101
 
@@ -328,11 +389,15 @@ class SeatsFull(EntitlementError):
 class PlanNotOfTitle(EntitlementError):
     """The plan's licensor does not hold the title of the plan's model."""
 
+    default_hint = "the title's holder can adopt the plan or make a new one"
+
     number = 102
 
 
 class UseNotPermitted(EntitlementError):
     """The plan's terms do not permit this use."""
+
+    default_hint = "ask the licensor for a plan whose terms permit it; deed inspect CARD shows them"
 
     number = 103
 
@@ -343,6 +408,8 @@ class UseNotPermitted(EntitlementError):
 class KeyAccessError(LedgerError):
     """No key can be had."""
 
+    default_hint = "deed check FILE says why, step by step"
+
 
 class NoIdentityMatch(KeyAccessError):
     """None of the keys at hand opens the wrap.
@@ -350,6 +417,8 @@ class NoIdentityMatch(KeyAccessError):
     Attributes:
         tried: names of the identities tried.
     """
+
+    default_hint = "use the key it was made for, or ask its sender to address this one"
 
     def __init__(
         self, message: str, *, tried: tuple[str, ...] = (), hint: str | None = None
@@ -364,6 +433,8 @@ class KeyRequestRejected(KeyAccessError):
     Attributes:
         check: number of the decision step that failed (docs/spec/key-release.md).
     """
+
+    default_hint = "deed check FILE shows every step of the broker's decision"
 
     def __init__(self, message: str, *, check: int = 0, hint: str | None = None) -> None:
         super().__init__(message, hint=hint)
@@ -382,6 +453,8 @@ class LeaseExpired(KeyAccessError):
 class ChainError(LedgerError):
     """The chain answered, and the answer is the problem."""
 
+    default_hint = "try again, or with another RPC endpoint; deed doctor shows how this one is"
+
 
 class ContractReverted(ChainError):
     """A contract refused the call.
@@ -390,6 +463,8 @@ class ContractReverted(ChainError):
         error_name: name of the Solidity error, or "Error"/"Panic"/"unknown".
         arguments: its decoded arguments by name.
     """
+
+    default_hint = "nothing was changed; check what the message names, and who signs (--wallet)"
 
     def __init__(
         self,
@@ -407,9 +482,13 @@ class ContractReverted(ChainError):
 class TransactionFailed(ChainError):
     """A transaction was mined and failed, or was dropped."""
 
+    default_hint = "look at its receipt, then run the same command again"
+
 
 class InsufficientFunds(ChainError):
     """The wallet cannot pay for the transaction."""
+
+    default_hint = "send the account some coins, or sign with another wallet (--wallet)"
 
 
 class RpcRefused(ChainError):
@@ -419,6 +498,8 @@ class RpcRefused(ChainError):
         rpc_code: the JSON-RPC error code, 0 when it sent none.
         rpc_message: its message, without anything of the endpoint's URL.
     """
+
+    default_hint = "use another RPC endpoint: deed network add NAME --rpc URL"
 
     def __init__(
         self, message: str, *, rpc_code: int = 0, rpc_message: str = "", hint: str | None = None
@@ -431,13 +512,19 @@ class RpcRefused(ChainError):
 class WrongNetwork(ChainError):
     """The endpoint serves another chain, or other contracts, than expected."""
 
+    default_hint = "check the network's URLs and contracts: deed network show, deed chain status"
+
 
 class Reorganised(ChainError):
     """The chain changed under a reader."""
 
+    default_hint = "run it again: the chain has settled on other blocks meanwhile"
+
 
 class EndpointsDisagree(ChainError):
     """Independent endpoints give different answers."""
+
+    default_hint = "try again shortly; deed doctor shows how the endpoints are"
 
 
 class PendingFinality(ChainError):
@@ -446,6 +533,8 @@ class PendingFinality(ChainError):
     Attributes:
         retry_after: seconds after which asking again makes sense.
     """
+
+    default_hint = "try again shortly; it becomes final by itself"
 
     def __init__(self, message: str, *, retry_after: float = 1.0, hint: str | None = None) -> None:
         super().__init__(message, hint=hint)
@@ -461,6 +550,8 @@ class UnavailableError(LedgerError):
     Attributes:
         retry_after: seconds after which asking again makes sense.
     """
+
+    default_hint = "try again shortly; deed doctor shows what can be reached"
 
     def __init__(self, message: str, *, retry_after: float = 1.0, hint: str | None = None) -> None:
         super().__init__(message, hint=hint)
@@ -482,9 +573,13 @@ class BrokerUnavailable(UnavailableError):
 class IndexUnavailable(UnavailableError):
     """The index does not answer, or lags too far."""
 
+    default_hint = "try again shortly; locally, start it with deed up"
+
 
 class Fenced(UnavailableError):
     """Another process has taken over the index: what this one was about to write is void."""
+
+    default_hint = "leave the index to the other process, or stop that one first"
 
 
 # -- model ---------------------------------------------------------------------------------------
@@ -493,10 +588,16 @@ class Fenced(UnavailableError):
 class ModelError(LedgerError):
     """The model itself does not allow what was asked."""
 
+    default_hint = "use a model of another kind or size"
+
 
 class CapacityExceeded(ModelError):
     """The model is too small to carry what was asked."""
 
+    default_hint = "use a larger model, or ask for less"
+
 
 class UnsupportedModel(ModelError):
     """A model of this kind is not supported."""
+
+    default_hint = "convert it to .safetensors with element types that are supported"

@@ -13,6 +13,16 @@ from Crypto.Hash import keccak as _keccak
 
 from ledger.errors import UsageError
 
+_MAX_QUOTED = 42  # an address with its 0x
+
+
+def quoted(text: str) -> str:
+    """A user's text as an error may repeat it: in quotes, and only its length where it is long.
+
+    What is longer than an address may be a private key, typed where it does not belong.
+    """
+    return repr(text) if len(text) <= _MAX_QUOTED else f"a text of {len(text)} characters"
+
 
 def keccak256(data: bytes | bytearray | memoryview) -> bytes:
     """32 bytes of Keccak-256 (the pre-FIPS padding that the EVM uses)."""
@@ -43,7 +53,7 @@ class Digest:
             raw = b""
         if len(raw) != 32 or len(digits) != 64:
             raise UsageError(
-                f"{text[:80]!r} is not a {cls.__name__}", hint="give 0x and 64 hex digits"
+                f"{quoted(text)} is not a {cls.__name__}", hint="give 0x and 64 hex digits"
             )
         return cls(raw)
 
@@ -95,7 +105,7 @@ class Address:
         except ValueError:
             raw = b""
         if len(raw) != 20 or len(digits) != 40:
-            raise UsageError(f"{text[:60]!r} is not an address", hint="give 0x and 40 hex digits")
+            raise UsageError(f"{quoted(text)} is not an address", hint="give 0x and 40 hex digits")
         address = cls(raw)
         mixed = digits not in {digits.lower(), digits.upper()}
         if mixed and str(address)[2:] != digits:
@@ -157,7 +167,7 @@ class LicenseId:
             if int(plan) < 1 << 32 and int(serial) < 1 << 32:
                 return cls.of(int(plan), int(serial))
         raise UsageError(
-            f"{text[:60]!r} is not a license", hint="give PLAN.SERIAL, as deed license list prints"
+            f"{quoted(text)} is not a license", hint="give PLAN.SERIAL, as deed license list prints"
         )
 
     @property

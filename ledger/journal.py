@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,11 @@ from ledger.canonical import parse_json
 from ledger.errors import ManifestError, UsageError
 
 VERSION: Final = 1
+# What `write_private` and `seal` name the files they have not finished; a killed run leaves them.
+_UNFINISHED: Final = re.compile(
+    r"\.(?:(?:claim|manifest|terms|fingerprint|journal|deposit-receipt|.+\.recovery)\.json"
+    r"\.[0-9a-f]{8}\.tmp|.+\.sealed\.[0-9a-f]{12}\.part)"
+)
 
 
 class Journal:
@@ -52,7 +58,7 @@ class Journal:
 
 @contextmanager
 def exclusive(path: Path) -> Iterator[None]:
-    """Hold the folder of this lock file alone.
+    """Hold the folder of this lock file alone, cleared of what a killed run left unfinished.
 
     Raises:
         UsageError: another process holds it.
@@ -65,4 +71,7 @@ def exclusive(path: Path) -> Iterator[None]:
                 f"another deed publish works in {path.parent}",
                 hint="wait for it, or give another --out folder",
             ) from None
+        for left in path.parent.iterdir():
+            if _UNFINISHED.fullmatch(left.name):
+                left.unlink(missing_ok=True)
         yield

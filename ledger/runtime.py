@@ -12,6 +12,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import TracebackType
@@ -77,15 +78,16 @@ def load(
         raise UsageError(f"framework {framework!r} is not known", hint='use "numpy" or "torch"')
     if framework == "numpy" and device != "cpu":
         raise UsageError("NumPy arrays live on the cpu", hint='use framework="torch"')
-    identity = _identity(runtime)
+    # Only with a card in hand: a wrong path is told before a missing key.
+    identity = functools.cache(lambda: _identity(runtime))
     located = locate(
         source,
         license_id=_license_id(license),
         timeout=timeout,
-        admit=lambda card: asking.require_pin(card, identity, broker, timeout),
+        admit=lambda card: asking.require_pin(card, identity(), broker, timeout),
     )
     try:
-        client, key, lease = asking.ask(located.card, identity, broker, timeout)
+        client, key, lease = asking.ask(located.card, identity(), broker, timeout)
         try:
             # (4) Opened against the record; the key is not needed again.
             sealed = open_sealed(located.path, key, record=located.record, verify=verify)
@@ -100,7 +102,7 @@ def load(
         model = SealedModel(
             sealed,
             client,
-            identity,
+            identity(),
             lease,
             framework=framework,
             device=device,
@@ -133,15 +135,15 @@ def check(
             genuine, or the card is not what the accepted grant pins.
         ConfigurationError, UsageError: no runtime key on this host, or no card.
     """
-    identity = _identity(runtime)
+    identity = functools.cache(lambda: _identity(runtime))
     located = locate(
         source,
         license_id=_license_id(license),
         timeout=timeout,
-        admit=lambda card: asking.pinned(card, identity),
+        admit=lambda card: asking.pinned(card, identity()),
     )
     try:
-        return asking.decide(located.card, identity, broker, timeout)
+        return asking.decide(located.card, identity(), broker, timeout)
     finally:
         located.forget()
 
@@ -268,12 +270,25 @@ class SealedModel:
 
         Raises:
             LeaseExpired: the lease was lost.
+            UnsupportedModel: NumPy lacks the element type; ``get_bytes`` gives the bytes.
             UsageError: no such tensor, or the model is closed.
             SealedAuthError: the file was altered.
         """
         self._keeper.require()
         array = self._sealed.get_tensor(self._known(name))
         return array if self._framework == "numpy" else self._to_torch(name, array)
+
+    def get_bytes(self, name: str) -> memoryview:
+        """The bytes of one tensor, read-only, little-endian and row-major as in the file.
+
+        Also of element types that NumPy or torch lack, such as ``F4``; ``info`` tells type and
+        shape.
+
+        Raises:
+            LeaseExpired, UsageError, SealedAuthError: as ``get_tensor``.
+        """
+        self._keeper.require()
+        return self._sealed.get_bytes(self._known(name))
 
     def get_slice(self, name: str) -> TensorSlice:
         """One tensor to be indexed: ``get_slice(name)[a:b]``.

@@ -69,6 +69,8 @@ class StackBusy(ConfigurationError):
 class ServiceFailed(UnavailableError):
     """The chain or the service ended by itself."""
 
+    default_hint = "run deed up again, it resumes; the service writes what happened to api.log"
+
 
 class Stack:
     """A running stack; made by ``start``.
@@ -137,7 +139,7 @@ class Stack:
         return self._service.pid
 
     def wait(self) -> None:
-        """Block until SIGINT or SIGTERM.
+        """Block until SIGINT, SIGTERM or SIGHUP (unless that is ignored, as under nohup).
 
         Raises:
             ServiceFailed: the chain or the service ended by itself.
@@ -148,7 +150,7 @@ class Stack:
             nonlocal stopped
             stopped = True
 
-        before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        before = {number: signal.signal(number, stop) for number in _ending_signals()}
         try:
             while not stopped:
                 self._check_alive()
@@ -352,6 +354,12 @@ def _die_with_parent() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
+def _ending_signals() -> tuple[signal.Signals, ...]:
+    """The signals that ask for a clean stop; nohup ignores SIGHUP, and that stays so."""
+    hangs_up = signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
+    return (signal.SIGINT, signal.SIGTERM, *((signal.SIGHUP,) if hangs_up else ()))
+
+
 def _end(process: subprocess.Popen[bytes]) -> None:
     if process.poll() is None:
         process.terminate()
@@ -367,7 +375,7 @@ def _deaf_to_interrupts() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {n: signal.signal(n, signal.SIG_IGN) for n in (signal.SIGINT, signal.SIGTERM)}
+    before = {n: signal.signal(n, signal.SIG_IGN) for n in _ending_signals()}
     try:
         yield
     finally:

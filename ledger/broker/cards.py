@@ -20,10 +20,10 @@ import httpx
 
 from ledger.errors import (
     ContentMismatch,
+    FormatError,
     IndexUnavailable,
     LedgerError,
     ManifestError,
-    SealedTruncated,
     UsageError,
 )
 from ledger.ids import Address, LicenseId
@@ -192,7 +192,8 @@ def _fetch(card: LicenseCard, record: SealingRecord, base: str, timeout: float) 
             raise ContentMismatch("the card names a file that is not its sealing")
         try:
             return _from(entry, card, record, _url_of(entry, base), timeout)
-        except (UsageError, IndexUnavailable, ContentMismatch, SealedTruncated) as error:
+        except (UsageError, IndexUnavailable, ContentMismatch, FormatError) as error:
+            # Someone's page, or a torn copy, in place of the file: another place may have it.
             problem = problem or error
     assert problem is not None
     raise problem

@@ -311,8 +311,14 @@ class ChainView:
         troubles = "; ".join(
             answer.message for answer in answers if isinstance(answer, LedgerError)
         )
+        count = len(self._rpcs)
+        short = (
+            "the chain's endpoint is not healthy"
+            if count == 1
+            else f"fewer than {self._quorum} of {count} endpoints are healthy"
+        )
         return ChainUnavailable(
-            f"fewer than {self._quorum} of {len(self._rpcs)} endpoints are healthy: {troubles}",
+            f"{short}: {troubles}",
             retry_after=2.0,
         )
 

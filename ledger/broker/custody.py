@@ -26,6 +26,7 @@ from ledger.errors import (
     WrongPassphrase,
 )
 from ledger.licensing.document import Document, base64_text, hex_text
+from ledger.paths import require_file_name
 
 HEADER_TAG: Final = "modeldeed/passphrase/1"
 AT_REST_TAG: Final = "modeldeed/at-rest/1"
@@ -216,9 +217,9 @@ def write_private(path: Path, data: bytes, *, replace: bool = False) -> None:
     """Write a file that only its owner can read, whole or not at all, synced to disk.
 
     Raises:
-        ConfigurationError: it exists and `replace` is false, or it cannot be written.
+        ConfigurationError: it exists and `replace` is false, is a folder, or cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    temporary = require_file_name(path).with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

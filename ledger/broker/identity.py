@@ -97,11 +97,11 @@ class RuntimeIdentity:
             ManifestError: not a runtime's key file.
         """
         chosen = default_path() if path is None else path
-        try:
-            data = read_private(chosen)
-        except ConfigurationError as error:
-            hint = error.hint or "make this host's key first: deed runtime init"
-            raise ConfigurationError(error.message, hint=hint) from None
+        if not chosen.exists():
+            raise ConfigurationError(
+                f"there is no {chosen}", hint="make this host's key first: deed runtime init"
+            )
+        data = read_private(chosen)
         doc = Document(
             parse_json(data, what="the runtime's key file"),
             "the runtime's key file",

@@ -69,6 +69,12 @@ class Lease:
     head: BlockRef
     finalized: BlockRef
 
+    def __repr__(self) -> str:
+        return (
+            f"<Lease of license {self.license} on model {self.model.short}, until "
+            f"{self.not_after}, heartbeat {self.sequence}>"
+        )
+
     def to_json(self) -> dict[str, Any]:
         """The lease as replies carry it."""
         return {

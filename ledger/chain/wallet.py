@@ -26,7 +26,7 @@ from ledger.errors import (
     WalletNotFound,
     WrongPassphrase,
 )
-from ledger.ids import Address, Digest
+from ledger.ids import Address, Digest, quoted
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _MAX_KEYSTORE = 64 << 10
@@ -278,7 +278,7 @@ class WalletFolder:
     def _path(self, name: str) -> Path:
         if not _NAME.fullmatch(name):
             raise UsageError(
-                f"{name[:64]!r} cannot name a wallet",
+                f"{quoted(name)} cannot name a wallet",
                 hint="use letters, digits, dot, dash and underscore",
             )
         return self.folder / f"{name}.json"

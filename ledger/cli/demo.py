@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from ledger.cli.output import Answer, console
+from ledger.cli.signals import ended_like_interrupts
 from ledger.cli.verb import Verbs
 from ledger.errors import UsageError
 
@@ -39,13 +40,15 @@ def demo(
     source = model or _packaged_model()
     if keep is not None and keep.exists() and any(keep.iterdir()):
         raise UsageError(f"{keep} is not empty", hint="give a new folder to --keep")
-    folder = keep or Path(tempfile.mkdtemp(prefix="modeldeed-demo-"))
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        summary = tell(source, folder, title=None if model else _TITLE, say=console.say)
-    finally:
-        if keep is None:
-            shutil.rmtree(folder, ignore_errors=True)
+    # The folder holds a passphrase and a key: however the story ends, nothing of it stays.
+    with ended_like_interrupts():
+        folder = (keep or Path(tempfile.mkdtemp(prefix="modeldeed-demo-"))).resolve()
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            summary = tell(source, folder, title=None if model else _TITLE, say=console.say)
+        finally:
+            if keep is None:
+                shutil.rmtree(folder, ignore_errors=True)
     ending = f"everything is kept in {keep}" if keep else "run it with --keep DIR to keep the files"
     return Answer(summary, "", notes=(ending,))
 

@@ -39,7 +39,7 @@ class Finding:
 @app.verb("doctor", waits=False)
 def doctor(
     session: Session,
-    file: Annotated[Path | None, typer.Argument(help="A model or sealed file to look at.")] = None,
+    file: Annotated[Path | None, typer.Argument(help="A model, sealed file or card.")] = None,
 ) -> Answer:
     """Check key, clock, broker, RPC and file, in that order.
 
@@ -181,6 +181,8 @@ def _file(path: Path | None) -> Finding:
     from ledger.tensors.model import open_model
 
     if path.is_file():
+        if _is_json(path):
+            return _card(path)
         try:
             info = inspect(path)
         except NotSealed:
@@ -189,6 +191,27 @@ def _file(path: Path | None) -> Finding:
             return Finding("file", "ok", f"{path}: sealed, model {info.model_id.short}")
     with open_model(path) as model:
         return Finding("file", "ok", f"{path}: plain model, {len(model.tensors)} tensors")
+
+
+def _is_json(path: Path) -> bool:
+    """Whether a file begins as a card does; a model's first bytes are a length, with zeros."""
+    with path.open("rb") as handle:
+        start = handle.read(8)
+    return start.lstrip().startswith(b"{") and b"\0" not in start
+
+
+def _card(path: Path) -> Finding:
+    from ledger.licensing.card import MAX_BYTES, parse
+
+    with path.open("rb") as handle:
+        card = parse(handle.read(MAX_BYTES + 1))
+    card.verify()
+    return Finding(
+        "file",
+        "ok",
+        f"{path}: card of license {card.license}, signed by {card.licensor}, "
+        f"model {card.model.short}",
+    )
 
 
 def _as_dict(finding: Finding) -> dict[str, Any]:

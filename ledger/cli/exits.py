@@ -19,8 +19,16 @@ UNAVAILABLE: Final = 3
 BUG: Final = 4
 INTERRUPTED: Final = 130
 
+
+class OurFault(errors.LedgerError):
+    """Something of ours did not go as it must, whatever was put in."""
+
+    default_hint = "this is our bug; please report it"
+
+
 # First match wins, so a class stands before its base.
 _BY_CLASS: Final[tuple[tuple[type[errors.LedgerError], int], ...]] = (
+    (OurFault, BUG),
     (errors.ConfigurationError, USAGE),
     (errors.FormatError, USAGE),
     (errors.UnsupportedModel, USAGE),
@@ -130,7 +138,8 @@ def _of_os_error(error: OSError) -> Failure:
         errno.ENOTDIR: "give a folder",
         errno.EADDRINUSE: "another program listens there; choose another port",
     }
-    return Failure(USAGE, "OS_ERROR", f"{where}{reason}", hints.get(error.errno or 0, ""))
+    hint = hints.get(error.errno or 0, "check the path and its disk, then run it again")
+    return Failure(USAGE, "OS_ERROR", f"{where}{reason}", hint)
 
 
 def _place(error: BaseException) -> str:

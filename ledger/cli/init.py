@@ -11,6 +11,7 @@ from ledger.cli.output import Answer, console, fields
 from ledger.cli.session import wallet_path
 from ledger.cli.verb import Verbs
 from ledger.errors import UsageError
+from ledger.ids import quoted
 
 app = Verbs()
 
@@ -48,7 +49,7 @@ def init(
     role = role or console.ask(f"Your role ({', '.join(settings.ROLES)})", flag="--role ROLE")
     if role not in settings.ROLES:
         raise UsageError(
-            f"{role!r} is not a role", hint=f"choose one of {', '.join(settings.ROLES)}"
+            f"{quoted(role)} is not a role", hint=f"choose one of {', '.join(settings.ROLES)}"
         )
     before = found.get("role") if found.file else None
     if before not in {None, role} and not force:

@@ -38,7 +38,15 @@ def account(session: Session, text: str) -> Address:
         from ledger.chain.wallet import dev_wallet
 
         return dev_wallet(text).address
-    return Address.parse(text)
+    try:
+        return Address.parse(text)
+    except UsageError as error:
+        if text.lower().startswith("0x") or not session.network.profile.test_network:
+            raise
+        raise UsageError(
+            error.message,
+            hint=f"give 0x and 40 hex digits, or a name: {', '.join(TEST_ACCOUNTS)}",
+        ) from None
 
 
 @app.verb("issue", signs="licensor", waits=False)

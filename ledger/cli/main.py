@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import sys
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -23,6 +24,7 @@ license and gets the key. Anyone can take away evidence that verifies offline.
 
 Begin with deed init, or with deed up for a local stack in this folder.
 """
+_LONG_WORD = re.compile(r"[0-9A-Za-z]{43,}")  # longer than an address
 EPILOG = (
     "Exit codes: 0 yes, 1 no, 2 wrong usage or unreadable input, 3 unavailable or not yet final, "
     "4 our bug, 130 interrupted."
@@ -94,6 +96,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if argv is None else argv)
     console.json = _take_json(words)
+    console.waits = False
     try:
         program = typer.main.get_command(assemble(words))
         code = program.main(args=words, prog_name="deed", standalone_mode=False)
@@ -122,6 +125,18 @@ def _interrupted() -> int:
     return exits.INTERRUPTED
 
 
+def _without_secrets(message: str) -> str:
+    """The parser's message without what may be a private key, typed where nothing belongs.
+
+    Words beyond a command's arguments are not repeated at all, other words only where they are
+    not longer than an address.
+    """
+    begin, extra, _ = message.partition("unexpected extra argument")
+    if extra:
+        return f"{begin}more arguments than it takes"
+    return _LONG_WORD.sub("…", message)
+
+
 def _failed(error: BaseException) -> int:
     if os.environ.get("DEED_DEBUG") == "1":
         import traceback
@@ -139,13 +154,15 @@ def _failed(error: BaseException) -> int:
         command = context.command_path if context is not None else "deed"
         message = wrong_usage.format_message()
         if type(error).__name__ == "NoArgsIsHelpError":
-            # The help itself is the message.
-            sys.stderr.write(message + "\n")
-            return exits.USAGE
+            if not console.json:
+                # The help itself is the message.
+                sys.stderr.write(message + "\n")
+                return exits.USAGE
+            message = "no command is given"
         failure = exits.Failure(
             exits.USAGE,
             "USAGE",
-            message[:1].lower() + message[1:].rstrip("."),
+            _without_secrets(message[:1].lower() + message[1:].rstrip(".")),
             f"see {command} --help",
         )
     else:

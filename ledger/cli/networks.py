@@ -11,6 +11,7 @@ import tomlkit
 
 from ledger.cli.settings import Settings, checked_url, read_toml, write_text, write_toml
 from ledger.errors import ConfigurationError, NoNetwork, UsageError
+from ledger.ids import quoted
 
 if TYPE_CHECKING:
     from ledger.chain.network import Network
@@ -42,7 +43,7 @@ def rpc_urls(settings: Settings, name: str) -> tuple[str, ...]:
     entry = _stored(settings).get(name)
     if entry is None:
         raise NoNetwork(
-            f"there is no network {name!r}",
+            f"there is no network {quoted(name)}",
             hint="deed network list shows them; deed network add NAME makes one",
         )
     urls = entry.get("rpc") if isinstance(entry, dict) else None
@@ -73,7 +74,7 @@ def add(
     """
     if not _NAME.fullmatch(name) or name == LOCAL:
         raise UsageError(
-            f"{name!r} cannot be a network's name",
+            f"{quoted(name)} cannot be a network's name",
             hint="use small letters, digits and -; local is what deed up runs",
         )
     table = tomlkit.table()

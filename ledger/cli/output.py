@@ -44,6 +44,8 @@ class Console:
 
     def __init__(self) -> None:
         self.json = False
+        self.waits = False
+        """Whether the running command takes --wait and would be helped by it."""
 
     def answer(self, answer: Answer) -> None:
         """Print an answer on stdout, its notes on stderr."""
@@ -77,7 +79,8 @@ class Console:
             "exit": failure.exit,
         }
         if failure.retry_after is not None:
-            print(f"retry: in {failure.retry_after:g} s, or add --wait", file=sys.stderr)
+            otherwise = ", or add --wait" if self.waits else ""
+            print(f"retry: in {failure.retry_after:g} s{otherwise}", file=sys.stderr)
             error["retry_after"] = failure.retry_after
         sys.stderr.flush()
         if self.json:

@@ -14,8 +14,8 @@ from ledger.cli.quantities import duration, duration_text, ether, ether_text
 from ledger.cli.receipts import receipt_data, receipt_row, settle
 from ledger.cli.session import Session
 from ledger.cli.verb import Verbs
-from ledger.errors import UsageError
-from ledger.ids import ZERO_ADDRESS, Address, ModelId
+from ledger.errors import UnknownRecord, UsageError
+from ledger.ids import ZERO_ADDRESS, Address, ModelId, quoted
 
 if TYPE_CHECKING:
     from ledger.chain.licenses import PlanState, PlanTerms
@@ -114,6 +114,11 @@ def create(
     model_id = model_of(model)
     with terms.open("rb") as handle:
         document = parse(handle.read(_MAX_TERMS))
+    if session.registry.licensor_of(model_id) is None:
+        raise UnknownRecord(
+            f"there is no model {model_id} on {session.network.name}",
+            hint="register it with deed publish, or check the id and the network",
+        )
     lease_ttl, grace_s = duration(lease), duration(grace)
     offer = PlanTerms(
         model_id=model_id,
@@ -206,7 +211,7 @@ def _amount(text: str, token: str | None) -> int:
         return ether(text)
     if not (text.isascii() and text.isdigit() and int(text[:40]) < 1 << 96):
         raise UsageError(
-            f"{text[:40]!r} is not an amount of a token", hint="give whole units, below 2^96"
+            f"{quoted(text)} is not an amount of a token", hint="give whole units, below 2^96"
         )
     return int(text)
 

@@ -16,6 +16,7 @@ from ledger.errors import ManifestError, UsageError
 
 JOURNAL: Final = "journal.json"
 _MAX_JOURNAL: Final = 4 << 20
+_LEVELS_BELOW: Final = 2
 _MAX_PART: Final = 256 << 20
 
 
@@ -118,8 +119,15 @@ def find(
     )
 
 
+def is_around(folder: Path) -> bool:
+    """Whether `find` looks into a folder without being told."""
+    start, folder = Path.cwd(), folder.resolve()
+    return start.resolve() in {folder, *folder.parents[:_LEVELS_BELOW]}
+
+
 def _around(start: Path) -> Iterator[Folder]:
-    for pattern in (JOURNAL, f"*/{JOURNAL}", f"*/*/{JOURNAL}"):
+    for level in range(_LEVELS_BELOW + 1):
+        pattern = "*/" * level + JOURNAL
         for journal in sorted(start.glob(pattern)):
             try:
                 yield read(journal.parent)

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ledger.cli import events, publications
 from ledger.cli.output import Answer, console, fields, size_text
 from ledger.cli.quantities import duration, ether
+from ledger.cli.receipts import settle_block
 from ledger.cli.session import Session, passphrase
 from ledger.cli.verb import Verbs
-from ledger.errors import UsageError
-from ledger.ids import ZERO_ADDRESS, ZERO_DIGEST, ModelId
+from ledger.errors import ChainError, UnavailableError, UsageError
+from ledger.ids import ZERO_ADDRESS, ZERO_DIGEST, Digest, ModelId
+
+if TYPE_CHECKING:
+    from ledger.publication import Published
 
 app = Verbs()
 
@@ -41,7 +47,9 @@ def publish(
     ],
     out: Annotated[
         Path | None,
-        typer.Option("--out", metavar="DIR", help="Where to work.  [default: MODEL.published]"),
+        typer.Option(
+            "--out", metavar="DIR", help="Where to work.  [default: MODEL.published, here]"
+        ),
     ] = None,
     title: Annotated[
         str | None, typer.Option("--title", metavar="TEXT", help="[default: the file's name]")
@@ -70,12 +78,14 @@ def publish(
     """Register, seal and offer a model; killed at any point, the same command resumes it."""
     from ledger.broker.client import BrokerClient
     from ledger.chain.licenses import PlanTerms
-    from ledger.licensing.terms import parse
+    from ledger.licensing.terms import TEMPLATE, parse
     from ledger.publication import STEPS, Publication, model_name
     from ledger.tensors.model import open_model
 
     with terms.open("rb") as handle:
         agreed = parse(handle.read(_MAX_TERMS))
+    if agreed.hash() == parse(TEMPLATE.encode()).hash():
+        console.note(f"warning: {terms} is the template as it came; edit it first")
     lease_ttl, grace_s = duration(lease), duration(grace)
     offer = PlanTerms(
         model_id=ModelId(bytes(32)),
@@ -99,7 +109,8 @@ def publish(
         transferable=False,
     )
     name = model_name(model)
-    folder = out or model.resolve().with_name(f"{name}.published")
+    # Here and not beside the model, which may lie where nobody may write: later commands look here.
+    folder = out or Path(f"{name}.published")
     # A model that cannot be read is refused before anything is asked, written or sent.
     with open_model(model) as source:
         size = source.total_bytes
@@ -123,6 +134,7 @@ def publish(
         raise UsageError(
             f"the network {network.name} has no key broker", hint="deed network add … --broker URL"
         )
+    sender = session.sender  # a wallet that is not there is told before anything is asked
     secret = passphrase(
         session.settings, "Passphrase for the recovery file", new=not folder.exists()
     )
@@ -130,9 +142,16 @@ def publish(
         console.note(f"side files that go to every licensee with it: {', '.join(beside)}")
     started = time.monotonic()
 
+    content_root = ""
+
     def observe(step: str, phase: str, detail: str) -> None:
+        nonlocal content_root
         if phase == "begin":
+            if step == "register":
+                _warn_of_twins(session, folder, content_root, own=detail)
             return
+        if step == "fingerprint":
+            content_root = detail
         word = {"noted": "done", "kept": "kept", "acted": ""}[phase]
         if word:
             console.note(f"{time.monotonic() - started:6.2f} s  {word}  {_SAID[step]}: {detail}")
@@ -142,7 +161,7 @@ def publish(
             model,
             folder,
             network=network,
-            sender=session.sender,
+            sender=sender,
             broker=broker,
             terms=agreed,
             offer=offer,
@@ -150,6 +169,8 @@ def publish(
             title=title or "",
             observer=observe,
         ).run()
+    steps = publications.read(done.folder).steps.values()
+    final = settle_block(session, max(int(step.get("block", 0)) for step in steps))
     return Answer(
         {
             "model_id": done.model_id,
@@ -159,16 +180,50 @@ def publish(
             "sealed": done.sealed,
             "recovery": done.recovery,
             "folder": done.folder,
+            "final": final,
         },
         fields(
             [
                 ("model", done.model_id),
-                ("plan", done.plan_id),
+                ("plan", f"{done.plan_id}, {'final' if final else 'not yet final; --wait waits'}"),
                 ("sealed file", done.sealed),
                 ("recovery file", f"{done.recovery}  (keep a copy elsewhere, with its passphrase)"),
             ]
         ),
-        notes=(
-            f"next: deed license issue {done.plan_id} --to ADDRESS --card license.license.json",
-        ),
+        notes=(f"next: {_next(session, done)}",),
     )
+
+
+def _warn_of_twins(session: Session, folder: Path, content_root: str, *, own: str) -> None:
+    """Say that this account registered the same content before; a second title is rarely meant."""
+    if publications.read(folder).steps.get("register") is not None:
+        return  # this publication's title stands already
+    try:
+        found = events.models(
+            session, licensor=session.signer.address, artifact_root=Digest.parse(content_root)
+        )
+    except (ChainError, UnavailableError):
+        return  # a provider that shows no old events keeps nobody from publishing
+    twins = [str(model_id) for model_id in found if str(model_id) != own]
+    if twins:
+        console.note(
+            f"warning: this account registered the same content before, as {', '.join(twins)}; "
+            "this makes another title"
+        )
+
+
+def _next(session: Session, done: Published) -> str:
+    """The command that issues a license, as it works when pasted here."""
+    # On a local chain somebody is there to issue to.
+    holder = "holder" if session.network.profile.test_network else "ADDRESS"
+    card = f"{done.sealed.stem}.license.json"
+    if Path(card).exists():
+        card = f"{done.sealed.stem}.{done.plan_id}.license.json"
+    words = ["deed", "license", "issue", str(done.plan_id), "--to", holder, "--card", card]
+    if not publications.is_around(done.folder):
+        words += ["--from", str(done.folder)]
+    # What was said on this command line must be said again; the rest is found again.
+    for name in ("network", "wallet"):
+        if session.settings.source(name) == f"--{name}":
+            words += [f"--{name}", str(session.settings.get(name))]
+    return shlex.join(words)

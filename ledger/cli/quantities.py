@@ -8,6 +8,7 @@ from decimal import Context, Decimal, InvalidOperation
 from typing import Final
 
 from ledger.errors import UsageError
+from ledger.ids import quoted
 
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800, "y": 31536000}
 _DURATION: Final = re.compile(r"([0-9]{1,12})([smhdwy]?)")
@@ -24,7 +25,7 @@ def duration(text: str) -> int:
     match = _DURATION.fullmatch(text.strip())
     if match is None:
         raise UsageError(
-            f"{text[:40]!r} is not a duration", hint="write 90s, 15m, 24h, 30d, 2w or 1y"
+            f"{quoted(text)} is not a duration", hint="write 90s, 15m, 24h, 30d, 2w or 1y"
         )
     return int(match[1]) * _UNITS[match[2] or "s"]
 
@@ -59,11 +60,11 @@ def moment(text: str, *, now: int) -> int:
             parsed = datetime.fromisoformat(text.removesuffix(" UTC"))
         except ValueError:
             raise UsageError(
-                f"{text[:40]!r} is not a time", hint="write 2026-03-01, 2026-03-01T12:00Z or +30d"
+                f"{quoted(text)} is not a time", hint="write 2026-03-01, 2026-03-01T12:00Z or +30d"
             ) from None
         value = int(parsed.replace(tzinfo=parsed.tzinfo or UTC).timestamp())
     if not 0 < value < 1 << 40:
-        raise UsageError(f"{text[:40]!r} is out of range", hint="write a year from 1970 on")
+        raise UsageError(f"{quoted(text)} is out of range", hint="write a year from 1970 on")
     return value
 
 
@@ -78,7 +79,7 @@ def ether(text: str) -> int:
     except InvalidOperation:
         wei = Decimal(-1)
     if not wei.is_finite() or wei < 0 or wei != wei.to_integral_value() or wei >= 1 << 96:
-        raise UsageError(f"{text[:40]!r} is not an amount", hint="write it in ether, such as 0.05")
+        raise UsageError(f"{quoted(text)} is not an amount", hint="write it in ether, such as 0.05")
     return int(wei)
 
 

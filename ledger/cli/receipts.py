@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any, Final
+
+from ledger.errors import PendingFinality
 
 if TYPE_CHECKING:
     from ledger.chain.transactions import TxReceipt
     from ledger.cli.session import Session
 
 _WAIT: Final = 3600.0
+_POLL: Final = 0.2
 
 
 def settle(session: Session, receipt: TxReceipt) -> bool:
@@ -20,6 +24,29 @@ def settle(session: Session, receipt: TxReceipt) -> bool:
     if not session.wait:
         return False
     session.sender.wait_final(receipt, timeout=_WAIT)
+    return True
+
+
+def settle_block(session: Session, number: int) -> bool:
+    """Wait, when ``--wait`` was given, until a block is final.
+
+    For commands that send several transactions, or find them sent already.
+
+    Returns:
+        Whether it is known to be final.
+
+    Raises:
+        PendingFinality: it takes longer than an hour.
+    """
+    if not session.wait:
+        return False
+    from ledger.chain.finality import finalized_block
+
+    deadline = time.monotonic() + _WAIT
+    while finalized_block(session.rpc, session.network.profile).number < number:
+        if time.monotonic() > deadline:
+            raise PendingFinality(f"block {number} is not final after an hour")
+        time.sleep(_POLL)
     return True
 
 

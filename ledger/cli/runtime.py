@@ -23,6 +23,7 @@ from ledger.cli.settings import Settings, write_text
 from ledger.cli.verb import Verbs
 from ledger.errors import NoLicense, UsageError, WrongHolder
 from ledger.ids import ZERO_ADDRESS, LicenseId
+from ledger.paths import require_file_name
 
 if TYPE_CHECKING:
     from ledger.chain.licenses import PlanTerms
@@ -109,6 +110,7 @@ def grant(
     from ledger.licensing.entitlement import PERPETUAL
     from ledger.licensing.terms import parse
 
+    require_file_name(request, what="the request file that deed runtime init wrote")
     dest = out or request.with_name(request.name.partition(".")[0] + ".grant.json")
     if dest.exists():
         raise UsageError(f"{dest} exists", hint="move it away, or choose another with --out")
@@ -268,11 +270,13 @@ def enrol(
         The key file and the request file.
 
     Raises:
-        UsageError: there is a key, and it declares something else.
+        UsageError: there is a key, and it declares something else; or `out` is a folder.
     """
     from ledger.broker.identity import RuntimeIdentity
     from ledger.licensing.terms import Use
 
+    # Before a key is made: it would be made, and its request not written.
+    require_file_name(out, what="a file for the request")
     path = found.runtime_key
     declared = Use.from_json(use or {})
     if path.exists():

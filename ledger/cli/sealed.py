@@ -15,6 +15,7 @@ from ledger.cli.session import passphrase
 from ledger.cli.settings import write_text
 from ledger.cli.verb import Verbs
 from ledger.errors import ClaimMismatch, UsageError, UseNotPermitted
+from ledger.paths import require_file_name
 
 if TYPE_CHECKING:
     from ledger.broker.recovery import Recovery
@@ -58,6 +59,8 @@ def seal(
     from ledger.sealed.file import seal as seal_model
     from ledger.tensors.model import open_model
 
+    for path in (out, recovery):
+        require_file_name(path)
     record_path = out.with_name(out.name + ".record.json")
     for path in (out, recovery, record_path):
         if path.exists():

@@ -6,6 +6,7 @@ Everything is opened on first use, so a command that needs no chain never looks 
 from __future__ import annotations
 
 import getpass
+import re
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -17,7 +18,15 @@ from ledger.cli import networks
 from ledger.cli.output import console, fields
 from ledger.cli.quantities import ether_text
 from ledger.cli.settings import Settings
-from ledger.errors import NoNetwork, NoWallet, WalletError, WrongPassphrase
+from ledger.errors import (
+    NoNetwork,
+    NoWallet,
+    WalletError,
+    WalletNotFound,
+    WrongNetwork,
+    WrongPassphrase,
+)
+from ledger.ids import quoted
 
 if TYPE_CHECKING:
     from ledger.chain.anchors import Anchors
@@ -44,6 +53,7 @@ TEST_ACCOUNTS = (
     "spare",
 )
 _MAX_PASSPHRASE = 1024
+_KEY = re.compile(r"(0x)?[0-9a-fA-F]{64}")
 
 
 class Session:
@@ -115,7 +125,15 @@ class Session:
         network = self.network
         rpc = Rpc(network.rpc_urls, chain_id=network.deployment.chain_id)
         self._open.callback(rpc.close)
-        network.deployment.verify(rpc)
+        try:
+            network.deployment.verify(rpc)
+        except WrongNetwork as error:
+            # A wrong URL is likelier than a chain begun anew, and beginning anew destroys.
+            raise WrongNetwork(
+                error.message,
+                hint="correct the network's URL or manifest (deed network show); only a local "
+                "chain that was lost is begun anew, with deed up --fresh",
+            ) from None
         return rpc
 
     @cached_property
@@ -223,6 +241,9 @@ def open_wallet(settings: Settings, name: str) -> Signer:
     from ledger.chain.wallet import LocalWallet
 
     path = wallet_path(settings, name)
+    if not path.is_file():
+        # Before a passphrase is asked for; with the words of deed wallet use.
+        raise WalletNotFound(f"there is no wallet {name!r}")
     return LocalWallet.from_keystore(path, passphrase(settings, f"Passphrase of wallet {name}"))
 
 
@@ -232,9 +253,15 @@ def wallet_path(settings: Settings, name: str) -> Path:
     Raises:
         WalletError: a name that is not a file name.
     """
+    if _KEY.fullmatch(name):
+        raise WalletError(
+            "64 hex digits cannot be a wallet's name",
+            hint="if that is a private key, others may have seen it: command lines are no secret",
+        )
     if not name or name.startswith(".") or not all(c.isalnum() or c in "-_." for c in name):
         raise WalletError(
-            f"{name!r} cannot be a wallet's name", hint="use letters, digits, - and _"
+            f"{quoted(name)} cannot be a wallet's name",
+            hint="use letters, digits, dot, - and _, with no dot at the beginning",
         )
     return settings.wallets_dir / f"{name}.json"
 

@@ -19,6 +19,7 @@ import tomlkit
 import tomlkit.exceptions
 
 from ledger.errors import ConfigurationError, UsageError
+from ledger.paths import require_file_name
 
 FILE_NAME: Final = "deed.toml"
 ROLES: Final = ("licensor", "holder", "runtime", "operator")
@@ -140,7 +141,12 @@ def write_toml(path: Path, document: tomlkit.TOMLDocument, *, private: bool = Fa
 
 
 def write_text(path: Path, text: str, *, private: bool = False) -> None:
-    """Replace a small text file at once, so that no reader ever sees half of it."""
+    """Replace a small text file at once, so that no reader ever sees half of it.
+
+    Raises:
+        UsageError: there is a folder of that name.
+    """
+    require_file_name(path)
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700 if private else 0o755)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600 if private else 0o644)

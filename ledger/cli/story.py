@@ -25,8 +25,9 @@ from ledger.broker.identity import KEY_VARIABLE
 from ledger.canonical import parse_json
 from ledger.chain.rpc import Rpc
 from ledger.cli import publications
+from ledger.cli.exits import OurFault
 from ledger.cli.output import size_text, time_text
-from ledger.errors import ContentMismatch, EntitlementError, LedgerError
+from ledger.errors import EntitlementError
 from ledger.evidence.bundle import read_bundle
 from ledger.fingerprint.exact import fingerprint
 from ledger.licensing import card as license_card
@@ -39,9 +40,12 @@ _LATER_SECONDS: Final = 20.0
 _CARD: Final = "model.license.json"
 _EVIDENCE: Final = "model.evidence.zip"
 _WIDTH: Final = 100
+# A licensor edits the template before publishing under it.
+_NOBODY: Final = "Your name or company"
+_SOMEBODY: Final = "The licensor of this demonstration"
 
 
-class StoryBroken(LedgerError):
+class StoryBroken(OurFault):
     """A step of the demonstration did not go as it should."""
 
     default_hint = "run it with --keep DIR and look at what it left; this is our bug"
@@ -52,7 +56,7 @@ class Teller:
     """Runs commands in the demonstration's folder and shows them.
 
     Attributes:
-        folder: where everything happens.
+        folder: where everything happens; absolute, since commands run in it.
         say: prints a line.
         timings: seconds by step, for the summary.
     """
@@ -92,7 +96,7 @@ class Teller:
         )
         seconds = time.monotonic() - begun
         self.timings[step] = round(seconds, 3)
-        for line in done.stdout.strip().splitlines():
+        for line in done.stdout.strip("\n").splitlines():
             self.say(f"   {line}")
         self.say(f"   (exit code {done.returncode}, {seconds:.2f} s)")
         if done.returncode not in expect:
@@ -108,6 +112,12 @@ class Teller:
 
 def tell(model: Path, folder: Path, *, title: str | None = None, say: Say) -> dict[str, Any]:
     """Tell the whole story on `model`, in `folder`; `title` is what the manifest calls it.
+
+    Args:
+        model: a .safetensors file or folder.
+        folder: an existing, empty one; an absolute path.
+        title: the file's name by default.
+        say: hears every line.
 
     Returns:
         Timings and identifiers.
@@ -184,6 +194,9 @@ def _known_block(teller: Teller, stack: Stack) -> str:
 def _publish(teller: Teller, model: Path, title: str | None) -> tuple[str, int]:
     teller.chapter("The licensor publishes: title first, then the sealed file, then an offer")
     teller.deed("terms", "new", "terms.toml", step="terms")
+    teller.say(f"$ sed -i 's/{_NOBODY}/{_SOMEBODY}/' terms.toml")
+    terms = teller.folder / "terms.toml"
+    terms.write_text(terms.read_text().replace(_NOBODY, _SOMEBODY))
     teller.deed(
         "publish", str(model.resolve()), "--terms", "terms.toml", "--out", "published",
         "--seats", "2", "--duration", "365d", "--lease", "15m",
@@ -229,8 +242,9 @@ def _load(teller: Teller, source: ModelSource) -> None:
         teller.told("load", time.monotonic() - started, f"{len(model.keys())} tensors decrypted")
         started = time.monotonic()
         for info in source.tensors:
-            if model.get_tensor(info.name).tobytes() != bytes(source.read(info)):
-                raise ContentMismatch(f"tensor {info.name} differs from the original")
+            # As bytes: there are element types that NumPy lacks.
+            if bytes(model.get_bytes(info.name)) != bytes(source.read(info)):
+                raise StoryBroken(f"tensor {info.name} differs from the original")
         teller.told(
             "compare",
             time.monotonic() - started,

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ledger.cli.output import Answer, console, fields
+from ledger.cli.signals import ended_like_interrupts
 from ledger.cli.verb import Verbs
 
 app = Verbs()
@@ -28,7 +29,16 @@ def up(
 
     Everything is kept in .deed/ and resumed by the next deed up. Commands in this folder and below
     use it, with the named test accounts licensor, holder and broker.
+
+    A clean stop (Ctrl-C, SIGTERM, a closed terminal) loses nothing. A hard kill (kill -9, a power
+    cut) may lose what is not final yet, done or not: commands with --wait wait for finality.
     """
+    with ended_like_interrupts():
+        _run(folder, fresh=fresh)
+    console.note("stopped")
+
+
+def _run(folder: Path, *, fresh: bool) -> None:
     from ledger.stack import Stack
 
     stack = Stack.start(folder, fresh=fresh, say=console.note)
@@ -67,4 +77,3 @@ def up(
         stack.wait()
     finally:
         stack.stop()
-    console.note("stopped")

@@ -1,8 +1,8 @@
 """Command groups, and the options that every command takes.
 
 A command is a function that returns an ``Answer``. ``Verbs.verb`` gives it ``--json``; a function
-whose first parameter is a ``Session`` also gets ``--network`` and ``--wait``, and one that
-signs gets ``--wallet`` (``--as``) and ``--yes``.
+whose first parameter is a ``Session`` also gets ``--network`` and, where there is something to wait
+for, ``--wait``, and one that signs gets ``--wallet`` (``--as``) and ``--yes``.
 """
 
 from __future__ import annotations
@@ -86,7 +86,8 @@ def _with_common_options(function: Command, *, signs: str | None, waits: bool) -
     common = [_option("json", _Json, default=False)]
     if with_session:
         common.append(_option("network", _Network, default=None))
-        common.append(_option("wait", _Wait, default=False))
+        if waits or signs is not None:  # what sends waits for finality afterwards
+            common.append(_option("wait", _Wait, default=False))
     if signs is not None:
         common.append(_option("wallet", _Wallet, default=None))
         common.append(_option("yes", _Yes, default=False))
@@ -98,6 +99,7 @@ def _with_common_options(function: Command, *, signs: str | None, waits: bool) -
         options = {name: given.pop(name) for name in list(given) if name in taken}
         console.json = console.json or bool(options.get("json"))
         wait = bool(options.get("wait"))
+        console.waits = with_session and waits
         if with_session:
             from ledger.cli import settings
             from ledger.cli.session import Session

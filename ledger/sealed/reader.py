@@ -19,6 +19,7 @@ import numpy.typing as npt
 from ledger.errors import ContentMismatch, UnsupportedModel, UsageError
 from ledger.fingerprint.exact import fingerprint
 from ledger.ids import Digest
+from ledger.paths import beside
 from ledger.sealed.index import MemberEntry, TensorEntry
 from ledger.sealed.memory import Arena
 from ledger.sealed.opening import Opened, SealedInfo
@@ -133,7 +134,8 @@ class SealedFile:
         dtype = NUMPY_DTYPES.get(tensor.dtype)
         if dtype is None:
             raise UnsupportedModel(
-                f"NumPy has no element type for {tensor.dtype}", hint="use get_bytes"
+                f"NumPy has no element type for {tensor.dtype}",
+                hint="get_bytes(name) gives the tensor's bytes",
             )
         data = self.get_bytes(name)
         if not tensor.nbytes:
@@ -209,7 +211,7 @@ class SealedFile:
             SegmentTampered, ContentMismatch, SealedTruncated: as `get_bytes`.
         """
         folder = Path(folder)
-        part = folder.with_name(f".{folder.name}.{os.urandom(6).hex()}.part")
+        part = beside(folder, f".{folder.name}.{os.urandom(6).hex()}.part")
         meter = Meter(progress, sum(member.size for member in self.members))
         with self._reading():
             try:

@@ -14,6 +14,7 @@ from ledger.errors import ContentMismatch, SealedFormatError, UsageError
 from ledger.fingerprint.exact import Fingerprint
 from ledger.fingerprint.exact import fingerprint as measure
 from ledger.ids import Address, Digest, ModelId
+from ledger.paths import require_file_name
 from ledger.sealed import keys
 from ledger.sealed.header import (
     MAX_LOG2_SEGMENT,
@@ -348,7 +349,7 @@ def _write_at(fd: int, data: memoryview, offset: int) -> None:
 @contextlib.contextmanager
 def _atomic_file(dest: Path) -> Iterator[int]:
     """A descriptor of a new file beside `dest`, which takes its name when the block succeeds."""
-    part = dest.with_name(f".{dest.name}.{os.urandom(6).hex()}.part")
+    part = require_file_name(dest).with_name(f".{dest.name}.{os.urandom(6).hex()}.part")
     try:
         fd, nameless = _new_file(part)
         try:

@@ -12,16 +12,18 @@ from pathlib import Path
 import httpx
 import pytest
 
+from ledger.chain.rpc import Rpc
+
 from .conftest import runner, small_model
 
 
 class Up:
     """A ``deed up`` in a folder."""
 
-    def __init__(self, folder: Path, *words: str) -> None:
+    def __init__(self, folder: Path, *before: str) -> None:
         self.folder = folder
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "ledger.cli.main", "up", "--json", *words],
+            [*before, sys.executable, "-m", "ledger.cli.main", "up", "--json"],
             cwd=folder,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -80,13 +82,24 @@ def publish(folder: Path) -> str:
     return done.json["model_id"]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def wait_until_all_is_final(live: dict) -> None:
+    deadline = time.monotonic() + 60
+    with Rpc(live["rpc"]) as rpc:
+        while any(
+            rpc.block(number).raw["transactions"]
+            for number in range(rpc.block("finalized").number + 1, rpc.block("latest").number + 1)
+        ):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
 def test_ended_by_a_signal_it_leaves_no_process_and_resumes_with_everything(folder, number):
     first = Up(folder)
     before = first.ready()
     assert len(first.children) >= 2
     model_id = publish(folder)
-    time.sleep(2)  # what a killed chain may lose is at most its last second or so
+    wait_until_all_is_final(before)  # what is not final, a hard kill may lose
 
     code = first.end(number)
 
@@ -109,6 +122,17 @@ def test_ended_by_a_signal_it_leaves_no_process_and_resumes_with_everything(fold
         second.end(signal.SIGINT)
 
 
+def test_under_nohup_a_closed_terminal_does_not_end_it(folder):
+    up = Up(folder, "nohup")
+    up.ready()
+    try:
+        up.process.send_signal(signal.SIGHUP)
+        assert runner(folder)("plan", "list").code == 0
+        assert up.process.poll() is None
+    finally:
+        assert up.end(signal.SIGTERM) == 0
+
+
 def test_a_second_one_in_the_same_folder_is_refused(folder):
     first = Up(folder)
     first.ready()
@@ -128,14 +152,15 @@ def test_without_a_stack_commands_say_how_to_get_one(folder):
     assert "hint: run deed up" in done.err
 
 
-def test_interrupted_while_starting_it_leaves_no_process(folder):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_interrupted_while_starting_it_leaves_no_process(folder, number):
     up = Up(folder)
     deadline = time.monotonic() + 60
     while len(descendants(up.process.pid)) < 1 and time.monotonic() < deadline:
         time.sleep(0.02)
     up.children = descendants(up.process.pid)
 
-    code = up.end(signal.SIGINT)
+    code = up.end(number)
 
     assert code in {0, 130}
     assert (folder / ".deed").exists()

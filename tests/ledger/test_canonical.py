@@ -79,6 +79,12 @@ def test_what_is_not_strict_json_is_refused(data):
         parse_json(data, what="the thing")
 
 
+def test_a_number_of_thousands_of_digits_is_refused_in_our_own_words():
+    with pytest.raises(ManifestError, match="the thing holds a number with") as caught:
+        parse_json(b'{"a":' + b"9" * 5000 + b"}", what="the thing")
+    assert "set_int_max_str_digits" not in caught.value.message
+
+
 def test_a_document_beyond_the_limit_is_not_even_parsed():
     with pytest.raises(LimitExceeded):
         parse_json(b"[1,2,3]", what="it", limit=6)

@@ -7,8 +7,10 @@ import re
 
 import pytest
 
+import api
 import ledger
 from ledger import errors
+from ledger.cli.exits import failure_of
 from ledger.errors import EntitlementError, LedgerError
 
 CLASSES = [
@@ -51,7 +53,32 @@ def test_an_error_carries_its_message_and_hint(kind):
 def test_a_hint_given_at_the_raise_replaces_the_class_default():
     assert errors.NoNetwork("x").hint
     assert errors.NoNetwork("x", hint="y").hint == "y"
-    assert errors.NoNetwork("x", hint="").hint == ""
+    # An error without a way out helps nobody.
+    assert errors.NoNetwork("x", hint="").hint == errors.NoNetwork.default_hint
+
+
+def every(kind):
+    yield kind
+    for below in kind.__subclasses__():
+        yield from every(below)
+
+
+def test_every_class_of_the_project_says_a_way_out():
+    for package in (ledger, api):
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            if ".migrations" not in module.name and not module.name.endswith("__main__"):
+                importlib.import_module(module.name)
+    kinds = list(every(LedgerError))
+    assert len(kinds) > 120  # those of Solidity, the stack and the demonstration among them
+    silent = {kind.__name__ for kind in kinds if not failure_of(kind("what happened")).hint.strip()}
+    assert silent == set()
+
+
+@pytest.mark.parametrize("kind", CLASSES, ids=lambda c: c.__name__)
+def test_every_class_has_a_hint_of_its_own(kind):
+    """Inherited only by those that are one more name for the same way out."""
+    inherits = {"HeaderTampered", "SegmentTampered", "ContentMismatch"}
+    assert ("default_hint" in vars(kind)) is (kind.__name__ not in inherits)
 
 
 def test_errors_survive_being_sent_between_processes():

@@ -37,11 +37,12 @@ from ledger.errors import (
     SeatsFull,
     SegmentTampered,
     SignatureInvalid,
+    UnsupportedModel,
     UsageError,
 )
 from ledger.ids import Digest
 from ledger.licensing import card as card_module
-from ledger.sealed.file import seal
+from ledger.sealed.file import open_sealed, seal
 from ledger.tensors.model import open_model
 
 pytestmark = pytest.mark.chain
@@ -91,6 +92,55 @@ def test_every_tensor_equals_the_original_bit_for_bit(world, licensed):
             assert loaded.tobytes() == original.tobytes()
         whole = model.state_dict()
         assert all(np.array_equal(whole[n], t) for n, t in world.published.tensors.items())
+
+
+def test_bytes_are_those_of_the_file_whatever_the_framework(world, licensed):
+    _, card, identity = licensed
+    with runtime.load(card, runtime=identity) as model:
+        for name, original in world.published.tensors.items():
+            data = model.get_bytes(name)
+            assert data.readonly
+            assert bytes(data) == original.tobytes()
+        with pytest.raises(UsageError, match="no tensor 'nothing'"):
+            model.get_bytes("nothing")
+    with pytest.raises(UsageError):
+        model.get_bytes("layer.bias")
+
+
+def test_a_tensor_of_a_type_that_numpy_lacks_is_had_as_bytes(world, tmp_path):
+    header = json.dumps(
+        {"blocks": {"dtype": "F4", "shape": [8, 8], "data_offsets": [0, 32]}}
+    ).encode()
+    plain = tmp_path / "four.safetensors"
+    plain.write_bytes(len(header).to_bytes(8, "little") + header + bytes(range(32)))
+    key = secrets.token_bytes(32)
+    with open_model(plain) as source:
+        record = seal(
+            source, tmp_path / "four.sealed", content_key=key,
+            model_id=world.published.model_id, chain_id=31337,
+            registry=world.chain.deployment.addresses["ModelRegistry"], epoch=1,
+        )  # fmt: skip
+    with open_sealed(tmp_path / "four.sealed", key, record=record) as opened:
+        with pytest.raises(UnsupportedModel) as caught:
+            opened.get_tensor("blocks")
+        assert "get_bytes(name)" in caught.value.hint
+        assert callable(runtime.SealedModel.get_bytes)
+        assert bytes(opened.get_bytes("blocks")) == bytes(range(32))
+
+
+def test_a_lease_shows_itself_in_one_line_without_raw_bytes(licensed):
+    license_id, card, identity = licensed
+    with runtime.load(card, runtime=identity) as model:
+        shown = repr(model.lease)
+    assert shown.startswith(f"<Lease of license {license_id} on model 0x")
+    assert len(shown) < 120
+    assert "\\x" not in shown
+
+
+def test_a_card_that_is_not_there_is_told_before_a_missing_key(tmp_path):
+    for ask in (runtime.load, runtime.check):
+        with pytest.raises(UsageError, match=r"nope\.json"):
+            ask(tmp_path / "nope.json", runtime=tmp_path / "no-key.json")
 
 
 def test_a_slice_reads_a_part(world, licensed):

@@ -151,6 +151,27 @@ def test_a_file_that_says_it_is_larger_than_the_disk_is_not_begun(made, web, put
         cards.locate(f"{web}/shop/far{card_module.SUFFIX}")
 
 
+# -- several places
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"<html>this domain is for sale</html>" * 9, b"", b"short"],
+    ids=["a page", "nothing", "a part"],
+)
+@pytest.mark.parametrize("how", ["over http", "here"])
+def test_where_something_else_lies_the_next_place_is_tried(made, web, put, content, how):
+    odd = made.folder / "odd.sealed"
+    odd.write_bytes(content)
+    document = card(made)
+    (good,) = document["files"]
+    document["files"] = [{**good, "url": "odd.sealed"}, good]
+    path = put("two", document)
+    located = cards.locate(f"{web}/shop/{path.name}" if how == "over http" else path)
+    assert located.path.read_bytes() == made.path.read_bytes()
+    located.forget()
+
+
 # -- beside a sealed file
 
 

@@ -208,6 +208,7 @@ def test_no_url_part_is_shown_of_an_endpoint(world, license_id):
     view = ChainView([rpc], world.chain.deployment, world.chain.profile)
     with pytest.raises(ChainUnavailable) as caught:
         state(world, view, license_id)
+    assert caught.value.message.startswith("the chain's endpoint is not healthy: ")
     assert secret not in str(caught.value)
     assert secret not in repr(view.health())
 

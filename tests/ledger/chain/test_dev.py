@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from ledger.chain.anvil import StateFile
 from ledger.chain.dev import DevChain
 from ledger.chain.rpc import Rpc, quantity
 from ledger.chain.wallet import dev_wallet
@@ -144,13 +145,39 @@ def test_a_node_killed_hard_is_started_again_at_the_same_address_with_what_was_f
     with DevChain.start(state=state) as chain, Rpc(chain.rpc_url) as rpc:
         sent = pay(rpc)
         until(lambda: final(rpc, sent))
-        time.sleep(1.0)  # the documented bound on what may be lost
         first = chain.pid
         os.kill(first, signal.SIGKILL)
         until(lambda: chain.pid != first)
         until(lambda: rpc.call("eth_getTransactionReceipt", [sent]) is not None)
         until(lambda: final(rpc, sent))
         assert nonce(rpc) == 1
+
+
+def newest_with_transactions(rpc):
+    number = rpc.block("latest").number
+    while number and not rpc.block(number).raw["transactions"]:
+        number -= 1
+    return number
+
+
+def test_a_transaction_is_on_disk_before_it_becomes_final(state, monkeypatch):
+    """So that no kill, at whatever moment, loses what was called final."""
+    saves = []
+    save = StateFile.save
+
+    def watched(file, packed):
+        with Rpc(chain.rpc_url) as rpc:
+            saves.append((newest_with_transactions(rpc), rpc.block("finalized").number))
+        save(file, packed)
+
+    monkeypatch.setattr(StateFile, "save", watched)
+    with DevChain.start(state=state) as chain, Rpc(chain.rpc_url) as rpc:
+        for _ in range(3):
+            sent = pay(rpc)
+            until(lambda sent=sent: final(rpc, sent))
+    first_of = dict(reversed(saves))  # the first save of each block
+    assert len(first_of) == 3
+    assert all(finalized < number for number, finalized in first_of.items()), saves
 
 
 OWNER = """
@@ -190,12 +217,25 @@ def test_when_the_owner_is_killed_hard_the_node_dies_too_and_little_is_lost(owne
     with Rpc(url) as rpc:
         sent = pay(rpc)
         until(lambda: final(rpc, sent))
-        time.sleep(1.0)
     process.kill()
     process.wait()
     until(lambda: gone(pid))
     with DevChain.start(state=state) as chain, Rpc(chain.rpc_url) as rpc:
         assert final(rpc, sent)
+
+
+def test_killed_hard_as_soon_as_it_is_final_nothing_is_lost(owner, state):
+    for count in range(1, 4):
+        process, url, pid = owner()
+        with Rpc(url) as rpc:
+            sent = pay(rpc)
+            until(lambda rpc=rpc, sent=sent: final(rpc, sent))
+        process.kill()
+        process.wait()
+        until(lambda pid=pid: gone(pid))
+        with DevChain.start(state=state) as chain, Rpc(chain.rpc_url) as rpc:
+            assert final(rpc, sent)
+            assert nonce(rpc) == count
 
 
 def test_ctrl_c_in_the_owners_terminal_does_not_reach_the_node_directly(owner, state):

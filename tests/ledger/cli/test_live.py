@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shlex
 import shutil
 import signal
 import socket
@@ -16,6 +17,8 @@ import httpx
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
+
+from ledger.chain.rpc import Rpc
 
 pytestmark = pytest.mark.chain
 
@@ -93,6 +96,69 @@ def test_a_title_is_shown_by_id_by_sealed_file_and_by_claim(live, models):
     assert {answer["model_id"] for answer in answers} == {published["model_id"]}
     assert answers[0]["record"]["committed"] is True
     assert answers[2]["claim"]["artifact_root"] == published["content_root"]
+
+
+def next_of(ran) -> list[str]:
+    (line,) = [line for line in ran.err.splitlines() if line.startswith("next: deed ")]
+    return shlex.split(line)[2:]
+
+
+@pytest.mark.parametrize(
+    ("seed", "out"), [(10, None), (11, "deep/down/here/out"), (12, "{elsewhere}/my out")]
+)
+def test_the_next_line_of_publish_works_as_it_stands(live, models, tmp_path, seed, out):
+    """Wherever the model and its publication lie, and whatever cards lie here."""
+    elsewhere = model(tmp_path / "next one.safetensors", seed)
+    words = () if out is None else ("--out", out.format(elsewhere=tmp_path))
+    ran = live("publish", elsewhere, "--terms", "a.toml", *words)
+    assert ran.code == 0, ran.err
+    ran = live(*next_of(ran))
+    assert ran.code == 0, ran.err
+    assert "next-one" in ran.out
+
+
+def test_with_wait_what_was_published_is_final(live, models):
+    model(live.cwd / "waited.safetensors", 21)
+    words = ("publish", "waited.safetensors", "--terms", "a.toml", "--json")
+    ran = live(*words, "--wait")
+    assert ran.code == 0, ran.err
+    assert ran.json["final"] is True
+    journal = json.loads((live.cwd / ran.json["folder"] / "journal.json").read_text())
+    with Rpc(live("network", "show", "--json").json["rpc"]) as rpc:
+        assert rpc.block("finalized").number >= journal["steps"]["plan"]["block"]
+    assert live(*words).json["final"] is False  # not known: nobody waited for it
+
+
+def warnings_of(ran) -> list[str]:
+    assert ran.code == 0, ran.err
+    return [line for line in ran.err.splitlines() if line.startswith("warning: ")]
+
+
+def test_content_that_this_account_registered_before_is_warned_of_once(live, models):
+    words = ("publish", "a.safetensors", "--terms", "a.toml")
+    (warning,) = warnings_of(live(*words, "--out", "again"))
+    assert "registered the same content before" in warning
+    assert models["a"]["model_id"] in warning
+    assert warnings_of(live(*words, "--out", "again")) == []
+    assert warnings_of(live(*words, "--seats", 2)) == []
+    # Of others' titles nothing is said: who came first is for the evidence to show.
+    assert warnings_of(live(*words, "--out", "stolen", "--as", "rival")) == []
+
+
+def test_terms_that_nobody_edited_are_warned_of(live, models):
+    assert live("terms", "new", "untouched.toml").code == 0
+    words = ("publish", "a.safetensors", "--out", "never", "--dry-run", "--terms")
+    (warning,) = warnings_of(live(*words, "untouched.toml"))
+    assert "untouched.toml is the template" in warning
+    assert warnings_of(live(*words, "a.toml")) == []
+
+
+def test_the_next_line_names_the_wallet_that_published(live, models):
+    model(live.cwd / "rivals.safetensors", 20)
+    ran = live("publish", "rivals.safetensors", "--terms", "a.toml", "--as", "rival")
+    assert ran.code == 0, ran.err
+    ran = live(*next_of(ran))
+    assert ran.code == 0, ran.err
 
 
 def test_a_granted_runtime_may_open_and_finds_what_was_published(live, models, cards):
@@ -230,6 +296,19 @@ def test_the_doctor_finds_all_well(live, models):
     assert {check["state"] for check in ran.json["checks"]} == {"ok"}
 
 
+def test_the_doctor_knows_a_license_card_and_checks_its_signature(live, cards):
+    card, license_id = cards["a"]
+    ran = live("doctor", card, "--json")
+    assert ran.code == 0
+    (found,) = [check for check in ran.json["checks"] if check["name"] == "file"]
+    assert f"card of license {license_id}, signed by 0x" in found["detail"]
+    document = json.loads((live.cwd / card).read_text())
+    (live.cwd / "bad.json").write_text(json.dumps(document | {"license": "1.2"}))
+    ran = live("doctor", "bad.json")
+    assert ran.code == 1
+    assert "safetensors" not in ran.out
+
+
 def test_a_second_broker_is_set_up_once(live, tmp_path):
     secret = tmp_path / "broker-passphrase"
     secret.write_text("another one\n")
@@ -343,7 +422,7 @@ def test_someone_elses_license_cannot_be_touched_or_granted(live, cards):
 def test_a_plan_on_someone_elses_model_is_refused(live, models):
     ran = live("plan", "create", models["a"]["model_id"], "--terms", "a.toml", "--as", "rival")
     refused(ran, 1, "cannot sell licenses")
-    refused(live("plan", "create", UNKNOWN, "--terms", "a.toml"), 1)
+    refused(live("plan", "create", UNKNOWN, "--terms", "a.toml"), 2, f"there is no model {UNKNOWN}")
 
 
 def test_a_license_under_someone_elses_plan_leaves_no_card(live, models):
@@ -369,6 +448,29 @@ def test_a_network_whose_endpoint_serves_another_chain_is_refused(live):
     (live.cwd / "other.json").write_text(json.dumps(manifest))
     live("network", "add", "other", "--rpc", shown["rpc"][0], "--deployment", "other.json")
     refused(live("plan", "list", "--network", "other"), 2, "31337")
+
+
+def test_another_chain_of_the_same_id_advises_a_look_at_the_url_before_beginning_anew(live):
+    shown = live("network", "show", "--json").json
+    manifest = shown["deployment"] | {"genesis_hash": UNKNOWN}
+    (live.cwd / "twin.json").write_text(json.dumps(manifest))
+    live("network", "add", "twin", "--rpc", shown["rpc"][0], "--deployment", "twin.json")
+    ran = live("plan", "list", "--network", "twin")
+    refused(ran, 2, "genesis differs", "hint: correct the network's URL")
+
+
+def test_a_holder_that_is_nobody_is_told_which_names_there_are(live, models):
+    ran = live("license", "issue", models["a"]["plan"], "--to", "nobody")
+    refused(ran, 2, "'nobody' is not an address", "licensor, holder")
+
+
+def test_a_wallet_that_is_not_there_is_told_alike_by_all_commands(live, models, monkeypatch):
+    monkeypatch.delitem(live.env, "DEED_WALLET_PASSWORD_FILE")
+    said = live("wallet", "use", "nobody").err
+    assert "there is no wallet 'nobody'" in said
+    for words in (("publish", "a.safetensors", "--terms", "a.toml"), ("wallet", "show")):
+        ran = live(*words, "--as", "nobody")
+        assert (ran.code, ran.err) == (2, said)
 
 
 def test_a_manifest_of_other_contracts_is_refused(live):

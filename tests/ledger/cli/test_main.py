@@ -13,6 +13,8 @@ from ledger.cli.commands import ENTRIES
 from ledger.cli.main import assemble, main
 from ledger.cli.output import console
 
+from .test_doctor import add_network
+
 
 def test_help_lists_every_command_with_its_line(program):
     ran = program("--help")
@@ -100,6 +102,53 @@ def test_wrong_usage_is_answered_in_json_too(deed):
     ran = deed("terms", "chek", "--json")
     assert ran.code == 2
     assert ran.error["code"] == "USAGE"
+
+
+@pytest.mark.parametrize("words", [(), ("plan",), ("wallet",)])
+def test_no_command_is_answered_in_json_too(deed, words):
+    ran = deed(*words, "--json")
+    assert ran.code == 2
+    assert ran.error["code"] == "USAGE"
+    assert ran.error["hint"] == " ".join(["see deed", *words, "--help"])
+
+
+KEY = "4c0883a69102937d6231471b5dbb6204fe5129617082792ae468d01a3f362318"
+
+
+@pytest.mark.parametrize("prefix", ["", "0x"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("wallet", "import", "imp3", "KEY"),
+        ("wallet", "import", "KEY"),
+        ("wallet", "create", "KEY"),
+        ("wallet", "use", "KEY"),
+        ("wallet", "show", "--wallet", "KEY"),
+        ("wallet", "import", "--KEY", "x"),
+        ("wallet", "KEY"),
+        ("KEY",),
+        ("license", "issue", "1", "--to", "KEY"),
+        ("license", "issue", "KEY", "--to", "x"),
+        ("license", "show", "KEY"),
+        ("license", "list", "--holder", "KEY"),
+        ("plan", "list", "--licensor", "KEY"),
+        ("network", "use", "KEY"),
+    ],
+    ids=" ".join,
+)
+def test_a_private_key_typed_where_it_does_not_belong_is_not_repeated(deed, words, prefix):
+    add_network(deed, "http://127.0.0.1:9")
+    ran = deed(*(word.replace("KEY", prefix + KEY) for word in words), "--json")
+    assert ran.code in {1, 2, 3}
+    for start in range(0, 64, 8):
+        assert KEY[start : start + 8] not in ran.out + ran.err
+
+
+def test_more_arguments_than_a_command_takes_are_said_to_be_too_many(deed):
+    ran = deed("wallet", "import", "imp3", "one", "two")
+    assert ran.code == 2
+    assert ran.err.splitlines()[0] == "error: got more arguments than it takes"
+    assert "one" not in ran.err
 
 
 def test_json_after_a_double_dash_is_an_argument(deed):

@@ -57,10 +57,15 @@ def test_json_is_one_document_with_our_values_as_text(capsys):
 def test_a_failure_says_when_to_try_again(capsys):
     console = Console()
     console.json = True
-    console.failure(Failure(3, "CHAIN_UNAVAILABLE", "no answer", "start it", 2.5))
+    failure = Failure(3, "CHAIN_UNAVAILABLE", "no answer", "start it", 2.5)
+    console.failure(failure)
     said = capsys.readouterr()
-    assert said.err == "error: no answer\nhint: start it\nretry: in 2.5 s, or add --wait\n"
+    assert said.err == "error: no answer\nhint: start it\nretry: in 2.5 s\n"
     assert json.loads(said.out)["error"]["retry_after"] == 2.5
+    # Only where the command takes it, and it would help.
+    console.waits = True
+    console.failure(failure)
+    assert capsys.readouterr().err.endswith("retry: in 2.5 s, or add --wait\n")
 
 
 def test_control_sequences_from_outside_are_shown_and_not_obeyed(capsys):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -9,7 +10,7 @@ from ledger.errors import ManifestError, UsageError
 
 
 def publish(folder, model_id="0x" + "11" * 32):
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     journal = {
         "version": 1,
         "inputs": {"chain_id": 31337},
@@ -28,6 +29,24 @@ def test_it_is_found_two_levels_below_the_working_folder(tmp_path, monkeypatch):
     wanted = publish(tmp_path / "models" / "mine")
     monkeypatch.chdir(tmp_path)
     assert publications.find(None, is_it("0x" + "11" * 32), what="m").path == wanted
+
+
+@pytest.mark.parametrize(
+    ("place", "found"), [(".", True), ("a", True), ("a/b", True), ("a/b/c", False), ("..", False)]
+)
+def test_it_is_said_to_be_found_exactly_where_it_is_found(tmp_path, monkeypatch, place, found):
+    here = tmp_path / "here"
+    here.mkdir()
+    folder = (here / place).resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    publish(folder)
+    monkeypatch.chdir(here)
+    assert publications.is_around(Path(place)) is found
+    if found:
+        assert publications.find(None, is_it("0x" + "11" * 32), what="m").path == Path(folder)
+    else:
+        with pytest.raises(UsageError):
+            publications.find(None, is_it("0x" + "11" * 32), what="m")
 
 
 def test_a_named_folder_that_is_of_something_else_is_refused(tmp_path):

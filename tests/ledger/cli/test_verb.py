@@ -78,6 +78,18 @@ def test_a_command_that_signs_takes_wallet_as_and_yes_and_one_that_asks_does_not
         assert option in asking
 
 
+def test_a_command_that_neither_asks_again_nor_sends_has_no_wait(app):
+    @app.verb("look", waits=False)
+    def look(session: Session) -> None:
+        """Look."""
+        raise EndpointsDisagree("two answers")
+
+    assert "--wait" not in run(app, ["look", "--help"]).stdout
+    for word, helps in (("look", False), ("send", False), ("ask", True)):
+        run(app, [word, *(["1", "--network", "net"] if word == "ask" else [])])
+        assert output.console.waits is helps, word
+
+
 def test_an_answer_of_no_is_exit_code_1_with_its_data(app):
     @app.verb("no")
     def no() -> Answer:

@@ -55,6 +55,15 @@ def test_what_is_no_key_is_refused_without_being_repeated(deed, passphrase, type
     assert list(deed.cwd.parent.rglob("wallets/*")) == []
 
 
+@pytest.mark.parametrize("name", ["a/b", ".a", "", "a b"])
+def test_a_name_that_cannot_be_one_is_refused_with_what_it_may_have(deed, passphrase, name):
+    ran = deed("wallet", "create", name)
+    assert ran.code == 2
+    assert ran.err.splitlines()[1] == (
+        "hint: use letters, digits, dot, - and _, with no dot at the beginning"
+    )
+
+
 def test_a_wallet_is_never_replaced(deed, passphrase):
     assert deed("wallet", "create", "alice").code == 0
     (file,) = deed.cwd.parent.rglob("alice.json")

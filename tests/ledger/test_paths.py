@@ -1,0 +1,36 @@
+"""Names that other names are made from: a folder is told apart before anything is written."""
+
+from pathlib import Path
+
+import pytest
+
+from ledger.errors import UsageError
+from ledger.paths import beside, require_file_name
+
+
+@pytest.mark.parametrize("path", [".", "/", "..", "a/..", "folder", "folder/", ""])
+def test_a_folder_is_not_taken_for_a_file(tmp_path, monkeypatch, path):
+    (tmp_path / "folder").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="is a folder") as caught:
+        require_file_name(Path(path))
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize("path", ["new", "folder/new", "there"])
+def test_a_file_and_what_is_not_there_yet_pass(tmp_path, monkeypatch, path):
+    (tmp_path / "there").touch()
+    monkeypatch.chdir(tmp_path)
+    assert require_file_name(Path(path)) == Path(path)
+
+
+def test_what_lies_beside_the_current_folder_is_in_the_one_above(tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert beside(Path(), "x") == tmp_path / "x"
+    assert beside(Path("a"), "x") == Path("x")
+
+
+def test_nothing_lies_beside_the_root():
+    with pytest.raises(UsageError, match="root folder"):
+        beside(Path("/"), "x")
