@@ -16,7 +16,9 @@ contract AnchorBatchTest is Titles {
     }
 
     function isBatch(uint32 planId, uint32 count, uint32 firstSerial, uint40 anchoredAt, bool byRole) internal view {
-        (uint32 count_, uint32 firstSerial_, uint40 anchoredAt_, bool byRole_) = ledger.batchOf(planId, ROOT);
+        (uint32 count_, uint32 firstSerial_, uint40 anchoredAt_, bool byRole_, uint40 closesAt) =
+            ledger.batchOf(planId, ROOT);
+        eq(closesAt, 0);
         eq(count_, count);
         eq(firstSerial_, firstSerial);
         eq(anchoredAt_, anchoredAt);

@@ -296,7 +296,7 @@ contract CheckBatchLeafTest is Batches {
     function test_nothingIsKeptOfWhatWasNeverAnchored() external {
         newBatch(2);
         for (uint32 i; i < 2; ++i) {
-            (uint32 count, uint32 firstSerial, uint40 anchoredAt, bool byRole) =
+            (uint32 count, uint32 firstSerial, uint40 anchoredAt, bool byRole,) =
                 i == 0 ? ledger.batchOf(plan, keccak256("other")) : ledger.batchOf(plan + 1, root);
             eq(uint256(count) + firstSerial + anchoredAt, 0);
             isFalse(byRole);

@@ -87,7 +87,7 @@ abstract contract Batches is Titles {
     }
 
     function firstId() internal view returns (uint256) {
-        (, uint32 firstSerial,,) = ledger.batchOf(plan, root);
+        (, uint32 firstSerial,,,) = ledger.batchOf(plan, root);
         return uint256(plan) << 32 | firstSerial;
     }
 }

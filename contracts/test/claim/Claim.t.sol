@@ -39,7 +39,7 @@ contract ClaimTest is Batches {
     function everyLeafIsClaimedOnce(uint256 count) internal {
         newLicense(plan, holder); // so that serials and indices differ
         newBatch(count);
-        (, uint32 firstSerial,,) = ledger.batchOf(plan, root);
+        (, uint32 firstSerial,,,) = ledger.batchOf(plan, root);
         eq(firstSerial, 2);
         // Of large trees both ends, the turns of the words and the right edge.
         for (uint256 i; i < count; ++i) {

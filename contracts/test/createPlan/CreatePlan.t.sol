@@ -62,24 +62,36 @@ contract CreatePlanTest is Base {
         newPlan(terms);
     }
 
-    function test_aModelHasAtMost256Plans() external {
+    function test_the257thPlanOfAModelAsksTheRegistryAtEachIssue() external {
         PlanTerms memory terms = termsOf(newModel(1));
-        for (uint32 i = 1; i <= 256; ++i) {
+        for (uint32 i = 1; i <= 257; ++i) {
             eq(newPlan(terms), i);
         }
-        bytes memory many = abi.encodeWithSelector(ILicenseRecords.PlanTooMany.selector, terms.modelId, 256);
-        vm.expectRevert(many);
-        newPlan(terms);
-        eq(newPlan(termsOf(newModel(2))), 257); // each model by itself
+        newLicense(257, holder);
+        vm.prank(licensor);
+        models.setStatus(terms.modelId, ModelStatus.WITHDRAWN);
+        bytes memory refused = abi.encodeWithSelector(
+            ILicenseRecords.PlanModelNotIssuable.selector, terms.modelId, uint8(ModelStatus.WITHDRAWN)
+        );
+        for (uint32 i = 1; i <= 257; i += 128) {
+            vm.expectRevert(refused);
+            newLicense(i, holder);
+        }
+    }
 
-        // The title's next holder finds them taken.
+    function test_noFormerHolderLeavesTheNextOneWithoutPlans() external {
+        PlanTerms memory terms = termsOf(newModel(1));
+        for (uint32 i; i < 256; ++i) {
+            newPlan(terms);
+        }
         vm.prank(licensor);
         models.proposeTransfer(terms.modelId, buyer);
         vm.prank(buyer);
         models.acceptTransfer(terms.modelId);
-        vm.prank(buyer);
-        vm.expectRevert(many);
-        ledger.createPlan(terms);
+        vm.startPrank(buyer);
+        eq(ledger.createPlan(terms), 257);
+        ledger.issue(257, holder, 0, 0);
+        vm.stopPrank();
     }
 
     function test_aFormerHolderMakesNoPlan() external {

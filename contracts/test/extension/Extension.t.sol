@@ -279,7 +279,7 @@ contract ExtensionTest is Base {
         (address to,) = ledger.reissueOf(id);
         eq(to, address(0));
         eq(ledger.noncesSpent(holder, 0), 0);
-        (uint32 count,,,) = ledger.batchOf(plan, 0);
+        (uint32 count,,,,) = ledger.batchOf(plan, 0);
         eq(count, 0);
         (uint256 claimed,) = ledger.batchBits(plan, 0, 0);
         eq(claimed, 0);
