@@ -87,3 +87,25 @@ def ether_text(wei: int) -> str:
     """An amount in ether, exactly."""
     amount = f"{_EXACT.divide(Decimal(wei), _ETHER):f}"
     return amount.rstrip("0").rstrip(".") if "." in amount else amount
+
+
+def share(text: str) -> int:
+    """Parts in 1/10,000 from a percentage such as ``5%`` or ``2.5``.
+
+    Raises:
+        UsageError: not a number, negative, above 100 %, or finer than 0.01 %.
+    """
+    try:
+        parts = _EXACT.multiply(Decimal(text.strip().removesuffix("%").strip()), Decimal(100))
+    except InvalidOperation:
+        parts = Decimal(-1)
+    if not parts.is_finite() or not 0 <= parts <= 10_000 or parts != parts.to_integral_value():
+        raise UsageError(
+            f"{quoted(text)} is not a share", hint="write a percentage such as 5% or 2.5%"
+        )
+    return int(parts)
+
+
+def share_text(bps: int) -> str:
+    """Parts in 1/10,000 as a percentage."""
+    return f"{bps / 100:g} %"

@@ -32,12 +32,14 @@ if TYPE_CHECKING:
     from ledger.chain.anchors import Anchors
     from ledger.chain.brokers import BrokerRegistry
     from ledger.chain.licenses import LicenseLedger
+    from ledger.chain.market import LicenseMarket
     from ledger.chain.network import Network
     from ledger.chain.profile import ChainProfile
     from ledger.chain.registry import ModelRegistry
     from ledger.chain.rpc import Rpc
     from ledger.chain.transactions import Sender, TxPreview
     from ledger.chain.wallet import Signer
+    from ledger.ids import Address
 
 # The names of ledger.chain.wallet.DEV_WALLET_NAMES, repeated because that needs the chain extra.
 TEST_ACCOUNTS = (
@@ -163,6 +165,22 @@ class Session:
         from ledger.chain.brokers import BrokerRegistry
 
         return BrokerRegistry(self.rpc, self.network.deployment.addresses["BrokerRegistry"])
+
+    @cached_property
+    def market(self) -> LicenseMarket:
+        """Where licenses are sold."""
+        from ledger.chain.market import LicenseMarket
+
+        return LicenseMarket(self.rpc, self._address("LicenseMarket"))
+
+    def _address(self, name: str) -> Address:
+        address = self.network.deployment.addresses.get(name)
+        if address is None:
+            raise WrongNetwork(
+                f"{self.network.name} has no {name}",
+                hint="its manifest is of an older release; deploy with deed chain deploy",
+            )
+        return address
 
     @cached_property
     def signer(self) -> Signer:

@@ -1,0 +1,389 @@
+"""``deed license issue-batch``, ``claim`` and the ways to end what is not claimed."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from ledger.cli import holders
+from ledger.cli.accounts import account
+from ledger.cli.holders import Holder
+from ledger.cli.license_args import Plan, Reason, reason_hash, sure
+from ledger.cli.output import Answer, console, fields, time_text
+from ledger.cli.quantities import moment
+from ledger.cli.receipts import receipt_data, receipt_row, settle
+from ledger.cli.session import Session
+from ledger.cli.settings import write_text
+from ledger.cli.verb import Verbs
+from ledger.errors import LedgerError, UsageError, WrongNetwork
+from ledger.ids import ZERO_ADDRESS, Address, Digest
+from ledger.licensing import batch as batches
+from ledger.licensing.batch import Batch, BatchClaim, BatchRow
+from ledger.licensing.reference import reference_hash
+
+if TYPE_CHECKING:
+    from ledger.chain.transactions import TxReceipt
+
+app = Verbs()
+
+CHUNK: Final = 100
+BATCH_FILE: Final = "batch.json"
+CLAIMS: Final = "claims"
+_MAX_BATCH: Final = 64 << 20
+
+_Root = Annotated[str, typer.Argument(help="The batch's root; its batch.json names it.")]
+
+
+@app.verb("issue-batch", signs="licensor", waits=False)
+def issue_batch(
+    session: Session,
+    *,
+    plan: Plan,
+    list_: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[HOLDERS]", help="CSV (to, not_before, not_after, external_ref) or JSON."
+        ),
+    ] = None,
+    merkle: Annotated[
+        Path | None,
+        typer.Option(
+            "--merkle", metavar="FOLDER", help="Anchor one root; write batch and claim files here."
+        ),
+    ] = None,
+    not_before: Annotated[
+        str | None, typer.Option("--not-before", metavar="TIME", help="Begin, where rows say none.")
+    ] = None,
+    not_after: Annotated[
+        str | None, typer.Option("--not-after", metavar="TIME", help="End, where rows say none.")
+    ] = None,
+    skip: Annotated[
+        int, typer.Option("--skip", min=0, metavar="ROWS", help="Rows that are issued already.")
+    ] = 0,
+) -> Answer:
+    """Issue a license to each of many holders.
+
+    Without --merkle each becomes a token at once, 100 in a transaction. With --merkle one
+    transaction anchors a root over all of them, for the same fee at any number, and each holder
+    claims theirs with a file of their own. Keep the folder: the chain has only its root. When
+    anchoring did not come through, run it again without HOLDERS to anchor what is there.
+    """
+    now = int(time.time())
+    rows: tuple[Holder, ...] = ()
+    if list_ is not None:
+        rows = holders.read(
+            list_, lambda text: account(session, text), lambda text: moment(text, now=now)
+        )
+        begin = moment(not_before, now=now) if not_before else 0
+        end = moment(not_after, now=now) if not_after else 0
+        rows = tuple(
+            Holder(r.to, r.not_before or begin, r.not_after or end, r.external_ref) for r in rows
+        )[skip:]
+    if merkle is not None:
+        return _anchored(session, plan, rows, merkle)
+    if list_ is None:
+        raise UsageError("no holders are named", hint="name a CSV or JSON file of them")
+    if not rows:
+        raise UsageError("no row is left", hint="give a lower --skip")
+    if any(row.external_ref for row in rows):
+        raise UsageError(
+            "only a batch under one root carries external references",
+            hint="add --merkle FOLDER, or leave the column external_ref away",
+        )
+    return _issued(session, plan, rows, skip)
+
+
+def _issued(session: Session, plan: int, rows: Sequence[Holder], skip: int) -> Answer:
+    issued: list[dict[str, Any]] = []
+    receipts: list[TxReceipt] = []
+    for chunk in _chunks(rows):
+        window = chunk[0].not_before, chunk[0].not_after
+        try:
+            ids, receipt = session.licenses.issue_batch(
+                session.sender, plan, [row.to for row in chunk], *window
+            )
+        except LedgerError as error:
+            if issued:
+                console.note(
+                    f"issued before this: {issued[0]['license']} and {len(issued) - 1} more"
+                )
+                error.hint = f"{error.hint or 'mend that'}; go on with --skip {skip + len(issued)}"
+            raise
+        receipts.append(receipt)
+        issued += [
+            {"license": number, "holder": row.to} for number, row in zip(ids, chunk, strict=True)
+        ]
+        console.step(f"issued {len(issued)} of {len(rows)}")
+    final = settle(session, receipts[-1])
+    return Answer(
+        {
+            "plan": plan,
+            "licenses": issued,
+            "transactions": [receipt_data(receipt, final=final) for receipt in receipts],
+        },
+        fields(
+            [
+                ("plan", plan),
+                ("issued", f"{len(issued)}: {issued[0]['license']} to {issued[-1]['license']}"),
+                *(receipt_row(receipt, final=final) for receipt in receipts),
+            ]
+        ),
+    )
+
+
+def _chunks(rows: Sequence[Holder]) -> Iterator[Sequence[Holder]]:
+    """Neighbours with one window, at most `CHUNK` at a time."""
+    start = 0
+    for i in range(1, len(rows) + 1):
+        first = rows[start]
+        if (
+            i == len(rows)
+            or i - start == CHUNK
+            or (rows[i].not_before, rows[i].not_after) != (first.not_before, first.not_after)
+        ):
+            yield rows[start:i]
+            start = i
+
+
+def _anchored(session: Session, plan: int, rows: Sequence[Holder], folder: Path) -> Answer:
+    file = folder / BATCH_FILE
+    if rows:
+        if file.exists():
+            raise UsageError(
+                f"{file} exists",
+                hint="leave HOLDERS away to anchor what is there, or name another folder",
+            )
+        session.licenses.plan_of(plan)  # nothing is written for a plan that does not exist
+        made = _built(session, plan, rows)
+    else:
+        made = _of_this_plan(session, plan, file)
+    _write(made, folder)
+    record = session.licenses.batch_of(plan, made.root)
+    data: dict[str, Any] = {
+        "plan": plan,
+        "root": made.root,
+        "count": len(made.leaves),
+        "folder": folder,
+    }
+    told: list[tuple[str, object]] = [
+        ("plan", plan),
+        ("root", made.root),
+        ("licenses", len(made.leaves)),
+        ("batch", file),
+        ("claims", folder / CLAIMS),
+    ]
+    notes = (f"next: keep {file}, give each holder their file in {folder / CLAIMS}",)
+    if record is not None:
+        told.append(("anchored", f"already, on {time_text(record.anchored_at)}"))
+        return Answer(data | {"anchored_at": record.anchored_at}, fields(told), notes=notes)
+    first, receipt = session.licenses.anchor_batch(
+        session.sender, plan, made.root, len(made.leaves)
+    )
+    final = settle(session, receipt)
+    told += [("first license", first), receipt_row(receipt, final=final)]
+    return Answer(
+        data | {"first_license": first} | receipt_data(receipt, final=final),
+        fields(told),
+        notes=notes,
+    )
+
+
+def _built(session: Session, plan: int, rows: Sequence[Holder]) -> Batch:
+    leaves = [
+        BatchRow(row.to, row.not_before, row.not_after, reference_hash(row.external_ref))
+        for row in rows
+    ]
+    return batches.build(
+        leaves,
+        (secrets.token_bytes(32) for _ in leaves),
+        chain_id=session.network.deployment.chain_id,
+        ledger=session.licenses.address,
+        plan=plan,
+    )
+
+
+def _of_this_plan(session: Session, plan: int, file: Path) -> Batch:
+    if not file.exists():
+        raise UsageError("no holders are named", hint="name a CSV or JSON file of them")
+    with file.open("rb") as handle:
+        made = batches.parse_batch(handle.read(_MAX_BATCH + 1))
+    _check_place(session, made.chain_id, made.ledger)
+    if made.plan != plan:
+        raise UsageError(f"{file} is of plan {made.plan}", hint=f"name plan {made.plan}")
+    return made
+
+
+def _check_place(session: Session, chain_id: int, ledger: Address) -> None:
+    if (chain_id, ledger) != (session.network.deployment.chain_id, session.licenses.address):
+        raise WrongNetwork(
+            f"the file is for ledger {ledger} on chain {chain_id}, not for {session.network.name}",
+            hint="choose its network with --network",
+        )
+
+
+def _write(made: Batch, folder: Path) -> None:
+    """The batch first and safely: with it every claim can be made again."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(folder / BATCH_FILE, json.dumps(made.to_json(), indent=1) + "\n", private=True)
+    claims = folder / CLAIMS
+    claims.mkdir(mode=0o700, exist_ok=True)
+    width = len(str(len(made.leaves) - 1))
+    for claim in made.claims():
+        path = claims / f"{claim.leaf.index:0{width}}-{claim.leaf.to}.claim.json"
+        path.write_text(json.dumps(claim.to_json(), indent=1) + "\n", encoding="utf-8")
+
+
+@app.verb("claim", signs="holder", waits=False)
+def claim(
+    session: Session,
+    file: Annotated[Path, typer.Argument(help="The claim file that the licensor gave you.")],
+    check: Annotated[
+        bool, typer.Option("--check", help="Only say whether it grants now; sends nothing.")
+    ] = False,
+) -> Answer:
+    """Make your license of a batch a token of yours. Anyone may send it for you."""
+    read = _claim(session, file)
+    if check:
+        return _checked(session, read)
+    license_id, receipt = session.licenses.claim(session.sender, read)
+    final = settle(session, receipt)
+    return Answer(
+        {"license": license_id, "holder": read.leaf.to, "token_id": str(int(license_id))}
+        | receipt_data(receipt, final=final),
+        fields(
+            [
+                ("license", license_id),
+                ("holder", read.leaf.to),
+                receipt_row(receipt, final=final),
+            ]
+        ),
+    )
+
+
+def _claim(session: Session, file: Path) -> BatchClaim:
+    with file.open("rb") as handle:
+        read = batches.parse_claim(handle.read(batches.MAX_CLAIM_BYTES + 1))
+    read.verify()
+    _check_place(session, read.chain_id, read.ledger)
+    return read
+
+
+def _checked(session: Session, read: BatchClaim) -> Answer:
+    from ledger.licensing.entitlement import LicenseFacts, Status, denial
+
+    head = session.rpc.block("latest")
+    found = session.licenses.check_batch_leaf(
+        read, ZERO_ADDRESS, max(int(time.time()), head.timestamp), head.number
+    )
+    grants = found.code in {0, 10}
+    rows: list[tuple[str, object]] = [
+        ("license", found.license or read.leaf.index),
+        ("holder", read.leaf.to),
+    ]
+    why = ""
+    if grants:
+        rows.append(("grants", f"yes, until {time_text(found.not_after)}"))
+    else:
+        facts = LicenseFacts(
+            license=found.license,
+            holder=read.leaf.to,
+            status=Status.REVOKED if found.code == 3 else Status.ACTIVE,
+            not_before=read.leaf.not_before,
+            not_after=found.not_after,
+            suspended_at=0,
+            licensor=session.licenses.plan_of(read.plan)[1].licensor,
+        )
+        refusal = denial(found.code, facts)
+        why = refusal.message
+        rows += [("grants", f"no: {why}"), ("remedy", refusal.remedy)]
+    rows.append(("as of", f"block {head.number}, {time_text(head.timestamp)}"))
+    return Answer(
+        {
+            "license": found.license,
+            "holder": read.leaf.to,
+            "code": found.code,
+            "grants": grants,
+            "why": why,
+            "not_after": found.not_after,
+        },
+        fields(rows),
+        ok=grants,
+    )
+
+
+@app.verb("close-batch", signs="licensor", waits=False)
+def close_batch(session: Session, plan: Plan, root: _Root, reason: Reason = "") -> Answer:
+    """End every license of a batch that is not claimed, with the plan's notice."""
+    anchored = _known(session, plan, root)
+    sure(session, f"End all licenses of batch {anchored.short} that are not claimed?")
+    closes, receipt = session.licenses.close_batch(
+        session.sender, plan, anchored, reason_hash(reason)
+    )
+    final = settle(session, receipt)
+    return Answer(
+        {"plan": plan, "root": anchored, "closes_at": closes} | receipt_data(receipt, final=final),
+        fields(
+            [
+                ("root", anchored),
+                ("unclaimed end", time_text(closes)),
+                receipt_row(receipt, final=final),
+            ]
+        ),
+    )
+
+
+@app.verb("revoke-batch", signs="licensor", waits=False)
+def revoke_batch(
+    session: Session,
+    plan: Plan,
+    root: _Root,
+    indices: Annotated[
+        list[int],
+        typer.Option("--index", min=0, metavar="INDEX", help="Place in the batch; repeat it."),
+    ],
+    reason: Reason = "",
+) -> Answer:
+    """Revoke licenses of a batch for good, claimed or not."""
+    anchored = _known(session, plan, root)
+    words: dict[int, int] = {}
+    for index in indices:
+        words[index >> 8] = words.get(index >> 8, 0) | 1 << (index & 255)
+    sure(session, f"Revoke {len(set(indices))} licenses of batch {anchored.short} for good?")
+    receipts = [
+        session.licenses.revoke_in_batch(
+            session.sender, plan, anchored, word=word, mask=mask, reason=reason_hash(reason)
+        )
+        for word, mask in sorted(words.items())
+    ]
+    final = settle(session, receipts[-1])
+    return Answer(
+        {
+            "plan": plan,
+            "root": anchored,
+            "revoked": sorted(set(indices)),
+            "transactions": [receipt_data(receipt, final=final) for receipt in receipts],
+        },
+        fields(
+            [
+                ("root", anchored),
+                ("revoked", ", ".join(map(str, sorted(set(indices))))),
+                *(receipt_row(receipt, final=final) for receipt in receipts),
+            ]
+        ),
+    )
+
+
+def _known(session: Session, plan: int, root: str) -> Digest:
+    anchored = Digest.parse(root)
+    if session.licenses.batch_of(plan, anchored) is None:
+        raise UsageError(
+            f"plan {plan} has no batch {anchored.short}",
+            hint="give plan and root as the batch's batch.json names them",
+        )
+    return anchored
