@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -33,6 +33,26 @@ VERSION = 1
 REQUIRED = ("Anchors", "ModelRegistry", "LicenseLedger", "BrokerRegistry")
 _MAX_BYTES = 1 << 20
 _FIELDS = {"version", "chain_id", "genesis_hash", "block", "addresses", "code_hashes"}
+
+
+@dataclass(frozen=True, slots=True)
+class CodeCheck:
+    """What a manifest says about one contract, and what stands there.
+
+    Attributes:
+        expected: Keccak-256 of the code, by the manifest.
+        found: of the code on chain; None when there is none.
+    """
+
+    name: str
+    address: Address
+    expected: Digest
+    found: Digest | None
+
+    @property
+    def holds(self) -> bool:
+        """Whether the code is the manifest's."""
+        return self.found == self.expected
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +164,22 @@ class Deployment:
             WrongNetwork: one of them differs.
             ChainUnavailable: no endpoint answers.
         """
+        self.verify_chain(rpc)
+        for check in self.check_codes(rpc):
+            if not check.holds:
+                what = "no contract" if check.found is None else "other code"
+                raise WrongNetwork(
+                    f"there is {what} at {check.address}, where {check.name} should be",
+                    hint="check the deployment manifest with deed chain status",
+                )
+
+    def verify_chain(self, rpc: Rpc) -> None:
+        """Check that `rpc` serves this deployment's chain.
+
+        Raises:
+            WrongNetwork: another chain id, or another chain of the same id.
+            ChainUnavailable: no endpoint answers.
+        """
         hosts = ", ".join(rpc.hosts)
         served = rpc.chain_id()
         if served != self.chain_id:
@@ -157,14 +193,17 @@ class Deployment:
                 f"{hosts} serves another chain with the same id {served} (its genesis differs)",
                 hint="a local chain was started anew; run deed up --fresh, or correct the URL",
             )
+
+    def check_codes(self, rpc: Rpc) -> Iterator[CodeCheck]:
+        """What stands at each contract's address, one by one.
+
+        Raises:
+            ChainUnavailable: no endpoint answers.
+        """
         for name, expected in self.code_hashes.items():
             code = rpc.code(self.addresses[name])
-            if Digest(keccak256(code)) != expected:
-                what = "no contract" if not code else "other code"
-                raise WrongNetwork(
-                    f"there is {what} at {self.addresses[name]}, where {name} should be",
-                    hint="check the deployment manifest with deed chain status",
-                )
+            found = Digest(keccak256(code)) if code else None
+            yield CodeCheck(name, self.addresses[name], expected, found)
 
 
 def _text(value: Any) -> str:

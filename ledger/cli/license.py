@@ -36,7 +36,7 @@ from ledger.ids import ZERO_ADDRESS, ZERO_DIGEST, LicenseId
 if TYPE_CHECKING:
     from ledger.chain.licenses import LicenseState
 
-app = Verbs("Issue, sell, pass on, renew, suspend and revoke licenses.")
+app = Verbs("Issue, sell, pass on, renew and revoke licenses.")
 
 
 @app.verb("issue", signs="licensor", waits=False)

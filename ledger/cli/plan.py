@@ -8,19 +8,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ledger.cli import events
+from ledger.cli import events, plan_govern
 from ledger.cli.output import Answer, fields, table, time_text
-from ledger.cli.quantities import duration, duration_text, ether, ether_text
+from ledger.cli.payments import amount, price_text
+from ledger.cli.quantities import duration, duration_text
 from ledger.cli.receipts import receipt_data, receipt_row, settle
 from ledger.cli.session import Session
 from ledger.cli.verb import Verbs
-from ledger.errors import UnknownRecord, UsageError
-from ledger.ids import ZERO_ADDRESS, Address, ModelId, quoted
+from ledger.errors import UnknownRecord
+from ledger.ids import ZERO_ADDRESS, Address, ModelId
 
 if TYPE_CHECKING:
     from ledger.chain.licenses import PlanState, PlanTerms
 
-app = Verbs("Create and show plans: what a licensor offers.")
+app = Verbs("Create, show and govern plans: what a licensor offers.")
 
 _MAX_TERMS = 1 << 20
 
@@ -120,6 +121,7 @@ def create(
             hint="register it with deed publish, or check the id and the network",
         )
     lease_ttl, grace_s = duration(lease), duration(grace)
+    pay_token = Address.parse(token) if token else ZERO_ADDRESS
     offer = PlanTerms(
         model_id=model_id,
         terms_hash=document.hash(),
@@ -135,8 +137,8 @@ def create(
         quota=quota,
         features=features,
         broker_set=broker_set,
-        pay_token=Address.parse(token) if token else ZERO_ADDRESS,
-        price=_amount(price, token),
+        pay_token=pay_token,
+        price=amount(price, pay_token),
         floating=not bound,
         warn_only=trial,
         transferable=transferable,
@@ -195,7 +197,7 @@ def list_(
                 state.licensor,
                 duration_text(terms.duration) if terms.duration else "perpetual",
                 terms.seats or "any",
-                _price(terms),
+                price_text(terms.pay_token, terms.price),
                 state.issued,
                 state.paused,
             )
@@ -204,24 +206,6 @@ def list_(
         empty="no plans",
     )
     return Answer({"plans": [_data(*entry) for entry in found]}, text)
-
-
-def _amount(text: str, token: str | None) -> int:
-    if token is None:
-        return ether(text)
-    if not (text.isascii() and text.isdigit() and int(text[:40]) < 1 << 96):
-        raise UsageError(
-            f"{quoted(text)} is not an amount of a token", hint="give whole units, below 2^96"
-        )
-    return int(text)
-
-
-def _price(terms: PlanTerms) -> str:
-    if not terms.price:
-        return "free"
-    if terms.pay_token == ZERO_ADDRESS:
-        return ether_text(terms.price)
-    return f"{terms.price} of {terms.pay_token}"
 
 
 def _rows(plan: int, terms: PlanTerms, state: PlanState) -> list[tuple[str, object]]:
@@ -237,7 +221,7 @@ def _rows(plan: int, terms: PlanTerms, state: PlanState) -> list[tuple[str, obje
         ("notice", duration_text(terms.min_notice)),
         ("seats", f"{terms.seats or 'any'}, {'floating' if terms.floating else 'bound'}"),
         ("supply", terms.supply or "unlimited"),
-        ("price", _price(terms)),
+        ("price", price_text(terms.pay_token, terms.price)),
         ("broker set", terms.broker_set),
         ("mode", "warn (trial)" if terms.warn_only else "enforce"),
         ("transfers", "permitted" if terms.transferable else "forbidden"),
@@ -249,3 +233,6 @@ def _rows(plan: int, terms: PlanTerms, state: PlanState) -> list[tuple[str, obje
 
 def _data(plan: int, terms: PlanTerms, state: PlanState) -> dict[str, Any]:
     return {"plan": plan, "terms": terms, "state": state}
+
+
+app.registered_commands += plan_govern.app.registered_commands
