@@ -432,7 +432,7 @@ class PlanModelNotIssuable(SolidityError):
 class PlanTitleMoved(SolidityError):
     signature = "PlanTitleMoved(uint32 planId,address planLicensor,address titleHolder)"
     sentence = "plan {planId} is {planLicensor}'s, but the title is now {titleHolder}'s"
-    default_hint = "bring the plan in step with the title first (sync the plan's licensor)"
+    default_hint = "bring the plan in step with the title first (deed plan sync)"
 
 
 class PlanIsPaused(SolidityError):

@@ -48,7 +48,7 @@ def issue_batch(
     list_: Annotated[
         Path | None,
         typer.Argument(
-            metavar="[HOLDERS]", help="CSV (to, not_before, not_after, external_ref) or JSON."
+            metavar="HOLDERS", help="CSV (to, not_before, not_after, external_ref) or JSON."
         ),
     ] = None,
     merkle: Annotated[

@@ -121,7 +121,7 @@ def status(
     session: Session,
     model: _Model,
     to: Annotated[
-        StatusName | None, typer.Argument(metavar="[STATUS]", help="What to declare; else shown.")
+        StatusName | None, typer.Argument(metavar="STATUS", help="What to declare; else shown.")
     ] = None,
 ) -> Answer:
     """Show a model's status, or declare it active, withdrawn or compromised.

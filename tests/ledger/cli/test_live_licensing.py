@@ -1,0 +1,515 @@
+"""Commands about many, sold, shared, moved and metered licenses, against a running stack."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from ledger.chain.network import load_live
+from ledger.chain.rpc import Rpc
+from ledger.chain.transactions import Sender
+from ledger.chain.wallet import dev_wallet
+from ledger.ids import Address
+
+pytestmark = pytest.mark.chain
+
+UNKNOWN = "0x" + "11" * 32
+KEY = "0x" + "ab" * 32
+
+
+@pytest.fixture(scope="module")
+def model(live):
+    """The id of a published model."""
+    values = np.random.default_rng(7).standard_normal((8, 8)).astype(np.float32)
+    save_file({"layer": values}, live.cwd / "m.safetensors")
+    assert live("terms", "new", "m.toml").code == 0
+    ran = live("publish", "m.safetensors", "--terms", "m.toml", "--json")
+    assert ran.code == 0, ran.err
+    return ran.json
+
+
+@pytest.fixture(scope="module")
+def new_plan(live, model):
+    def make(*words) -> int:
+        ran = live("plan", "create", model["model_id"], "--terms", "m.toml", "--json", *words)
+        assert ran.code == 0, ran.err
+        return ran.json["plan"]
+
+    return make
+
+
+@pytest.fixture
+def issue(live, new_plan):
+    """Issue a license to the holder under a plan of its own; gives its number."""
+
+    def make(*words) -> str:
+        ran = live("license", "issue", new_plan(*words), "--to", "holder", "--json")
+        assert ran.code == 0, ran.err
+        return ran.json["license"]
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def node(live):
+    """The chain that the stack runs, and the network as commands see it."""
+    network = load_live(live.cwd)
+    with Rpc(network.rpc_urls) as rpc:
+        yield rpc, network
+
+
+def sleep(node, seconds):
+    node[0].call("evm_increaseTime", [seconds])
+    node[0].call("evm_mine")
+
+
+def good(ran):
+    assert ran.code == 0, ran.err
+    return ran.json
+
+
+def refused(ran, code: int, *parts: str) -> None:
+    assert ran.code == code, ran.err
+    assert ran.err.count("error: ") == 1
+    assert ran.err.count("hint: ") == 1
+    assert ran.out == ""
+    for part in parts:
+        assert part in ran.err
+
+
+def address(name: str) -> str:
+    return str(dev_wallet(name).address)
+
+
+def holder_of(live, license_id):
+    return live("license", "show", license_id, "--json").json["state"]["holder"]
+
+
+# -- plans ---------------------------------------------------------------------------------------
+
+
+def test_a_plan_is_paused_and_resumed(live, new_plan):
+    plan = new_plan()
+    assert good(live("plan", "pause", plan, "--json"))["paused"] is True
+    refused(live("license", "issue", plan, "--to", "holder"), 1, "paused")
+    assert good(live("plan", "resume", plan, "--json"))["paused"] is False
+    good(live("license", "issue", plan, "--to", "holder", "--json"))
+    refused(live("plan", "pause", plan, "--as", "rival"), 1, "lacks the role")
+
+
+def test_roles_are_granted_shown_and_dropped(live, new_plan):
+    plan = new_plan()
+    assert good(live("plan", "roles", plan, "rival", "--json"))["roles"] == []
+    words = ("plan", "roles", plan, "rival", "--grant", "issuer", "--grant", "meter", "--json")
+    assert good(live(*words))["roles"] == ["issuer", "meter"]
+    good(live("license", "issue", plan, "--to", "holder", "--as", "rival", "--json"))
+    words = ("plan", "roles", plan, "rival", "--drop", "issuer", "--json")
+    assert good(live(*words))["roles"] == ["meter"]
+    assert good(live("plan", "roles", plan, address("rival"), "--json"))["roles"] == ["meter"]
+    refused(live("license", "issue", plan, "--to", "holder", "--as", "rival"), 1, "ISSUER")
+    refused(live("plan", "roles", plan, "rival", "--grant", "king"), 2)
+    refused(live("plan", "roles", plan, "rival", "--grant", "meter", "--drop", "meter"), 2)
+    refused(live("plan", "roles", plan, "rival", "--grant", "meter", "--as", "rival"), 1)
+    refused(live("plan", "roles", 4000, "rival"), 1, "plan 4000")
+
+
+def test_who_gets_what_of_a_sale_is_set_and_shown(live, model, new_plan):
+    plan = new_plan("--price", "1")
+    words = ("--pin", f"{model['model_id']}=5%", "--payee", "auditor=2.5%", "--resale", "10%")
+    ran = good(live("plan", "royalty", plan, *words, "--json"))
+    assert len(ran["transactions"]) == 3
+    assert ran["royalties"] == [{"model": model["model_id"], "bps": 500}]
+    assert ran["payees"] == [{"account": address("auditor"), "bps": 250}]
+    shown = good(live("plan", "royalty", plan, "--json"))
+    assert (shown["royalties"], shown["payees"]) == (ran["royalties"], ran["payees"])
+    refused(live("plan", "royalty", plan, "--pin", f"{model['model_id']}=1%"), 1, "fixed")
+    refused(live("plan", "royalty", plan, "--resale", "11%"), 1)
+    refused(live("plan", "royalty", plan, "--payee", "auditor"), 2, "NAME=5%")
+    refused(live("plan", "royalty", plan, "--payee", "auditor=150%"), 2, "share")
+
+
+# -- titles --------------------------------------------------------------------------------------
+
+
+def test_a_title_is_sold_and_its_plans_follow(live, new_plan):
+    values = np.random.default_rng(8).standard_normal((8, 8)).astype(np.float32)
+    save_file({"layer": values}, live.cwd / "sold.safetensors")
+    sold = good(live("publish", "sold.safetensors", "--terms", "m.toml", "--json"))
+    model_id, plan = sold["model_id"], sold["plan"]
+    refused(live("plan", "sync", plan), 1, "follows the title already")
+    refused(live("model", "accept", model_id, "--as", "buyer"), 1)
+    refused(live("model", "transfer", model_id), 2)
+    assert good(live("model", "transfer", model_id, "--to", "rival", "--json"))
+    assert live("model", "transfer", model_id, "--withdraw").code == 0
+    refused(live("model", "accept", model_id, "--as", "rival"), 1)
+    ran = live("model", "transfer", model_id, "--to", "buyer")
+    assert f"deed model accept {model_id}" in ran.err
+    status = good(live("model", "status", model_id, "--json"))
+    assert status["offered_to"] == address("buyer")
+    ran = live("model", "accept", model_id, "--as", "buyer", "--json")
+    assert good(ran)["plans_to_sync"] == [plan]
+    assert f"next: deed plan sync {plan}" in ran.err
+    refused(live("license", "issue", plan, "--to", "holder"), 1, "title is now")
+    assert good(live("plan", "sync", plan, "--json"))["licensor"] == address("buyer")
+    good(live("license", "issue", plan, "--to", "holder", "--as", "buyer", "--json"))
+    live("model", "transfer", model_id, "--to", "licensor", "--as", "buyer")
+    back = good(live("model", "accept", model_id, "--sync", "--as", "licensor", "--json"))
+    assert (back["synced"], back["plans_to_sync"]) == ([plan], [])
+
+
+def test_a_withdrawn_model_issues_nothing_until_it_is_active(live, model, new_plan):
+    plan, model_id = new_plan(), model["model_id"]
+    assert good(live("model", "status", model_id, "withdrawn", "--json"))["status"] == "withdrawn"
+    refused(live("license", "issue", plan, "--to", "holder"), 1, "withdrawn")
+    refused(live("model", "status", model_id, "active", "--as", "rival"), 1)
+    good(live("model", "status", model_id, "active", "--json"))
+    good(live("license", "issue", plan, "--to", "holder", "--json"))
+    refused(live("model", "status", UNKNOWN), 2, "no model")
+    refused(live("model", "status", model_id, "sold"), 2)
+
+
+def test_a_guardian_recovers_a_lost_title(live, node, model):
+    model_id = model["model_id"]
+    assert good(live("model", "guardian", model_id, "--json"))["guardian"] is None
+    refused(live("model", "guardian", model_id, "--name", "operator", "--delay", "1d"), 1)
+    refused(live("model", "guardian", model_id, "--name", "operator", "--dismiss"), 2)
+    assert live("model", "guardian", model_id, "--name", "operator").code == 0
+    refused(live("model", "recover", "start", model_id), 2, "--to")
+    refused(live("model", "recover", "start", model_id, "--to", "spare", "--as", "rival"), 1)
+    assert live("model", "recover", "start", model_id, "--to", "spare").code == 0
+    assert good(live("model", "guardian", model_id, "--json"))["recovery"]["to"] == address("spare")
+    refused(live("model", "recover", "finish", model_id), 1)
+    assert live("model", "recover", "veto", model_id, "--as", "licensor").code == 0
+    assert live("model", "guardian", model_id, "--dismiss").code == 0
+    refused(live("model", "recover", "start", model_id, "--to", "spare"), 1)
+
+
+def test_a_parent_is_confirmed_from_the_childs_claim(live, model):
+    claim = Path(model["folder"]) / "claim.json"
+    refused(live("model", "confirm-parent", claim, UNKNOWN), 1)
+    refused(live("model", "confirm-parent", "m.toml", UNKNOWN), 2)
+
+
+# -- many ----------------------------------------------------------------------------------------
+
+
+def test_many_licenses_are_issued_from_a_csv(live, new_plan):
+    plan = new_plan()
+    lines = ["to", *(str(Address(bytes([1 + i % 250]) * 20)) for i in range(130))]
+    (live.cwd / "many.csv").write_text("\n".join(lines) + "\n")
+    ran = good(live("license", "issue-batch", plan, "many.csv", "--json"))
+    assert len(ran["transactions"]) == 2
+    assert [entry["license"] for entry in ran["licenses"]] == [f"{plan}.{i}" for i in range(1, 131)]
+    assert holder_of(live, f"{plan}.130") == lines[130]
+    rest = good(live("license", "issue-batch", plan, "many.csv", "--skip", 128, "--json"))
+    assert len(rest["licenses"]) == 2
+    refused(live("license", "issue-batch", plan, "many.csv", "--skip", 130), 2)
+    refused(live("license", "issue-batch", plan, "many.csv", "--as", "rival"), 1, "ISSUER")
+    refused(live("license", "issue-batch", plan), 2, "no holders")
+
+
+def test_a_failure_half_way_says_where_to_go_on(live, new_plan):
+    plan = new_plan("--supply", 120)
+    (live.cwd / "many.json").write_text(json.dumps(["holder"] * 130))
+    ran = live("license", "issue-batch", plan, "many.json")
+    assert ran.code == 1
+    assert "--skip 100" in ran.err
+
+
+def test_lists_that_are_no_lists_are_refused_by_row(live, new_plan):
+    plan = new_plan()
+    for text, part in (
+        ("to\nholder\nnobody\n", "row 2"),
+        ("name\nholder\n", "column"),
+        ("to,not_after\nholder\n", "cells"),
+        ("to\n", "no holder"),
+        ('[{"to": "holder", "not_after": "soon"}]', "row 1"),
+        ('[{"to": "holder"', "JSON"),
+        ("to,external_ref\nholder,order 1\n", "--merkle"),
+    ):
+        (live.cwd / "odd.csv").write_text(text)
+        refused(live("license", "issue-batch", plan, "odd.csv"), 2, part)
+    (live.cwd / "odd.csv").write_bytes(b"to\n\xff\xfe\n")
+    refused(live("license", "issue-batch", plan, "odd.csv"), 2, "UTF-8")
+
+
+def test_a_batch_under_one_root_is_claimed_by_its_holders(live, new_plan):
+    plan = new_plan()
+    (live.cwd / "staff.csv").write_text(
+        f"to,not_after,external_ref\nholder,,order 1\nrival,+10d,order 2\n{address('spare')},,\n"
+    )
+    ran = good(live("license", "issue-batch", plan, "staff.csv", "--merkle", "staff", "--json"))
+    folder = live.cwd / "staff"
+    assert (ran["count"], ran["first_license"]) == (3, f"{plan}.1")
+    assert (folder / "batch.json").stat().st_mode & 0o077 == 0
+    claims = sorted((folder / "claims").iterdir())
+    assert len(claims) == 3
+    assert live("license", "claim", claims[1], "--check").code == 0
+    # Whoever sends it, the leaf's holder gets it.
+    claimed = good(live("license", "claim", claims[0], "--as", "stranger", "--json"))
+    assert claimed["license"] == f"{plan}.1"
+    assert holder_of(live, claimed["license"]) == address("holder")
+    refused(live("license", "claim", claims[0]), 1)
+    document = json.loads(claims[1].read_text())
+    document["leaf"]["to"] = address("stranger")
+    (live.cwd / "forged.json").write_text(json.dumps(document))
+    refused(live("license", "claim", "forged.json"), 1, "inclusion path")
+    refused(live("license", "claim", "m.toml"), 2)
+    # Anchoring again finds it done, and a new list does not overwrite the leaves.
+    assert "anchored_at" in good(
+        live("license", "issue-batch", plan, "--merkle", "staff", "--json")
+    )
+    refused(live("license", "issue-batch", plan, "staff.csv", "--merkle", "staff"), 2, "exists")
+    refused(live("license", "issue-batch", plan + 1, "--merkle", "staff"), 2, f"plan {plan}")
+    root = ran["root"]
+    good(live("license", "revoke-batch", plan, root, "--index", 1, "--json"))
+    checked = live("license", "claim", claims[1], "--check")
+    assert (checked.code, "no:" in checked.out) == (1, True)
+    refused(live("license", "claim", claims[1]), 1)
+    refused(live("license", "revoke-batch", plan, root, "--index", 9), 1)
+    refused(live("license", "revoke-batch", plan, UNKNOWN, "--index", 0), 2, "no batch")
+    good(live("license", "close-batch", plan, root, "--json"))
+    refused(live("license", "claim", claims[2]), 1)
+    refused(live("license", "close-batch", plan, root, "--as", "rival"), 1, "REVOKER")
+
+
+def test_an_anchoring_that_failed_is_taken_up_from_its_folder(live, new_plan):
+    plan = new_plan()
+    (live.cwd / "two.json").write_text('["holder", "rival"]')
+    live("plan", "pause", plan)
+    refused(live("license", "issue-batch", plan, "two.json", "--merkle", "two"), 1, "paused")
+    before = (live.cwd / "two" / "batch.json").read_bytes()
+    live("plan", "resume", plan)
+    ran = good(live("license", "issue-batch", plan, "--merkle", "two", "--json"))
+    assert ran["first_license"] == f"{plan}.1"
+    assert (live.cwd / "two" / "batch.json").read_bytes() == before
+
+
+# -- vouchers and sales --------------------------------------------------------------------------
+
+
+def test_a_free_voucher_is_redeemed_by_its_holder_once(live, new_plan):
+    plan = new_plan()
+    words = ("license", "voucher", plan, "--to", "holder", "--out")
+    made = good(live(*words, "free.json", "--external-ref", "order 7", "--json"))
+    assert made["voucher"]["price"] == "0"
+    refused(live(*words, "free.json"), 2, "exists")
+    refused(live(*words, "no.json", "--as", "rival"), 1)
+    assert not (live.cwd / "no.json").exists()
+    redeemed = good(live("license", "redeem", "free.json", "--json"))
+    assert holder_of(live, redeemed["license"]) == address("holder")
+    refused(live("license", "redeem", "free.json"), 1)
+    document = json.loads((live.cwd / "free.json").read_text())
+    document["voucher"]["to"] = address("rival")
+    (live.cwd / "changed.json").write_text(json.dumps(document))
+    refused(live("license", "redeem", "changed.json"), 1, "signed by")
+    document["chain"]["id"] = 1
+    (live.cwd / "elsewhere.json").write_text(json.dumps(document))
+    refused(live("license", "redeem", "elsewhere.json"), 2, "chain 1")
+    refused(live("license", "redeem", "m.toml"), 2)
+
+
+def test_a_cancelled_voucher_is_void(live, new_plan):
+    plan = new_plan()
+    live("license", "voucher", plan, "--to", "holder", "--out", "void.json")
+    refused(live("license", "cancel-voucher", "void.json", "--as", "rival"), 2)
+    assert live("license", "cancel-voucher", "void.json").code == 0
+    refused(live("license", "redeem", "void.json"), 1)
+    refused(live("license", "cancel-voucher", "void.json"), 2, "spent")
+
+
+@pytest.fixture
+def for_sale(live, new_plan):
+    def make(*words):
+        plan = new_plan(*words)
+        good(live("plan", "roles", plan, "market", "--grant", "issuer", "--json"))
+        return plan
+
+    return make
+
+
+def test_a_license_is_bought_renewed_and_its_price_withdrawn(live, new_plan, for_sale):
+    refused(live("license", "buy", new_plan("--price", "0.5")), 1, "--grant issuer")
+    plan = for_sale("--price", "0.5")
+    bought = good(live("license", "buy", plan, "--json"))
+    assert bought["price"] == str(5 * 10**17)
+    assert holder_of(live, bought["license"]) == address("holder")
+    other = good(live("license", "buy", plan, "--to", "rival", "--as", "buyer", "--json"))
+    assert holder_of(live, other["license"]) == address("rival")
+    ends = live("license", "show", bought["license"], "--json").json["state"]["not_after"]
+    words = ("license", "renew", bought["license"], "--buy")
+    assert live(*words, "--as", "stranger").code == 0
+    later = live("license", "show", bought["license"], "--json").json["state"]["not_after"]
+    assert later == ends + 365 * 86400
+    refused(live(*words, "--until", "+9y"), 2)
+    refused(live("license", "renew", bought["license"], "--as", "rival"), 1)
+    taken = good(live("license", "withdraw", "--json"))
+    assert int(taken["amount"]) >= 15 * 10**17
+    refused(live("license", "withdraw"), 1, "nothing is owed")
+
+
+def test_a_voucher_with_a_price_is_paid_for(live, for_sale):
+    plan = for_sale("--price", "1")
+    words = ("license", "voucher", plan, "--to", "holder", "--price", "0.25", "--out", "paid.json")
+    good(live(*words, "--json"))
+    ran = good(live("license", "redeem", "paid.json", "--json"))
+    assert ran["price"] == str(25 * 10**16)
+    assert holder_of(live, ran["license"]) == address("holder")
+
+
+def test_an_unused_license_is_refunded_and_a_used_one_settled(live, for_sale):
+    plan = for_sale("--price", "1", "--refund", "7d", "--bound")
+    one = good(live("license", "buy", plan, "--json"))["license"]
+    refused(live("license", "settle", one), 1, "can be refunded")
+    refused(live("license", "refund", one, "--as", "rival"), 1, "not held by")
+    ran = live("license", "refund", one, "--json")
+    assert good(ran)["refunded"] == "1"
+    assert "deed license withdraw" in ran.err
+    assert live("license", "show", one).code == 1
+    assert good(live("license", "withdraw", "--as", "holder", "--json"))["amount"] == str(10**18)
+    refused(live("license", "refund", one), 1, "no open sale")
+    two = good(live("license", "buy", plan, "--json"))["license"]
+    assert live("license", "bind", two, KEY).code == 0
+    refused(live("license", "refund", two), 1, "has had a runtime")
+    assert live("license", "settle", two).code == 0
+
+
+def test_a_token_pays_and_a_poor_account_is_told(live, node, for_sale, token_world):
+    rpc, network = node
+    sender = Sender(rpc, dev_wallet("deployer"), network.profile)
+    token = token_world.deploy_token(sender)
+    plan = for_sale("--price", "500", "--token", token)
+    refused(live("license", "buy", plan), 1, "has 0 of token")
+    token_world.mint(sender, token, dev_wallet("holder").address, 600)
+    bought = good(live("license", "buy", plan, "--json"))
+    assert (bought["price"], bought["pay_token"]) == ("500", str(token))
+    refused(live("license", "buy", plan), 1, "has 100 of token")
+    assert good(live("license", "withdraw", "--token", token, "--json"))["amount"] == "500"
+
+
+# -- holders -------------------------------------------------------------------------------------
+
+
+def test_a_license_is_passed_on_where_its_plan_lets_it(live, issue):
+    license_id = issue("--transferable")
+    refused(live("license", "transfer", license_id, "--to", "rival", "--as", "buyer"), 1)
+    assert live("license", "transfer", license_id, "--to", "rival").code == 0
+    assert holder_of(live, license_id) == address("rival")
+    refused(live("license", "transfer", issue(), "--to", "rival"), 1, "forbids transfers")
+    refused(live("license", "transfer", "900.1", "--to", "rival"), 1, "no license 900.1")
+
+
+def test_a_surrendered_license_grants_no_more(live, issue):
+    license_id = issue()
+    refused(live("license", "surrender", license_id, "--as", "rival"), 1)
+    assert live("license", "surrender", license_id).code == 0
+    assert live("license", "show", license_id).code == 1
+
+
+def test_seats_are_sublicensed_and_reclaimed(live, node, issue):
+    parent = issue("--transferable", "--bound", "--seats", "3")
+    words = ("license", "sublicense", parent, "--to", "rival", "--seats")
+    child = good(live(*words, 2, "--json"))
+    assert (child["parent"], child["seats"]) == (parent, 2)
+    refused(live(*words, 2), 1, "seats")
+    refused(live("license", "reclaim", child["license"]), 1)
+    live("license", "revoke", child["license"], "--as", "holder")
+    sleep(node, 2 * 86400)
+    assert good(live("license", "reclaim", child["license"], "--json"))["seats_taken_back"] == 2
+    refused(live("license", "reclaim", parent), 1)
+
+
+def test_a_lost_license_is_reissued_unless_the_holder_objects(live, node, issue):
+    license_id = issue("--duration", "1y")
+    refused(live("license", "reissue", "start", license_id), 2, "--to")
+    refused(live("license", "reissue", "finish", license_id, "--to", "spare"), 2)
+    refused(live("license", "reissue", "finish", license_id), 1)
+    refused(live("license", "reissue", "again", license_id), 2)
+    good(live("license", "reissue", "start", license_id, "--to", "spare", "--json"))
+    assert live("license", "reissue", "veto", license_id, "--as", "holder").code == 0
+    ran = live("license", "reissue", "start", license_id, "--to", "spare")
+    assert f"deed license reissue finish {license_id}" in ran.err
+    refused(live("license", "reissue", "finish", license_id), 1, "is ready on")
+    sleep(node, 8 * 86400)
+    assert good(live("license", "reissue", "finish", license_id, "--json"))["holder"] == (
+        address("spare")
+    )
+
+
+# -- seats and usage -----------------------------------------------------------------------------
+
+
+def test_a_seat_is_bound_by_the_holder_and_evicted_by_the_licensor(live, issue):
+    license_id = issue("--bound")
+    assert live("runtime", "init").code == 0
+    refused(live("license", "bind", license_id, KEY, "--as", "rival"), 1)
+    refused(live("license", "bind", license_id, "nothing"), 2)
+    refused(live("license", "bind", license_id, KEY, "--measurement", "0x12"), 2, "20 bytes")
+    bound = good(live("license", "bind", license_id, "runtime.request.json", "--json"))["bound"]
+    refused(live("license", "bind", license_id, KEY), 1, "seats")
+    refused(live("license", "release", license_id, bound), 1)
+    assert live("license", "evict", license_id, bound).code == 0
+    refused(live("license", "evict", license_id, bound), 1)
+    measured = (
+        "license",
+        "bind",
+        license_id,
+        KEY,
+        "--until",
+        "+1d",
+        "--measurement",
+        "0x" + "05" * 20,
+    )
+    assert live(*measured).code == 1  # the chain's clock is ahead of ours by what tests slept
+    assert live(*measured[:4]).code == 0
+
+
+def test_cancelled_grants_raise_the_nonce(live, issue):
+    license_id = issue()
+    refused(live("license", "cancel-grants", license_id, "--as", "rival"), 1)
+    assert good(live("license", "cancel-grants", license_id, "--json"))["grant_nonce"] == 1
+
+
+def test_usage_is_anchored_and_ends_the_license_at_its_quota(live, issue):
+    license_id = issue("--quota", "100")
+    words = ("license", "usage", license_id)
+    assert good(live(*words, "--json"))["usage"]["cumulative"] == 0
+    assert live(*words, "--anchor", 40, "--receipts", UNKNOWN).code == 0
+    assert good(live(*words, "--json"))["usage"]["receipts_root"] == UNKNOWN
+    refused(live(*words, "--anchor", 40), 1, "not more")
+    refused(live(*words, "--anchor", 41, "--as", "rival"), 1, "METER")
+    refused(live(*words, "--receipts", UNKNOWN), 2)
+    assert live(*words, "--anchor", 100).code == 0
+    assert live("license", "show", license_id, "--json").json["code"] == 11
+
+
+# -- the chain -----------------------------------------------------------------------------------
+
+
+def test_the_status_checks_every_contract(live):
+    ran = good(live("chain", "status", "--json"))
+    assert len(ran["contracts"]) == 8
+    assert all(entry["ok"] and entry["this_release"] for entry in ran["contracts"])
+    shown = good(live("network", "show", "--json"))
+    manifest = shown["deployment"]
+    manifest["code_hashes"]["LicenseMarket"] = UNKNOWN
+    (live.cwd / "odd.json").write_text(json.dumps(manifest))
+    live("network", "add", "odd", "--rpc", shown["rpc"][0], "--deployment", "odd.json")
+    ran = live("chain", "status", "--network", "odd")
+    assert ran.code == 1
+    assert "other code" in ran.out
+
+
+def test_an_older_manifest_without_a_market_says_so(live, new_plan):
+    shown = good(live("network", "show", "--json"))
+    manifest = shown["deployment"]
+    for part in ("addresses", "code_hashes"):
+        del manifest[part]["LicenseMarket"]
+    (live.cwd / "old.json").write_text(json.dumps(manifest))
+    live("network", "add", "old", "--rpc", shown["rpc"][0], "--deployment", "old.json")
+    ran = live("license", "buy", new_plan(), "--network", "old", "--as", "holder")
+    refused(ran, 2, "LicenseMarket")
