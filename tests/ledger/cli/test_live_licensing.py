@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,12 @@ import pytest
 from safetensors.numpy import save_file
 
 from ledger.chain.network import load_live
+from ledger.chain.registry import ModelRegistry
 from ledger.chain.rpc import Rpc
 from ledger.chain.transactions import Sender
 from ledger.chain.wallet import dev_wallet
-from ledger.ids import Address
+from ledger.claim import Claim
+from ledger.ids import Address, Digest, ModelId
 
 pytestmark = pytest.mark.chain
 
@@ -188,9 +191,21 @@ def test_a_guardian_recovers_a_lost_title(live, node, model):
     refused(live("model", "recover", "start", model_id, "--to", "spare"), 1)
 
 
-def test_a_parent_is_confirmed_from_the_childs_claim(live, model):
-    claim = Path(model["folder"]) / "claim.json"
-    refused(live("model", "confirm-parent", claim, UNKNOWN), 1)
+def test_a_parent_is_confirmed_from_the_childs_claim(live, node, model):
+    rpc, network = node
+    registry = ModelRegistry(rpc, network.deployment.addresses["ModelRegistry"])
+    parent = ModelId.parse(model["model_id"])
+    parts = [Digest(os.urandom(32)) for _ in range(5)]
+    buyer = Sender(rpc, dev_wallet("buyer"), network.profile)
+    claim = Claim(31337, registry.address, buyer.address, *parts[:4], (parent,), parts[4])
+    registry.register(buyer, claim, None)
+    (live.cwd / "child.json").write_text(json.dumps(claim.to_json()))
+    refused(live("model", "confirm-parent", "child.json", parent, "--as", "rival"), 1)
+    ran = good(live("model", "confirm-parent", "child.json", parent, "--json"))
+    assert ran["model_id"] == str(claim.model_id())
+    assert registry.parent_confirmed_by(claim.model_id(), parent) == dev_wallet("licensor").address
+    own = Path(model["folder"]) / "claim.json"
+    refused(live("model", "confirm-parent", own, UNKNOWN), 1)
     refused(live("model", "confirm-parent", "m.toml", UNKNOWN), 2)
 
 
