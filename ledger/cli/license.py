@@ -208,9 +208,18 @@ def show(session: Session, license_: License) -> Answer:
         refusal = denial(result.code, facts)
         why = refusal.message
         rows += [("grants", f"no: {why}"), ("remedy", refusal.remedy)]
+    parent = session.licenses.parent_of(license_id, head.number)
+    if parent is not None:
+        rows.append(("sublicense", f"of {parent.parent}, with {parent.seats} of its seats"))
+    reissue = session.licenses.reissue_of(license_id, head.number)
+    if reissue is not None:
+        ready = f"to {reissue.to}, ready on {time_text(reissue.ready_at)}"
+        rows.append(("reissue", f"{ready}; its holder can veto it: deed license reissue veto"))
     rows.append(("as of", f"block {head.number}, {time_text(head.timestamp)}"))
     data = {
         **_data(license_id, state),
+        "parent": parent,
+        "reissue": reissue,
         "code": result.code,
         "grants": grants,
         "why": why,

@@ -430,6 +430,8 @@ def test_seats_are_sublicensed_and_reclaimed(live, node, issue):
     words = ("license", "sublicense", parent, "--to", "rival", "--seats")
     child = good(live(*words, 2, "--json"))
     assert (child["parent"], child["seats"]) == (parent, 2)
+    shown = good(live("license", "show", child["license"], "--json"))
+    assert shown["parent"] == {"parent": parent, "seats": 2, "depth": 1}
     refused(live(*words, 2), 1, "seats")
     refused(live("license", "reclaim", child["license"]), 1)
     live("license", "revoke", child["license"], "--as", "holder")
@@ -445,6 +447,7 @@ def test_a_lost_license_is_reissued_unless_the_holder_objects(live, node, issue)
     refused(live("license", "reissue", "finish", license_id), 1)
     refused(live("license", "reissue", "again", license_id), 2)
     good(live("license", "reissue", "start", license_id, "--to", "spare", "--json"))
+    assert "reissue veto" in live("license", "show", license_id).out
     assert live("license", "reissue", "veto", license_id, "--as", "holder").code == 0
     ran = live("license", "reissue", "start", license_id, "--to", "spare")
     assert f"deed license reissue finish {license_id}" in ran.err

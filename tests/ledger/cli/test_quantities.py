@@ -4,7 +4,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledger.cli.quantities import duration, duration_text, ether, ether_text, moment
+from ledger.cli.quantities import (
+    duration,
+    duration_text,
+    ether,
+    ether_text,
+    moment,
+    share,
+    share_text,
+)
 from ledger.errors import UsageError
 
 
@@ -67,3 +75,17 @@ def test_an_amount_written_out_reads_back_to_the_wei(wei):
 def test_what_is_no_amount_is_refused(text):
     with pytest.raises(UsageError):
         ether(text)
+
+
+@given(st.integers(0, 10_000))
+def test_a_share_written_out_reads_back_the_same(bps):
+    assert share(share_text(bps)) == bps
+
+
+@pytest.mark.parametrize(
+    "text", ["", "%", "-1%", "100.01%", "0.001%", "nan", "inf", "five", "5%%", "1e9999"]
+)
+def test_what_is_no_share_is_refused_with_an_example(text):
+    with pytest.raises(UsageError) as caught:
+        share(text)
+    assert "5%" in caught.value.hint
