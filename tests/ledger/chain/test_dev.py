@@ -254,7 +254,11 @@ def test_a_torn_state_file_falls_back_to_the_copy_before_it(state):
     with DevChain.start(state=state) as chain, Rpc(chain.rpc_url) as rpc:
         pay(rpc)
         until(state.exists)
+        first = state.read_bytes()
         pay(rpc)
+    before = state.with_name("state.previous")
+    assert before.exists()
+    before.write_bytes(first)  # as if the torn write had been the next one
     state.write_bytes(state.read_bytes()[:-200])
     with DevChain.start(state=state) as chain, Rpc(chain.rpc_url) as rpc:
         assert nonce(rpc) == 1
