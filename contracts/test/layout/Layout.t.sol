@@ -261,6 +261,7 @@ contract LayoutTest is Base {
         eq(at(address(ledger), licenseSlot(id)) >> 176 & 0xffff, 7);
         vm.prank(agent);
         ledger.surrender(leaf);
+        vm.warp(START + 1 hours + 1 days);
         vm.prank(buyer);
         ledger.reclaimSeats(leaf);
         eq(at(address(ledger), map(3, leaf)), child << 144 | uint256(2) << 224);
@@ -340,7 +341,7 @@ contract LayoutTest is Base {
         vm.prank(licensor);
         ledger.startReissue(id, buyer);
         bytes32 slot = map(10, id);
-        eq(at(address(ledger), slot), uint256(uint160(buyer)) | uint256(START + 3 days) << 160 | uint256(1) << 200);
+        eq(at(address(ledger), slot), uint256(uint160(buyer)) | uint256(START + 7 days) << 160 | uint256(1) << 200);
         vm.prank(holder);
         ledger.vetoReissue(id);
         eq(at(address(ledger), slot), 0);
