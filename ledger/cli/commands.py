@@ -32,6 +32,7 @@ ENTRIES: Final[tuple[Entry, ...]] = (
     Entry("terms", "terms", "Write and check license terms.", group=True),
     Entry("fingerprint", "fingerprint", "Compute a model's exact fingerprint."),
     Entry("publish", "publish", "Register, seal and offer a model; resumable."),
+    Entry("model", "model", "Pass a title on, set a model's status, recover it.", group=True),
     Entry("claim", "claim", "Show what the chain says about a model.", group=True),
     Entry("plan", "plan", "Create and show plans: what a licensor offers.", group=True),
     Entry("license", "license", "Issue, renew, suspend and revoke licenses.", group=True),

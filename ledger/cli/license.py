@@ -10,43 +10,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ledger.cli import events
+from ledger.cli import events, license_holding, license_promises
+from ledger.cli.acting import LicenseWord, Reason, account, done, reason_hash, state_of
 from ledger.cli.output import Answer, console, fields, table, time_text
 from ledger.cli.quantities import moment
 from ledger.cli.receipts import receipt_data, receipt_row, settle
-from ledger.cli.session import TEST_ACCOUNTS, Session
+from ledger.cli.session import Session
 from ledger.cli.settings import write_text
 from ledger.cli.verb import Verbs
-from ledger.errors import LedgerError, NoLicense, UsageError
-from ledger.ids import ZERO_ADDRESS, ZERO_DIGEST, Address, Digest, LicenseId, keccak256
+from ledger.errors import LedgerError, UsageError
+from ledger.ids import ZERO_ADDRESS, ZERO_DIGEST, LicenseId
 
 if TYPE_CHECKING:
     from ledger.chain.licenses import LicenseState
-    from ledger.chain.transactions import TxReceipt
 
 app = Verbs("Issue, renew, suspend and revoke licenses.")
-
-_License = Annotated[str, typer.Argument(metavar="LICENSE", help="PLAN.SERIAL, such as 7.1.")]
-_Reason = Annotated[
-    str, typer.Option("--reason", metavar="TEXT", help="Its hash goes on chain; keep the text.")
-]
-
-
-def account(session: Session, text: str) -> Address:
-    """An address, or the name of a local chain's test account."""
-    if text in TEST_ACCOUNTS and session.network.profile.test_network:
-        from ledger.chain.wallet import dev_wallet
-
-        return dev_wallet(text).address
-    try:
-        return Address.parse(text)
-    except UsageError as error:
-        if text.lower().startswith("0x") or not session.network.profile.test_network:
-            raise
-        raise UsageError(
-            error.message,
-            hint=f"give 0x and 40 hex digits, or a name: {', '.join(TEST_ACCOUNTS)}",
-        ) from None
 
 
 @app.verb("issue", signs="licensor", waits=False)
@@ -119,50 +97,50 @@ def issue(
 @app.verb("renew", signs="licensor", waits=False)
 def renew(
     session: Session,
-    license_: _License,
+    license_: LicenseWord,
     until: Annotated[str, typer.Option("--until", metavar="TIME", help="The new end.")],
 ) -> Answer:
     """Move a license's end to a later time."""
     license_id = LicenseId.parse(license_)
-    _state(session, license_id)
+    state_of(session, license_id)
     end = moment(until, now=int(time.time()))
     receipt = session.licenses.renew(session.sender, license_id, end)
-    return _done(session, license_id, receipt, "ends", time_text(end))
+    return done(session, license_id, receipt, "ends", time_text(end))
 
 
 @app.verb("suspend", signs="licensor", waits=False)
-def suspend(session: Session, license_: _License, reason: _Reason = "") -> Answer:
+def suspend(session: Session, license_: LicenseWord, reason: Reason = "") -> Answer:
     """Suspend a license; deed license reinstate lifts it."""
     license_id = LicenseId.parse(license_)
-    _state(session, license_id)
+    state_of(session, license_id)
     receipt = session.licenses.suspend(session.sender, license_id, reason_hash(reason))
-    return _done(session, license_id, receipt, "status", "suspended")
+    return done(session, license_id, receipt, "status", "suspended")
 
 
 @app.verb("reinstate", signs="licensor", waits=False)
-def reinstate(session: Session, license_: _License, reason: _Reason = "") -> Answer:
+def reinstate(session: Session, license_: LicenseWord, reason: Reason = "") -> Answer:
     """Lift a suspension."""
     license_id = LicenseId.parse(license_)
-    _state(session, license_id)
+    state_of(session, license_id)
     receipt = session.licenses.reinstate(session.sender, license_id, reason_hash(reason))
-    return _done(session, license_id, receipt, "status", "active")
+    return done(session, license_id, receipt, "status", "active")
 
 
 @app.verb("revoke", signs="licensor", waits=False)
 def revoke(
     session: Session,
-    license_: _License,
+    license_: LicenseWord,
     at: Annotated[
         str | None,
         typer.Option(
             "--at", metavar="TIME", help="When it takes effect; as soon as the plan allows."
         ),
     ] = None,
-    reason: _Reason = "",
+    reason: Reason = "",
 ) -> Answer:
     """Revoke a license for good. Nobody can undo it."""
     license_id = LicenseId.parse(license_)
-    _state(session, license_id)
+    state_of(session, license_id)
     effective = moment(at, now=int(time.time())) if at else 0
     if not (session.yes or session.network.profile.test_network) and not console.confirm(
         f"Revoke license {license_id} for good?"
@@ -171,16 +149,16 @@ def revoke(
     receipt = session.licenses.revoke(
         session.sender, license_id, effective_at=effective, reason=reason_hash(reason)
     )
-    return _done(session, license_id, receipt, "status", "revoked")
+    return done(session, license_id, receipt, "status", "revoked")
 
 
 @app.verb("show")
-def show(session: Session, license_: _License) -> Answer:
+def show(session: Session, license_: LicenseWord) -> Answer:
     """Show a license and whether it grants now; exit code 1 when it does not."""
     from ledger.licensing.entitlement import LicenseFacts, Status, denial
 
     license_id = LicenseId.parse(license_)
-    state = _state(session, license_id)
+    state = state_of(session, license_id)
     head = session.rpc.block("latest")
     at = max(int(time.time()), head.timestamp)
     result = session.licenses.check(license_id, ZERO_ADDRESS, ZERO_DIGEST, at, head.number)
@@ -246,31 +224,6 @@ def list_(
     return Answer({"licenses": [_data(*entry) for entry in found]}, text)
 
 
-def reason_hash(text: str) -> Digest:
-    """The on-chain form of a reason: keccak of its text, zero for none."""
-    return Digest(keccak256(text.encode())) if text else ZERO_DIGEST
-
-
-def _state(session: Session, license_id: LicenseId) -> LicenseState:
-    state = session.licenses.license_of(license_id)
-    if state.holder == ZERO_ADDRESS:
-        raise NoLicense(
-            f"there is no license {license_id} on {session.network.name}",
-            remedy="deed license list shows those that exist",
-        )
-    return state
-
-
-def _done(
-    session: Session, license_id: LicenseId, receipt: TxReceipt, what: str, value: str
-) -> Answer:
-    final = settle(session, receipt)
-    return Answer(
-        {"license": license_id, what: value} | receipt_data(receipt, final=final),
-        fields([("license", license_id), (what, value), receipt_row(receipt, final=final)]),
-    )
-
-
 def _rows(license_id: LicenseId, state: LicenseState) -> list[tuple[str, object]]:
     return [
         ("license", f"{license_id} (token {int(license_id)})"),
@@ -288,3 +241,7 @@ def _begin(state: LicenseState) -> str:
 
 def _data(license_id: LicenseId, state: LicenseState) -> dict[str, Any]:
     return {"license": license_id, "token_id": str(int(license_id)), "state": state}
+
+
+app.registered_commands += license_promises.app.registered_commands
+app.registered_commands += license_holding.app.registered_commands

@@ -19,10 +19,14 @@ from ledger.ids import ZERO_ADDRESS, Address, ModelId, quoted
 
 if TYPE_CHECKING:
     from ledger.chain.licenses import PlanState, PlanTerms
+    from ledger.chain.plans import Role
+    from ledger.chain.transactions import TxReceipt
 
 app = Verbs("Create and show plans: what a licensor offers.")
 
 _MAX_TERMS = 1 << 20
+
+_Plan = Annotated[int, typer.Argument(min=1, max=(1 << 32) - 1, help="A plan's number.")]
 
 
 def model_of(text: str) -> ModelId:
@@ -159,6 +163,75 @@ def create(
     )
 
 
+@app.verb("sync", signs="licensor", waits=False)
+def sync(session: Session, plan: _Plan) -> Answer:
+    """Give a plan to whoever holds the model's title now; voids its roles. Anyone may."""
+    receipt = session.licenses.sync_licensor(session.sender, plan)
+    return _done(session, plan, receipt, "licensor", session.licenses.plan_of(plan)[1].licensor)
+
+
+@app.verb("pause", signs="licensor", waits=False)
+def pause(session: Session, plan: _Plan) -> Answer:
+    """Stop issuing licenses; those that exist go on."""
+    receipt = session.licenses.set_paused(session.sender, plan, paused=True)
+    return _done(session, plan, receipt, "paused", "yes")
+
+
+@app.verb("resume", signs="licensor", waits=False)
+def resume(session: Session, plan: _Plan) -> Answer:
+    """Issue licenses again."""
+    receipt = session.licenses.set_paused(session.sender, plan, paused=False)
+    return _done(session, plan, receipt, "paused", "no")
+
+
+@app.verb("roles", signs="licensor", waits=False)
+def roles(
+    session: Session,
+    plan: _Plan,
+    who: Annotated[str, typer.Argument(metavar="ACCOUNT", help="Whose roles.")],
+    *,
+    to: Annotated[
+        str | None,
+        typer.Option(
+            "--set", metavar="ROLES", help="issuer, revoker, meter, guardian, by commas; or none."
+        ),
+    ] = None,
+) -> Answer:
+    """Show or set what an account may do on your plan."""
+    from ledger.chain.plans import Role
+    from ledger.cli.acting import account
+
+    address = account(session, who)
+    if to is None:
+        held = session.licenses.roles_of(plan, address)
+        return Answer(
+            {"plan": plan, "account": address, "roles": int(held)},
+            fields([("account", address), ("roles", _role_names(held))]),
+        )
+    wanted = Role(0)
+    for word in () if to == "none" else to.split(","):
+        try:
+            wanted |= Role[word.strip().upper()]
+        except KeyError:
+            names = ", ".join(str(role.name).lower() for role in Role)
+            raise UsageError(
+                f"there is no role {quoted(word)}", hint=f"give {names} or none"
+            ) from None
+    receipt = session.licenses.set_roles(session.sender, plan, address, int(wanted))
+    return _done(session, plan, receipt, "roles", _role_names(wanted))
+
+
+@app.verb("royalty", signs="licensor", waits=False)
+def royalty(
+    session: Session,
+    plan: _Plan,
+    bps: Annotated[int, typer.Argument(metavar="BPS", min=0, max=65535, help="Of 10,000.")],
+) -> Answer:
+    """Ask a share of resales (ERC-2981), at most 1,000 of 10,000."""
+    receipt = session.licenses.set_resale_royalty(session.sender, plan, bps)
+    return _done(session, plan, receipt, "royalty", f"{bps} of 10,000")
+
+
 @app.verb("show")
 def show(
     session: Session,
@@ -204,6 +277,18 @@ def list_(
         empty="no plans",
     )
     return Answer({"plans": [_data(*entry) for entry in found]}, text)
+
+
+def _role_names(roles: Role) -> str:
+    return ", ".join(str(role.name).lower() for role in roles) or "none"
+
+
+def _done(session: Session, plan: int, receipt: TxReceipt, what: str, value: object) -> Answer:
+    final = settle(session, receipt)
+    return Answer(
+        {"plan": plan, what: value} | receipt_data(receipt, final=final),
+        fields([("plan", plan), (what, value), receipt_row(receipt, final=final)]),
+    )
 
 
 def _amount(text: str, token: str | None) -> int:

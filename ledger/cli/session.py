@@ -21,6 +21,7 @@ from ledger.cli.settings import Settings
 from ledger.errors import (
     NoNetwork,
     NoWallet,
+    UsageError,
     WalletError,
     WalletNotFound,
     WrongNetwork,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from ledger.chain.anchors import Anchors
     from ledger.chain.brokers import BrokerRegistry
     from ledger.chain.licenses import LicenseLedger
+    from ledger.chain.market import LicenseMarket
     from ledger.chain.network import Network
     from ledger.chain.profile import ChainProfile
     from ledger.chain.registry import ModelRegistry
@@ -149,6 +151,23 @@ class Session:
         from ledger.chain.licenses import LicenseLedger
 
         return LicenseLedger(self.rpc, self.network.deployment.addresses["LicenseLedger"])
+
+    @cached_property
+    def market(self) -> LicenseMarket:
+        """Sales, and what they owe to whom.
+
+        Raises:
+            UsageError: the network has no market.
+        """
+        from ledger.chain.market import LicenseMarket
+
+        address = self.network.deployment.addresses.get("LicenseMarket")
+        if address is None:
+            raise UsageError(
+                f"{self.network.name} has no market",
+                hint="its deployment manifest names none; ask whoever made it",
+            )
+        return LicenseMarket(self.rpc, address)
 
     @cached_property
     def anchors(self) -> Anchors:
