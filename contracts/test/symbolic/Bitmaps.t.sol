@@ -32,9 +32,13 @@ contract BitmapsProofs is Symbolic {
         assert(_logic.spent(other, another) == before);
     }
 
-    function check_cancelledNoncesAreTheCallersOwn(address caller, uint256 word, uint256 mask, address other, uint256 at)
-        public
-    {
+    function check_cancelledNoncesAreTheCallersOwn(
+        address caller,
+        uint256 word,
+        uint256 mask,
+        address other,
+        uint256 at
+    ) public {
         uint256 own = _extension.nonceBits(caller, word);
         uint256 before = _extension.nonceBits(other, at);
         vm.prank(caller);
@@ -62,9 +66,8 @@ contract BitmapsProofs is Symbolic {
         uint256 elsewhere = _extension.revokedBits(otherPlan, otherRoot, otherWord);
         uint256 claimedElsewhere = _extension.claimedBits(otherPlan, otherRoot, otherWord);
         vm.prank(caller);
-        (bool ok,) = address(_extension).call(
-            abi.encodeCall(_extension.revokeInBatch, (planId, root, word, mask, bytes32(0)))
-        );
+        (bool ok,) =
+            address(_extension).call(abi.encodeCall(_extension.revokeInBatch, (planId, root, word, mask, bytes32(0))));
         assert(_extension.revokedBits(planId, root, word) == (ok ? revoked | mask : revoked));
         assert(!ok || mask & ~revoked != 0);
         assert(_extension.claimedBits(otherPlan, otherRoot, otherWord) == claimedElsewhere);
