@@ -14,7 +14,8 @@ PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check
 # Not `npm ci`: it insists that the lock knows the packages of every platform, and no mirror holds all. With a lock,
 # install takes the locked versions and checks their hashes; --no-save leaves the lock alone.
 NPM := npm install --no-save --ignore-scripts --no-audit --no-fund --loglevel=error --prefix contracts
-FORGE := node_modules/.bin/forge
+# The binary of this platform itself: npm's wrapper around it ends with 0 even when tests fail.
+FORGE := $$(echo node_modules/@foundry-rs/forge-*/bin/forge)
 # A model file (.safetensors) or folder; without it the demo uses the real model from requirements-models.lock.
 MODEL ?=
 

@@ -42,6 +42,7 @@ contract LicenseMarket is ILicenseMarket, ReentrancyGuardTransient {
 
     mapping(uint32 planId => Royalty[]) private _royalties; // slot 0
     mapping(uint32 planId => bool) private _pinned; // slot 1
+    // slither-disable-next-line uninitialized-state  written member by member in setPayees
     mapping(uint32 planId => Payees) private _payees; // slot 2
     mapping(uint256 licenseId => Sale) private _sales; // slot 3
     mapping(address account => mapping(address payToken => uint256)) private _owed; // slot 4

@@ -115,7 +115,8 @@ abstract contract LicensePlans is LicenseLeaves, ILicenseExtension {
 
     /// @inheritdoc ILicenseExtension
     function rolesOf(uint32 planId, address account) external view returns (uint8) {
-        return uint8(_roles[_roleKey(planId, _plans[planId].roleEpoch, account)]);
+        uint16 epoch = _plans[planId].roleEpoch;
+        return epoch == LAST_EPOCH ? 0 : uint8(_roles[_roleKey(planId, epoch, account)]);
     }
 
     /// @inheritdoc ILicenseExtension

@@ -22,7 +22,7 @@ contract LicenseRenderer is ILicenseRenderer {
         string memory plan = LibString.toString(licenseId >> 32);
         (string memory status, string memory colour) = _status(word);
         string memory model = LibString.toHexString(uint256(modelId), 32);
-        bytes memory json = abi.encodePacked(
+        string memory json = string.concat(
             '{"name":"License ',
             id,
             '","description":"A license for a sealed model. Whether it is valid now: check().","image":"',
@@ -41,7 +41,7 @@ contract LicenseRenderer is ILicenseRenderer {
                 : _date("not after", word.notAfter()),
             "]}"
         );
-        return string.concat("data:application/json;base64,", Base64.encode(json));
+        return string.concat("data:application/json;base64,", Base64.encode(bytes(json)));
     }
 
     /// @dev The status when the picture was drawn: a stripe of its colour, and the word, for those who do not see colours.
@@ -52,7 +52,7 @@ contract LicenseRenderer is ILicenseRenderer {
         string memory status,
         string memory colour
     ) private pure returns (string memory) {
-        bytes memory svg = abi.encodePacked(
+        string memory svg = string.concat(
             '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 350 200" font-family="monospace" font-size="13">',
             '<rect width="350" height="200" fill="#f7f7f4"/><rect width="10" height="200" fill="',
             colour,
@@ -64,11 +64,11 @@ contract LicenseRenderer is ILicenseRenderer {
             _line("168", status),
             "</svg>"
         );
-        return string.concat("data:image/svg+xml;base64,", Base64.encode(svg));
+        return string.concat("data:image/svg+xml;base64,", Base64.encode(bytes(svg)));
     }
 
-    function _line(string memory y, string memory text) private pure returns (bytes memory) {
-        return abi.encodePacked('<text x="30" y="', y, '" fill="#222">', text, "</text>");
+    function _line(string memory y, string memory text) private pure returns (string memory) {
+        return string.concat('<text x="30" y="', y, '" fill="#222">', text, "</text>");
     }
 
     function _status(LicenseWord word) private pure returns (string memory status, string memory colour) {
@@ -77,14 +77,12 @@ contract LicenseRenderer is ILicenseRenderer {
         return ("active", "#1b6e3c");
     }
 
-    function _date(string memory trait, uint256 value) private pure returns (bytes memory) {
+    function _date(string memory trait, uint256 value) private pure returns (string memory) {
         return
-            abi.encodePacked(
-                '{"trait_type":"', trait, '","display_type":"date","value":', LibString.toString(value), "}"
-            );
+            string.concat('{"trait_type":"', trait, '","display_type":"date","value":', LibString.toString(value), "}");
     }
 
-    function _attribute(string memory trait, string memory value) private pure returns (bytes memory) {
-        return abi.encodePacked('{"trait_type":"', trait, '","value":"', value, '"}');
+    function _attribute(string memory trait, string memory value) private pure returns (string memory) {
+        return string.concat('{"trait_type":"', trait, '","value":"', value, '"}');
     }
 }

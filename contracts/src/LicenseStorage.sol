@@ -104,13 +104,17 @@ abstract contract LicenseStorage is ILicenseRecords, EIP712 {
 
     uint32 internal _planCount; // slot 0
     mapping(uint32 planId => Plan) internal _plans; // slot 1
+    // slither-disable-next-line uninitialized-state  written by the extension, which works in this storage
     mapping(uint256 planEpochAccount => uint256 roles) internal _roles; // slot 2
     mapping(uint256 licenseId => Ext) internal _exts; // slot 3
     mapping(uint256 licenseId => mapping(bytes32 runtimeKey => Seat)) internal _seats; // slot 4
     mapping(uint32 planId => mapping(bytes32 root => Batch)) internal _batches; // slot 5
+    // slither-disable-next-line uninitialized-state  written by the extension, which works in this storage
     mapping(uint32 planId => mapping(bytes32 root => mapping(uint256 word => uint256))) internal _batchClaimed; // slot 6
+    // slither-disable-next-line uninitialized-state  written by the extension, which works in this storage
     mapping(uint32 planId => mapping(bytes32 root => mapping(uint256 word => uint256))) internal _batchRevoked; // slot 7
     mapping(address signer => mapping(uint256 word => uint256)) internal _noncesSpent; // slot 8
+    // slither-disable-next-line uninitialized-state  written by the extension, which works in this storage
     mapping(uint256 licenseId => Usage) internal _usages; // slot 9
     mapping(uint256 licenseId => Reissue) internal _reissues; // slot 10
     mapping(bytes32 modelId => uint32[] planIds) internal _modelPlans; // slot 11

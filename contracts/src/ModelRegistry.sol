@@ -61,7 +61,7 @@ contract ModelRegistry is IModelRegistry, EIP712 {
         address extension
     ) {
         _anchors = IAnchors(anchors_);
-        bytes32 initCodeHash = keccak256(abi.encodePacked(ledgerCode, abi.encode(address(this), renderer, extension)));
+        bytes32 initCodeHash = keccak256(bytes.concat(ledgerCode, abi.encode(address(this), renderer, extension)));
         _ledger = address(uint160(uint256(keccak256(abi.encodePacked(bytes1(0xff), factory, salt, initCodeHash)))));
     }
 

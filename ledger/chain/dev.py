@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import IO, Self
 
 from ledger.chain.anvil import CHAIN_ID, StateFile, free_port, kill, require_free, spawn
-from ledger.chain.rpc import Block, Rpc, data
+from ledger.chain.rpc import Block, Rpc, data, quantity
 from ledger.errors import ChainError, ChainUnavailable, LedgerError, UnavailableError, UsageError
 
 _ACTIVE_POLL = 0.02
@@ -31,6 +31,7 @@ _IDLE_POLL = 0.1
 # A save is followed by twice its own time without one: a busy chain costs a third of one core.
 _SAVE_SHARE = 2.0
 _MAX_RESTARTS = 5
+_LAST_BLOCKS = 5
 # With history a dump grows with the square of the chain, and takes half a second at 300 blocks.
 _WITHOUT_HISTORY = False
 _MAX_STATE_BYTES = 2 << 30
@@ -253,8 +254,17 @@ class DevChain:
     def _finish(self) -> None:
         if self._file is not None:
             with contextlib.suppress(UnavailableError, ChainError):
+                self._empty_pool()
                 if self._rpc.block("latest") != self._saved:
                     self._save()
+
+    def _empty_pool(self) -> None:
+        """Mine what was accepted a moment ago: a dump holds blocks, not what waits for one."""
+        for _ in range(_LAST_BLOCKS):  # one that no block takes, at too low a fee say, is let go
+            waiting = self._rpc.call("txpool_status")
+            if not isinstance(waiting, dict) or not quantity(waiting.get("pending")):
+                return
+            self._rpc.call("anvil_mine", [hex(1)])
 
     # -- one process per state -------------------------------------------------------------------
 

@@ -21,13 +21,15 @@ from ledger.cli.receipts import receipt_data, receipt_row, settle
 from ledger.cli.session import Session
 from ledger.cli.settings import write_text
 from ledger.cli.verb import Verbs
-from ledger.errors import LedgerError, UsageError, WrongNetwork
+from ledger.errors import EntitlementError, LedgerError, UsageError, WrongNetwork
 from ledger.ids import ZERO_ADDRESS, Address, Digest
 from ledger.licensing import batch as batches
 from ledger.licensing.batch import Batch, BatchClaim, BatchRow
 from ledger.licensing.reference import reference_hash
 
 if TYPE_CHECKING:
+    from ledger.chain.licenses import LeafCheck
+    from ledger.chain.rpc import Block
     from ledger.chain.transactions import TxReceipt
 
 app = Verbs()
@@ -36,8 +38,8 @@ CHUNK: Final = 100
 BATCH_FILE: Final = "batch.json"
 CLAIMS: Final = "claims"
 _MAX_BATCH: Final = 64 << 20
-
-_Root = Annotated[str, typer.Argument(help="The batch's root; its batch.json names it.")]
+_REVOKED: Final = 3  # codes of ILicenseLedger.check
+_EXPIRED: Final = 4
 
 
 @app.verb("issue-batch", signs="licensor", waits=False)
@@ -211,11 +213,16 @@ def _built(session: Session, plan: int, rows: Sequence[Holder]) -> Batch:
 def _of_this_plan(session: Session, plan: int, file: Path) -> Batch:
     if not file.exists():
         raise UsageError("no holders are named", hint="name a CSV or JSON file of them")
+    made = _read_batch(session, file)
+    if made.plan != plan:
+        raise UsageError(f"{file} is of plan {made.plan}", hint=f"name plan {made.plan}")
+    return made
+
+
+def _read_batch(session: Session, file: Path) -> Batch:
     with file.open("rb") as handle:
         made = batches.parse_batch(handle.read(_MAX_BATCH + 1))
     _check_place(session, made.chain_id, made.ledger)
-    if made.plan != plan:
-        raise UsageError(f"{file} is of plan {made.plan}", hint=f"name plan {made.plan}")
     return made
 
 
@@ -249,8 +256,14 @@ def claim(
 ) -> Answer:
     """Make your license of a batch a token of yours. Anyone may send it for you."""
     read = _claim(session, file)
+    head = session.rpc.block("latest")
+    at = max(int(time.time()), head.timestamp)
+    found = session.licenses.check_batch_leaf(read, ZERO_ADDRESS, at, head.number)
     if check:
-        return _checked(session, read)
+        return _checked(session, read, found, head)
+    if found.code == _EXPIRED:  # the ledger gives it all the same, and the licensor could renew it
+        console.note(f"this license ended on {time_text(found.not_after)}: it grants nothing")
+        sure(session, "Claim it all the same?")
     license_id, receipt = session.licenses.claim(session.sender, read)
     final = settle(session, receipt)
     return Answer(
@@ -274,32 +287,17 @@ def _claim(session: Session, file: Path) -> BatchClaim:
     return read
 
 
-def _checked(session: Session, read: BatchClaim) -> Answer:
-    from ledger.licensing.entitlement import LicenseFacts, Status, denial
-
-    head = session.rpc.block("latest")
-    found = session.licenses.check_batch_leaf(
-        read, ZERO_ADDRESS, max(int(time.time()), head.timestamp), head.number
-    )
+def _checked(session: Session, read: BatchClaim, found: LeafCheck, head: Block) -> Answer:
     grants = found.code in {0, 10}
     rows: list[tuple[str, object]] = [
-        ("license", found.license or read.leaf.index),
+        ("license", found.license if int(found.license) else "unknown"),
         ("holder", read.leaf.to),
     ]
     why = ""
     if grants:
         rows.append(("grants", f"yes, until {time_text(found.not_after)}"))
     else:
-        facts = LicenseFacts(
-            license=found.license,
-            holder=read.leaf.to,
-            status=Status.REVOKED if found.code == 3 else Status.ACTIVE,
-            not_before=read.leaf.not_before,
-            not_after=found.not_after,
-            suspended_at=0,
-            licensor=session.licenses.plan_of(read.plan)[1].licensor,
-        )
-        refusal = denial(found.code, facts)
+        refusal = _denial(session, read, found)
         why = refusal.message
         rows += [("grants", f"no: {why}"), ("remedy", refusal.remedy)]
     rows.append(("as of", f"block {head.number}, {time_text(head.timestamp)}"))
@@ -317,17 +315,103 @@ def _checked(session: Session, read: BatchClaim) -> Answer:
     )
 
 
+def _denial(session: Session, read: BatchClaim, found: LeafCheck) -> EntitlementError:
+    from ledger.licensing.entitlement import LicenseFacts, Status, denial
+
+    facts = LicenseFacts(
+        license=found.license,
+        holder=read.leaf.to,
+        status=Status.REVOKED if found.code == _REVOKED else Status.ACTIVE,
+        not_before=read.leaf.not_before,
+        not_after=found.not_after,
+        suspended_at=0,
+        licensor=session.licenses.plan_of(read.plan)[1].licensor,
+    )
+    return denial(found.code, facts)
+
+
+@app.verb("revoke-in-batch", signs="licensor", waits=False)
+def revoke_in_batch(
+    session: Session,
+    file: Annotated[Path, typer.Argument(help="The batch.json that issue-batch wrote.")],
+    indexes: Annotated[list[int], typer.Argument(min=0, help="Places in the batch, from 0.")],
+    reason: Reason = "",
+) -> Answer:
+    """Revoke licenses of a batch for good, claimed or not."""
+    made = _read_batch(session, file)
+    beyond = [index for index in indexes if index >= len(made.leaves)]
+    if beyond:
+        raise UsageError(
+            f"the batch has no license {beyond[0]}",
+            hint=f"give places from 0 to {len(made.leaves) - 1}",
+        )
+    _check_anchored(session, made.plan, made.root)
+    revoked = sorted(set(indexes))
+    words: dict[int, int] = {}
+    for index in revoked:
+        words[index >> 8] = words.get(index >> 8, 0) | 1 << (index & 255)
+    sure(session, f"Revoke {len(revoked)} licenses of batch {made.root.short} for good?")
+    receipts = [
+        session.licenses.revoke_in_batch(
+            session.sender,
+            made.plan,
+            made.root,
+            word=word,
+            mask=mask,
+            reason=reason_hash(reason),
+        )
+        for word, mask in sorted(words.items())
+    ]
+    final = settle(session, receipts[-1])
+    return Answer(
+        {
+            "plan": made.plan,
+            "root": made.root,
+            "revoked": revoked,
+            "transactions": [receipt_data(receipt, final=final) for receipt in receipts],
+        },
+        fields(
+            [
+                ("root", made.root),
+                ("revoked", ", ".join(map(str, revoked))),
+                *(receipt_row(receipt, final=final) for receipt in receipts),
+            ]
+        ),
+    )
+
+
 @app.verb("close-batch", signs="licensor", waits=False)
-def close_batch(session: Session, plan: Plan, root: _Root, reason: Reason = "") -> Answer:
+def close_batch(
+    session: Session,
+    file: Annotated[
+        Path | None, typer.Argument(help="The batch.json; or give --plan and --root.")
+    ] = None,
+    *,
+    plan: Annotated[
+        int | None, typer.Option("--plan", min=1, max=(1 << 32) - 1, help="When leaves are lost.")
+    ] = None,
+    root: Annotated[
+        str | None, typer.Option("--root", metavar="HASH", help="When leaves are lost.")
+    ] = None,
+    reason: Reason = "",
+) -> Answer:
     """End every license of a batch that is not claimed, with the plan's notice."""
-    anchored = _known(session, plan, root)
+    if file is not None and plan is None and root is None:
+        made = _read_batch(session, file)
+        number, anchored = made.plan, made.root
+    elif file is None and plan is not None and root is not None:
+        number, anchored = plan, Digest.parse(root)
+    else:
+        raise UsageError("which batch?", hint="give its batch.json, or --plan and --root")
+    _check_anchored(session, number, anchored)
     sure(session, f"End all licenses of batch {anchored.short} that are not claimed?")
     closes, receipt = session.licenses.close_batch(
-        session.sender, plan, anchored, reason_hash(reason)
+        session.sender, number, anchored, reason_hash(reason)
     )
     final = settle(session, receipt)
     return Answer(
-        {"plan": plan, "root": anchored, "closes_at": closes} | receipt_data(receipt, final=final),
+        {"plan": number, "root": anchored, "closes_at": closes}
+        | receipt_data(receipt, final=final),
         fields(
             [
                 ("root", anchored),
@@ -338,52 +422,9 @@ def close_batch(session: Session, plan: Plan, root: _Root, reason: Reason = "") 
     )
 
 
-@app.verb("revoke-batch", signs="licensor", waits=False)
-def revoke_batch(
-    session: Session,
-    plan: Plan,
-    root: _Root,
-    indices: Annotated[
-        list[int],
-        typer.Option("--index", min=0, metavar="INDEX", help="Place in the batch; repeat it."),
-    ],
-    reason: Reason = "",
-) -> Answer:
-    """Revoke licenses of a batch for good, claimed or not."""
-    anchored = _known(session, plan, root)
-    words: dict[int, int] = {}
-    for index in indices:
-        words[index >> 8] = words.get(index >> 8, 0) | 1 << (index & 255)
-    sure(session, f"Revoke {len(set(indices))} licenses of batch {anchored.short} for good?")
-    receipts = [
-        session.licenses.revoke_in_batch(
-            session.sender, plan, anchored, word=word, mask=mask, reason=reason_hash(reason)
-        )
-        for word, mask in sorted(words.items())
-    ]
-    final = settle(session, receipts[-1])
-    return Answer(
-        {
-            "plan": plan,
-            "root": anchored,
-            "revoked": sorted(set(indices)),
-            "transactions": [receipt_data(receipt, final=final) for receipt in receipts],
-        },
-        fields(
-            [
-                ("root", anchored),
-                ("revoked", ", ".join(map(str, sorted(set(indices))))),
-                *(receipt_row(receipt, final=final) for receipt in receipts),
-            ]
-        ),
-    )
-
-
-def _known(session: Session, plan: int, root: str) -> Digest:
-    anchored = Digest.parse(root)
-    if session.licenses.batch_of(plan, anchored) is None:
+def _check_anchored(session: Session, plan: int, root: Digest) -> None:
+    if session.licenses.batch_of(plan, root) is None:
         raise UsageError(
-            f"plan {plan} has no batch {anchored.short}",
-            hint="give plan and root as the batch's batch.json names them",
+            f"plan {plan} has no batch {root.short}",
+            hint="its batch.json names plan and root; anchor it with deed license issue-batch",
         )
-    return anchored

@@ -161,7 +161,7 @@ def guardian(
     ] = None,
     delay: Annotated[
         str, typer.Option("--delay", metavar="TIME", help="Time to veto; 7d at least.")
-    ] = "7d",
+    ] = "14d",
     dismiss: Annotated[bool, typer.Option("--dismiss", help="Have no guardian any more.")] = False,
 ) -> Answer:
     """Show, name or dismiss who may recover the title of a lost wallet.

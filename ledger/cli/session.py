@@ -21,6 +21,7 @@ from ledger.cli.settings import Settings
 from ledger.errors import (
     NoNetwork,
     NoWallet,
+    UsageError,
     WalletError,
     WalletNotFound,
     WrongNetwork,
@@ -39,8 +40,6 @@ if TYPE_CHECKING:
     from ledger.chain.rpc import Rpc
     from ledger.chain.transactions import Sender, TxPreview
     from ledger.chain.wallet import Signer
-    from ledger.ids import Address
-
 # The names of ledger.chain.wallet.DEV_WALLET_NAMES, repeated because that needs the chain extra.
 TEST_ACCOUNTS = (
     "deployer",
@@ -153,6 +152,23 @@ class Session:
         return LicenseLedger(self.rpc, self.network.deployment.addresses["LicenseLedger"])
 
     @cached_property
+    def market(self) -> LicenseMarket:
+        """Sales, and what they owe to whom.
+
+        Raises:
+            UsageError: the network has no market.
+        """
+        from ledger.chain.market import LicenseMarket
+
+        address = self.network.deployment.addresses.get("LicenseMarket")
+        if address is None:
+            raise UsageError(
+                f"{self.network.name} has no market",
+                hint="its deployment manifest names none; ask whoever made it",
+            )
+        return LicenseMarket(self.rpc, address)
+
+    @cached_property
     def anchors(self) -> Anchors:
         """Anchored roots."""
         from ledger.chain.anchors import Anchors
@@ -165,22 +181,6 @@ class Session:
         from ledger.chain.brokers import BrokerRegistry
 
         return BrokerRegistry(self.rpc, self.network.deployment.addresses["BrokerRegistry"])
-
-    @cached_property
-    def market(self) -> LicenseMarket:
-        """Where licenses are sold."""
-        from ledger.chain.market import LicenseMarket
-
-        return LicenseMarket(self.rpc, self._address("LicenseMarket"))
-
-    def _address(self, name: str) -> Address:
-        address = self.network.deployment.addresses.get(name)
-        if address is None:
-            raise WrongNetwork(
-                f"{self.network.name} has no {name}",
-                hint="its manifest is of an older release; deploy with deed chain deploy",
-            )
-        return address
 
     @cached_property
     def signer(self) -> Signer:

@@ -149,8 +149,13 @@ contract AnchorBatchTest is Titles {
         vm.warp(START + 100 days);
         address who = byRole ? agent : licensor;
 
-        if (count > limit - issued) {
-            vm.expectRevert(soldOut(limit));
+        bool tooLarge = byRole && count > 1 << 20;
+        if (tooLarge || count > limit - issued) {
+            vm.expectRevert(
+                tooLarge
+                    ? abi.encodeWithSelector(ILicenseRecords.BatchTooLarge.selector, count, uint32(1 << 20))
+                    : soldOut(limit)
+            );
             anchorAs(who, ROOT, count);
             isBatch(plan, 0, 0, 0, false);
             return;
@@ -161,6 +166,21 @@ contract AnchorBatchTest is Titles {
         isBatch(plan, count, issued + 1, START + 100 days, byRole);
         (, PlanState memory state) = ledger.planOf(plan);
         eq(state.issued, issued + count);
+    }
+
+    /// The other way to sell a plan out by one call is the licensor's alone.
+    function test_anIssuerAnchorsAMillionAtATimeAndNoMore() external {
+        grantRole(plan, agent, ISSUER);
+        vm.expectRevert(
+            abi.encodeWithSelector(ILicenseRecords.BatchTooLarge.selector, uint32(1 << 20) + 1, uint32(1 << 20))
+        );
+        anchorAs(agent, ROOT, (1 << 20) + 1);
+        isBatch(plan, 0, 0, 0, false);
+        anchorAs(agent, ROOT, 1 << 20);
+        isBatch(plan, 1 << 20, 1, START, true);
+        anchorAs(licensor, keccak256("another"), (1 << 20) + 1);
+        (, PlanState memory state) = ledger.planOf(plan);
+        eq(state.issued, (1 << 21) + 1);
     }
 
     function test_theSupplyIsKeptToTheLastSerial() external {

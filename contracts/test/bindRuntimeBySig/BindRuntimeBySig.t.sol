@@ -335,7 +335,7 @@ contract BindRuntimeBySigTest is Base {
         bytes memory signature = signed(b);
         vm.prank(licensor);
         ledger.startReissue(id, licensor);
-        vm.warp(START + 3 days);
+        vm.warp(START + 7 days);
         vm.prank(licensor);
         ledger.finishReissue(id);
         refuse(notSigned(), b, signature);

@@ -5,6 +5,7 @@ import {ILicenseCore} from "../../src/interfaces/ILicenseCore.sol";
 import {ILicenseExtension} from "../../src/interfaces/ILicenseExtension.sol";
 import {ILicenseRecords} from "../../src/interfaces/ILicenseRecords.sol";
 import {BatchLeaf, PlanState, PlanTerms, Voucher} from "../../src/interfaces/LicenseTypes.sol";
+import {IModelRegistry} from "../../src/interfaces/IModelRegistry.sol";
 import {Base, IToken} from "../Base.sol";
 
 interface IOperators {
@@ -86,7 +87,7 @@ contract ExtensionTest is Base {
         ];
     }
 
-    function signedSelectors() internal pure returns (bytes4[7] memory) {
+    function signedSelectors() internal pure returns (bytes4[8] memory) {
         return [
             ILicenseExtension.cancelVouchers.selector,
             ILicenseExtension.noncesSpent.selector,
@@ -94,19 +95,20 @@ contract ExtensionTest is Base {
             ILicenseExtension.revokeInBatch.selector,
             ILicenseExtension.checkBatchLeaf.selector,
             ILicenseExtension.batchLeafHash.selector,
-            ILicenseExtension.batchOf.selector
+            ILicenseExtension.batchOf.selector,
+            ILicenseExtension.closeBatch.selector
         ];
     }
 
     function allExtension() internal pure returns (bytes4[] memory all) {
-        all = new bytes4[](34);
+        all = new bytes4[](35);
         for (uint256 i; i < 26; ++i) {
             all[i] = extensionSelectors()[i];
         }
-        for (uint256 i; i < 7; ++i) {
+        for (uint256 i; i < 8; ++i) {
             all[26 + i] = signedSelectors()[i];
         }
-        all[33] = ILicenseExtension.batchBits.selector;
+        all[34] = ILicenseExtension.batchBits.selector;
     }
 
     function allCore() internal pure returns (bytes4[14] memory) {
@@ -165,8 +167,42 @@ contract ExtensionTest is Base {
         isTrue(all == type(ILicenseCore).interfaceId);
     }
 
+    /// @dev A registry that expects its ledger before this extension, and that ledger.
     function beforeAnother(address extension) internal returns (address) {
-        return deploy("LicenseLedger", abi.encode(models, ledger.renderer(), extension));
+        address renderer = ledger.renderer();
+        address registry = deploy(
+            "ModelRegistry",
+            abi.encode(address(anchors), address(this), SALT, codeOf("LicenseLedger"), renderer, extension)
+        );
+        return deploy("LicenseLedger", abi.encode(registry, renderer, extension));
+    }
+
+    /// Delegating to an account without code succeeds and does nothing, so no ledger stands before one.
+    function test_aLedgerWithoutExtensionIsNotDeployed() external {
+        address none = address(0x7777);
+        address renderer = ledger.renderer();
+        bytes memory code = codeOf("LicenseLedger");
+        address registry =
+            deploy("ModelRegistry", abi.encode(address(anchors), address(this), SALT, code, renderer, none));
+        address at = IModelRegistry(registry).ledger();
+        bytes memory init = abi.encodePacked(code, abi.encode(registry, renderer, none));
+        (bool ok, bytes memory why) = tryCreate(init);
+        isFalse(ok);
+        eq(keccak256(why), keccak256(abi.encodeWithSelector(ILicenseRecords.LicenseExtensionMissing.selector, none)));
+        eq(at.code.length, 0);
+    }
+
+    function tryCreate(bytes memory code) internal returns (bool ok, bytes memory why) {
+        address at;
+        bytes32 salt = SALT;
+        assembly {
+            at := create2(0, add(code, 32), mload(code), salt)
+            why := mload(0x40)
+            mstore(why, returndatasize())
+            returndatacopy(add(why, 32), 0, returndatasize())
+            mstore(0x40, add(add(why, 32), and(add(returndatasize(), 31), not(31))))
+        }
+        return (at != address(0), why);
     }
 
     /// A function of the extension that the ledger answered itself would never be reached.
@@ -348,6 +384,8 @@ contract ExtensionTest is Base {
         bare.startReissue(id, buyer);
         vm.expectRevert(unknownPlan);
         bare.revokeInBatch(plan, 0, 0, 1, 0);
+        vm.expectRevert(unknownPlan);
+        bare.closeBatch(plan, 0, 0);
         vm.stopPrank();
         vm.prank(address(models));
         vm.expectRevert();

@@ -30,7 +30,7 @@ contract FinishReissueTest is Base {
     }
 
     function finishLater() internal {
-        vm.warp(block.timestamp + 3 days);
+        vm.warp(block.timestamp + 7 days);
         finishAs(licensor);
     }
 
@@ -45,7 +45,7 @@ contract FinishReissueTest is Base {
         vm.prank(holder);
         token.approve(agent, id);
         start(buyer);
-        vm.warp(START + 3 days);
+        vm.warp(START + 7 days);
         vm.expectEmit(true, true, true, true, address(ledger));
         emit Transfer(holder, buyer, id);
         vm.expectEmit(true, true, true, true, address(ledger));
@@ -61,9 +61,9 @@ contract FinishReissueTest is Base {
         eq(ledger.grantNonceOf(id), 1);
         eq(endOf(id), START + 30 days);
         isTrue(statusOf(id) == LicenseStatus.ACTIVE);
-        (uint8 code,,,) = ledger.check(id, buyer, 0, START + 3 days);
+        (uint8 code,,,) = ledger.check(id, buyer, 0, START + 7 days);
         eq(code, 0);
-        (code,,,) = ledger.check(id, holder, 0, START + 3 days);
+        (code,,,) = ledger.check(id, holder, 0, START + 7 days);
         eq(code, 5);
         (address to,) = ledger.reissueOf(id);
         eq(to, address(0));
@@ -80,7 +80,7 @@ contract FinishReissueTest is Base {
         eq(boundAt, START);
         eq(until, 0);
         isTrue(measurement == bytes20(keccak256("tee")));
-        (uint8 code,,,) = ledger.check(id, buyer, KEY, START + 3 days);
+        (uint8 code,,,) = ledger.check(id, buyer, KEY, START + 7 days);
         eq(code, 0);
         isTrue(ledger.everBound(id));
         vm.prank(buyer);
@@ -92,7 +92,7 @@ contract FinishReissueTest is Base {
 
     function test_sublicensesStayBelow() external {
         vm.prank(holder);
-        uint256 child = ledger.sublicense(id, stranger, START + 5 days, 2);
+        uint256 child = ledger.sublicense(id, stranger, START + 10 days, 2);
         start(buyer);
         finishLater();
         eq(seatsOf(id), 2);
@@ -196,7 +196,7 @@ contract FinishReissueTest is Base {
         terms.reissueDelay = delay;
         id = newLicense(newPlan(terms), holder);
         start(buyer);
-        uint40 readyAt = START + (delay < 3 days ? 3 days : delay);
+        uint40 readyAt = START + (delay < 7 days ? 7 days : delay);
         vm.warp(uint256(START) + wait);
         bool early = block.timestamp < readyAt;
         if (early) vm.expectRevert(abi.encodeWithSelector(ILicenseRecords.ReissuePending.selector, id, readyAt));
@@ -206,19 +206,39 @@ contract FinishReissueTest is Base {
 
     function test_theDelayIsExact() external {
         start(buyer);
+        vm.warp(START + 7 days - 1);
+        refuse(abi.encodeWithSelector(ILicenseRecords.ReissuePending.selector, id, uint40(START + 7 days)));
+        vm.warp(START + 7 days);
+        finishAs(licensor);
+    }
+
+    function test_aPlanWithoutADelayStillLeavesThreeDays() external {
+        PlanTerms memory terms = termsOf(newModel(2));
+        (terms.reissueDelay, terms.minNotice) = (0, 0);
+        id = newLicense(newPlan(terms), holder);
+        start(buyer);
         vm.warp(START + 3 days - 1);
         refuse(abi.encodeWithSelector(ILicenseRecords.ReissuePending.selector, id, uint40(START + 3 days)));
         vm.warp(START + 3 days);
         finishAs(licensor);
     }
 
-    function test_aPlanWithoutADelayStillLeavesThreeDays() external {
+    /// What was promised about notice and refund holds for a reissue too.
+    function test_neitherNoticeNorRefundWindowIsGotRound() external {
         PlanTerms memory terms = termsOf(newModel(2));
-        terms.reissueDelay = 0;
-        id = newLicense(newPlan(terms), holder);
-        start(buyer);
-        vm.warp(START + 3 days - 1);
-        refuse(abi.encodeWithSelector(ILicenseRecords.ReissuePending.selector, id, uint40(START + 3 days)));
+        (terms.minNotice, terms.refundWindow) = (9 days, 14 days);
+        for (uint256 i; i < 2; ++i) {
+            uint40 readyAt = START + (i == 0 ? 14 days : 20 days);
+            id = newLicense(newPlan(terms), holder);
+            start(buyer);
+            vm.warp(readyAt - 1);
+            refuse(abi.encodeWithSelector(ILicenseRecords.ReissuePending.selector, id, readyAt));
+            vm.warp(readyAt);
+            finishAs(licensor);
+            eq(token.ownerOf(id), buyer);
+            vm.warp(START);
+            terms.minNotice = 20 days;
+        }
     }
 
     // ---------------------------------------------------------------- who
@@ -227,7 +247,7 @@ contract FinishReissueTest is Base {
         vm.assume(who != licensor && who != address(vm));
         grantRole(plan, who, 15);
         start(buyer);
-        vm.warp(START + 3 days);
+        vm.warp(START + 7 days);
         vm.expectRevert(abi.encodeWithSelector(ILicenseRecords.PlanNotAuthorized.selector, plan, who, uint8(0)));
         finishAs(who);
     }
@@ -246,7 +266,7 @@ contract FinishReissueTest is Base {
         vm.prank(buyer);
         models.acceptTransfer(terms.modelId);
         ledger.syncLicensor(plan);
-        vm.warp(START + 3 days);
+        vm.warp(START + 7 days);
         refuse(abi.encodeWithSelector(ILicenseRecords.PlanNotAuthorized.selector, plan, licensor, uint8(0)));
         vm.prank(licensor);
         vm.expectRevert(abi.encodeWithSelector(ILicenseRecords.PlanNotAuthorized.selector, plan, licensor, uint8(0)));
@@ -261,9 +281,9 @@ contract FinishReissueTest is Base {
         start(buyer);
         vm.prank(holder);
         token.transferFrom(holder, stranger, id);
-        vm.warp(START + 3 days - 1);
-        refuse(abi.encodeWithSelector(ILicenseRecords.ReissuePending.selector, id, uint40(START + 3 days)));
-        vm.warp(START + 3 days);
+        vm.warp(START + 7 days - 1);
+        refuse(abi.encodeWithSelector(ILicenseRecords.ReissuePending.selector, id, uint40(START + 7 days)));
+        vm.warp(START + 7 days);
         refuse(abi.encodeWithSelector(ILicenseRecords.ReissueOutdated.selector, id));
         vm.prank(stranger);
         token.transferFrom(stranger, holder, id); // nor does coming back help
@@ -275,7 +295,7 @@ contract FinishReissueTest is Base {
         start(buyer);
         vm.prank(holder);
         token.transferFrom(holder, holder, id);
-        vm.warp(START + 3 days);
+        vm.warp(START + 7 days);
         refuse(abi.encodeWithSelector(ILicenseRecords.ReissueOutdated.selector, id));
     }
 
@@ -283,7 +303,7 @@ contract FinishReissueTest is Base {
         start(buyer);
         vm.prank(holder);
         ledger.cancelGrants(id);
-        vm.warp(START + 3 days);
+        vm.warp(START + 7 days);
         refuse(abi.encodeWithSelector(ILicenseRecords.ReissueOutdated.selector, id));
         start(buyer);
         finishLater();

@@ -3,9 +3,12 @@ pragma solidity ^0.8.28;
 
 import {ILicenseLedger} from "../../src/interfaces/ILicenseLedger.sol";
 import {LicenseStatus, PlanTerms} from "../../src/interfaces/LicenseTypes.sol";
+import {Vm} from "../Vm.sol";
 
 /// @notice The decision of `check`, written a second time from the words of its interface and out of the ledger's other answers.
 library Answer {
+    Vm private constant vm = Vm(address(uint160(uint256(keccak256("hevm cheat code")))));
+
     struct Given {
         uint8 code;
         uint40 notAfter;
@@ -62,13 +65,16 @@ library Answer {
         if (revoked || notice) given.code = 10;
         uint256 until = uint256(at) + terms.grace;
         given.graceUntil = until < given.notAfter ? uint40(until) : given.notAfter;
+        if (terms.floating || runtimeKey == 0) return given;
+        (, uint40 leaves,) = ledger.seatOf(id, runtimeKey);
+        if (leaves != 0 && leaves < given.graceUntil) given.graceUntil = leaves;
     }
 
     function read(ILicenseLedger ledger, uint256 id) internal view returns (bool, License memory license) {
         try ledger.licenseOf(id) returns (
-            address holder, uint40 notBefore, uint40 notAfter, LicenseStatus status, uint16, uint64, uint40 suspendedAt
+            address holder, uint40 notBefore, uint40, LicenseStatus status, uint16, uint64, uint40 suspendedAt
         ) {
-            license = License(holder, notBefore, notAfter, status, suspendedAt, 0);
+            license = License(holder, notBefore, ownEnd(ledger, id), status, suspendedAt, 0);
         } catch {
             return (false, license);
         }
@@ -95,6 +101,12 @@ library Answer {
         (uint40 boundAt, uint40 until,) = ledger.seatOf(id, runtimeKey);
         if (boundAt == 0) return 6;
         return until != 0 && at >= until ? 7 : 0;
+    }
+
+    /// `licenseOf` tells of a sublicense when it ends with those above it; its own end stands in its word (docs/spec/storage-layout.md).
+    function ownEnd(ILicenseLedger ledger, uint256 id) internal view returns (uint40) {
+        bytes memory preimage = abi.encodePacked(bytes28(bytes32(id)), hex"7d882553");
+        return uint40(uint256(vm.load(address(ledger), bytes32(2 * id + uint256(keccak256(preimage))))) >> 216);
     }
 
     /// The license's own end, or that of a license above it that comes first.

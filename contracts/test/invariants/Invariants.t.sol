@@ -26,7 +26,7 @@ contract InvariantsTest is Base {
         }
         handler.sublicense(1, 1, 2, 0, 2); // 4
         handler.sublicense(1, 4, 3, 0, 1); // 5
-        handler.sublicense(1, 2, 4, 0, 1); // 6
+        handler.sublicense(1, 0, 4, 0, 1); // 6
         handler.anchorBatch(1, 1, 4, 0);
         handler.setGuardian(1, 0, 3, 8 days);
     }
@@ -87,7 +87,7 @@ contract InvariantsTest is Base {
         return terms.seats == 0 ? type(uint16).max : terms.seats;
     }
 
-    /// Over a license and all below it: the keys that pass, or, floating, the seats that brokers may lease.
+    /// Over a license and all below it: the keys that pass. Of a floating one, below which nothing lies, the seats brokers may lease.
     function noSeatIsUsableTwice() private view {
         uint256 count = handler.licenseCount();
         uint256[] memory usable = new uint256[](count);
@@ -124,7 +124,10 @@ contract InvariantsTest is Base {
         uint256 tokens;
         for (uint32 plan = 1; plan <= handler.plans(); ++plan) {
             (PlanTerms memory terms, PlanState memory state) = ledger.planOf(plan);
-            isTrue(terms.supply == 0 || state.issued <= terms.supply);
+            uint256 shared = handler.sublicensed(plan);
+            isTrue(terms.supply == 0 || state.issued - shared <= terms.supply);
+            bytes32 slot = bytes32(uint256(keccak256(abi.encode(uint256(plan), uint256(1)))) + 1);
+            eq(uint256(vm.load(address(ledger), slot)) >> 224, terms.supply == 0 ? 0 : shared);
             uint256 unclaimed = handler.promised(plan) - handler.claims(plan);
             eq(state.issued, tokensOf(plan) + unclaimed);
             tokens += state.issued - unclaimed;
@@ -154,8 +157,12 @@ contract InvariantsTest is Base {
             isTrue(!grants(code) || (t < notAfter && graceUntil >= t && graceUntil <= notAfter));
             isTrue(grants(code) || graceUntil == 0);
             uint40 end = endOf(id);
-            (uint8 later,,,) = ledger.check(id, address(0), 0, end > t ? end : t);
-            isTrue(later == 3 || later == 4);
+            eq(end, notAfter);
+            (uint8 later,,, uint32 plan) = ledger.check(id, address(0), 0, end > t ? end : t);
+            eq(plan, id >> 32);
+            uint40 own = Answer.ownEnd(ledger, id);
+            if (end == own) isTrue(later == 3 || later == 4);
+            else isTrue(later == 2 || later == 9); // a license above it ends first
         }
     }
 
@@ -180,6 +187,8 @@ contract InvariantsTest is Base {
             (uint8 aboveCode, uint40 aboveEnd,,) = ledger.check(parent, address(0), 0, t);
             isTrue(!grants(code) || grants(aboveCode) && notAfter <= aboveEnd && graceUntil <= aboveEnd);
             isTrue(granted != 0 || code == 3); // reclaimed
+            (PlanTerms memory terms,) = ledger.planOf(uint32(id >> 32));
+            isFalse(terms.floating);
         }
     }
 
@@ -204,6 +213,7 @@ contract InvariantsTest is Base {
         }
         eq(codeOf(id), 1);
         isTrue(code == (its.revoked >> leaf.index & 1 == 1 ? 3 : code));
+        isTrue(its.closesAt == 0 || notAfter <= its.closesAt);
         isTrue(code == 0 || code == 3 || code == 4 || code == 8);
     }
 
@@ -225,6 +235,7 @@ contract InvariantsTest is Base {
         handler.issueBatch(1, 1, 2, 0, 0); // 8 and 9
         handler.claim(0, 0, true); // 10
         handler.revokeInBatch(1, 0, 3, false);
+        handler.closeBatch(1, 0);
         handler.cancelVouchers(0, 1);
         handler.redeem(1, 1, 257, 1, 0); // 11
         handler.setResaleRoyalty(1, 1, 500);
@@ -234,7 +245,7 @@ contract InvariantsTest is Base {
         handler.pass(1 days);
         handler.release(1, 1);
         handler.surrender(1, 5);
-        handler.reclaim(1, 5, false);
+        handler.reclaim(1, 5, true);
         handler.transfer(1, 7, 2);
         handler.cancelGrants(1, 7);
         handler.suspend(1, 7);
@@ -284,6 +295,7 @@ contract InvariantsTest is Base {
             "anchorBatch",
             "claim",
             "revokeInBatch",
+            "closeBatch",
             "redeem",
             "cancelVouchers",
             "renew",

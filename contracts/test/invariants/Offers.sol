@@ -16,6 +16,7 @@ abstract contract Offers is Titles {
         uint32 firstSerial;
         uint256 claimed;
         uint256 revoked;
+        uint40 closesAt;
     }
 
     Lot[] private _lots;
@@ -43,7 +44,7 @@ abstract contract Offers is Titles {
         for (uint256 i; i < lot; ++i) {
             never(_lots[i].planId == planId && _lots[i].root == root, "15: a batch was anchored twice");
         }
-        _lots.push(Lot(planId, root, state.issued + 1, 0, 0));
+        _lots.push(Lot(planId, root, state.issued + 1, 0, 0, 0));
         promised[planId] += _leaves[lot].length;
     }
 
@@ -80,6 +81,20 @@ abstract contract Offers is Titles {
         ++claims[its.planId];
         added(id);
         never(look(id).holder != leaf.to, "15: a leaf was claimed for someone else");
+        never(its.closesAt != 0 && look(id).notAfter > its.closesAt, "15: a leaf outlives the closing of its batch");
+    }
+
+    function closeBatch(uint256 who, uint256 lot) external step {
+        if (_lots.length == 0) return;
+        Lot storage its = _lots[lot % _lots.length];
+        address sender = choose(who, licensorOf(its.planId));
+        if (!act("closeBatch", 0, sender, abi.encodeCall(ledger.closeBatch, (its.planId, its.root, 0)))) return;
+        (PlanTerms memory terms, PlanState memory state) = ledger.planOf(its.planId);
+        never(sender != state.licensor && ledger.rolesOf(its.planId, sender) & 2 == 0, "15: closed by a stranger");
+        uint40 before = its.closesAt;
+        (,,,, its.closesAt) = ledger.batchOf(its.planId, its.root);
+        never(its.closesAt < block.timestamp + terms.minNotice, "15: closed without the notice");
+        never(before != 0 && its.closesAt >= before, "15: a closing was put off");
     }
 
     function revokeInBatch(uint256 who, uint256 lot, uint8 mask, bool beyond) external step {
@@ -171,6 +186,8 @@ abstract contract Offers is Titles {
             Lot storage its = _lots[i];
             (uint256 claimed, uint256 revoked) = ledger.batchBits(its.planId, its.root, 0);
             never(claimed & revoked != 0, "15: a leaf is claimed and revoked unclaimed");
+            (,,,, uint40 closesAt) = ledger.batchOf(its.planId, its.root);
+            never(closesAt != its.closesAt, "15: a batch was closed or opened by itself");
             never(claimed != its.claimed || revoked != its.revoked, "15: a bit of a batch changed by itself");
         }
         for (uint256 i; i < 5; ++i) {

@@ -30,6 +30,7 @@ abstract contract Tenures is Offers {
     }
 
     mapping(uint256 licenseId => Started) private _started;
+    mapping(uint32 planId => uint256) public sublicensed;
 
     // ---------------------------------------------------------------- sublicenses
 
@@ -46,27 +47,42 @@ abstract contract Tenures is Offers {
         never(sender != parent.holder, "18: sublicensed by someone else");
         never(code != 0, "18: a license that is not valid was sublicensed");
         never(ledger.locked(id), "18: a locked license was sublicensed");
+        (PlanTerms memory terms,) = ledger.planOf(uint32(id >> 32));
+        never(terms.floating, "18: floating seats were sublicensed");
+        ++sublicensed[uint32(id >> 32)];
         never(made.depth != parent.depth + 1 || made.depth > 2, "18: a chain too long");
         never(made.parent != id || made.granted == 0, "18: a sublicense without parent or seats");
         never(made.notAfter > end, "18: a sublicense beyond the license above it");
         never(look(id).seats != parent.seats + made.granted, "21: seats were not debited");
     }
 
-    /// @param patient whether it waits until the sublicense has ended
+    /// @dev By the parent's holder, or by that of the license above it.
+    /// @param patient whether it waits until the seats are free
     function reclaim(uint256 who, uint256 license, bool patient) external step {
         uint256 id = seek(license, hasSeatsToGive);
-        uint40 end = Answer.endOf(ledger, id);
-        if (patient && end > block.timestamp && end != type(uint40).max) vm.warp(end);
+        uint256 free = freeFrom(id);
+        if (patient && free > block.timestamp && free < type(uint40).max) vm.warp(free);
         Seen memory child = look(id);
         Seen memory parent = child.parent == 0 ? child : look(child.parent);
+        address top = parent.parent == 0 ? parent.holder : holderOf(parent.parent);
         (uint8 code,,,) = ledger.check(id, address(0), 0, uint40(block.timestamp));
-        address sender = choose(who, parent.holder);
+        address sender = choose(who, who & 32 == 0 ? parent.holder : top);
         if (!act("reclaim", id, sender, abi.encodeCall(ledger.reclaimSeats, (id)))) return;
         never(child.parent == 0, "18: seats came back from a license without parent");
-        never(sender != parent.holder, "18: seats came back to someone else");
+        never(sender != parent.holder && sender != top, "18: seats came back by a stranger's word");
+        never(block.timestamp < free, "18: seats came back while answers and leases may run on");
         never(code == 0 || code == 10, "18: seats came back from a valid sublicense");
         never(child.seats != 0, "18: seats in use came back");
         never(look(child.parent).seats + child.granted != parent.seats, "21: other seats came back than were given");
+    }
+
+    /// When the seats of a sublicense are free: at its end, or, revoked or surrendered, one lease and grace after it.
+    function freeFrom(uint256 id) private view returns (uint256 time) {
+        time = Answer.endOf(ledger, id);
+        if (look(id).status != LicenseStatus.REVOKED) return time;
+        (PlanTerms memory terms,) = ledger.planOf(uint32(id >> 32));
+        time += terms.leaseTtl + terms.grace;
+        if (time > type(uint40).max) time = type(uint40).max;
     }
 
     function hasSeatsToGive(uint256 id) private view returns (bool) {
@@ -121,7 +137,11 @@ abstract contract Tenures is Offers {
         Seen memory after_ = look(id);
         never(sender != licensor, "14: a reissue by someone else");
         never(started.to == address(0) || after_.holder != started.to, "14: reissued after a veto, or elsewhere");
-        never(block.timestamp < started.at + 3 days, "14: reissued without time for a veto");
+        (PlanTerms memory terms,) = ledger.planOf(uint32(id >> 32));
+        uint256 least = started.at + 3 days;
+        never(block.timestamp < least, "14: reissued without time for a veto");
+        least = started.at + (terms.minNotice > terms.refundWindow ? terms.minNotice : terms.refundWindow);
+        never(block.timestamp < least, "14: reissued within the notice or the time to be refunded");
         never(before.grants != started.grants, "14: reissued after a transfer or cancelled grants");
         never(before.status == LicenseStatus.REVOKED, "14: reissued under notice");
         never(after_.seats != before.seats || after_.notAfter != before.notAfter, "14: a reissue changed a license");

@@ -200,14 +200,23 @@ abstract contract Watch {
         bool revoked = now_.status == LicenseStatus.REVOKED;
         never(before.status == LicenseStatus.REVOKED && !revoked, "10: unrevoked");
         never(before.ended && !now_.ended, "10: a revoked license came back");
-        never(now_.notAfter > before.notAfter && !(here && doing == "renew"), "11: the end rose");
+        // The end of a sublicense follows those above it.
+        bool reached = here || target != 0 && above(id, target);
+        never(now_.notAfter > before.notAfter && !(reached && doing == "renew"), "11: the end rose");
         bool ends = doing == "revoke" || doing == "surrender" || doing == "reclaim";
-        never(now_.notAfter < before.notAfter && !(here && ends || doing == "revokeInBatch"), "11: the end came nearer");
+        never(
+            now_.notAfter < before.notAfter && !(reached && ends || doing == "revokeInBatch"), "11: the end came nearer"
+        );
         never(now_.status == LicenseStatus.SUSPENDED && now_.heldSince == 0, "12: suspended since never");
         bool moves = doing == "transfer" || doing == "finishReissue";
         never(now_.holder != before.holder && !(here && moves), "9: moved by something else");
         never(now_.grants < before.grants, "13: a grant came back");
         never(now_.holder != before.holder && now_.grants == before.grants, "13: a grant outlived a move");
+    }
+
+    function above(uint256 id, uint256 other) private view returns (bool) {
+        uint64 parent = _seen[id].parent;
+        return parent != 0 && (parent == other || _seen[parent].parent == other);
     }
 
     function others(uint256 id, Seen memory before, Seen memory now_) private {

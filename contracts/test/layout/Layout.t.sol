@@ -261,6 +261,7 @@ contract LayoutTest is Base {
         eq(at(address(ledger), licenseSlot(id)) >> 176 & 0xffff, 7);
         vm.prank(agent);
         ledger.surrender(leaf);
+        vm.warp(START + 1 hours + 1 days);
         vm.prank(buyer);
         ledger.reclaimSeats(leaf);
         eq(at(address(ledger), map(3, leaf)), child << 144 | uint256(2) << 224);
@@ -311,6 +312,29 @@ contract LayoutTest is Base {
         vm.prank(licensor);
         ledger.anchorBatch(plan, keccak256("by the licensor"), 1, 0);
         eq(at(where, map(map(5, plan), keccak256("by the licensor"))) >> 104, 0);
+        vm.prank(licensor);
+        ledger.closeBatch(plan, root, 0);
+        eq(
+            at(where, slot),
+            uint256(300) | uint256(2) << 32 | uint256(START) << 64 | uint256(1) << 104 | uint256(START) << 112
+        );
+    }
+
+    function test_aCappedPlanCountsWhatIsSublicensed() external {
+        for (uint256 i; i < 2; ++i) {
+            PlanTerms memory terms = termsOf(newModel(1 + i));
+            terms.supply = i == 0 ? 2 : 0;
+            uint32 plan = newPlan(terms);
+            uint256 id = newLicense(plan, holder);
+            bytes32 slot = plus(map(1, plan), 1);
+            uint256 before = at(address(ledger), slot);
+            eq(before >> 224, 0);
+            vm.startPrank(holder);
+            ledger.sublicense(id, buyer, 0, 1);
+            ledger.sublicense(id, buyer, 0, 1);
+            vm.stopPrank();
+            eq(at(address(ledger), slot), before | (i == 0 ? uint256(2) << 224 : 0));
+        }
     }
 
     function test_nonces() external {
@@ -340,7 +364,7 @@ contract LayoutTest is Base {
         vm.prank(licensor);
         ledger.startReissue(id, buyer);
         bytes32 slot = map(10, id);
-        eq(at(address(ledger), slot), uint256(uint160(buyer)) | uint256(START + 3 days) << 160 | uint256(1) << 200);
+        eq(at(address(ledger), slot), uint256(uint160(buyer)) | uint256(START + 7 days) << 160 | uint256(1) << 200);
         vm.prank(holder);
         ledger.vetoReissue(id);
         eq(at(address(ledger), slot), 0);

@@ -8,6 +8,9 @@ import {Sublicensing} from "../sublicense/Sublicensing.sol";
 contract ReclaimSeatsTest is Sublicensing {
     event MetadataUpdate(uint256 _tokenId);
 
+    /// The plan's lease and grace.
+    uint40 internal constant QUIET = 1 hours + 1 days;
+
     uint256 internal short;
 
     function setUp() public override {
@@ -104,14 +107,12 @@ contract ReclaimSeatsTest is Sublicensing {
         reclaimAs(holder, short);
     }
 
-    function test_aRevocationBringsThemBackWhenItsNoticeEnds() external {
+    function test_aRevocationBringsThemBackOneLeaseAndGraceAfterItsNotice() external {
         revoke(short, START + 2 days);
-        refuse(
-            abi.encodeWithSelector(ILicenseRecords.LicenseNotEnded.selector, short, uint40(START + 2 days)),
-            holder,
-            short
-        );
-        vm.warp(START + 2 days);
+        notEnded(START + 2 days + QUIET);
+        vm.warp(START + 2 days + QUIET - 1);
+        notEnded(START + 2 days + QUIET);
+        vm.warp(START + 2 days + QUIET);
         vm.recordLogs();
         reclaimAs(holder, short);
         eq(vm.getRecordedLogs().length, 1); // the revocation that stands is not told again
@@ -119,19 +120,78 @@ contract ReclaimSeatsTest is Sublicensing {
         eq(seatsOf(id), 0);
     }
 
-    function test_whoRevokesASublicenseAtOnceHasItsSeatsAtOnce() external {
-        vm.startPrank(holder);
+    function test_whoRevokesASublicenseAtOnceHasItsSeatsOneLeaseAndGraceLater() external {
+        vm.prank(holder);
         ledger.revoke(short, 0, 0);
-        ledger.reclaimSeats(short);
-        vm.stopPrank();
+        notEnded(START + QUIET);
+        vm.warp(START + QUIET - 1);
+        notEnded(START + QUIET);
+        eq(seatsOf(id), 4);
+        vm.warp(START + QUIET);
+        reclaimAs(holder, short);
         eq(seatsOf(id), 0);
     }
 
-    function test_aSurrenderBringsThemBack() external {
+    function test_aSurrenderBringsThemBackOneLeaseAndGraceLater() external {
         vm.prank(partner);
         ledger.surrender(short);
+        notEnded(START + QUIET);
+        vm.warp(START + QUIET - 1);
+        notEnded(START + QUIET);
+        vm.warp(START + QUIET);
         reclaimAs(holder, short);
         eq(seatsOf(id), 0);
+        eq(endOf(short), START);
+    }
+
+    /// The lease time and the grace are the plan's; what ran to its end as agreed waits for nothing.
+    function testFuzz_theWaitIsThePlansLeaseAndGrace(uint32 lease, uint24 grace, bool surrendered) external {
+        PlanTerms memory terms = openTerms(2);
+        (terms.leaseTtl, terms.grace, terms.maxOffline) = (lease % 1000 days, grace, type(uint32).max);
+        plan = newPlan(terms);
+        id = newLicense(plan, holder);
+        short = sub(id, partner, START + 5 days, 4);
+        vm.prank(surrendered ? partner : holder);
+        if (surrendered) ledger.surrender(short);
+        else ledger.revoke(short, 0, 0);
+        uint40 quiet = START + terms.leaseTtl + grace;
+        if (quiet > START) {
+            vm.warp(quiet - 1);
+            notEnded(quiet);
+        }
+        vm.warp(quiet);
+        reclaimAs(holder, short);
+        eq(seatsOf(id), 0);
+    }
+
+    function notEnded(uint40 until) internal {
+        refuse(abi.encodeWithSelector(ILicenseRecords.LicenseNotEnded.selector, short, until), holder, short);
+    }
+
+    // ---------------------------------------------------------------- two levels above
+
+    function test_whoHoldsTheLicenseAboveTheParentReclaimsToo() external {
+        uint256 leaf = sub(short, client, 0, 1);
+        vm.warp(START + 5 days);
+        refuse(abi.encodeWithSelector(ILicenseRecords.LicenseSeatsInUse.selector, short, uint16(1)), holder, short);
+        vm.expectEmit(true, true, true, true, address(ledger));
+        emit ILicenseRecords.LicenseRevoked(leaf, holder, START + 5 days, 0);
+        vm.expectEmit(true, true, true, true, address(ledger));
+        emit MetadataUpdate(leaf);
+        vm.expectEmit(true, true, true, true, address(ledger));
+        emit ILicenseRecords.SeatsReclaimed(short, leaf, 1);
+        reclaimAs(holder, leaf);
+        eq(seatsOf(short), 0);
+        reclaimAs(holder, short);
+        eq(seatsOf(id), 0);
+    }
+
+    function testFuzz_nobodyElseReclaimsTwoLevelsBelow(address who) external {
+        vm.assume(who != holder && who != partner && who != address(vm));
+        uint256 leaf = sub(short, client, 0, 1);
+        grantRole(plan, who, 15);
+        vm.warp(START + 5 days);
+        refuse(abi.encodeWithSelector(ILicenseRecords.LicenseNotHolder.selector, short, who), who, leaf);
     }
 
     function test_theEndOfALicenseAboveIsAnEndToo() external {
@@ -239,15 +299,17 @@ contract ReclaimSeatsTest is Sublicensing {
         eq(seatsOf(id), 0);
     }
 
-    function test_floatingSeatsComeBackToo() external {
+    /// A floating license has nothing below it, so nothing comes back.
+    function test_floatingSeatsAreNotGivenAway() external {
         PlanTerms memory terms = openTerms(2);
         terms.floating = true;
         plan = newPlan(terms);
         id = newLicense(plan, holder);
-        short = sub(id, partner, START + 5 days, SEATS);
-        vm.warp(START + 5 days);
-        reclaimAs(holder, short);
+        vm.prank(holder);
+        vm.expectRevert(abi.encodeWithSelector(ILicenseRecords.SeatsFloat.selector, id));
+        ledger.sublicense(id, partner, START + 5 days, SEATS);
         eq(seatsOf(id), 0);
-        eq(codeOf(short), 3);
+        vm.warp(END);
+        refuse(abi.encodeWithSelector(ILicenseRecords.LicenseNotSublicense.selector, id), holder, id);
     }
 }

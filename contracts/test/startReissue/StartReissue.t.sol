@@ -26,15 +26,30 @@ contract StartReissueTest is Base {
         eq(gotReady, readyAt);
     }
 
-    function testFuzz_theDelayIsThePlansAndThreeDaysAtLeast(uint32 delay, uint24 wait, address to) external {
+    function testFuzz_theDelayIsTheLongestThePlanPromisesAndThreeDaysAtLeast(
+        uint32 delay,
+        uint32 notice,
+        uint32 refund,
+        uint8 small,
+        uint24 wait,
+        address to
+    ) external {
         vm.assume(to != address(0) && to != holder);
+        // Each is now and then short, so that each is now and then the longest.
+        if (small & 1 != 0) delay %= 5 days;
+        if (small & 2 != 0) notice %= 5 days;
+        if (small & 4 != 0) refund %= 5 days;
         PlanTerms memory terms = termsOf(newModel(2));
-        terms.reissueDelay = delay;
+        (terms.reissueDelay, terms.minNotice, terms.refundWindow) = (delay, notice, refund);
         terms.duration = 0;
         id = newLicense(newPlan(terms), holder);
         underWay(address(0), 0);
         vm.warp(START + wait);
-        uint40 readyAt = START + wait + (delay < 3 days ? 3 days : delay);
+        uint256 longest = 3 days;
+        if (delay > longest) longest = delay;
+        if (notice > longest) longest = notice;
+        if (refund > longest) longest = refund;
+        uint40 readyAt = uint40(START + wait + longest);
         vm.expectEmit(true, true, true, true, address(ledger));
         emit ILicenseRecords.ReissueStarted(id, holder, to, readyAt);
         startAs(licensor, to);
@@ -89,17 +104,17 @@ contract StartReissueTest is Base {
         startAs(licensor, buyer);
         vm.warp(START + 40 days);
         startAs(licensor, buyer);
-        underWay(buyer, START + 43 days);
+        underWay(buyer, START + 47 days);
     }
 
     function test_aSecondStartBeginsAnew() external {
         startAs(licensor, buyer);
         vm.warp(START + 2 days);
         startAs(licensor, stranger);
-        underWay(stranger, START + 5 days);
-        vm.warp(START + 5 days - 1);
+        underWay(stranger, START + 9 days);
+        vm.warp(START + 9 days - 1);
         vm.prank(licensor);
-        vm.expectRevert(abi.encodeWithSelector(ILicenseRecords.ReissuePending.selector, id, uint40(START + 5 days)));
+        vm.expectRevert(abi.encodeWithSelector(ILicenseRecords.ReissuePending.selector, id, uint40(START + 9 days)));
         ledger.finishReissue(id);
     }
 
@@ -109,12 +124,12 @@ contract StartReissueTest is Base {
         ledger.cancelGrants(id);
         underWay(address(0), 0);
         startAs(licensor, buyer);
-        underWay(buyer, START + 3 days);
+        underWay(buyer, START + 7 days);
         vm.prank(holder);
         token.transferFrom(holder, stranger, id);
         underWay(address(0), 0);
         startAs(licensor, holder); // he no longer holds it
-        underWay(holder, START + 3 days);
+        underWay(holder, START + 7 days);
     }
 
     function test_afterASyncTheFormerLicensorStartsNone() external {
@@ -127,6 +142,6 @@ contract StartReissueTest is Base {
         vm.expectRevert(abi.encodeWithSelector(ILicenseRecords.PlanNotAuthorized.selector, plan, licensor, uint8(0)));
         startAs(licensor, stranger);
         startAs(buyer, stranger);
-        underWay(stranger, START + 3 days);
+        underWay(stranger, START + 7 days);
     }
 }

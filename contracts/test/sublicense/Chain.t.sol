@@ -54,7 +54,7 @@ contract ChainTest is Sublicensing {
         eq(code, 9);
         eq(notAfter, START + 5 days);
         eq(graceUntil, 0);
-        eq(endOf(leaf), END); // its own end stands
+        eq(endOf(leaf), START + 5 days); // the end that counts
         isTrue(statusOf(leaf) == LicenseStatus.ACTIVE);
     }
 
@@ -435,13 +435,14 @@ contract ChainTest is Sublicensing {
         vm.warp(START + 1 days);
         revoke(leaf, 0);
         revoke(middle, 0);
+        vm.warp(START + 2 days + 1 hours); // what was answered before runs so long
         vm.prank(partner);
         ledger.reclaimSeats(leaf);
         vm.prank(holder);
         ledger.reclaimSeats(middle);
         vm.prank(holder);
         token.transferFrom(holder, buyer, id);
-        codesAt(START + 1 days, 0, 3, 3);
+        codesAt(START + 2 days + 1 hours, 0, 3, 3);
         uint256 another = sub(id, partner, 0, SEATS);
         eq(codeOf(another), 0);
     }

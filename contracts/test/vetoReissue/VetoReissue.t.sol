@@ -83,7 +83,7 @@ contract VetoReissueTest is Base {
         vetoAs(holder);
         vm.prank(licensor);
         ledger.startReissue(id, buyer);
-        vm.warp(START + 3 days);
+        vm.warp(START + 7 days);
         vm.prank(licensor);
         ledger.finishReissue(id);
         eq(token.ownerOf(id), buyer);

@@ -96,6 +96,15 @@ def test_a_stopped_chain_goes_on_where_it_was_with_the_same_genesis(state):
         assert nonce(rpc) == 1
 
 
+def test_a_clean_stop_loses_no_transaction_that_still_waits_for_its_block(state):
+    for count in range(3):
+        with DevChain.start(state=state) as chain, Rpc(chain.rpc_url) as rpc:
+            assert nonce(rpc) == count
+            # As if the stop came between a transaction's arrival and its block.
+            rpc.call("evm_setAutomine", [False])
+            rpc.call("eth_sendTransaction", [{"from": ALICE, "to": BOB, "value": "0x1"}])
+
+
 def test_restarted_many_times_with_writes_in_between_it_stays_the_same_chain(state):
     firsts, counts = set(), []
     for _ in range(6):
@@ -254,7 +263,11 @@ def test_a_torn_state_file_falls_back_to_the_copy_before_it(state):
     with DevChain.start(state=state) as chain, Rpc(chain.rpc_url) as rpc:
         pay(rpc)
         until(state.exists)
+        first = state.read_bytes()
         pay(rpc)
+    before = state.with_name("state.previous")
+    assert before.exists()
+    before.write_bytes(first)  # as if the torn write had been the next one
     state.write_bytes(state.read_bytes()[:-200])
     with DevChain.start(state=state) as chain, Rpc(chain.rpc_url) as rpc:
         assert nonce(rpc) == 1

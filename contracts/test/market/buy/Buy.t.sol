@@ -177,12 +177,12 @@ contract BuyTest is MarketBase {
     }
 
     function test_aModelThatIsNotActiveSellsNothing() external {
-        for (uint8 status = 2; status <= 3; ++status) {
-            vm.prank(licensor);
-            models.setStatus(model, ModelStatus(status));
-            bytes memory why = abi.encodeWithSelector(ILicenseRecords.PlanModelNotIssuable.selector, model, status);
-            refusedAndUntouched(why, holder);
-        }
+        vm.prank(licensor);
+        models.setStatus(model, ModelStatus.WITHDRAWN);
+        refusedAndUntouched(abi.encodeWithSelector(ILicenseRecords.PlanModelNotIssuable.selector, model, 2), holder);
+        vm.prank(licensor);
+        models.setStatus(model, ModelStatus.COMPROMISED);
+        refusedAndUntouched(abi.encodeWithSelector(ILicenseMarket.MarketModelCompromised.selector, model), holder);
         vm.prank(licensor);
         models.setStatus(model, ModelStatus.ACTIVE);
         bought();

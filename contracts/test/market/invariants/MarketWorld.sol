@@ -31,7 +31,7 @@ contract MarketWorld {
     function setPayees(uint256 who, uint256 plan, uint256 first, uint16 bps, uint16 rest) external {
         Payee[] memory list = new Payee[](bps % 3);
         for (uint256 i; i < list.length; ++i) {
-            list[i] = Payee(handler.actors((first + i) % 5), i == 0 ? bps % 10_001 : rest % 5_000);
+            list[i] = Payee(handler.actors((first % 5 + i) % 5), i == 0 ? bps % 10_001 : rest % 5_000);
         }
         uint256 actor = who % 3 == 0 ? who / 3 % 5 : indexOf(licensorOf(plan));
         idle("setPayees", actor, address(market), abi.encodeCall(market.setPayees, (pick(plan), list)));
