@@ -337,6 +337,6 @@ contract AttacksTest is Base {
         (address receiver, uint256 amount) = ledger.royaltyInfo(id, price);
         eq(receiver, licensor);
         isTrue(amount <= price / 10);
-        if (price <= type(uint256).max / 1000) eq(amount, price * bps / 10_000);
+        if (price <= type(uint256).max / 1000) eq(amount, price * bps / 10_000); // rounded once, not twice
     }
 }
