@@ -121,7 +121,7 @@ contract MarketHandler {
         if (now_.open[money] - before.open[money] != (kept ? price : 0)) broken = "M2: the price was not kept";
     }
 
-    function renew(uint256 who, uint256 license, bool hasty) external {
+    function renew(uint256 who, uint256 license, uint8 hasty) external {
         uint256 id = some(license);
         uint32 planId = uint32(id >> 32);
         if (planId == 0) return;
@@ -130,9 +130,9 @@ contract MarketHandler {
         bool ripe = isRipe(id, sale);
         uint256 money = moneyOf(terms.payToken);
         Books memory before = look();
-        bytes32 digest = hasty ? bytes32(uint256(1)) : state.planDigest;
+        bytes32 digest = hasty % 8 == 0 ? bytes32(uint256(1)) : state.planDigest;
         if (!run("renew", who, money == 0 ? terms.price : 0, abi.encodeCall(market.renew, (id, digest, "")))) return;
-        if (hasty) broken = "M9: renewed a plan unseen";
+        if (hasty % 8 == 0) broken = "M9: renewed a plan unseen";
         if (sale.amount != 0 && !ripe) broken = "M6: renewed while refundable";
         Books memory now_ = look();
         tookExactly(before, now_, who, money, terms.price);
@@ -282,6 +282,10 @@ contract MarketHandler {
 
     function some(uint256 license) public view returns (uint256) {
         return licenseIds.length == 0 ? 0 : licenseIds[license % licenseIds.length];
+    }
+
+    function planCount() external view returns (uint256) {
+        return planIds.length;
     }
 
     function licenseCount() external view returns (uint256) {

@@ -167,16 +167,16 @@ contract MarketInvariantsTest is Base {
         world.bind(5);
         handler.settle(4, 5);
         world.evict(5);
-        handler.renew(4, 5, false);
+        handler.renew(4, 5, 1);
         world.surrender(6);
         world.revoke(0);
         handler.withdraw(1, false, 1);
         handler.withdraw(0, true, 1);
         handler.collect(1, 2, true, 1);
         world.pass(2 days);
-        handler.renew(4, 1, false);
-        world.moveTitle(0, 3);
-        world.sync(0, true);
+        handler.renew(4, 1, 1);
+        world.moveTitle(0, 3, 0);
+        world.sync(0, 1);
         string[17] memory names = [
             "buy",
             "buyWithVoucher",

@@ -43,17 +43,23 @@ contract MarketWorld {
         idle("pinAgain", indexOf(licensorOf(plan)), address(market), call_);
     }
 
-    function moveTitle(uint256 model, uint256 to) external {
+    /// @dev Who takes a title usually sees to its plans at once.
+    function moveTitle(uint256 model, uint256 to, uint8 forgets) external {
         bytes32 id = handler.modelIds(model % 3);
         uint256 from = indexOf(models.licensorOf(id));
         idle("propose", from, address(models), abi.encodeCall(models.proposeTransfer, (id, handler.actors(to % 5))));
         idle("accept", to % 5, address(models), abi.encodeCall(models.acceptTransfer, (id)));
+        if (forgets % 4 == 0) return;
+        for (uint256 plan; plan < handler.planCount(); ++plan) {
+            sync(plan, 1);
+        }
     }
 
-    /// @dev The new licensor finds the market and gives it its role.
-    function sync(uint256 plan, bool role) external {
+    /// @dev The licensor nearly always gives the market its role.
+    function sync(uint256 plan, uint8 forgets) public {
         idle("sync", plan, address(ledger), abi.encodeCall(ledger.syncLicensor, (pick(plan))));
-        bytes memory call_ = abi.encodeCall(ledger.setRoles, (pick(plan), address(market), role ? ISSUER : 0));
+        uint8 roles = forgets % 8 == 0 ? 0 : ISSUER;
+        bytes memory call_ = abi.encodeCall(ledger.setRoles, (pick(plan), address(market), roles));
         idle("setRoles", indexOf(licensorOf(plan)), address(ledger), call_);
     }
 
