@@ -192,7 +192,7 @@ contract LicenseLedger is LicenseIssuing {
     function tokenURI(uint256 licenseId) public view override returns (string memory) {
         LicenseWord word = _load(licenseId);
         Plan storage plan = _plans[_planIdOf(licenseId)];
-        return _renderer.render(licenseId, plan.modelId, plan.termsHash, word);
+        return _renderer.render(licenseId, plan.modelId, plan.termsHash, word.withNotAfter(_endOf(licenseId, word)));
     }
 
     /// @inheritdoc ERC721

@@ -60,6 +60,7 @@ interface ILicenseMarket {
     error MarketRefundOver(uint256 licenseId, uint40 refundableUntil);
     error MarketLicenseUsed(uint256 licenseId);
     error MarketNotHolder(uint256 licenseId, address caller);
+    error MarketRecipientInvalid(address to);
     error MarketNothingOwed(address account, address payToken);
     error MarketNotTitleHolder(bytes32 modelId, address caller);
     error RoyaltiesPinned(uint32 planId);
@@ -69,7 +70,7 @@ interface ILicenseMarket {
     error RoyaltyModelUnknown(bytes32 modelId);
     error PayeesTooMany(uint256 count, uint256 max);
     error PayeesTooHigh(uint256 bps, uint256 max);
-    error PayeeZero(uint256 index);
+    error PayeeInvalid(uint256 index, address account);
 
     /// @notice Fixes for good what the plan's sales here owe other models: once, before the plan's first license. Licensor only.
     /// @param royalties at most 8, strictly rising model ids, each registered, at most 5,000 in sum. Accrues to each model and is

@@ -90,6 +90,7 @@ interface ILicenseRecords {
     error BatchLeafClaimed(bytes32 root, uint32 index);
     error BatchLeafRevoked(bytes32 root, uint32 index);
     error BatchIndexBeyond(bytes32 root, uint256 word, uint256 mask);
+    error BatchIsClosed(bytes32 root, uint40 closesAt);
     error BatchNothingToRevoke(bytes32 root, uint256 word, uint256 mask);
     error BatchTooLarge(uint32 count, uint32 max);
     error BatchNoticeDue(uint32 planId, uint32 minNotice);

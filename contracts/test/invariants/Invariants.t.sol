@@ -212,7 +212,8 @@ contract InvariantsTest is Base {
             return;
         }
         eq(codeOf(id), 1);
-        isTrue(code == (its.revoked >> leaf.index & 1 == 1 ? 3 : code));
+        bool closed = its.closesAt != 0 && notAfter == its.closesAt && block.timestamp >= its.closesAt;
+        eq(code == 3 ? 1 : 0, its.revoked >> leaf.index & 1 == 1 || closed ? 1 : 0);
         isTrue(its.closesAt == 0 || notAfter <= its.closesAt);
         isTrue(code == 0 || code == 3 || code == 4 || code == 8);
     }
