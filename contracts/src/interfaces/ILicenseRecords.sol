@@ -63,7 +63,8 @@ interface ILicenseRecords {
     error PlanModelNotIssuable(bytes32 modelId, uint8 status);
     error PlanTitleMoved(uint32 planId, address planLicensor, address titleHolder);
     error PlanIsPaused(uint32 planId);
-    error PlanSupplyExceeded(uint32 planId, uint32 supply);
+    /// @param limit the plan's supply, and as many more as were issued as sublicenses; 2^32 - 1 when it has none
+    error PlanSupplyExceeded(uint32 planId, uint32 limit);
     error PlanOfflineTooLong(uint256 leaseTtlPlusGrace, uint32 maxOffline);
     error PlanInSync(uint32 planId);
     error PlanRolesClosed(uint32 planId);
