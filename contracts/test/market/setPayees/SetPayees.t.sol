@@ -54,9 +54,7 @@ contract SetPayeesTest is MarketBase {
 
     function test_whoGaveTheTitleAwaySetsNone() external {
         moveTitle(model, stranger);
-        refused(
-            many(1, 1), abi.encodeWithSelector(ILicenseMarket.MarketTitleMoved.selector, plan, licensor, stranger)
-        );
+        refused(many(1, 1), abi.encodeWithSelector(ILicenseMarket.MarketTitleMoved.selector, plan, licensor, stranger));
     }
 
     function testFuzz_theSumDecides(uint16[16] calldata bps, uint8 count) external {
