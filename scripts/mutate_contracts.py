@@ -269,15 +269,15 @@ class Suite:
         original = path.read_text()
         path.write_text(original[: mutant.start] + mutant.new + original[mutant.end :])
         try:
-            if self.forge("build")[0]:
-                return "invalid"
-            if self.code() == self.built:
-                return "identical"
             for which in ("--no-match-test", "--match-test"):
                 status, output = self.test("--fail-fast", which, "^invariant")
+                if "Compiler run failed" in output:
+                    return "invalid"
                 if status:
                     names = re.findall(r"^\[FAIL.*?\] (\w+)\(", output, flags=re.MULTILINE)
                     return f"caught by {names[0] if names else output.strip()[-80:]}"
+                if self.code() == self.built:
+                    return "identical"
             return "survived"
         finally:
             path.write_text(original)
