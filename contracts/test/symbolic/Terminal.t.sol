@@ -78,6 +78,18 @@ contract TerminalProofs is Symbolic {
         _refuses(id, any, caller, time, abi.encodeCall(_ledger.finishReissue, (id)));
     }
 
+    function check_sublicense(
+        uint256 id,
+        uint256 any,
+        address caller,
+        uint40 time,
+        address to,
+        uint40 end,
+        uint16 seats
+    ) public {
+        _refuses(id, any, caller, time, abi.encodeCall(_ledger.sublicense, (id, to, end, seats)));
+    }
+
     function check_revoke(uint256 id, uint256 any, address caller, uint40 time, uint40 effectiveAt) public {
         bytes memory data = abi.encodeCall(_ledger.revoke, (id, effectiveAt, bytes32(0)));
         _staysRevoked(address(_ledger), id, any, caller, time, data);
