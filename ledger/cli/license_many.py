@@ -21,8 +21,8 @@ from ledger.cli.receipts import receipt_data, receipt_row, settle
 from ledger.cli.session import Session
 from ledger.cli.settings import write_text
 from ledger.cli.verb import Verbs
-from ledger.errors import EntitlementError, LedgerError, UsageError, WrongNetwork
-from ledger.ids import ZERO_ADDRESS, Address, Digest
+from ledger.errors import EntitlementError, LedgerError, UsageError
+from ledger.ids import ZERO_ADDRESS, Digest
 from ledger.licensing import batch as batches
 from ledger.licensing.batch import Batch, BatchClaim, BatchRow
 from ledger.licensing.reference import reference_hash
@@ -88,6 +88,11 @@ def issue_batch(
             Holder(r.to, r.not_before or begin, r.not_after or end, r.external_ref) for r in rows
         )[skip:]
     if merkle is not None:
+        if skip:
+            raise UsageError(
+                "--skip is for rows that are tokens already",
+                hint="leave it away: a batch under one root is anchored whole",
+            )
         return _anchored(session, plan, rows, merkle)
     if list_ is None:
         raise UsageError("no holders are named", hint="name a CSV or JSON file of them")
@@ -222,16 +227,8 @@ def _of_this_plan(session: Session, plan: int, file: Path) -> Batch:
 def _read_batch(session: Session, file: Path) -> Batch:
     with file.open("rb") as handle:
         made = batches.parse_batch(handle.read(_MAX_BATCH + 1))
-    _check_place(session, made.chain_id, made.ledger)
+    session.check_place(made.chain_id, made.ledger, what="the batch")
     return made
-
-
-def _check_place(session: Session, chain_id: int, ledger: Address) -> None:
-    if (chain_id, ledger) != (session.network.deployment.chain_id, session.licenses.address):
-        raise WrongNetwork(
-            f"the file is for ledger {ledger} on chain {chain_id}, not for {session.network.name}",
-            hint="choose its network with --network",
-        )
 
 
 def _write(made: Batch, folder: Path) -> None:
@@ -283,7 +280,7 @@ def _claim(session: Session, file: Path) -> BatchClaim:
     with file.open("rb") as handle:
         read = batches.parse_claim(handle.read(batches.MAX_CLAIM_BYTES + 1))
     read.verify()
-    _check_place(session, read.chain_id, read.ledger)
+    session.check_place(read.chain_id, read.ledger, what="the claim")
     return read
 
 

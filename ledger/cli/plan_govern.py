@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ledger.cli import events
 from ledger.cli.accounts import account, account_or_market
 from ledger.cli.license_args import Plan, sure
 from ledger.cli.output import Answer, fields
@@ -164,9 +165,9 @@ def royalty(
         "royalties": [{"model": item.model, "bps": item.bps} for item in owed],
         "payees": sharing,
     }
-    if bps is not None:
-        data["resale_bps"] = bps
-        rows.append(("resale", share_text(bps)))
+    asked = events.resale_bps(session, plan) if bps is None else bps
+    data["resale_bps"] = asked
+    rows.append(("resale", share_text(asked)))
     if receipts:
         return _done(session, plan, receipts, data, rows)
     rows.append(("licensor", "what is left"))
