@@ -115,7 +115,7 @@ class Erc20:
         except (DecodingError, ValueError, OverflowError):
             raise ChainError(
                 f"what is at {self.address} does not answer as an ERC-20 token",
-                hint="check the plan's token with deed plan show",
+                hint="check the token's address: deed plan show tells the plan's",
             ) from None
         return int(value)
 

@@ -87,6 +87,7 @@ def issue_batch(
         rows = tuple(
             Holder(r.to, r.not_before or begin, r.not_after or end, r.external_ref) for r in rows
         )[skip:]
+        _check_rows(rows, now=now, before=skip)
     if merkle is not None:
         if skip:
             raise UsageError(
@@ -104,6 +105,25 @@ def issue_batch(
             hint="add --merkle FOLDER, or leave the column external_ref away",
         )
     return _issued(session, plan, rows, skip)
+
+
+def _check_rows(rows: Sequence[Holder], *, now: int, before: int) -> None:
+    """See that every row can become a license: under one root nobody else would before it is late.
+
+    Raises:
+        UsageError: a row cannot; the message names it.
+    """
+    for number, row in enumerate(rows, before + 1):
+        if row.to == ZERO_ADDRESS:
+            raise UsageError(
+                f"row {number} names the zero address, which holds nothing", hint="name a holder"
+            )
+        if row.not_after and row.not_after <= max(row.not_before, now):
+            raise UsageError(
+                f"row {number}: the license would have ended on {time_text(row.not_after)}, "
+                "before it begins",
+                hint="give a later not_after",
+            )
 
 
 def _issued(session: Session, plan: int, rows: Sequence[Holder], skip: int) -> Answer:

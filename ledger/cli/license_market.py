@@ -8,9 +8,9 @@ import typer
 
 from ledger.cli.accounts import account
 from ledger.cli.license_args import License, Plan, done, license_state, sure
+from ledger.cli.model_args import model_of
 from ledger.cli.output import Answer, fields, time_text
 from ledger.cli.payments import Permit, allow, price_of, price_text
-from ledger.cli.plan import model_of
 from ledger.cli.receipts import receipt_data, receipt_row, settle
 from ledger.cli.session import Session
 from ledger.cli.verb import Verbs

@@ -76,6 +76,16 @@ def voucher(
         raise VoucherSignerNotIssuer.of(
             plan.to_bytes(32, "big") + signer.address.raw.rjust(32, b"\0")
         )
+    title = session.registry.licensor_of(terms.model_id)
+    if title is not None and title != state.licensor:
+        from ledger.chain.reverts import PlanTitleMoved
+
+        # Syncing the plan voids what is signed now, and until then nobody can redeem it.
+        raise PlanTitleMoved.of(
+            plan.to_bytes(32, "big")
+            + state.licensor.raw.rjust(32, b"\0")
+            + title.raw.rjust(32, b"\0")
+        )
     units = amount(price, terms.pay_token) if price is not None else 0
     offer = Voucher(
         signer=signer.address,

@@ -2,21 +2,44 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ledger.cli.output import Answer, fields
-from ledger.cli.plan import model_of
 from ledger.cli.receipts import receipt_data, receipt_row, settle
 from ledger.cli.session import Session
-from ledger.errors import UnknownRecord
-from ledger.ids import ModelId
+from ledger.errors import UnknownRecord, UsageError
+from ledger.ids import ModelId, quoted
 
 if TYPE_CHECKING:
     from ledger.chain.transactions import TxReceipt
 
 Model = Annotated[str, typer.Argument(help="Model id, or its sealed file.")]
+
+
+def model_of(text: str) -> ModelId:
+    """A model id, written out or read from a sealed file.
+
+    Raises:
+        UsageError: neither.
+        SealedFormatError: a file that is not sealed.
+    """
+    path = Path(text)
+    if not text.startswith("0x") and path.exists():
+        from ledger.sealed.file import inspect
+
+        return inspect(path).model_id
+    try:
+        return ModelId.parse(text)
+    except UsageError as error:
+        if text.startswith("0x"):
+            raise
+        raise UsageError(
+            f"there is no file {quoted(text)}, and it is no model id",
+            hint="give the model's sealed file, or 0x and 64 hex digits",
+        ) from error
 
 
 def known(session: Session, text: str) -> ModelId:

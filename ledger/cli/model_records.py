@@ -10,9 +10,8 @@ from typing import Annotated
 import typer
 
 from ledger.canonical import parse_json
-from ledger.cli.model_args import Model, done, known
+from ledger.cli.model_args import Model, done, known, model_of
 from ledger.cli.output import Answer, time_text
-from ledger.cli.plan import model_of
 from ledger.cli.session import Session
 from ledger.cli.verb import Verbs
 from ledger.errors import UsageError
@@ -64,7 +63,9 @@ def lodge(
     from ledger.chain import registry as titles
 
     model_id = known(session, model)
-    with require_file_name(file).open("rb") as handle:
+    if require_file_name(file).exists() and not file.is_file():
+        raise UsageError(f"{file} is not a file", hint="name the document")  # it may have no end
+    with file.open("rb") as handle:
         record = Digest(hashlib.file_digest(handle, "sha256").digest())
     number = {
         RecordKind.DETECTION: titles.KIND_DETECTION,

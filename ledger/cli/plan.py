@@ -10,14 +10,15 @@ import typer
 
 from ledger.cli import events, plan_govern, publications
 from ledger.cli.accounts import account
+from ledger.cli.model_args import Model, known, model_of
 from ledger.cli.output import Answer, fields, table, time_text
 from ledger.cli.payments import amount, price_text
 from ledger.cli.quantities import duration, duration_text
 from ledger.cli.receipts import receipt_data, receipt_row, settle
 from ledger.cli.session import Session
 from ledger.cli.verb import Verbs
-from ledger.errors import LedgerError, UnknownRecord, UsageError
-from ledger.ids import ZERO_ADDRESS, Address, ModelId, quoted
+from ledger.errors import LedgerError
+from ledger.ids import ZERO_ADDRESS, Address
 from ledger.licensing.terms import terms_hash
 
 if TYPE_CHECKING:
@@ -27,34 +28,11 @@ if TYPE_CHECKING:
 app = Verbs("Create, show and govern plans: what a licensor offers.")
 
 
-def model_of(text: str) -> ModelId:
-    """A model id, written out or read from a sealed file.
-
-    Raises:
-        UsageError: neither.
-        SealedFormatError: a file that is not sealed.
-    """
-    path = Path(text)
-    if not text.startswith("0x") and path.exists():
-        from ledger.sealed.file import inspect
-
-        return inspect(path).model_id
-    try:
-        return ModelId.parse(text)
-    except UsageError as error:
-        if text.startswith("0x"):
-            raise
-        raise UsageError(
-            f"there is no file {quoted(text)}, and it is no model id",
-            hint="give the model's sealed file, or 0x and 64 hex digits",
-        ) from error
-
-
 @app.verb("create", signs="licensor", waits=False)
 def create(
     session: Session,
     *,
-    model: Annotated[str, typer.Argument(help="Model id, or its sealed file.")],
+    model: Model,
     terms: Annotated[
         Path, typer.Option("--terms", metavar="FILE", help="License terms; see deed terms new.")
     ],
@@ -121,21 +99,20 @@ def create(
     from ledger.chain.licenses import PlanTerms
     from ledger.cli.card import read_terms
 
-    model_id = model_of(model)
+    model_id = known(session, model)
     document = read_terms(terms)
-    if session.registry.licensor_of(model_id) is None:
-        raise UnknownRecord(
-            f"there is no model {model_id} on {session.network.name}",
-            hint="register it with deed publish, or check the id and the network",
-        )
+    pay_token = Address.parse(token) if token else ZERO_ADDRESS
     if broker_set:
         session.brokers.broker_set_of(broker_set)  # a plan is for good, and so is its set
-    lease_ttl, grace_s = duration(lease), duration(grace)
-    pay_token = Address.parse(token) if token else ZERO_ADDRESS
+    if pay_token != ZERO_ADDRESS:
+        from ledger.chain.erc20 import Erc20
+
+        Erc20(session.rpc, pay_token).balance_of(session.market.address)  # or it sells nothing
+    lease_ttl, grace_s = duration(lease), duration(grace, bits=24)
     offer = PlanTerms(
         model_id=model_id,
         terms_hash=document.hash(),
-        duration=duration(length),
+        duration=duration(length, bits=40),
         grace=grace_s,
         lease_ttl=lease_ttl,
         max_offline=lease_ttl + grace_s if max_offline is None else duration(max_offline),

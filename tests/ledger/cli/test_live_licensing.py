@@ -143,6 +143,11 @@ def test_a_plan_that_could_not_be_is_refused_before_anything_is_sent(live, model
     plans = live("plan", "list", "--json").json["plans"]
     refused(live(*words, "--broker-set", "77"), 1, "77")
     refused(live(*words, "--max-offline", "1h", "--grace", "2h"), 1)
+    refused(live(*words, "--token", address("rival")), 1, "does not answer as an ERC-20 token")
+    refused(live(*words, "--duration", "999999999999y"), 2, "too long", "34865y")
+    refused(live(*words, "--grace", "195d"), 2, "too long", "194d")
+    refused(live(*words, "--lease", "137y"), 2, "too long", "136y")
+    refused(live(*words, "--price", "1e30"), 2)
     refused(live("plan", "create", "nothing.sealed", *words[3:]), 2, "no file 'nothing.sealed'")
     refused(live("plan", "create", "0x12", *words[3:]), 2, "'0x12' is not a model id")
     refused(live("plan", "create", model["model_id"], "--terms", "m.safetensors"), 2, "not text")
@@ -259,6 +264,8 @@ def test_a_title_is_sold_and_its_plans_follow(live, new_plan):
     assert good(ran)["plans_to_sync"] == [plan]
     assert f"next: deed plan sync {plan}" in ran.err
     refused(live("license", "issue", plan, "--to", "holder"), 1, "title is now")
+    voucher = ("license", "voucher", plan, "--to", "holder", "--out", "moved.json")
+    refused(live(*voucher), 1, "title is now", "deed plan sync")
     assert good(live("plan", "sync", plan, "--json"))["licensor"] == address("buyer")
     good(live("license", "issue", plan, "--to", "holder", "--as", "buyer", "--json"))
     listed = good(live("plan", "list", "--licensor", "buyer", "--json"))["plans"]
@@ -334,6 +341,7 @@ def test_anyone_lodges_a_document_s_hash_under_their_name(live, model):
     refused(live("model", "lodge", model_id, "sealing", "report.txt"), 2)
     refused(live("model", "lodge", model_id, "dispute", "nothing.txt"), 2, "nothing.txt")
     refused(live("model", "lodge", model_id, "dispute", "."), 2, "folder")
+    refused(live("model", "lodge", model_id, "dispute", "/dev/zero"), 2, "not a file")
     refused(live("model", "lodge", UNKNOWN, "dispute", "report.txt"), 2, "no model")
 
 
@@ -407,9 +415,15 @@ def test_lists_that_are_no_lists_are_refused_by_row(live, new_plan):
         ('[{"to": "holder", "not_after": "soon"}]', "row 1"),
         ('[{"to": "holder"', "JSON"),
         ("to,external_ref\nholder,order 1\n", "--merkle"),
+        (f"to\nholder\n0x{'00' * 20}\n", "row 2 names the zero address"),
+        ("to,not_after\nholder,\nholder,2020-01-01\n", "row 2"),
+        ("to,not_before,not_after\nholder,+5d,+4d\n", "row 1"),
     ):
         (live.cwd / "odd.csv").write_text(text)
         refused(live("license", "issue-batch", plan, "odd.csv"), 2, part)
+        if "--merkle" not in part:
+            refused(live("license", "issue-batch", plan, "odd.csv", "--merkle", "odd"), 2, part)
+            assert not (live.cwd / "odd").exists()
     (live.cwd / "odd.csv").write_bytes(b"to\n\xff\xfe\n")
     refused(live("license", "issue-batch", plan, "odd.csv"), 2, "UTF-8")
 
@@ -495,7 +509,7 @@ def test_a_free_voucher_is_redeemed_by_its_holder_once(live, new_plan):
     assert not (live.cwd / "no.json").exists()
     redeemed = good(live("license", "redeem", "free.json", "--json"))
     assert holder_of(live, redeemed["license"]) == address("holder")
-    refused(live("license", "redeem", "free.json"), 1)
+    refused(live("license", "redeem", "free.json"), 1, "used or cancelled", "ask for another")
     document = json.loads((live.cwd / "free.json").read_text())
     document["voucher"]["to"] = address("rival")
     (live.cwd / "changed.json").write_text(json.dumps(document))
