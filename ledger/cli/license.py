@@ -15,6 +15,7 @@ import typer
 
 from ledger.cli import (
     events,
+    license_batch,
     license_hands,
     license_many,
     license_market,
@@ -321,5 +322,12 @@ def _data(license_id: LicenseId, state: LicenseState) -> dict[str, Any]:
     return {"license": license_id, "token_id": str(int(license_id)), "state": state}
 
 
-for _part in (license_many, license_offer, license_market, license_hands, license_seats):
+for _part in (
+    license_many,
+    license_batch,
+    license_offer,
+    license_market,
+    license_hands,
+    license_seats,
+):
     app.registered_commands += _part.app.registered_commands

@@ -480,6 +480,18 @@ def test_a_batch_under_one_root_is_claimed_by_its_holders(live, node, new_plan):
     assert live("license", "show", good(late)["license"], "--json").json["code"] == 4
 
 
+def test_revoking_in_a_batch_goes_on_where_an_earlier_run_stopped(live, new_plan):
+    plan = new_plan()
+    (live.cwd / "big.json").write_text(json.dumps(["holder"] * 300))
+    good(live("license", "issue-batch", plan, "big.json", "--merkle", "big", "--json"))
+    words = ("license", "revoke-in-batch", "big/batch.json")
+    good(live(*words, 3, "--json"))
+    rest = good(live(*words, 3, 299, "--json"))
+    assert len(rest["transactions"]) == 1
+    assert len(good(live(*words, 4, 298, "--json"))["transactions"]) == 2
+    refused(live(*words, 3, 299), 1, "revoked already")
+
+
 def test_an_anchoring_that_failed_is_taken_up_from_its_folder(live, new_plan):
     plan = new_plan()
     (live.cwd / "two.json").write_text('["holder", "rival"]')
