@@ -462,6 +462,7 @@ class PlanOfflineTooLong(SolidityError):
 class PlanInSync(SolidityError):
     signature = "PlanInSync(uint32 planId)"
     sentence = "plan {planId} follows the title already"
+    default_hint = "nothing needs to be done"
 
 
 class SeatsFull(SolidityError):

@@ -117,8 +117,9 @@ class VoucherSignerNotIssuer(SolidityError):
 
 class NonceSpent(SolidityError):
     signature = "NonceSpent(address signer,uint256 nonce)"
-    sentence = "{signer} has used or cancelled number {nonce} already"
-    default_hint = "sign again with another nonce"
+    # The number itself has up to 78 digits and tells a person nothing.
+    sentence = "what {signer} signed was used or cancelled already"
+    default_hint = "ask for another: it carries a number of its own"
 
 
 class BindingExpired(SolidityError):
