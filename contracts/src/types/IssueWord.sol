@@ -58,10 +58,6 @@ library IssueWordLib {
         return uint24(IssueWord.unwrap(word) >> GRACE_SHIFT);
     }
 
-    function flags(IssueWord word) internal pure returns (uint8) {
-        return uint8(IssueWord.unwrap(word) >> FLAGS_SHIFT);
-    }
-
     function has(IssueWord word, uint8 flag) internal pure returns (bool) {
         return IssueWord.unwrap(word) & uint256(flag) << FLAGS_SHIFT != 0;
     }
