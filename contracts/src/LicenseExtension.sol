@@ -54,7 +54,7 @@ contract LicenseExtension is LicenseTenure {
         Batch storage batch = _batches[planId][root];
         if (batch.count == 0) revert BatchUnknown(planId, root);
         uint40 present = batch.closesAt;
-        if (present != 0 && closesAt >= present) revert BatchNothingToRevoke(root, 0, 0);
+        if (present != 0) revert BatchIsClosed(root, present); // the notice is fixed, so another would come later
         batch.closesAt = closesAt;
         emit BatchClosed(planId, root, msg.sender, closesAt, reason);
     }
@@ -80,7 +80,7 @@ contract LicenseExtension is LicenseTenure {
         if (_batchRevoked[planId][root][word] & bit != 0) return (REVOKED, 0, 0, licenseId);
         uint40 start;
         (start, notAfter) = _leafWindow(planId, batch, leaf);
-        if (at >= notAfter) code = EXPIRED;
+        if (at >= notAfter) code = notAfter == batch.closesAt ? REVOKED : EXPIRED;
         else if (at < start) code = NOT_YET_VALID;
         else if (holder != address(0) && holder != leaf.to) code = WRONG_HOLDER;
         else graceUntil = _graceUntil(at, _plans[planId].issue.grace(), notAfter);

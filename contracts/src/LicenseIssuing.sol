@@ -102,6 +102,8 @@ abstract contract LicenseIssuing is LicenseLeaves, ILicenseCore, ERC721 {
         uint256 claimed = _batchClaimed[planId][root][word];
         if (claimed & bit != 0) revert BatchLeafClaimed(root, leaf.index);
         if (_batchRevoked[planId][root][word] & bit != 0) revert BatchLeafRevoked(root, leaf.index);
+        // Else it would become an expired token, which can be renewed.
+        if (batch.closesAt != 0 && block.timestamp >= batch.closesAt) revert BatchLeafRevoked(root, leaf.index);
         (uint40 start, uint40 end) = _leafWindow(planId, batch, leaf);
         if (end <= start) revert LicenseWindowInvalid(start, end);
 

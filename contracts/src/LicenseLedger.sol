@@ -11,10 +11,12 @@ import {LicenseIssuing} from "./LicenseIssuing.sol";
 import {LicenseWord, LicenseWordLib} from "./types/LicenseWord.sol";
 
 /// @title LicenseLedger
-/// @notice Implements {ILicenseCore}, and has LicenseExtension answer the rest of {ILicenseLedger} in this storage. All is documented there.
+/// @notice Implements {ILicenseCore}, and has LicenseExtension answer the rest of {ILicenseLedger} in this storage. All is documented
+/// there.
 /// @dev Two contracts, because one may have 24,576 bytes, and because every function in front of `check` costs each call of it 22
-/// gas. The extension is named at deployment and never changes. It begins with the same LicenseStorage, holds no
-/// immutables and no token functions, and is reached only with selectors that this contract does not know.
+/// gas. The extension is named at deployment and never changes. It begins with the same LicenseStorage, has no token functions, and
+/// is reached only with selectors that this contract does not know. Its only immutables are those of solady's EIP712, which
+/// recomputes the domain when the address is not the one it was deployed at, as under delegatecall.
 contract LicenseLedger is LicenseIssuing {
     ILicenseRenderer private immutable _renderer;
     address private immutable _extension;
@@ -192,7 +194,7 @@ contract LicenseLedger is LicenseIssuing {
     function tokenURI(uint256 licenseId) public view override returns (string memory) {
         LicenseWord word = _load(licenseId);
         Plan storage plan = _plans[_planIdOf(licenseId)];
-        return _renderer.render(licenseId, plan.modelId, plan.termsHash, word);
+        return _renderer.render(licenseId, plan.modelId, plan.termsHash, word.withNotAfter(_endOf(licenseId, word)));
     }
 
     /// @inheritdoc ERC721

@@ -118,7 +118,8 @@ abstract contract LicenseLogic is LicenseStorage {
     {
         notAfter = word.notAfter();
         bool revoked = word.isRevoked();
-        if (at >= notAfter) return (revoked ? REVOKED : EXPIRED, notAfter);
+        // Over for good. What ended it first may be a license above it.
+        if (at >= notAfter) return (revoked ? REVOKED : EXPIRED, _endOf(licenseId, word));
         uint8 above;
         if (word.hasAny(LicenseWordLib.HELD | LicenseWordLib.HAS_EXT | LicenseWordLib.METERED)) {
             if (word.has(LicenseWordLib.HAS_PARENT)) (above, notAfter) = _above(licenseId, notAfter, at);

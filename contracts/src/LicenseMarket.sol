@@ -17,17 +17,19 @@ import {LicenseStatus, PlanState, PlanTerms, Voucher} from "./interfaces/License
 contract LicenseMarket is ILicenseMarket, ReentrancyGuardTransient {
     using SafeERC20 for IERC20;
 
-    /// @dev A sale that can still be refunded.
+    /// @dev What was sold, in storage while it can still be refunded.
     struct Sale {
         address licensor;
         uint40 refundableUntil;
+        uint16 roleEpoch; // of the plan when it was sold, like the licensor
         address payToken;
         uint96 amount;
     }
 
-    /// @dev Payees count only while their licensor is the plan's.
+    /// @dev They count for what was sold under their licensor and role epoch. So they do not come back with a title that does.
     struct Payees {
         address licensor;
+        uint16 roleEpoch;
         Payee[] list;
     }
 
@@ -77,14 +79,16 @@ contract LicenseMarket is ILicenseMarket, ReentrancyGuardTransient {
 
     /// @inheritdoc ILicenseMarket
     function setPayees(uint32 planId, Payee[] calldata payees) external {
-        _planOfCaller(planId);
+        (, PlanState memory state) = _planOfCaller(planId);
         if (payees.length > MAX_PAYEES) revert PayeesTooMany(payees.length, MAX_PAYEES);
         Payees storage record = _payees[planId];
         delete record.list;
-        record.licensor = msg.sender;
+        (record.licensor, record.roleEpoch) = (msg.sender, uint16(state.roleEpoch));
         uint256 sum;
         for (uint256 i; i < payees.length; ++i) {
-            if (payees[i].account == address(0)) revert PayeeZero(i);
+            address account = payees[i].account;
+            // This contract never withdraws.
+            if (account == address(0) || account == address(this)) revert PayeeInvalid(i, account);
             sum += payees[i].bps;
             record.list.push(payees[i]);
         }
@@ -95,6 +99,9 @@ contract LicenseMarket is ILicenseMarket, ReentrancyGuardTransient {
     function _planOfCaller(uint32 planId) private view returns (PlanTerms memory terms, PlanState memory state) {
         (terms, state) = _ledger.planOf(planId);
         if (state.licensor != msg.sender) revert MarketNotLicensor(planId, msg.sender);
+        // Before `syncLicensor` the plan still names who held the title. Nothing lasting is that account's to fix.
+        address titleHolder = _registry.licensorOf(terms.modelId);
+        if (titleHolder != msg.sender) revert MarketTitleMoved(planId, msg.sender, titleHolder);
     }
 
     // ---------------------------------------------------------------- sales
@@ -106,10 +113,10 @@ contract LicenseMarket is ILicenseMarket, ReentrancyGuardTransient {
         nonReentrant
         returns (uint256 licenseId)
     {
-        (PlanTerms memory terms, address licensor) = _plan(planId, planDigest);
+        (PlanTerms memory terms, PlanState memory state) = _plan(planId, planDigest);
         _collect(terms.payToken, terms.price, permit);
         licenseId = _ledger.issue(planId, to, 0, 0);
-        _record(licenseId, licensor, terms.payToken, terms.price, terms.refundWindow);
+        _record(licenseId, _sale(state, terms.payToken, terms.price), terms.refundWindow);
     }
 
     /// @inheritdoc ILicenseMarket
@@ -120,10 +127,10 @@ contract LicenseMarket is ILicenseMarket, ReentrancyGuardTransient {
         returns (uint256 licenseId)
     {
         if (voucher.market != address(this)) revert MarketVoucherElsewhere(voucher.market);
-        (PlanTerms memory terms, address licensor) = _plan(voucher.planId, voucher.planDigest);
+        (PlanTerms memory terms, PlanState memory state) = _plan(voucher.planId, voucher.planDigest);
         _collect(voucher.payToken, voucher.price, permit);
         licenseId = _ledger.redeem(voucher, signature);
-        _record(licenseId, licensor, voucher.payToken, voucher.price, terms.refundWindow);
+        _record(licenseId, _sale(state, voucher.payToken, voucher.price), terms.refundWindow);
     }
 
     /// @inheritdoc ILicenseMarket
@@ -134,21 +141,23 @@ contract LicenseMarket is ILicenseMarket, ReentrancyGuardTransient {
             _settle(licenseId, sale);
         }
         uint32 planId = uint32(licenseId >> 32);
-        (PlanTerms memory terms, address licensor) = _plan(planId, planDigest);
+        (PlanTerms memory terms, PlanState memory state) = _plan(planId, planDigest);
         _collect(terms.payToken, terms.price, permit);
         _ledger.renew(licenseId, 0);
-        _distribute(planId, licensor, terms.payToken, terms.price);
-        emit LicenseRenewalSold(licenseId, msg.sender, licensor, terms.payToken, terms.price);
+        _distribute(planId, _sale(state, terms.payToken, terms.price));
+        emit LicenseRenewalSold(licenseId, msg.sender, state.licensor, terms.payToken, terms.price);
     }
 
     /// @dev The plan as the buyer saw it, of a licensor who holds the title.
-    function _plan(uint32 planId, bytes32 planDigest) private view returns (PlanTerms memory terms, address licensor) {
-        PlanState memory state;
+    function _plan(uint32 planId, bytes32 planDigest)
+        private
+        view
+        returns (PlanTerms memory terms, PlanState memory state)
+    {
         (terms, state) = _ledger.planOf(planId);
         if (state.planDigest != planDigest) revert MarketPlanChanged(planId, state.planDigest, planDigest);
-        licensor = state.licensor;
         (address titleHolder, ModelStatus status) = _registry.titleOf(terms.modelId);
-        if (titleHolder != licensor) revert MarketTitleMoved(planId, licensor, titleHolder);
+        if (titleHolder != state.licensor) revert MarketTitleMoved(planId, state.licensor, titleHolder);
         // Brokers release nothing for it, so there is nothing to sell, not even a renewal.
         if (status == ModelStatus.COMPROMISED) revert MarketModelCompromised(terms.modelId);
     }
@@ -170,21 +179,23 @@ contract LicenseMarket is ILicenseMarket, ReentrancyGuardTransient {
     /// @dev A permit that someone else has used already left the allowance it is for, so its failure is no failure yet.
     function _permit(address payToken, uint256 amount, bytes calldata permit) private {
         if (permit.length != PERMIT_LENGTH) revert MarketPermitMalformed(permit.length);
-        (uint256 deadline, uint8 v, bytes32 r, bytes32 s) = abi.decode(permit, (uint256, uint8, bytes32, bytes32));
-        try IERC20Permit(payToken).permit(msg.sender, address(this), amount, deadline, v, r, s) {} catch {}
+        (uint256 deadline, uint256 v, bytes32 r, bytes32 s) = abi.decode(permit, (uint256, uint256, bytes32, bytes32));
+        if (v > type(uint8).max) revert MarketPermitMalformed(permit.length);
+        try IERC20Permit(payToken).permit(msg.sender, address(this), amount, deadline, uint8(v), r, s) {} catch {}
     }
 
-    function _record(uint256 licenseId, address licensor, address payToken, uint96 amount, uint32 refundWindow)
-        private
-    {
-        uint40 refundableUntil;
-        if (refundWindow == 0 || amount == 0) {
-            _distribute(uint32(licenseId >> 32), licensor, payToken, amount);
+    function _sale(PlanState memory state, address payToken, uint96 amount) private pure returns (Sale memory) {
+        return Sale(state.licensor, 0, uint16(state.roleEpoch), payToken, amount);
+    }
+
+    function _record(uint256 licenseId, Sale memory sale, uint32 refundWindow) private {
+        if (refundWindow == 0 || sale.amount == 0) {
+            _distribute(uint32(licenseId >> 32), sale);
         } else {
-            refundableUntil = uint40(block.timestamp) + refundWindow;
-            _sales[licenseId] = Sale(licensor, refundableUntil, payToken, amount);
+            sale.refundableUntil = uint40(block.timestamp) + refundWindow;
+            _sales[licenseId] = sale;
         }
-        emit LicenseSold(licenseId, msg.sender, licensor, payToken, amount, refundableUntil);
+        emit LicenseSold(licenseId, msg.sender, sale.licensor, sale.payToken, sale.amount, sale.refundableUntil);
     }
 
     // ---------------------------------------------------------------- refunds and settlement
@@ -219,27 +230,30 @@ contract LicenseMarket is ILicenseMarket, ReentrancyGuardTransient {
     function _settle(uint256 licenseId, Sale storage record) private {
         Sale memory sale = record;
         delete _sales[licenseId];
-        _distribute(uint32(licenseId >> 32), sale.licensor, sale.payToken, sale.amount);
+        _distribute(uint32(licenseId >> 32), sale);
         emit SaleSettled(licenseId, sale.amount);
     }
 
     // ---------------------------------------------------------------- shares
 
     /// @dev The shares sum to `amount`: what rounding leaves is the licensor's.
-    function _distribute(uint32 planId, address licensor, address payToken, uint256 amount) private {
+    function _distribute(uint32 planId, Sale memory sale) private {
+        uint256 amount = sale.amount;
         if (amount == 0) return;
+        address payToken = sale.payToken;
         uint256 left = amount;
         Royalty[] storage royalties = _royalties[planId];
         uint256 count = royalties.length; // at most MAX_ROYALTIES
         for (uint256 i; i < count; ++i) {
             Royalty memory royalty = royalties[i];
             uint256 share = amount * royalty.bps / BPS;
+            if (share == 0) continue;
             left -= share;
             _owedToModel[royalty.modelId][payToken] += share;
             emit RoyaltyAccrued(royalty.modelId, payToken, share);
         }
         Payees storage payees = _payees[planId];
-        if (payees.licensor == licensor) {
+        if (_count(payees, sale.licensor, sale.roleEpoch)) {
             uint256 shared = left;
             count = payees.list.length; // at most MAX_PAYEES
             for (uint256 i; i < count; ++i) {
@@ -249,7 +263,11 @@ contract LicenseMarket is ILicenseMarket, ReentrancyGuardTransient {
                 _accrue(payee.account, payToken, share);
             }
         }
-        _accrue(licensor, payToken, left);
+        _accrue(sale.licensor, payToken, left);
+    }
+
+    function _count(Payees storage payees, address licensor, uint32 roleEpoch) private view returns (bool) {
+        return payees.licensor == licensor && payees.roleEpoch == roleEpoch;
     }
 
     function _accrue(address account, address payToken, uint256 amount) private {
@@ -278,6 +296,8 @@ contract LicenseMarket is ILicenseMarket, ReentrancyGuardTransient {
     }
 
     function _pay(address payToken, address to, uint256 amount) private {
+        // From here nothing comes back, and many tokens take address zero for a receiver.
+        if (to == address(0) || to == address(this)) revert MarketRecipientInvalid(to);
         if (payToken == address(0)) Address.sendValue(payable(to), amount);
         else IERC20(payToken).safeTransfer(to, amount);
     }
@@ -313,7 +333,7 @@ contract LicenseMarket is ILicenseMarket, ReentrancyGuardTransient {
     function payeesOf(uint32 planId) external view returns (Payee[] memory) {
         (, PlanState memory state) = _ledger.planOf(planId);
         Payees storage payees = _payees[planId];
-        return payees.licensor == state.licensor ? payees.list : new Payee[](0);
+        return _count(payees, state.licensor, state.roleEpoch) ? payees.list : new Payee[](0);
     }
 
     /// @inheritdoc ILicenseMarket

@@ -166,7 +166,7 @@ abstract contract LicensePlans is LicenseLeaves, ILicenseExtension {
         plan.scope.fill(terms);
     }
 
-    /// @dev The extension has no immutables: the ledger whose storage this is knows its registry.
+    /// @dev The extension serves any ledger, so it knows no registry: the ledger whose storage this is does.
     function _titles() private view returns (IModelRegistry) {
         return IModelRegistry(ILicenseCore(address(this)).registry());
     }

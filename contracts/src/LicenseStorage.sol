@@ -28,7 +28,7 @@ abstract contract LicenseStorage is ILicenseRecords, EIP712 {
         uint16 roleEpoch;
         uint16 seats;
         uint32 minNotice;
-        uint32 sublicensed; // of the issued: these do not count against the supply
+        uint32 sublicensed; // of the issued, on a plan with a supply: these do not count against it
         // Words 2 and 3
         TimesWord times;
         ScopeWord scope;

@@ -170,7 +170,7 @@ class Deployment:
                 what = "no contract" if check.found is None else "other code"
                 raise WrongNetwork(
                     f"there is {what} at {check.address}, where {check.name} should be",
-                    hint="check the deployment manifest with deed chain status",
+                    hint="the manifest may be of another deployment; deed chain status compares",
                 )
 
     def verify_chain(self, rpc: Rpc) -> None:
@@ -191,7 +191,8 @@ class Deployment:
         if genesis != self.genesis_hash:
             raise WrongNetwork(
                 f"{hosts} serves another chain with the same id {served} (its genesis differs)",
-                hint="a local chain was started anew; run deed up --fresh, or correct the URL",
+                hint="the URL or the manifest may be of another network: see deed network show; "
+                "only a local chain that was lost is begun anew, with deed up --fresh",
             )
 
     def check_codes(self, rpc: Rpc) -> Iterator[CodeCheck]:

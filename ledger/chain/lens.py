@@ -21,7 +21,7 @@ class Query:
 
 
 class EntitlementLens(ContractCalls):
-    """Calls of one deployed EntitlementLens. Raises as `ledger.chain.anchors.Anchors` does."""
+    """Calls of one deployed EntitlementLens. Raises as `ContractCalls` says."""
 
     contract_name = "EntitlementLens"
 

@@ -93,7 +93,7 @@ class CheckResult:
 
 
 class LicenseLedger(PlanCalls, SeatCalls, TenureCalls, PromiseCalls):
-    """Calls of one deployed LicenseLedger. Raises as `ledger.chain.anchors.Anchors` does."""
+    """Calls of one deployed LicenseLedger. Raises as `ContractCalls` says."""
 
     contract_name = "LicenseLedger"
 

@@ -56,7 +56,7 @@ class Price:
 
 
 class LicenseMarket(ContractCalls):
-    """Calls of one deployed LicenseMarket. Raises as `ledger.chain.anchors.Anchors` does."""
+    """Calls of one deployed LicenseMarket. Raises as `ContractCalls` says."""
 
     contract_name = "LicenseMarket"
 

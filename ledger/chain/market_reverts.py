@@ -52,8 +52,8 @@ class MarketTokenMissing(SolidityError):
 
 class MarketPermitMalformed(SolidityError):
     signature = "MarketPermitMalformed(uint256 length)"
-    sentence = "a permit has 128 bytes, not {length}"
-    default_hint = "give deadline, v, r and s, ABI-encoded, or nothing"
+    sentence = "the permit of {length} bytes is not deadline, v, r and s"
+    default_hint = "give the four ABI-encoded in 128 bytes, v in one byte, or no permit at all"
 
 
 class MarketVoucherElsewhere(SolidityError):
@@ -93,6 +93,12 @@ class MarketNotHolder(SolidityError):
     signature = "MarketNotHolder(uint256 licenseId,address caller)"
     sentence = "license {licenseId} is not held by {caller}"
     default_hint = "use the holder's wallet"
+
+
+class MarketRecipientInvalid(SolidityError):
+    signature = "MarketRecipientInvalid(address to)"
+    sentence = "nothing sent to {to} would ever come back"
+    default_hint = "name an account that somebody controls, neither address zero nor the market"
 
 
 class MarketNothingOwed(SolidityError):
@@ -152,10 +158,10 @@ class PayeesTooHigh(SolidityError):
     default_hint = "lower their shares"
 
 
-class PayeeZero(SolidityError):
-    signature = "PayeeZero(uint256 index)"
-    sentence = "payee {index} is the zero address"
-    default_hint = "name an account"
+class PayeeInvalid(SolidityError):
+    signature = "PayeeInvalid(uint256 index,address account)"
+    sentence = "payee {index} is {account}, which can never withdraw"
+    default_hint = "name an account that somebody controls, neither address zero nor the market"
 
 
 # -- libraries (OpenZeppelin) ---------------------------------------------------------------------

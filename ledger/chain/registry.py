@@ -107,7 +107,7 @@ class Recovery:
 
 
 class ModelRegistry(ContractCalls):
-    """Calls of one deployed ModelRegistry. Raises as `ledger.chain.anchors.Anchors` does."""
+    """Calls of one deployed ModelRegistry. Raises as `ContractCalls` says."""
 
     contract_name = "ModelRegistry"
 
@@ -244,7 +244,7 @@ class ModelRegistry(ContractCalls):
         if claim.registry != self.address or claim.chain_id != sender.profile.chain_id:
             raise ClaimMismatch(
                 f"the claim is made for registry {claim.registry} on chain {claim.chain_id}",
-                hint="publish again on this network: a claim counts on one chain only",
+                hint="a claim counts on one chain only: choose its network, or publish here anew",
             )
 
     def prove_earlier(
@@ -257,7 +257,12 @@ class ModelRegistry(ContractCalls):
         return int(event.arguments["committedAt"]), receipt
 
     def confirm_parent(self, sender: Sender, claim: Claim, parent: ModelId) -> TxReceipt:
-        """Agree, as the licensor of `parent`, that the claimed model descends from it."""
+        """Agree, as the licensor of `parent`, that the claimed model descends from it.
+
+        Raises:
+            ClaimMismatch: the claim is made for another chain or registry; nothing was sent.
+        """
+        self._check_place(sender, claim)
         purpose = f"confirm that {claim.model_id().short} descends from {parent.short}"
         return self._send(sender, purpose, "confirmParent", _claim(claim), parent)
 

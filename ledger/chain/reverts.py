@@ -21,6 +21,7 @@ from ledger.chain.market_reverts import (
     MarketNotTitleHolder,
     MarketPermitMalformed,
     MarketPlanChanged,
+    MarketRecipientInvalid,
     MarketRefundOver,
     MarketSaleOpen,
     MarketTitleMoved,
@@ -28,9 +29,9 @@ from ledger.chain.market_reverts import (
     MarketTokenShort,
     MarketVoucherElsewhere,
     MarketWrongPayment,
+    PayeeInvalid,
     PayeesTooHigh,
     PayeesTooMany,
-    PayeeZero,
     ReentrancyGuardReentrantCall,
     RoyaltiesNotSorted,
     RoyaltiesPinned,
@@ -44,6 +45,7 @@ from ledger.chain.tenure_reverts import (
     BatchEmpty,
     BatchExists,
     BatchIndexBeyond,
+    BatchIsClosed,
     BatchLeafClaimed,
     BatchLeafRevoked,
     BatchNothingToRevoke,
@@ -131,6 +133,7 @@ __all__ = [
     "BatchEmpty",
     "BatchExists",
     "BatchIndexBeyond",
+    "BatchIsClosed",
     "BatchLeafClaimed",
     "BatchLeafRevoked",
     "BatchNothingToRevoke",
@@ -179,6 +182,7 @@ __all__ = [
     "MarketNothingOwed",
     "MarketPermitMalformed",
     "MarketPlanChanged",
+    "MarketRecipientInvalid",
     "MarketRefundOver",
     "MarketSaleOpen",
     "MarketTitleMoved",
@@ -213,7 +217,7 @@ __all__ = [
     "ModelUnknown",
     "NonceSpent",
     "NotOwnerNorApproved",
-    "PayeeZero",
+    "PayeeInvalid",
     "PayeesTooHigh",
     "PayeesTooMany",
     "PlanInSync",
@@ -442,8 +446,8 @@ class PlanIsPaused(SolidityError):
 
 
 class PlanSupplyExceeded(SolidityError):
-    signature = "PlanSupplyExceeded(uint32 planId,uint32 supply)"
-    sentence = "plan {planId} has issued all of its {supply} licenses"
+    signature = "PlanSupplyExceeded(uint32 planId,uint32 limit)"
+    sentence = "plan {planId} has issued all of its {limit} licenses, sublicenses included"
     default_hint = "create another plan"
 
 
@@ -458,6 +462,7 @@ class PlanOfflineTooLong(SolidityError):
 class PlanInSync(SolidityError):
     signature = "PlanInSync(uint32 planId)"
     sentence = "plan {planId} follows the title already"
+    default_hint = "nothing needs to be done"
 
 
 class SeatsFull(SolidityError):

@@ -54,7 +54,7 @@ class BatchLeafClaimed(SolidityError):
 
 class BatchLeafRevoked(SolidityError):
     signature = "BatchLeafRevoked(bytes32 root,uint32 index)"
-    sentence = "leaf {index} of batch {root} was revoked"
+    sentence = "leaf {index} of batch {root} was revoked, or the batch is closed"
     default_hint = "a revocation is final; ask the licensor for a new license"
 
 
@@ -62,6 +62,12 @@ class BatchIndexBeyond(SolidityError):
     signature = "BatchIndexBeyond(bytes32 root,uint256 word,uint256 mask)"
     sentence = "batch {root} has no leaves at some of the places in word {word}"
     default_hint = "give indexes below the batch's count"
+
+
+class BatchIsClosed(SolidityError):
+    signature = "BatchIsClosed(bytes32 root,uint40 closesAt)"
+    sentence = "batch {root} closes at {closesAt} already"
+    default_hint = "a batch is closed once; what was claimed of it is revoked license by license"
 
 
 class BatchNothingToRevoke(SolidityError):
@@ -111,8 +117,9 @@ class VoucherSignerNotIssuer(SolidityError):
 
 class NonceSpent(SolidityError):
     signature = "NonceSpent(address signer,uint256 nonce)"
-    sentence = "{signer} has used or cancelled number {nonce} already"
-    default_hint = "sign again with another nonce"
+    # The number itself has up to 78 digits and tells a person nothing.
+    sentence = "what {signer} signed was used or cancelled already"
+    default_hint = "ask for another: it carries a number of its own"
 
 
 class BindingExpired(SolidityError):

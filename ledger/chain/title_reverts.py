@@ -157,6 +157,7 @@ class ModelRecoveryPending(SolidityError):
 class ModelNoRecovery(SolidityError):
     signature = "ModelNoRecovery(bytes32 modelId)"
     sentence = "no recovery of model {modelId} is running"
+    default_hint = "its guardian starts one: deed model recover start"
 
 
 class ModelParentNotDeclared(SolidityError):

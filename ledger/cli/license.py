@@ -15,6 +15,7 @@ import typer
 
 from ledger.cli import (
     events,
+    license_batch,
     license_hands,
     license_many,
     license_market,
@@ -24,7 +25,7 @@ from ledger.cli import (
 from ledger.cli.accounts import account
 from ledger.cli.license_args import License, Reason, done, license_state, reason_hash, sure
 from ledger.cli.output import Answer, fields, table, time_text
-from ledger.cli.payments import allow, price_of
+from ledger.cli.payments import Permit, allow, price_of
 from ledger.cli.quantities import moment
 from ledger.cli.receipts import receipt_data, receipt_row, settle
 from ledger.cli.session import Session
@@ -35,6 +36,8 @@ from ledger.ids import ZERO_ADDRESS, ZERO_DIGEST, LicenseId
 
 if TYPE_CHECKING:
     from ledger.chain.licenses import LicenseState
+
+_CHECKED_AT_ONCE = 200  # what nodes let one call take
 
 app = Verbs("Issue, sell, pass on, renew and revoke licenses.")
 
@@ -62,6 +65,12 @@ def issue(
         Path | None,
         typer.Option("--from", metavar="FOLDER", help="What deed publish wrote, for the card."),
     ] = None,
+    terms: Annotated[
+        Path | None,
+        typer.Option(
+            "--terms", metavar="FILE", help="For the card, when they are not those published."
+        ),
+    ] = None,
 ) -> Answer:
     """Issue a license under your plan."""
     holder = account(session, to)
@@ -79,7 +88,9 @@ def issue(
         from ledger.cli.card import gather
 
         # Everything the card needs is gathered first: no license is issued whose card then fails.
-        material = gather(session, plan, card, folder=folder, urls=tuple(urls or ()))
+        material = gather(
+            session, plan, card, folder=folder, urls=tuple(urls or ()), terms_file=terms
+        )
     license_id, receipt = session.licenses.issue(
         session.sender, plan, holder, not_before=begin, not_after=end
     )
@@ -119,6 +130,7 @@ def renew(
     buy: Annotated[
         bool, typer.Option("--buy", help="Pay the plan's price for one duration more; anyone may.")
     ] = False,
+    permit: Permit = False,
 ) -> Answer:
     """Move a license's end to a later time: as its licensor, or for money."""
     license_id = LicenseId.parse(license_)
@@ -130,9 +142,11 @@ def renew(
             )
         terms, plan = session.licenses.plan_of(license_id.plan)
         price = price_of(terms)
-        allow(session, price)
-        receipt = session.market.renew(session.sender, license_id, plan.plan_digest, price)
+        signed = allow(session, price, permit=permit)
+        receipt = session.market.renew(session.sender, license_id, plan.plan_digest, price, signed)
     else:
+        if permit:
+            raise UsageError("--permit goes with --buy", hint="leave --permit away, or add --buy")
         end = moment(until, now=int(time.time())) if until else 0
         receipt = session.licenses.renew(session.sender, license_id, end)
     ends = session.licenses.license_of(license_id, receipt.block_number).not_after
@@ -177,7 +191,8 @@ def revoke(
     receipt = session.licenses.revoke(
         session.sender, license_id, effective_at=effective, reason=reason_hash(reason)
     )
-    return done(session, license_id, receipt, "status", "revoked")
+    ends = session.licenses.license_of(license_id, receipt.block_number).not_after
+    return done(session, license_id, receipt, "status", "revoked", ends=time_text(ends))
 
 
 @app.verb("show")
@@ -236,15 +251,24 @@ def list_(
     ] = None,
     holder: Annotated[
         str | None,
-        typer.Option("--holder", metavar="ADDRESS", help="Only those issued to this one."),
+        typer.Option("--holder", metavar="ADDRESS", help="Only those it holds now."),
     ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Also whether each grants now, all as of one block.")
+    ] = False,
 ) -> Answer:
-    """List licenses, oldest first."""
-    to = account(session, holder) if holder else None
-    numbers = [LicenseId(number) for number in events.licenses(session, plan=plan, to=to)]
-    found = [(number, session.licenses.license_of(number)) for number in numbers]
+    """List licenses, in the order of their numbers."""
+    who = account(session, holder) if holder else None
+    head = session.rpc.block("latest").number
+    every = [
+        (number, session.licenses.license_of(number, head))
+        for number in events.licenses(session, plan=plan, holder=who)
+    ]
+    found = [entry for entry in every if who in {None, entry[1].holder}]
+    answers = _grants(session, [number for number, _ in found], head) if check else {}
     text = table(
-        ("license", "holder", "status", "begins", "ends", "seats used"),
+        ("license", "holder", "status", "begins", "ends", "seats used")
+        + (("grants",) if check else ()),
         [
             (
                 number,
@@ -253,12 +277,30 @@ def list_(
                 _begin(state),
                 time_text(state.not_after),
                 state.seats_used,
+                *((answers[number],) if check else ()),
             )
             for number, state in found
         ],
         empty="no licenses",
     )
-    return Answer({"licenses": [_data(*entry) for entry in found]}, text)
+    data = [
+        _data(number, state) | ({"grants": answers[number]} if check else {})
+        for number, state in found
+    ]
+    return Answer({"licenses": data}, text)
+
+
+def _grants(session: Session, numbers: list[LicenseId], block: int) -> dict[LicenseId, bool]:
+    """Whether each license grants, as of one block."""
+    from ledger.chain.lens import Query
+
+    ledger, lens = session.licenses.address, session.lens
+    granted: dict[LicenseId, bool] = {}
+    for start in range(0, len(numbers), _CHECKED_AT_ONCE):
+        some = numbers[start : start + _CHECKED_AT_ONCE]
+        results = lens.check_many(ledger, [Query(number) for number in some], block=block)
+        granted |= {number: result.granted for number, result in zip(some, results, strict=True)}
+    return granted
 
 
 def _rows(license_id: LicenseId, state: LicenseState) -> list[tuple[str, object]]:
@@ -280,5 +322,12 @@ def _data(license_id: LicenseId, state: LicenseState) -> dict[str, Any]:
     return {"license": license_id, "token_id": str(int(license_id)), "state": state}
 
 
-for _part in (license_many, license_offer, license_market, license_hands, license_seats):
+for _part in (
+    license_many,
+    license_batch,
+    license_offer,
+    license_market,
+    license_hands,
+    license_seats,
+):
     app.registered_commands += _part.app.registered_commands

@@ -59,12 +59,19 @@ def done(
     value: object,
     *,
     notes: tuple[str, ...] = (),
+    **more: object,
 ) -> Answer:
-    """The answer of a command that sent one transaction about a license."""
+    """The answer of a command that sent one transaction about a license.
+
+    `more` is told below `what`, its names with spaces for underscores.
+    """
     final = settle(session, receipt)
+    rows = [(what, value), *((name.replace("_", " "), said) for name, said in more.items())]
     return Answer(
-        {"license": license_id, what.replace(" ", "_"): value} | receipt_data(receipt, final=final),
-        fields([("license", license_id), (what, value), receipt_row(receipt, final=final)]),
+        {"license": license_id}
+        | {name.replace(" ", "_"): said for name, said in rows}
+        | receipt_data(receipt, final=final),
+        fields([("license", license_id), *rows, receipt_row(receipt, final=final)]),
         notes=notes,
     )
 

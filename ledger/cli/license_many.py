@@ -1,4 +1,4 @@
-"""``deed license issue-batch``, ``claim`` and the ways to end what is not claimed."""
+"""``deed license issue-batch``: many holders at once, as tokens or under one root."""
 
 from __future__ import annotations
 
@@ -14,22 +14,21 @@ import typer
 from ledger.cli import holders
 from ledger.cli.accounts import account
 from ledger.cli.holders import Holder
-from ledger.cli.license_args import Plan, Reason, reason_hash, sure
+from ledger.cli.license_args import Plan
+from ledger.cli.license_batch import read_batch
 from ledger.cli.output import Answer, console, fields, time_text
 from ledger.cli.quantities import moment
 from ledger.cli.receipts import receipt_data, receipt_row, settle
 from ledger.cli.session import Session
 from ledger.cli.settings import write_text
 from ledger.cli.verb import Verbs
-from ledger.errors import EntitlementError, LedgerError, UsageError, WrongNetwork
-from ledger.ids import ZERO_ADDRESS, Address, Digest
+from ledger.errors import LedgerError, UsageError
+from ledger.ids import ZERO_ADDRESS
 from ledger.licensing import batch as batches
-from ledger.licensing.batch import Batch, BatchClaim, BatchRow
+from ledger.licensing.batch import Batch, BatchRow
 from ledger.licensing.reference import reference_hash
 
 if TYPE_CHECKING:
-    from ledger.chain.licenses import LeafCheck
-    from ledger.chain.rpc import Block
     from ledger.chain.transactions import TxReceipt
 
 app = Verbs()
@@ -37,9 +36,6 @@ app = Verbs()
 CHUNK: Final = 100
 BATCH_FILE: Final = "batch.json"
 CLAIMS: Final = "claims"
-_MAX_BATCH: Final = 64 << 20
-_REVOKED: Final = 3  # codes of ILicenseLedger.check
-_EXPIRED: Final = 4
 
 
 @app.verb("issue-batch", signs="licensor", waits=False)
@@ -87,7 +83,13 @@ def issue_batch(
         rows = tuple(
             Holder(r.to, r.not_before or begin, r.not_after or end, r.external_ref) for r in rows
         )[skip:]
+        _check_rows(rows, now=now, before=skip)
     if merkle is not None:
+        if skip:
+            raise UsageError(
+                "--skip is for rows that are tokens already",
+                hint="leave it away: a batch under one root is anchored whole",
+            )
         return _anchored(session, plan, rows, merkle)
     if list_ is None:
         raise UsageError("no holders are named", hint="name a CSV or JSON file of them")
@@ -101,6 +103,25 @@ def issue_batch(
     return _issued(session, plan, rows, skip)
 
 
+def _check_rows(rows: Sequence[Holder], *, now: int, before: int) -> None:
+    """See that every row can become a license: under one root nobody else would before it is late.
+
+    Raises:
+        UsageError: a row cannot; the message names it.
+    """
+    for number, row in enumerate(rows, before + 1):
+        if row.to == ZERO_ADDRESS:
+            raise UsageError(
+                f"row {number} names the zero address, which holds nothing", hint="name a holder"
+            )
+        if row.not_after and row.not_after <= max(row.not_before, now):
+            raise UsageError(
+                f"row {number}: the license would have ended on {time_text(row.not_after)}, "
+                "before it begins",
+                hint="give a later not_after",
+            )
+
+
 def _issued(session: Session, plan: int, rows: Sequence[Holder], skip: int) -> Answer:
     issued: list[dict[str, Any]] = []
     receipts: list[TxReceipt] = []
@@ -110,12 +131,16 @@ def _issued(session: Session, plan: int, rows: Sequence[Holder], skip: int) -> A
             ids, receipt = session.licenses.issue_batch(
                 session.sender, plan, [row.to for row in chunk], *window
             )
-        except LedgerError as error:
+        except (LedgerError, KeyboardInterrupt) as error:
             if issued:
                 console.note(
                     f"issued before this: {issued[0]['license']} and {len(issued) - 1} more"
                 )
-                error.hint = f"{error.hint or 'mend that'}; go on with --skip {skip + len(issued)}"
+                further = f"go on with --skip {skip + len(issued)}"
+                if isinstance(error, LedgerError):
+                    error.hint = f"{error.hint or 'mend that'}; {further}"
+                else:  # what was under way may have come through
+                    console.note(f"look at deed license list --plan {plan}, then {further}")
             raise
         receipts.append(receipt)
         issued += [
@@ -213,25 +238,10 @@ def _built(session: Session, plan: int, rows: Sequence[Holder]) -> Batch:
 def _of_this_plan(session: Session, plan: int, file: Path) -> Batch:
     if not file.exists():
         raise UsageError("no holders are named", hint="name a CSV or JSON file of them")
-    made = _read_batch(session, file)
+    made = read_batch(session, file)
     if made.plan != plan:
         raise UsageError(f"{file} is of plan {made.plan}", hint=f"name plan {made.plan}")
     return made
-
-
-def _read_batch(session: Session, file: Path) -> Batch:
-    with file.open("rb") as handle:
-        made = batches.parse_batch(handle.read(_MAX_BATCH + 1))
-    _check_place(session, made.chain_id, made.ledger)
-    return made
-
-
-def _check_place(session: Session, chain_id: int, ledger: Address) -> None:
-    if (chain_id, ledger) != (session.network.deployment.chain_id, session.licenses.address):
-        raise WrongNetwork(
-            f"the file is for ledger {ledger} on chain {chain_id}, not for {session.network.name}",
-            hint="choose its network with --network",
-        )
 
 
 def _write(made: Batch, folder: Path) -> None:
@@ -244,187 +254,3 @@ def _write(made: Batch, folder: Path) -> None:
     for claim in made.claims():
         path = claims / f"{claim.leaf.index:0{width}}-{claim.leaf.to}.claim.json"
         path.write_text(json.dumps(claim.to_json(), indent=1) + "\n", encoding="utf-8")
-
-
-@app.verb("claim", signs="holder", waits=False)
-def claim(
-    session: Session,
-    file: Annotated[Path, typer.Argument(help="The claim file that the licensor gave you.")],
-    check: Annotated[
-        bool, typer.Option("--check", help="Only say whether it grants now; sends nothing.")
-    ] = False,
-) -> Answer:
-    """Make your license of a batch a token of yours. Anyone may send it for you."""
-    read = _claim(session, file)
-    head = session.rpc.block("latest")
-    at = max(int(time.time()), head.timestamp)
-    found = session.licenses.check_batch_leaf(read, ZERO_ADDRESS, at, head.number)
-    if check:
-        return _checked(session, read, found, head)
-    if found.code == _EXPIRED:  # the ledger gives it all the same, and the licensor could renew it
-        console.note(f"this license ended on {time_text(found.not_after)}: it grants nothing")
-        sure(session, "Claim it all the same?")
-    license_id, receipt = session.licenses.claim(session.sender, read)
-    final = settle(session, receipt)
-    return Answer(
-        {"license": license_id, "holder": read.leaf.to, "token_id": str(int(license_id))}
-        | receipt_data(receipt, final=final),
-        fields(
-            [
-                ("license", license_id),
-                ("holder", read.leaf.to),
-                receipt_row(receipt, final=final),
-            ]
-        ),
-    )
-
-
-def _claim(session: Session, file: Path) -> BatchClaim:
-    with file.open("rb") as handle:
-        read = batches.parse_claim(handle.read(batches.MAX_CLAIM_BYTES + 1))
-    read.verify()
-    _check_place(session, read.chain_id, read.ledger)
-    return read
-
-
-def _checked(session: Session, read: BatchClaim, found: LeafCheck, head: Block) -> Answer:
-    grants = found.code in {0, 10}
-    rows: list[tuple[str, object]] = [
-        ("license", found.license if int(found.license) else "unknown"),
-        ("holder", read.leaf.to),
-    ]
-    why = ""
-    if grants:
-        rows.append(("grants", f"yes, until {time_text(found.not_after)}"))
-    else:
-        refusal = _denial(session, read, found)
-        why = refusal.message
-        rows += [("grants", f"no: {why}"), ("remedy", refusal.remedy)]
-    rows.append(("as of", f"block {head.number}, {time_text(head.timestamp)}"))
-    return Answer(
-        {
-            "license": found.license,
-            "holder": read.leaf.to,
-            "code": found.code,
-            "grants": grants,
-            "why": why,
-            "not_after": found.not_after,
-        },
-        fields(rows),
-        ok=grants,
-    )
-
-
-def _denial(session: Session, read: BatchClaim, found: LeafCheck) -> EntitlementError:
-    from ledger.licensing.entitlement import LicenseFacts, Status, denial
-
-    facts = LicenseFacts(
-        license=found.license,
-        holder=read.leaf.to,
-        status=Status.REVOKED if found.code == _REVOKED else Status.ACTIVE,
-        not_before=read.leaf.not_before,
-        not_after=found.not_after,
-        suspended_at=0,
-        licensor=session.licenses.plan_of(read.plan)[1].licensor,
-    )
-    return denial(found.code, facts)
-
-
-@app.verb("revoke-in-batch", signs="licensor", waits=False)
-def revoke_in_batch(
-    session: Session,
-    file: Annotated[Path, typer.Argument(help="The batch.json that issue-batch wrote.")],
-    indexes: Annotated[list[int], typer.Argument(min=0, help="Places in the batch, from 0.")],
-    reason: Reason = "",
-) -> Answer:
-    """Revoke licenses of a batch for good, claimed or not."""
-    made = _read_batch(session, file)
-    beyond = [index for index in indexes if index >= len(made.leaves)]
-    if beyond:
-        raise UsageError(
-            f"the batch has no license {beyond[0]}",
-            hint=f"give places from 0 to {len(made.leaves) - 1}",
-        )
-    _check_anchored(session, made.plan, made.root)
-    revoked = sorted(set(indexes))
-    words: dict[int, int] = {}
-    for index in revoked:
-        words[index >> 8] = words.get(index >> 8, 0) | 1 << (index & 255)
-    sure(session, f"Revoke {len(revoked)} licenses of batch {made.root.short} for good?")
-    receipts = [
-        session.licenses.revoke_in_batch(
-            session.sender,
-            made.plan,
-            made.root,
-            word=word,
-            mask=mask,
-            reason=reason_hash(reason),
-        )
-        for word, mask in sorted(words.items())
-    ]
-    final = settle(session, receipts[-1])
-    return Answer(
-        {
-            "plan": made.plan,
-            "root": made.root,
-            "revoked": revoked,
-            "transactions": [receipt_data(receipt, final=final) for receipt in receipts],
-        },
-        fields(
-            [
-                ("root", made.root),
-                ("revoked", ", ".join(map(str, revoked))),
-                *(receipt_row(receipt, final=final) for receipt in receipts),
-            ]
-        ),
-    )
-
-
-@app.verb("close-batch", signs="licensor", waits=False)
-def close_batch(
-    session: Session,
-    file: Annotated[
-        Path | None, typer.Argument(help="The batch.json; or give --plan and --root.")
-    ] = None,
-    *,
-    plan: Annotated[
-        int | None, typer.Option("--plan", min=1, max=(1 << 32) - 1, help="When leaves are lost.")
-    ] = None,
-    root: Annotated[
-        str | None, typer.Option("--root", metavar="HASH", help="When leaves are lost.")
-    ] = None,
-    reason: Reason = "",
-) -> Answer:
-    """End every license of a batch that is not claimed, with the plan's notice."""
-    if file is not None and plan is None and root is None:
-        made = _read_batch(session, file)
-        number, anchored = made.plan, made.root
-    elif file is None and plan is not None and root is not None:
-        number, anchored = plan, Digest.parse(root)
-    else:
-        raise UsageError("which batch?", hint="give its batch.json, or --plan and --root")
-    _check_anchored(session, number, anchored)
-    sure(session, f"End all licenses of batch {anchored.short} that are not claimed?")
-    closes, receipt = session.licenses.close_batch(
-        session.sender, number, anchored, reason_hash(reason)
-    )
-    final = settle(session, receipt)
-    return Answer(
-        {"plan": number, "root": anchored, "closes_at": closes}
-        | receipt_data(receipt, final=final),
-        fields(
-            [
-                ("root", anchored),
-                ("unclaimed end", time_text(closes)),
-                receipt_row(receipt, final=final),
-            ]
-        ),
-    )
-
-
-def _check_anchored(session: Session, plan: int, root: Digest) -> None:
-    if session.licenses.batch_of(plan, root) is None:
-        raise UsageError(
-            f"plan {plan} has no batch {root.short}",
-            hint="its batch.json names plan and root; anchor it with deed license issue-batch",
-        )

@@ -8,9 +8,9 @@ import typer
 
 from ledger.cli.accounts import account
 from ledger.cli.license_args import License, Plan, done, license_state, sure
+from ledger.cli.model_args import model_of
 from ledger.cli.output import Answer, fields, time_text
-from ledger.cli.payments import allow, price_of, price_text
-from ledger.cli.plan import model_of
+from ledger.cli.payments import Permit, allow, price_of, price_text
 from ledger.cli.receipts import receipt_data, receipt_row, settle
 from ledger.cli.session import Session
 from ledger.cli.verb import Verbs
@@ -31,10 +31,12 @@ def buy(
     to: Annotated[
         str | None, typer.Option("--to", metavar="ADDRESS", help="The holder; yourself by default.")
     ] = None,
+    permit: Permit = False,
 ) -> Answer:
     """Buy a license at the plan's price, as the plan stands now.
 
-    Where the price is in a token, the market is first allowed to take exactly that.
+    Where the price is in a token, the market is first allowed to take exactly that: by a
+    transaction of its own, or with --permit by a signature.
     """
     from ledger.chain.reverts import PlanNotAuthorized
 
@@ -51,8 +53,10 @@ def buy(
             f"its licensor sells on the market after deed plan roles {plan} market --grant issuer"
         )
         raise error
-    allow(session, price)
-    license_id, receipt = session.market.buy(session.sender, plan, state.plan_digest, price, holder)
+    signed = allow(session, price, permit=permit)
+    license_id, receipt = session.market.buy(
+        session.sender, plan, state.plan_digest, price, holder, permit=signed
+    )
     final = settle(session, receipt)
     sale = session.market.sale_of(license_id, receipt.block_number)
     return Answer(

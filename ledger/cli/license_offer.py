@@ -13,13 +13,13 @@ import typer
 from ledger.cli.accounts import account
 from ledger.cli.license_args import Plan, Reference, sure
 from ledger.cli.output import Answer, fields, time_text
-from ledger.cli.payments import allow, amount, price_text
+from ledger.cli.payments import Permit, allow, amount, price_text
 from ledger.cli.quantities import moment
 from ledger.cli.receipts import receipt_data, receipt_row, settle
 from ledger.cli.session import Session
 from ledger.cli.settings import write_text
 from ledger.cli.verb import Verbs
-from ledger.errors import UsageError, WrongNetwork
+from ledger.errors import UsageError
 from ledger.ids import ZERO_ADDRESS
 from ledger.licensing import voucher as vouchers
 from ledger.licensing.reference import reference_hash
@@ -61,6 +61,13 @@ def voucher(
     if out.exists():
         raise UsageError(f"{out} exists", hint="choose another name for the voucher")
     now = int(time.time())
+    until = moment(deadline, now=now)
+    begin = moment(not_before, now=now) if not_before else 0
+    end = moment(not_after, now=now) if not_after else 0
+    if until <= now:
+        raise UsageError("the deadline has passed", hint="give a later --deadline, such as +30d")
+    if end and end <= max(begin, now):
+        raise UsageError("the license would end before it begins", hint="give a later --not-after")
     terms, state = session.licenses.plan_of(plan)
     holder, signer = account(session, to), session.signer
     if signer.address != state.licensor and not session.licenses.roles_of(plan, signer.address) & 1:
@@ -69,6 +76,16 @@ def voucher(
         raise VoucherSignerNotIssuer.of(
             plan.to_bytes(32, "big") + signer.address.raw.rjust(32, b"\0")
         )
+    title = session.registry.licensor_of(terms.model_id)
+    if title is not None and title != state.licensor:
+        from ledger.chain.reverts import PlanTitleMoved
+
+        # Syncing the plan voids what is signed now, and until then nobody can redeem it.
+        raise PlanTitleMoved.of(
+            plan.to_bytes(32, "big")
+            + state.licensor.raw.rjust(32, b"\0")
+            + title.raw.rjust(32, b"\0")
+        )
     units = amount(price, terms.pay_token) if price is not None else 0
     offer = Voucher(
         signer=signer.address,
@@ -76,10 +93,10 @@ def voucher(
         to=holder,
         plan_digest=state.plan_digest,
         nonce=secrets.randbits(256),
-        deadline=moment(deadline, now=now),
+        deadline=until,
         market=session.market.address if price is not None else ZERO_ADDRESS,
-        not_before=moment(not_before, now=now) if not_before else 0,
-        not_after=moment(not_after, now=now) if not_after else 0,
+        not_before=begin,
+        not_after=end,
         pay_token=terms.pay_token if units else ZERO_ADDRESS,
         price=units,
         ext_hash=reference_hash(external_ref),
@@ -99,17 +116,19 @@ def voucher(
 
 
 @app.verb("redeem", signs="holder", waits=False)
-def redeem(session: Session, file: _File) -> Answer:
+def redeem(session: Session, file: _File, permit: Permit = False) -> Answer:
     """Take the license that a voucher promises, and pay its price if it has one."""
     signed = _read(session, file)
     offer = signed.voucher
     if offer.market == ZERO_ADDRESS:
+        if permit:
+            raise UsageError("the voucher is free", hint="leave --permit away")
         license_id, receipt = session.licenses.redeem(session.sender, signed)
     elif offer.market == session.market.address:
         from ledger.chain.market import Price
 
-        allow(session, Price(offer.pay_token, offer.price))
-        license_id, receipt = session.market.buy_with_voucher(session.sender, signed)
+        paid = allow(session, Price(offer.pay_token, offer.price), permit=permit)
+        license_id, receipt = session.market.buy_with_voucher(session.sender, signed, paid)
     else:
         raise UsageError(
             f"the voucher is sold by {offer.market}, which is not this network's market",
@@ -164,13 +183,7 @@ def _read(session: Session, file: Path) -> SignedVoucher:
     """A voucher for this network whose signature holds, as far as that can be told here."""
     with file.open("rb") as handle:
         signed = vouchers.parse(handle.read(vouchers.MAX_BYTES + 1))
-    here = (session.network.deployment.chain_id, session.licenses.address)
-    if (signed.chain_id, signed.ledger) != here:
-        raise WrongNetwork(
-            f"the voucher is for ledger {signed.ledger} on chain {signed.chain_id}, not for "
-            f"{session.network.name}",
-            hint="choose its network with --network",
-        )
+    session.check_place(signed.chain_id, signed.ledger, what="the voucher")
     if not session.rpc.code(signed.voucher.signer):  # a contract is asked by the ledger
         signed.verify()
     return signed

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import secrets
 import time
 from pathlib import Path
 from typing import Annotated
@@ -13,9 +15,12 @@ from ledger.cli.license_args import License, done, license_state, sure
 from ledger.cli.output import Answer, fields, time_text
 from ledger.cli.quantities import moment
 from ledger.cli.session import Session
+from ledger.cli.settings import write_text
 from ledger.cli.verb import Verbs
 from ledger.errors import UsageError
 from ledger.ids import ZERO_DIGEST, Digest, LicenseId
+from ledger.licensing import binding as bindings
+from ledger.licensing.binding import SignedBinding
 
 app = Verbs()
 
@@ -28,6 +33,7 @@ _Runtime = Annotated[
 @app.verb("bind", signs="holder", waits=False)
 def bind(
     session: Session,
+    *,
     license_: License,
     runtime: _Runtime,
     until: Annotated[
@@ -37,19 +43,81 @@ def bind(
     measurement: Annotated[
         str | None, typer.Option("--measurement", metavar="HEX", help="20 bytes of a TEE's image.")
     ] = None,
+    sign: Annotated[
+        Path | None,
+        typer.Option("--sign", metavar="OUT", help="Only sign, for someone else to send."),
+    ] = None,
+    deadline: Annotated[
+        str, typer.Option("--deadline", metavar="TIME", help="With --sign: until when to send it.")
+    ] = "+7d",
 ) -> Answer:
     """Give a runtime a seat on chain, for plans that bind seats.
 
     Without --until the seat is held as long as the license; a short time lets you move it later.
+    With --sign you need no coins: whoever has the file pays for sending it.
     """
     license_id = LicenseId.parse(license_)
-    license_state(session, license_id)
+    state = license_state(session, license_id)
     key = _key(runtime)
-    end = moment(until, now=int(time.time())) if until else 0
-    receipt = session.licenses.bind_runtime(
-        session.sender, license_id, key, end, _measurement(measurement)
+    now = int(time.time())
+    end = moment(until, now=now) if until else 0
+    measured = _measurement(measurement)
+    if sign is None:
+        receipt = session.licenses.bind_runtime(session.sender, license_id, key, end, measured)
+        return done(session, license_id, receipt, "bound", key)
+    if sign.exists():
+        raise UsageError(f"{sign} exists", hint="choose another name for the signed binding")
+    last = moment(deadline, now=now)
+    if last <= now:
+        raise UsageError("the deadline has passed", hint="give a later --deadline, such as +7d")
+    if session.signer.address != state.holder:
+        from ledger.chain.reverts import LicenseNotHolder
+
+        raise LicenseNotHolder.of(
+            int(license_id).to_bytes(32, "big") + session.signer.address.raw.rjust(32, b"\0")
+        )
+    asked = session.licenses.binding(
+        license_id,
+        key,
+        nonce=secrets.randbits(256),
+        deadline=last,
+        until=end,
+        measurement=measured,
     )
-    return done(session, license_id, receipt, "bound", key)
+    place = (session.network.deployment.chain_id, session.licenses.address)
+    made = SignedBinding(
+        *place, asked, asked.sign(session.signer, chain_id=place[0], ledger=place[1])
+    )
+    write_text(sign, json.dumps(made.to_json(), indent=2) + "\n", private=True)
+    return Answer(
+        {"license": license_id, "runtime_key": key, "file": sign, "deadline": last},
+        fields(
+            [
+                ("license", license_id),
+                ("runtime", key),
+                ("send until", time_text(last)),
+                ("file", sign),
+            ]
+        ),
+        notes=(f"next: whoever pays for it runs deed license bind-signed {sign.name}",),
+    )
+
+
+@app.verb("bind-signed", signs="operator", waits=False)
+def bind_signed(
+    session: Session,
+    file: Annotated[Path, typer.Argument(help="What deed license bind --sign wrote.")],
+) -> Answer:
+    """Send a holder's signed binding. You pay the fee and get nothing by it."""
+    with file.open("rb") as handle:
+        signed = bindings.parse(handle.read(bindings.MAX_BYTES + 1))
+    session.check_place(signed.chain_id, signed.ledger, what="the binding")
+    asked = signed.binding
+    holder = license_state(session, asked.license).holder
+    if not session.rpc.code(holder):  # a contract is asked by the ledger
+        signed.verify(holder)
+    receipt = session.licenses.bind_runtime_by_sig(session.sender, asked, signed.signature)
+    return done(session, asked.license, receipt, "bound", asked.runtime_key)
 
 
 @app.verb("release", signs="holder", waits=False)

@@ -1,25 +1,26 @@
-"""``deed model``: titles that move, end, are recovered, and descend from one another."""
+"""``deed model``: titles that move, end and are recovered.
+
+What is recorded beside a title stands in ``model_records``, which joins at the end.
+"""
 
 from __future__ import annotations
 
 from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ledger.canonical import parse_json
-from ledger.cli import events
+from ledger.cli import events, model_records
 from ledger.cli.accounts import account
 from ledger.cli.license_args import sure
 from ledger.cli.license_hands import Step
-from ledger.cli.output import Answer, fields, time_text
-from ledger.cli.plan import model_of
+from ledger.cli.model_args import Model, done, known
+from ledger.cli.output import Answer, console, fields, time_text
 from ledger.cli.quantities import duration, duration_text
 from ledger.cli.receipts import receipt_data, receipt_row, settle
 from ledger.cli.session import Session
 from ledger.cli.verb import Verbs
-from ledger.errors import UnknownRecord, UsageError
+from ledger.errors import LedgerError, UsageError
 from ledger.ids import ZERO_ADDRESS, ModelId
 
 if TYPE_CHECKING:
@@ -27,8 +28,10 @@ if TYPE_CHECKING:
 
 app = Verbs("Transfer, withdraw and recover titles.")
 
-_MAX_CLAIM = 1 << 20
-_Model = Annotated[str, typer.Argument(help="Model id, or its sealed file.")]
+_Sync = Annotated[
+    bool | None,
+    typer.Option("--sync/--no-sync", help="Also bring its plans in step; asked for at a terminal."),
+]
 
 
 class StatusName(StrEnum):
@@ -42,7 +45,7 @@ class StatusName(StrEnum):
 @app.verb("transfer", signs="licensor", waits=False)
 def transfer(
     session: Session,
-    model: _Model,
+    model: Model,
     to: Annotated[
         str | None, typer.Option("--to", metavar="ADDRESS", help="Who is to take the title.")
     ] = None,
@@ -55,12 +58,12 @@ def transfer(
         raise UsageError(
             "say to whom, or --withdraw", hint="deed model transfer MODEL --to ADDRESS"
         )
-    model_id = _known(session, model)
+    model_id = known(session, model)
     offered = ZERO_ADDRESS if to is None else account(session, to)
     if to is not None:
         sure(session, f"Offer the title of model {model_id.short} to {offered}?")
     receipt = session.registry.propose_transfer(session.sender, model_id, offered)
-    return _done(
+    return done(
         session,
         model_id,
         receipt,
@@ -73,33 +76,42 @@ def transfer(
 @app.verb("accept", signs="holder", waits=False)
 def accept(
     session: Session,
-    model: _Model,
-    sync: Annotated[
-        bool, typer.Option("--sync", help="Also bring its plans in step: one transaction each.")
-    ] = False,
+    model: Model,
+    sync: _Sync = None,
 ) -> Answer:
     """Take a title that was offered to you.
 
     Until each plan is synced, the former licensor still renews, suspends and revokes there.
     """
-    model_id = _known(session, model)
+    model_id = known(session, model)
     receipt = session.registry.accept_transfer(session.sender, model_id)
+    return _moved(session, model_id, receipt, sync=sync)
+
+
+def _moved(session: Session, model_id: ModelId, receipt: TxReceipt, *, sync: bool | None) -> Answer:
+    """A title has moved; its plans follow where they may."""
+    licensor = session.registry.licensor_of(model_id, receipt.block_number)
     behind = [
         plan
         for plan in events.plans(session, model=model_id)
-        if session.licenses.plan_of(plan)[1].licensor != session.sender.address
+        if session.licenses.plan_of(plan)[1].licensor != licensor
     ]
+    if behind and sync is None and console.talks:
+        named = ", ".join(map(str, behind))
+        sync = console.confirm(f"Bring plan {named} in step now, one transaction each?")
     synced: list[int] = []
-    if sync:
-        for plan in behind:
-            receipt = session.licenses.sync_licensor(session.sender, plan)
-            synced.append(plan)
-        behind = []
+    while sync and behind:
+        try:
+            receipt = session.licenses.sync_licensor(session.sender, behind[0])
+        except LedgerError as error:  # the title has moved all the same, and that must be said
+            console.note(f"plan {behind[0]} is not synced: {error.message}")
+            break
+        synced.append(behind.pop(0))
     final = settle(session, receipt)
     return Answer(
         {
             "model_id": model_id,
-            "licensor": session.sender.address,
+            "licensor": licensor,
             "synced": synced,
             "plans_to_sync": behind,
         }
@@ -107,7 +119,7 @@ def accept(
         fields(
             [
                 ("model", model_id),
-                ("licensor", session.sender.address),
+                ("licensor", licensor),
                 ("plans synced", ", ".join(map(str, synced)) or "none"),
                 receipt_row(receipt, final=final),
             ]
@@ -119,7 +131,7 @@ def accept(
 @app.verb("status", signs="licensor", waits=False)
 def status(
     session: Session,
-    model: _Model,
+    model: Model,
     to: Annotated[
         StatusName | None, typer.Argument(metavar="STATUS", help="What to declare; else shown.")
     ] = None,
@@ -131,7 +143,7 @@ def status(
     """
     from ledger.chain.registry import ModelStatus
 
-    model_id = _known(session, model)
+    model_id = known(session, model)
     if to is None:
         record = session.registry.model_of(model_id)
         offered = session.registry.pending_licensor_of(model_id)
@@ -149,13 +161,13 @@ def status(
     if to is not StatusName.ACTIVE:
         sure(session, f"Declare model {model_id.short} {to}?")
     receipt = session.registry.set_status(session.sender, model_id, ModelStatus[to.name])
-    return _done(session, model_id, receipt, "status", to.value)
+    return done(session, model_id, receipt, "status", to.value)
 
 
 @app.verb("guardian", signs="licensor", waits=False)
 def guardian(
     session: Session,
-    model: _Model,
+    model: Model,
     name: Annotated[
         str | None, typer.Option("--name", metavar="ADDRESS", help="Who may recover the title.")
     ] = None,
@@ -168,7 +180,7 @@ def guardian(
 
     Naming and dismissing both stop a recovery that is under way.
     """
-    model_id = _known(session, model)
+    model_id = known(session, model)
     if name and dismiss:
         raise UsageError("a guardian is named or dismissed", hint="say one of them")
     if name or dismiss:
@@ -176,7 +188,7 @@ def guardian(
         receipt = session.registry.set_guardian(
             session.sender, model_id, who, duration(delay) if name else 0
         )
-        return _done(session, model_id, receipt, "guardian", who if name else "nobody")
+        return done(session, model_id, receipt, "guardian", who if name else "nobody")
     found, recovery = session.registry.guardian_of(model_id), session.registry.recovery_of(model_id)
     return Answer(
         {"model_id": model_id, "guardian": found, "recovery": recovery},
@@ -200,27 +212,30 @@ def guardian(
 def recover(
     session: Session,
     step: Annotated[Step, typer.Argument(help="What to do.")],
-    model: _Model,
+    model: Model,
     to: Annotated[
         str | None, typer.Option("--to", metavar="ADDRESS", help="The licensor's new account.")
     ] = None,
+    sync: _Sync = None,
 ) -> Answer:
     """Move the title of a lost wallet: start it, wait the delay, finish it.
 
     The guardian starts and finishes; the licensor can veto until then.
     """
+    if sync and step is not Step.FINISH:
+        raise UsageError("--sync is for finishing", hint="the plans follow a title that has moved")
     if (step is Step.START) != (to is not None):
         raise UsageError(
             "--to is for starting, and starting needs it",
             hint="deed model recover start MODEL --to ADDRESS",
         )
-    model_id = _known(session, model)
+    model_id = known(session, model)
     if to is not None:
         started, receipt = session.registry.start_recovery(
             session.sender, model_id, account(session, to)
         )
         ready = time_text(started.ready_at)
-        return _done(
+        return done(
             session,
             model_id,
             receipt,
@@ -230,65 +245,9 @@ def recover(
         )
     if step is Step.VETO:
         receipt = session.registry.veto_recovery(session.sender, model_id)
-        return _done(session, model_id, receipt, "recovery", "stopped")
+        return done(session, model_id, receipt, "recovery", "stopped")
     receipt = session.registry.finish_recovery(session.sender, model_id)
-    licensor = session.registry.licensor_of(model_id, receipt.block_number)
-    return _done(
-        session,
-        model_id,
-        receipt,
-        "licensor",
-        licensor,
-        notes=tuple(
-            f"next: deed plan sync {plan}" for plan in events.plans(session, model=model_id)
-        ),
-    )
+    return _moved(session, model_id, receipt, sync=sync)
 
 
-@app.verb("confirm-parent", signs="licensor", waits=False)
-def confirm_parent(
-    session: Session,
-    claim: Annotated[Path, typer.Argument(help="The child's claim.json, which names its parents.")],
-    parent: Annotated[str, typer.Argument(help="The parent, whose title you hold.")],
-) -> Answer:
-    """Agree that a model descends from yours."""
-    from ledger.claim import Claim
-
-    with claim.open("rb") as handle:
-        raw = handle.read(_MAX_CLAIM + 1)
-    child = Claim.from_json(parse_json(raw, what=claim.name, limit=_MAX_CLAIM))
-    parent_id = model_of(parent)
-    receipt = session.registry.confirm_parent(session.sender, child, parent_id)
-    return _done(session, child.model_id(), receipt, "descends from", parent_id)
-
-
-def _known(session: Session, text: str) -> ModelId:
-    """A registered model.
-
-    Raises:
-        UnknownRecord: it is not.
-    """
-    model_id = model_of(text)
-    if session.registry.licensor_of(model_id) is None:
-        raise UnknownRecord(
-            f"there is no model {model_id} on {session.network.name}",
-            hint="register it with deed publish, or check the id and the network",
-        )
-    return model_id
-
-
-def _done(
-    session: Session,
-    model_id: ModelId,
-    receipt: TxReceipt,
-    what: str,
-    value: object,
-    *,
-    notes: tuple[str, ...] = (),
-) -> Answer:
-    final = settle(session, receipt)
-    return Answer(
-        {"model_id": model_id, what.replace(" ", "_"): value} | receipt_data(receipt, final=final),
-        fields([("model", model_id), (what, value), receipt_row(receipt, final=final)]),
-        notes=notes,
-    )
+app.registered_commands += model_records.app.registered_commands

@@ -7,15 +7,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ledger.cli import events
 from ledger.cli.accounts import account, account_or_market
 from ledger.cli.license_args import Plan, sure
+from ledger.cli.model_args import model_of
 from ledger.cli.output import Answer, fields
 from ledger.cli.quantities import share, share_text
 from ledger.cli.receipts import receipt_data, receipt_row, settle
 from ledger.cli.session import Session
 from ledger.cli.verb import Verbs
 from ledger.errors import UsageError
-from ledger.ids import ModelId, quoted
+from ledger.ids import quoted
 
 if TYPE_CHECKING:
     from ledger.chain.licenses import Role
@@ -145,7 +147,7 @@ def royalty(
 
     session.licenses.plan_of(plan)
     bps = share(resale) if resale is not None else None
-    due = [Royalty(ModelId.parse(name), part) for name, part in map(_part, pin or ())]
+    due = [Royalty(model_of(name), part) for name, part in map(_part, pin or ())]
     payees = [Payee(account(session, name), part) for name, part in map(_part, payee or ())]
     receipts = []
     if due:
@@ -164,9 +166,9 @@ def royalty(
         "royalties": [{"model": item.model, "bps": item.bps} for item in owed],
         "payees": sharing,
     }
-    if bps is not None:
-        data["resale_bps"] = bps
-        rows.append(("resale", share_text(bps)))
+    asked = events.resale_bps(session, plan) if bps is None else bps
+    data["resale_bps"] = asked
+    rows.append(("resale", share_text(asked)))
     if receipts:
         return _done(session, plan, receipts, data, rows)
     rows.append(("licensor", "what is left"))

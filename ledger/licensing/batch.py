@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from ledger.canonical import MAX_JSON_BYTES, parse_json
 from ledger.errors import ClaimMismatch, LimitExceeded, ManifestError
-from ledger.ids import ZERO_DIGEST, Address, Digest, keccak256
+from ledger.ids import ZERO_ADDRESS, ZERO_DIGEST, Address, Digest, keccak256
 from ledger.licensing.document import Document
 from ledger.merkle import T2
 
@@ -214,7 +214,8 @@ def build(
         plan: under which the licenses are issued.
 
     Raises:
-        ManifestError: no row, a time that forty bits cannot carry, or too few salts.
+        ManifestError: no row, one that nobody could claim, a time beyond forty bits, or too few
+            salts.
         LimitExceeded: more than 131,072 rows.
     """
     if not rows:
@@ -230,7 +231,13 @@ def build(
         if not (0 <= row.not_before <= _MAX_TIME and 0 <= row.not_after <= _MAX_TIME):
             raise ManifestError(f"row {index + 1}: a time is beyond forty bits")
         if row.not_after and row.not_after <= row.not_before:
-            raise ManifestError(f"row {index + 1}: a license ends after it begins")
+            raise ManifestError(
+                f"row {index + 1}: a license ends after it begins", hint="give a later not_after"
+            )
+        if row.to == ZERO_ADDRESS:  # nobody could ever claim it, and it would use up the supply
+            raise ManifestError(
+                f"row {index + 1} names the zero address, which holds nothing", hint="name a holder"
+            )
         salt = next(drawn, None)
         if salt is None or len(salt) != 32:
             raise ManifestError("every leaf of a batch needs 32 random bytes as salt")

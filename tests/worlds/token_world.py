@@ -1,4 +1,4 @@
-"""A plain ERC-20 token, compiled from OpenZeppelin's when a test needs it."""
+"""ERC-20 tokens, plain and with permits, compiled from OpenZeppelin's when a test needs one."""
 
 from __future__ import annotations
 
@@ -16,15 +16,17 @@ ROOT = Path(__file__).parents[2]
 SOURCE = """
 pragma solidity ^0.8.28;
 import {ERC20} from "@openzeppelin/contracts/token/ERC20/ERC20.sol";
+import {ERC20Permit} from "@openzeppelin/contracts/token/ERC20/extensions/ERC20Permit.sol";
 contract Coin is ERC20("Test coin", "TEST") {
     function mint(address to, uint256 amount) external { _mint(to, amount); }
 }
+contract PermitCoin is Coin, ERC20Permit("Test coin") {}
 """
 
 
 @cache
-def bytecode() -> bytes:
-    """Creation code of the token."""
+def bytecode(name: str) -> bytes:
+    """Creation code of a token."""
     request = {
         "language": "Solidity",
         "sources": {"Coin.sol": {"content": SOURCE}},
@@ -44,12 +46,13 @@ def bytecode() -> bytes:
         check=True,
     )
     answer = json.loads(done.stdout)
-    return bytes.fromhex(answer["contracts"]["Coin.sol"]["Coin"]["evm"]["bytecode"]["object"])
+    return bytes.fromhex(answer["contracts"]["Coin.sol"][name]["evm"]["bytecode"]["object"])
 
 
-def deploy_token(sender: Sender) -> Address:
+def deploy_token(sender: Sender, *, permits: bool = False) -> Address:
     """A new token of which nobody has any."""
-    created = sender.send(None, bytecode(), purpose="deploy a test token").contract_address
+    code = bytecode("PermitCoin" if permits else "Coin")
+    created = sender.send(None, code, purpose="deploy a test token").contract_address
     assert created is not None
     return created
 

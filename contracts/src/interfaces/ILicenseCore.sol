@@ -18,7 +18,8 @@ interface ILicenseCore is ILicenseRecords {
         external
         returns (uint256 firstId);
 
-    /// @notice Issues what the voucher promises. Anyone may send it when its price is 0, else only its market.
+    /// @notice Issues what the voucher promises. One that names a market goes through that market only, whatever its price; a free one
+    /// that names none may be sent by anyone; a priced one that names none by nobody.
     /// @dev The signer may be a contract (ERC-1271); an account with code (ERC-7702) is asked as one. Its right to issue is looked at
     /// now, not when it signed. A voucher that leaves its beginning open begins when it is redeemed, by whoever saw it.
     /// Warning: the market is trusted to have collected: the signer names it.
@@ -32,7 +33,8 @@ interface ILicenseCore is ILicenseRecords {
     /// @param uriHash hash of where the leaves are kept, zero when nowhere public
     function anchorBatch(uint32 planId, bytes32 root, uint32 count, bytes32 uriHash) external;
 
-    /// @notice Makes one license of a batch a token of `leaf.to`. Anyone may. Each leaf once, and never after its revocation.
+    /// @notice Makes one license of a batch a token of `leaf.to`. Anyone may. Each leaf once, and never after its revocation or the
+    /// closing of its batch.
     /// @dev Neither a pause nor a moved title stops it: the license was issued when its batch was anchored.
     function claim(uint32 planId, bytes32 root, BatchLeaf calldata leaf, bytes32[] calldata path)
         external
@@ -46,12 +48,15 @@ interface ILicenseCore is ILicenseRecords {
     /// @param notAfter must be later than the present one and than now; 0: one plan duration more
     function renew(uint256 licenseId, uint40 notAfter) external;
 
-    /// @notice Ends a license for good. Licensor or REVOKER; of a sublicense, its parent's holder too. Terminal: the end can only come nearer, never go away.
+    /// @notice Ends a license for good. Licensor or REVOKER; of a sublicense, its parent's holder too. Terminal: the end can only come
+    /// nearer, never go away.
     /// @dev A suspended license stays suspended while the notice runs. The event tells the end that now stands.
     /// @param effectiveAt at least now + the plan's minimum notice; 0: exactly that. An earlier end stands as it is.
     function revoke(uint256 licenseId, uint40 effectiveAt, bytes32 reason) external;
 
     /// @notice The holder, or an account it approved for the token, ends a license at once and for good. Its seats must be free.
+    /// @dev Warning: an ERC-721 approval, `setApprovalForAll` included, thus lets an operator end licenses as well as move them. The
+    /// refund of a market needs it.
     function surrender(uint256 licenseId) external;
 
     /// @notice The holder takes a seat for a runtime key. BOUND plans only.
@@ -60,8 +65,8 @@ interface ILicenseCore is ILicenseRecords {
     function bindRuntime(uint256 licenseId, bytes32 runtimeKey, uint40 until, bytes20 measurement) external;
 
     /// @notice The holder licenses a part of its seats on, within its own window. Depth at most 2.
-    /// @dev The plan must let licenses move, bind seats on chain and meter nothing. The seats are debited until `reclaimSeats`; the sublicense is issued under the
-    /// plan's pause and title rules, beside its supply. It is valid only while every license above it is. Its parent's holder renews it,
+    /// @dev The plan must let licenses move, bind seats on chain and meter nothing. The seats are debited until `reclaimSeats`; the
+    /// sublicense is issued under the plan's pause and title rules, beside its supply. It is valid only while every license above it is. Its parent's holder renews it,
     /// within the parent's end, and revokes it; licensor, REVOKER and GUARDIAN act on it as on any license.
     /// @param notAfter 0: the parent's end
     /// @param seats at least 1
@@ -70,7 +75,8 @@ interface ILicenseCore is ILicenseRecords {
         returns (uint256 licenseId);
 
     /// @notice After the delay, the licensor moves the license: same id, window, seats, sublicenses and usage; grants are void.
-    /// @dev Moves locked and suspended licenses too: this is no trade. Refused under notice.
+    /// @dev Moves locked and suspended licenses too, and those with seats bound: this is no trade. Refused under notice. Warning: ready
+    /// or not, it is the licensor's power over the holder; what bounds it is the delay, in which the holder vetoes.
     function finishReissue(uint256 licenseId) external;
 
     /// @notice Codes: 0 VALID 1 NOT_FOUND 2 SUSPENDED 3 REVOKED 4 EXPIRED 5 WRONG_HOLDER 6 RUNTIME_NOT_BOUND 7 SEAT_LAPSED
@@ -81,9 +87,9 @@ interface ILicenseCore is ILicenseRecords {
     /// @param holder address(0): do not check. @param runtimeKey 0: do not check the seat.
     /// @param at seconds; reverts CheckInPast when lower than block.timestamp
     /// @return code
-    /// @return notAfter end of the license (lowered by revocation), 0 when not found
-    /// @return graceUntil with codes 0 and 10: min(at + grace, notAfter, end of the seat), how long software that saw this answer at `at` may
-    /// go on without a newer one; with every other code 0
+    /// @return notAfter end of the license (lowered by revocation), or of one above it that comes first; 0 when not found
+    /// @return graceUntil with codes 0 and 10: min(at + grace, notAfter, end of the seat), how long software that saw this answer at
+    /// `at` may go on without a newer one; with every other code 0
     /// @return planId 0 when not found
     function check(uint256 licenseId, address holder, bytes32 runtimeKey, uint40 at)
         external

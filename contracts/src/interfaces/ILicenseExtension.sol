@@ -47,7 +47,7 @@ interface ILicenseExtension is ILicenseRecords {
     /// a revocation's notice runs.
     function suspend(uint256 licenseId, bytes32 reason) external;
 
-    /// @notice Ends a suspension. Licensor or GUARDIAN.
+    /// @notice Ends a suspension; the status is what it was before it. Licensor or GUARDIAN.
     function reinstate(uint256 licenseId, bytes32 reason) external;
 
     /// @notice The licensor starts to move the license of a lost wallet to `to`.
@@ -94,7 +94,8 @@ interface ILicenseExtension is ILicenseRecords {
     /// lease and grace after its end. It is REVOKED from then on, so that nothing brings it back beside the seats.
     function reclaimSeats(uint256 licenseId) external;
 
-    /// @notice Anchors what a metered license has used. Licensor or METER, who thereby can end its use. From the plan's quota on, `check` says 11.
+    /// @notice Anchors what a metered license has used. Licensor or METER, who thereby can end its use. From the plan's quota on, `check`
+    /// says 11.
     /// @param cumulative units since the license began; must rise
     /// @param receiptsRoot T1 root of the receipts that show it
     function anchorUsage(uint256 licenseId, uint64 cumulative, bytes32 receiptsRoot) external;
@@ -107,7 +108,7 @@ interface ILicenseExtension is ILicenseRecords {
         view
         returns (uint64 cumulative, uint40 anchoredAt, bytes32 receiptsRoot);
 
-    /// @notice A license as stored. Reverts LicenseNotFound.
+    /// @notice A license as stored, but for the end of a sublicense. Reverts LicenseNotFound.
     /// @return holder
     /// @return notBefore 0: valid since it was issued (the time of its LicenseIssued event)
     /// @return notAfter type(uint40).max when perpetual; of a sublicense, the end of a license above it when that comes first
@@ -163,12 +164,14 @@ interface ILicenseExtension is ILicenseRecords {
     function revokeInBatch(uint32 planId, bytes32 root, uint256 word, uint256 mask, bytes32 reason) external;
 
     /// @notice Ends, with the plan's minimum notice, every license of a batch that is not claimed: the way out when leaves are lost
-    /// or were anchored by an ISSUER who must not be trusted any more. A claim after it ends then too. Licensor or REVOKER.
-    /// @dev Closing again may only bring the time nearer.
+    /// or were anchored by an ISSUER who must not be trusted any more. Licensor or REVOKER. Once.
+    /// @dev What is claimed in the notice becomes a license that ends when the batch closes, and that may be renewed like any other.
+    /// From the closing on nothing is claimed, and `checkBatchLeaf` answers REVOKED.
     function closeBatch(uint32 planId, bytes32 root, bytes32 reason) external;
 
     /// @notice What `check` would answer about a license of a batch, claimed or not. NOT_FOUND when the proof does not hold.
-    /// @dev It asks for no seat: on a plan with on-chain seats a license is claimed and bound before it can be used.
+    /// @dev It asks for no seat: on a plan with on-chain seats a license is claimed and bound before it can be used. A leaf whose window
+    /// is empty never becomes valid; `claim` refuses it.
     /// @param holder address(0): do not check
     /// @param at seconds; reverts CheckInPast when lower than block.timestamp
     function checkBatchLeaf(

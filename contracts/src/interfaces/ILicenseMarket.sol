@@ -60,6 +60,7 @@ interface ILicenseMarket {
     error MarketRefundOver(uint256 licenseId, uint40 refundableUntil);
     error MarketLicenseUsed(uint256 licenseId);
     error MarketNotHolder(uint256 licenseId, address caller);
+    error MarketRecipientInvalid(address to);
     error MarketNothingOwed(address account, address payToken);
     error MarketNotTitleHolder(bytes32 modelId, address caller);
     error RoyaltiesPinned(uint32 planId);
@@ -69,20 +70,23 @@ interface ILicenseMarket {
     error RoyaltyModelUnknown(bytes32 modelId);
     error PayeesTooMany(uint256 count, uint256 max);
     error PayeesTooHigh(uint256 bps, uint256 max);
-    error PayeeZero(uint256 index);
+    error PayeeInvalid(uint256 index, address account);
 
-    /// @notice Fixes for good what the plan's sales here owe other models: once, before the plan's first license. Licensor only.
+    /// @notice Fixes for good what the plan's sales here owe other models: once, before the plan's first license. Licensor only, who must
+    /// still hold the model's title.
     /// @param royalties at most 8, strictly rising model ids, each registered, at most 5,000 in sum. Accrues to each model and is
     /// collected by who holds its title then. One level: what a parent owes its own parents is its own sales' affair.
     function pinRoyalties(uint32 planId, Royalty[] calldata royalties) external;
 
-    /// @notice Says who shares what the licensor gets of later settlements. Licensor only; void when the plan changes licensor.
-    /// @param payees at most 16, at most 10,000 in sum; the rest stays the licensor's
+    /// @notice Says who shares what the licensor gets of what was or is sold under its present tenure, settled from now on. Licensor only,
+    /// who must still hold the model's title. Void for good when the plan changes licensor, also when the title comes back.
+    /// @param payees at most 16, at most 10,000 in sum, none of them address zero or this market; the rest stays the licensor's
     function setPayees(uint32 planId, Payee[] calldata payees) external;
 
     /// @notice Buys one license at the plan's price and duration for `to`.
     /// @param planDigest of the plan as the buyer saw it: licensor, model, terms, price, token, duration, everything
-    /// @param permit empty, or ERC-2612 `abi.encode(uint256 deadline, uint8 v, bytes32 r, bytes32 s)` over exactly the price
+    /// @param permit empty, or ERC-2612 `abi.encode(uint256 deadline, uint8 v, bytes32 r, bytes32 s)` over exactly the price. One that the
+    /// token refuses is passed over: the allowance decides.
     function buy(uint32 planId, bytes32 planDigest, address to, bytes calldata permit)
         external
         payable
@@ -107,9 +111,11 @@ interface ILicenseMarket {
 
     /// @notice Sends the caller all it is owed in `payToken`.
     /// @param payToken address(0): the chain's coin
+    /// @param to neither address(0) nor this market
     function withdraw(address payToken, address to) external;
 
     /// @notice Sends the titleholder of a model all royalties the model is owed in `payToken`.
+    /// @param to neither address(0) nor this market
     function collectRoyalties(bytes32 modelId, address payToken, address to) external;
 
     /// @return what `account` may withdraw

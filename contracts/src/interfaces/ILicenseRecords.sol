@@ -63,7 +63,8 @@ interface ILicenseRecords {
     error PlanModelNotIssuable(bytes32 modelId, uint8 status);
     error PlanTitleMoved(uint32 planId, address planLicensor, address titleHolder);
     error PlanIsPaused(uint32 planId);
-    error PlanSupplyExceeded(uint32 planId, uint32 supply);
+    /// @param limit the plan's supply, and as many more as were issued as sublicenses; 2^32 - 1 when it has none
+    error PlanSupplyExceeded(uint32 planId, uint32 limit);
     error PlanOfflineTooLong(uint256 leaseTtlPlusGrace, uint32 maxOffline);
     error PlanInSync(uint32 planId);
     error PlanRolesClosed(uint32 planId);
@@ -90,6 +91,7 @@ interface ILicenseRecords {
     error BatchLeafClaimed(bytes32 root, uint32 index);
     error BatchLeafRevoked(bytes32 root, uint32 index);
     error BatchIndexBeyond(bytes32 root, uint256 word, uint256 mask);
+    error BatchIsClosed(bytes32 root, uint40 closesAt);
     error BatchNothingToRevoke(bytes32 root, uint256 word, uint256 mask);
     error BatchTooLarge(uint32 count, uint32 max);
     error BatchNoticeDue(uint32 planId, uint32 minNotice);

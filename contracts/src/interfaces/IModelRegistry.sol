@@ -103,8 +103,9 @@ interface IModelRegistry {
     function proposeTransfer(bytes32 modelId, address to) external;
 
     /// @notice Takes an offered title.
-    /// @dev Warning: plans made by the previous licensor stop issuing at once, but they renew, suspend and revoke for that
-    /// account until someone calls `syncLicensor` on each. Do it in the same transaction or straight after.
+    /// @dev Warning: plans made by the previous licensor stop issuing at once, but until someone calls `syncLicensor` on each they
+    /// still obey that account in all else: renew, suspend, revoke, evict, reissue, roles, pause, resale royalty. Do it in the same
+    /// transaction or straight after.
     function acceptTransfer(bytes32 modelId) external;
 
     /// @notice ACTIVE, WITHDRAWN (no new license; licenses live on) or COMPROMISED (brokers stop releases); any of the
@@ -112,7 +113,8 @@ interface IModelRegistry {
     function setStatus(bytes32 modelId, ModelStatus status) external;
 
     /// @notice Puts the hash of a record on the model's file.
-    /// @param kind 1 SEALING (current licensor only, epoch strictly rising); 2 DETECTION, 3 DISPUTE, 4 IDENTITY: anyone, epoch ignored (event says 0)
+    /// @param kind 1 SEALING (current licensor only, epoch strictly rising); 2 DETECTION, 3 DISPUTE, 4 IDENTITY: anyone, epoch ignored
+    /// (the event says 0)
     /// @param epoch at most 2^32 - 1 above the latest, so that no one can use the epochs up
     function lodge(bytes32 modelId, uint16 kind, uint64 epoch, bytes32 recordHash) external;
 

@@ -59,7 +59,7 @@ struct Voucher {
     address signer; // licensor, or ISSUER when it is redeemed
     uint32 planId;
     address to;
-    address market; // who collects the price and redeems; address(0) when the price is 0
+    address market; // who collects the price and redeems, even when that is 0; address(0): anyone redeems, and only when it is 0
     uint40 notBefore; // as in `issue`
     uint40 notAfter; // as in `issue`
     address payToken;

@@ -18,7 +18,8 @@ library IssueWordLib {
     uint8 internal constant WARN_ONLY = 8;
     uint8 internal constant TRANSFERABLE = 16;
     uint8 internal constant METERED = 32;
-    /// @dev Title or status of the model changed since the plan was made or synced: ask the registry before issuing.
+    /// @dev Ask the registry before issuing: title or status of the model changed since the plan was made or synced, or the registry
+    /// has 256 other plans of the model to tell of a change.
     uint8 internal constant TOUCHED = 64;
 
     uint16 internal constant ODD_DURATION = type(uint16).max;

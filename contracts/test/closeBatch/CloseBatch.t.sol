@@ -53,8 +53,14 @@ contract CloseBatchTest is Batches {
         newBatch(5);
     }
 
-    function nothing() internal view returns (bytes memory) {
-        return abi.encodeWithSelector(ILicenseRecords.BatchNothingToRevoke.selector, root, uint256(0), uint256(0));
+    function isClosed() internal view returns (bytes memory) {
+        return abi.encodeWithSelector(ILicenseRecords.BatchIsClosed.selector, root, START + NOTICE);
+    }
+
+    function isGone(BatchLeaf memory leaf) internal {
+        bytes32[] memory path = pathOf(leaf.index);
+        vm.expectRevert(abi.encodeWithSelector(ILicenseRecords.BatchLeafRevoked.selector, root, leaf.index));
+        ledger.claim(plan, root, leaf, path);
     }
 
     // ---------------------------------------------------------------- who may
@@ -116,29 +122,17 @@ contract CloseBatchTest is Batches {
     }
 
     /// The notice of a plan is fixed, so a second closing comes later, and changes nothing.
-    function test_aSecondClosingMayOnlyBringItNearer() external {
+    function test_itIsClosedOnce() external {
         closes(licensor, START + NOTICE);
-        vm.expectRevert(nothing());
+        vm.expectRevert(isClosed());
         closeAs(licensor);
         vm.warp(START + 1 days);
-        vm.expectRevert(nothing());
+        vm.expectRevert(isClosed());
         closeAs(licensor);
         vm.warp(START + 100 days);
-        vm.expectRevert(nothing());
+        vm.expectRevert(isClosed());
         closeAs(licensor);
         isClosed(START + NOTICE);
-        // Were it closed later than the notice asks, it would come nearer: the word as it could stand.
-        setClosesAt(START + 200 days);
-        closes(licensor, START + 107 days);
-        setClosesAt(START + 107 days + 1);
-        closes(licensor, START + 107 days);
-    }
-
-    function setClosesAt(uint40 at) internal {
-        bytes32 slot = keccak256(abi.encode(root, keccak256(abi.encode(uint256(plan), uint256(5)))));
-        uint256 word = uint256(vm.load(address(ledger), slot)) & ~(uint256(type(uint40).max) << 112);
-        vm.store(address(ledger), slot, bytes32(word | uint256(at) << 112));
-        isClosed(at);
     }
 
     // ---------------------------------------------------------------- what it ends
@@ -149,7 +143,7 @@ contract CloseBatchTest is Batches {
         uint40 end = START + NOTICE;
         says(leafAt(3), START, 0, end, START + 1 days);
         says(leafAt(3), end - 1, 0, end, end);
-        says(leafAt(3), end, 4, end, 0);
+        says(leafAt(3), end, 3, end, 0);
     }
 
     function test_aClaimAfterItEndsThenToo() external {
@@ -166,6 +160,11 @@ contract CloseBatchTest is Batches {
         claimAt(2);
         vm.warp(START + NOTICE);
         eq(codeOf(id), 4);
+        // An expired token could be renewed; what the closing ended cannot.
+        isGone(leafAt(4));
+        vm.warp(START + 100 days);
+        isGone(leafAt(4));
+        says(leafAt(4), START + 100 days, 3, START + NOTICE, 0);
     }
 
     function test_onceClosedBeforeItsBeginningALeafIsClaimedNoMore() external {
@@ -178,19 +177,18 @@ contract CloseBatchTest is Batches {
         vm.expectRevert(window(START + 10 days, START + NOTICE));
         ledger.claim(plan, root, leaf, path);
         says(leaf, START, 8, START + NOTICE, 0);
-        says(leaf, START + NOTICE, 4, START + NOTICE, 0);
+        says(leaf, START + NOTICE, 3, START + NOTICE, 0);
+        vm.warp(START + NOTICE);
+        isGone(leaf);
     }
 
     function test_withoutNoticeItIsOverAtOnce() external {
         withNotice(0);
         closes(licensor, START);
-        says(leafAt(0), START, 4, START, 0);
-        bytes32[] memory path = pathOf(0);
-        vm.expectRevert(window(START, START));
-        ledger.claim(plan, root, leafAt(0), path);
+        says(leafAt(0), START, 3, START, 0);
+        isGone(leafAt(0));
         vm.warp(START + 1);
-        vm.expectRevert(window(START, START));
-        ledger.claim(plan, root, leafAt(0), path);
+        isGone(leafAt(0));
     }
 
     function test_aLeafThatEndsEarlierEndsEarlier() external {
@@ -200,6 +198,7 @@ contract CloseBatchTest is Batches {
         vm.prank(licensor);
         ledger.closeBatch(plan, root, WHY);
         says(leaf, START, 0, START + NOTICE - 1, START + 1 days);
+        says(leaf, START + NOTICE, 4, START + NOTICE - 1, 0);
         eq(endOf(claimLeaf(leaf)), START + NOTICE - 1);
     }
 
@@ -236,6 +235,6 @@ contract CloseBatchTest is Batches {
         ledger.revokeInBatch(plan, root, 0, 1, 0);
         closeAs(licensor);
         says(leafAt(0), START, 3, 0, 0);
-        says(leafAt(1), START, 4, START, 0);
+        says(leafAt(1), START, 3, START, 0);
     }
 }

@@ -46,14 +46,13 @@ library Answer {
         (PlanTerms memory terms,) = ledger.planOf(uint32(id >> 32));
         bool revoked = license.status == LicenseStatus.REVOKED;
         given.planId = uint32(id >> 32);
-        given.notAfter = license.notAfter;
+        bool blocked;
+        bool notice;
+        (blocked, notice, given.notAfter) = above(ledger, license, at);
         if (at >= license.notAfter) {
             given.code = revoked ? 3 : 4;
             return given;
         }
-        bool blocked;
-        bool notice;
-        (blocked, notice, given.notAfter) = above(ledger, license, at);
         (uint64 used,,) = ledger.usageOf(id);
         if (license.suspendedAt != 0) given.code = 2;
         else if (at < license.notBefore) given.code = 8;

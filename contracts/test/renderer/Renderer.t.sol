@@ -175,6 +175,16 @@ contract RendererTest is Base {
         eq(token.tokenURI(id), before);
     }
 
+    function test_aSublicenseShowsTheEndThatComesFirst() external {
+        vm.prank(holder);
+        uint256 below = ledger.sublicense(id, buyer, START + 20 days, 1);
+        has(jsonOf(below), string.concat('"value":', vm.toString(uint256(START + 20 days))));
+        vm.prank(licensor);
+        ledger.revoke(id, START + 5 days, 0);
+        has(jsonOf(below), string.concat('"value":', vm.toString(uint256(START + 5 days))));
+        eq(statusIn(jsonOf(below)), "active");
+    }
+
     function test_whatDoesNotExistHasNoUri() external {
         vm.expectRevert(abi.encodeWithSelector(ILicenseRecords.LicenseNotFound.selector, id + 1));
         token.tokenURI(id + 1);

@@ -139,7 +139,7 @@ contract ChainTest is Sublicensing {
             if (ends[i] < cap) cap = ends[i];
             (uint8 code, uint40 notAfter, uint40 graceUntil,) = ledger.check(ids[i], address(0), 0, uint40(at));
             eq(code, want);
-            eq(notAfter, want == 3 || want == 4 ? ends[i] : cap);
+            eq(notAfter, cap);
             uint256 until = at + graceSeed < cap ? at + graceSeed : cap;
             eq(graceUntil, want == 0 || want == 10 ? until : 0);
             blocked = blocked || levels[i].suspended || at >= ends[i];

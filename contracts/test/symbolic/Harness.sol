@@ -4,24 +4,36 @@ pragma solidity ^0.8.28;
 import {LicenseExtension} from "../../src/LicenseExtension.sol";
 import {LicenseLedger} from "../../src/LicenseLedger.sol";
 import {LicenseLogic} from "../../src/LicenseLogic.sol";
-import {LicenseWord} from "../../src/types/LicenseWord.sol";
+import {LicenseWord, LicenseWordLib} from "../../src/types/LicenseWord.sol";
 
-/// @notice The real logic with its inside open. Its storage is arbitrary in the proofs.
-contract LogicHarness is LicenseLogic {
+/// @notice A way to set and read a license's word. All other storage is arbitrary in the proofs.
+abstract contract Open is LicenseLogic {
+    function put(uint256 id, LicenseWord word_) external {
+        _store(id, word_);
+    }
+
+    function word(uint256 id) external view returns (LicenseWord) {
+        return _read(id);
+    }
+
+    function parent(uint256 id) public view returns (uint256) {
+        return _exts[id].parentId;
+    }
+
+    /// @notice True when at most two licenses lie above, which is all that `sublicense` makes.
+    function isShallow(uint256 id) external view returns (bool) {
+        return !_read(parent(parent(id))).has(LicenseWordLib.HAS_PARENT);
+    }
+}
+
+/// @notice The real logic with its inside open.
+contract LogicHarness is Open {
     function spend(address signer, uint256 nonce) external {
         _spendNonce(signer, nonce);
     }
 
     function spent(address signer, uint256 nonce) external view returns (bool) {
         return _noncesSpent[signer][nonce >> 8] >> (nonce & 255) & 1 != 0;
-    }
-
-    function put(uint256 id, LicenseWord word) external {
-        _store(id, word);
-    }
-
-    function word(uint256 id) external view returns (LicenseWord) {
-        return _read(id);
     }
 
     function end(uint256 id, uint40 effectiveAt, bytes32 reason) external {
@@ -45,33 +57,13 @@ contract LogicHarness is LicenseLogic {
     }
 }
 
-/// @notice The ledger as it ships, with a way to set and read a license's word.
-contract LedgerHarness is LicenseLedger {
+/// @notice The ledger as it ships.
+contract LedgerHarness is Open, LicenseLedger {
     constructor() LicenseLedger(msg.sender, msg.sender, address(new LogicHarness())) {}
-
-    function put(uint256 id, LicenseWord word) external {
-        _store(id, word);
-    }
-
-    function word(uint256 id) external view returns (LicenseWord) {
-        return _read(id);
-    }
 }
 
-/// @notice The extension as it ships, likewise.
-contract ExtensionHarness is LicenseExtension {
-    function put(uint256 id, LicenseWord word) external {
-        _store(id, word);
-    }
-
-    function word(uint256 id) external view returns (LicenseWord) {
-        return _read(id);
-    }
-
-    function parent(uint256 id) external view returns (uint256) {
-        return _exts[id].parentId;
-    }
-
+/// @notice The extension as it ships.
+contract ExtensionHarness is Open, LicenseExtension {
     function revokedBits(uint32 planId, bytes32 root, uint256 at) external view returns (uint256) {
         return _batchRevoked[planId][root][at];
     }

@@ -102,6 +102,35 @@ def test_a_token_pays_after_an_exact_allowance(deployed, licensor, buyer, market
     assert token.balance_of(to) == 500
 
 
+def test_a_signature_pays_in_place_of_an_allowance(
+    deployed, licensor, buyer, market, token_world, offered
+):
+    at = token_world.deploy_token(deployed.sender("deployer"), permits=True)
+    token_world.mint(deployed.sender("deployer"), at, buyer.address, 1_000)
+    token, wallet = Erc20(deployed.rpc, at), deployed.wallet("buyer")
+    plan, digest, price = offered(pay_token=at, price=500)
+    later = deployed.rpc.block("latest").timestamp + 600
+    other = token.permit(deployed.wallet("rival"), market.address, 500, deadline=later)
+    with pytest.raises(ContractReverted):
+        market.buy(buyer, plan, digest, price, buyer.address, permit=other)
+    signed = token.permit(wallet, market.address, 500, deadline=later)
+    with pytest.raises(reverts.MarketPermitMalformed):
+        market.buy(buyer, plan, digest, price, buyer.address, permit=signed[1:])
+    license_id, _ = market.buy(buyer, plan, digest, price, buyer.address, permit=signed)
+    signed = token.permit(wallet, market.address, 500, deadline=later)
+    market.renew(buyer, license_id, digest, price, permit=signed)
+    assert token.balance_of(buyer.address) == 0
+    assert token.allowance(buyer.address, market.address) == 0
+
+
+def test_a_token_without_permits_says_so_before_anything_is_signed(deployed, market, token):
+    for at in (token.address, market.address, Address(b"\x99" * 20)):
+        with pytest.raises(ChainError, match="takes no permits"):
+            Erc20(deployed.rpc, at).permit(
+                deployed.wallet("buyer"), market.address, 1, deadline=1 << 39
+            )
+
+
 def test_what_is_no_token_says_so(deployed, market):
     for at in (market.address, Address(b"\x99" * 20)):
         with pytest.raises((ChainError, ContractReverted)):

@@ -1,6 +1,7 @@
 """The title of a model, from claim to transfer, on the real registry."""
 
 import os
+from dataclasses import replace
 
 import pytest
 
@@ -151,6 +152,8 @@ def test_a_parent_is_confirmed_by_its_licensor_only(deployed, licensor, new_clai
     assert deployed.registry.parent_confirmed_by(child, model) is None
     with pytest.raises(reverts.ModelNotLicensor):
         deployed.registry.confirm_parent(deployed.sender("rival"), claim, model)
+    with pytest.raises(ClaimMismatch):
+        deployed.registry.confirm_parent(licensor, replace(claim, chain_id=1), model)
     deployed.registry.confirm_parent(licensor, claim, model)
     assert deployed.registry.parent_confirmed_by(child, model) == licensor.address
     orphan = new_claim()

@@ -16,7 +16,7 @@ from ledger.errors import (
     LimitExceeded,
     ManifestError,
 )
-from ledger.ids import Address, Digest
+from ledger.ids import ZERO_ADDRESS, Address, Digest
 from ledger.licensing import batch
 from ledger.licensing.batch import BatchRow, parse_batch, parse_claim
 
@@ -25,7 +25,7 @@ LEDGER = Address(b"\x11" * 20)
 TIMES = st.integers(0, (1 << 40) - 1)
 ROWS = st.builds(
     BatchRow,
-    st.binary(min_size=20, max_size=20).map(Address),
+    st.binary(min_size=20, max_size=20).filter(any).map(Address),
     st.just(0) | TIMES,
     st.just(0),
     st.binary(min_size=32, max_size=32).map(Digest),
@@ -96,6 +96,7 @@ def test_a_batch_needs_rows_salts_and_times_that_fit():
         ([row], [b"short"]),
         ([replace(row, not_after=1 << 40)], [bytes(32)]),
         ([replace(row, not_before=5, not_after=5)], [bytes(32)]),
+        ([replace(row, to=ZERO_ADDRESS)], [bytes(32)]),
     ):
         with pytest.raises(ManifestError):
             batch.build(rows, salts, **place)

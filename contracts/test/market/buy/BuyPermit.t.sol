@@ -40,8 +40,12 @@ contract BuyPermitTest is MarketBase {
 
     function test_aPermitWhoseVIsNoByteIsRefused() external {
         bytes memory permit = abi.encode(uint256(START), uint256(256), bytes32(0), bytes32(0));
-        refuses("");
+        refuses(abi.encodeWithSelector(ILicenseMarket.MarketPermitMalformed.selector, 128));
         buyAs(buyer, 0, permit);
+        // The largest byte is no malformed permit: it fails, and the allowance decides.
+        permit = abi.encode(uint256(START), uint256(255), bytes32(0), bytes32(0));
+        buyAs(buyer, 0, permit);
+        eq(issuedOf(plan), 1);
     }
 
     function testFuzz_aPermitAllowsExactlyThePrice(uint96 price, uint32 ahead) external {

@@ -104,8 +104,18 @@ contract CollectRoyaltiesTest is MarketBase {
     function test_aPaymentThatFailsLeavesAllOwed() external {
         bought();
         refuses(abi.encodeWithSelector(Errors.FailedCall.selector));
-        collectAs(agent, NATIVE, address(market));
+        collectAs(agent, NATIVE, address(models));
         eq(market.owedToModel(parent, NATIVE), 0.2 ether);
+    }
+
+    function testFuzz_neitherNobodyNorTheMarketIsSentAnything(bool native, bool nobody) external {
+        address payToken = native ? NATIVE : address(coin);
+        if (!native) offer(payToken, PRICE, 2_000);
+        bought();
+        address to = nobody ? address(0) : address(market);
+        refuses(abi.encodeWithSelector(ILicenseMarket.MarketRecipientInvalid.selector, to));
+        collectAs(agent, payToken, to);
+        eq(market.owedToModel(parent, payToken), 0.2 ether);
     }
 
     function test_aRoyaltyThatRoundsToNothingIsTheLicensors() external {

@@ -42,6 +42,12 @@ contract PinRoyaltiesTest is MarketBase {
         market.pinRoyalties(plan, list);
     }
 
+    function test_whoGaveTheTitleAwayPinsNothing() external {
+        Royalty[] memory list = rising(1, 5_000);
+        moveTitle(model, stranger);
+        refused(list, abi.encodeWithSelector(ILicenseMarket.MarketTitleMoved.selector, plan, licensor, stranger));
+    }
+
     function test_whoTakesTheTitlePinsAfterTheSync() external {
         Royalty[] memory list = rising(1, 100);
         moveTitle(model, stranger);

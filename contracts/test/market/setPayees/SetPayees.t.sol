@@ -44,11 +44,17 @@ contract SetPayeesTest is MarketBase {
         eq(market.payeesOf(plan), many(16, 625));
     }
 
-    function testFuzz_nobodyIsPaidNothing(uint8 place) external {
+    function testFuzz_neitherNobodyNorTheMarketIsPaid(uint8 place) external {
         Payee[] memory list = many(16, 1);
-        list[place % 16].account = address(0);
+        address who = place < 128 ? address(0) : address(market);
+        list[place % 16].account = who;
         share(many(2, 7));
-        refused(list, abi.encodeWithSelector(ILicenseMarket.PayeeZero.selector, place % 16));
+        refused(list, abi.encodeWithSelector(ILicenseMarket.PayeeInvalid.selector, place % 16, who));
+    }
+
+    function test_whoGaveTheTitleAwaySetsNone() external {
+        moveTitle(model, stranger);
+        refused(many(1, 1), abi.encodeWithSelector(ILicenseMarket.MarketTitleMoved.selector, plan, licensor, stranger));
     }
 
     function testFuzz_theSumDecides(uint16[16] calldata bps, uint8 count) external {
@@ -89,6 +95,48 @@ contract SetPayeesTest is MarketBase {
         share(new Payee[](0));
         eq(market.payeesOf(plan).length, 0);
         bought();
+        eq(market.owed(licensor, NATIVE), PRICE);
+    }
+
+    function test_theyDoNotComeBackWithATitleThatDoes() external {
+        share(many(2, 5_000));
+        moveTitle(model, stranger);
+        ledger.syncLicensor(plan);
+        moveTitle(model, licensor);
+        ledger.syncLicensor(plan);
+        eq(market.payeesOf(plan).length, 0);
+        digest = digestOf(plan);
+        grantRole(plan, address(market), ISSUER);
+        bought();
+        eq(market.owed(licensor, NATIVE), PRICE);
+        share(many(1, 10_000));
+        eq(market.payeesOf(plan).length, 1);
+    }
+
+    function test_whatWasSoldUnderThemIsSharedByThem() external {
+        sell(NATIVE, PRICE, WINDOW);
+        share(many(2, 5_000));
+        uint256 id = bought();
+        moveTitle(model, stranger);
+        ledger.syncLicensor(plan);
+        moveTitle(model, licensor);
+        ledger.syncLicensor(plan);
+        vm.warp(START + WINDOW);
+        market.settle(id);
+        eq(market.owed(licensor, NATIVE), 0);
+        eq(market.owed(address(0xFACE00), NATIVE), PRICE / 2);
+    }
+
+    function test_whatWasSoldUnderThemIsNotSharedByOthers() external {
+        sell(NATIVE, PRICE, WINDOW);
+        uint256 id = bought();
+        moveTitle(model, stranger);
+        ledger.syncLicensor(plan);
+        moveTitle(model, licensor);
+        ledger.syncLicensor(plan);
+        share(many(2, 5_000));
+        vm.warp(START + WINDOW);
+        market.settle(id);
         eq(market.owed(licensor, NATIVE), PRICE);
     }
 
