@@ -80,7 +80,10 @@ contract LicenseExtension is LicenseTenure {
         if (_batchRevoked[planId][root][word] & bit != 0) return (REVOKED, 0, 0, licenseId);
         uint40 start;
         (start, notAfter) = _leafWindow(planId, batch, leaf);
-        if (at >= notAfter) code = notAfter == batch.closesAt ? REVOKED : EXPIRED;
+        // Final is only what `claim` refuses already: before its batch has closed, a leaf is claimed and may be renewed.
+        bool closed = batch.closesAt != 0 && block.timestamp >= batch.closesAt;
+        if (closed) code = REVOKED;
+        else if (at >= notAfter) code = EXPIRED;
         else if (at < start) code = NOT_YET_VALID;
         else if (holder != address(0) && holder != leaf.to) code = WRONG_HOLDER;
         else graceUntil = _graceUntil(at, _plans[planId].issue.grace(), notAfter);

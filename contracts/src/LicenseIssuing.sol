@@ -135,7 +135,7 @@ abstract contract LicenseIssuing is LicenseLeaves, ILicenseCore, ERC721 {
         Plan storage plan = _plans[planId];
         IssueWord word = plan.issue;
         // A holder shares what it has: it cannot use up the licensor's supply.
-        if (word.has(IssueWordLib.CAPPED)) ++plan.sublicensed;
+        if (word.has(IssueWordLib.CAPPED)) ++plan.besideSupply;
         licenseId = _take(planId, plan, word, 1);
         _exts[licenseId] = Ext(0, 0, 0, uint64(parentId), seats, depth + 1);
         _mintWith(to, licenseId, _now(), notAfter, word, LicenseWordLib.HAS_EXT | LicenseWordLib.HAS_PARENT);
@@ -163,7 +163,7 @@ abstract contract LicenseIssuing is LicenseLeaves, ILicenseCore, ERC721 {
         uint256 issued = word.issued();
         uint256 limit = type(uint32).max;
         if (word.has(IssueWordLib.CAPPED)) {
-            uint256 cap = uint256(plan.times.supply()) + plan.sublicensed;
+            uint256 cap = uint256(plan.times.supply()) + plan.besideSupply;
             if (cap < limit) limit = cap;
         }
         if (count > limit - issued) revert PlanSupplyExceeded(planId, uint32(limit));

@@ -8,6 +8,7 @@ import {ILicenseRenderer} from "./interfaces/ILicenseRenderer.sol";
 import {IModelRegistry} from "./interfaces/IModelRegistry.sol";
 import {LicenseStatus} from "./interfaces/LicenseTypes.sol";
 import {LicenseIssuing} from "./LicenseIssuing.sol";
+import {IssueWordLib} from "./types/IssueWord.sol";
 import {LicenseWord, LicenseWordLib} from "./types/LicenseWord.sol";
 
 /// @title LicenseLedger
@@ -119,7 +120,18 @@ contract LicenseLedger is LicenseIssuing {
         if (word.isRevoked() && block.timestamp >= word.notAfter()) {
             revert LicenseStatusForbids(licenseId, LicenseStatus.REVOKED);
         }
+        // Else whoever buys and is refunded, again and again, uses up the supply for nothing.
+        if (_cameBackUnused(word)) {
+            Plan storage plan = _plans[_planIdOf(licenseId)];
+            if (plan.issue.has(IssueWordLib.CAPPED)) ++plan.besideSupply;
+        }
         _revoke(licenseId, word, _now(), 0);
+    }
+
+    /// @dev Floating seats leave no trace here; a sublicense never counted.
+    function _cameBackUnused(LicenseWord word) private view returns (bool) {
+        return block.timestamp < word.notAfter()
+            && !word.hasAny(LicenseWordLib.EVER_BOUND | LicenseWordLib.HAS_PARENT | LicenseWordLib.FLOATING);
     }
 
     /// @inheritdoc ILicenseCore
@@ -130,7 +142,7 @@ contract LicenseLedger is LicenseIssuing {
         Reissue memory reissue = _reissues[licenseId];
         if (reissue.to == address(0)) revert ReissueNone(licenseId);
         if (block.timestamp < reissue.readyAt) revert ReissuePending(licenseId, reissue.readyAt);
-        if (reissue.grantNonce != uint56(_exts[licenseId].grantNonce)) revert ReissueOutdated(licenseId);
+        if (_outdated(licenseId, reissue)) revert ReissueOutdated(licenseId);
         address from = word.holder();
         delete _reissues[licenseId];
         _transfer(from, reissue.to, licenseId);
@@ -194,7 +206,7 @@ contract LicenseLedger is LicenseIssuing {
     function tokenURI(uint256 licenseId) public view override returns (string memory) {
         LicenseWord word = _load(licenseId);
         Plan storage plan = _plans[_planIdOf(licenseId)];
-        return _renderer.render(licenseId, plan.modelId, plan.termsHash, word.withNotAfter(_endOf(licenseId, word)));
+        return _renderer.render(licenseId, plan.modelId, plan.termsHash, word);
     }
 
     /// @inheritdoc ERC721

@@ -26,13 +26,6 @@ contract LicenseMarket is ILicenseMarket, ReentrancyGuardTransient {
         uint96 amount;
     }
 
-    /// @dev They count for what was sold under their licensor and role epoch. So they do not come back with a title that does.
-    struct Payees {
-        address licensor;
-        uint16 roleEpoch;
-        Payee[] list;
-    }
-
     uint256 private constant BPS = 10_000;
     uint256 private constant MAX_ROYALTIES = 8;
     uint256 private constant MAX_ROYALTY_BPS = 5_000;
@@ -44,8 +37,8 @@ contract LicenseMarket is ILicenseMarket, ReentrancyGuardTransient {
 
     mapping(uint32 planId => Royalty[]) private _royalties; // slot 0
     mapping(uint32 planId => bool) private _pinned; // slot 1
-    // slither-disable-next-line uninitialized-state  written member by member in setPayees
-    mapping(uint32 planId => Payees) private _payees; // slot 2
+    /// @dev By tenure, so that they count for what was sold in theirs, and come back with no title that does.
+    mapping(uint32 planId => mapping(uint256 tenure => Payee[])) private _payees; // slot 2
     mapping(uint256 licenseId => Sale) private _sales; // slot 3
     mapping(address account => mapping(address payToken => uint256)) private _owed; // slot 4
     mapping(bytes32 modelId => mapping(address payToken => uint256)) private _owedToModel; // slot 5
@@ -81,16 +74,16 @@ contract LicenseMarket is ILicenseMarket, ReentrancyGuardTransient {
     function setPayees(uint32 planId, Payee[] calldata payees) external {
         (, PlanState memory state) = _planOfCaller(planId);
         if (payees.length > MAX_PAYEES) revert PayeesTooMany(payees.length, MAX_PAYEES);
-        Payees storage record = _payees[planId];
-        delete record.list;
-        (record.licensor, record.roleEpoch) = (msg.sender, uint16(state.roleEpoch));
+        uint256 tenure = _tenure(msg.sender, state.roleEpoch);
+        delete _payees[planId][tenure];
+        Payee[] storage list = _payees[planId][tenure];
         uint256 sum;
         for (uint256 i; i < payees.length; ++i) {
             address account = payees[i].account;
             // This contract never withdraws.
             if (account == address(0) || account == address(this)) revert PayeeInvalid(i, account);
             sum += payees[i].bps;
-            record.list.push(payees[i]);
+            list.push(payees[i]);
         }
         if (sum > BPS) revert PayeesTooHigh(sum, BPS);
         emit PayeesSet(planId, msg.sender, payees);
@@ -252,22 +245,21 @@ contract LicenseMarket is ILicenseMarket, ReentrancyGuardTransient {
             _owedToModel[royalty.modelId][payToken] += share;
             emit RoyaltyAccrued(royalty.modelId, payToken, share);
         }
-        Payees storage payees = _payees[planId];
-        if (_count(payees, sale.licensor, sale.roleEpoch)) {
-            uint256 shared = left;
-            count = payees.list.length; // at most MAX_PAYEES
-            for (uint256 i; i < count; ++i) {
-                Payee memory payee = payees.list[i];
-                uint256 share = shared * payee.bps / BPS;
-                left -= share;
-                _accrue(payee.account, payToken, share);
-            }
+        Payee[] storage payees = _payees[planId][_tenure(sale.licensor, sale.roleEpoch)];
+        uint256 shared = left;
+        count = payees.length; // at most MAX_PAYEES
+        for (uint256 i; i < count; ++i) {
+            Payee memory payee = payees[i];
+            uint256 share = shared * payee.bps / BPS;
+            left -= share;
+            _accrue(payee.account, payToken, share);
         }
         _accrue(sale.licensor, payToken, left);
     }
 
-    function _count(Payees storage payees, address licensor, uint32 roleEpoch) private view returns (bool) {
-        return payees.licensor == licensor && payees.roleEpoch == roleEpoch;
+    /// @dev A licensor's time with a plan: the role epoch rises each time the plan changes hands.
+    function _tenure(address licensor, uint32 roleEpoch) private pure returns (uint256) {
+        return uint256(roleEpoch) << 160 | uint160(licensor);
     }
 
     function _accrue(address account, address payToken, uint256 amount) private {
@@ -332,8 +324,7 @@ contract LicenseMarket is ILicenseMarket, ReentrancyGuardTransient {
     /// @inheritdoc ILicenseMarket
     function payeesOf(uint32 planId) external view returns (Payee[] memory) {
         (, PlanState memory state) = _ledger.planOf(planId);
-        Payees storage payees = _payees[planId];
-        return _count(payees, state.licensor, state.roleEpoch) ? payees.list : new Payee[](0);
+        return _payees[planId][_tenure(state.licensor, state.roleEpoch)];
     }
 
     /// @inheritdoc ILicenseMarket

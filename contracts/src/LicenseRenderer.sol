@@ -10,7 +10,7 @@ import {LicenseWord, LicenseWordLib} from "./types/LicenseWord.sol";
 /// @title LicenseRenderer
 /// @notice Implements {ILicenseRenderer}. A contract of its own, because a contract may have 24,576 bytes.
 /// @dev Only numbers, hashes and fixed words enter, so there is nothing to escape; and only what changes with an event of ERC-4906,
-/// so that no wallet shows what is over.
+/// so that no wallet shows what is over. The end of a sublicense is thus its own, whatever ends above it.
 contract LicenseRenderer is ILicenseRenderer {
     /// @inheritdoc ILicenseRenderer
     function render(uint256 licenseId, bytes32 modelId, bytes32 termsHash, LicenseWord word)
@@ -39,6 +39,8 @@ contract LicenseRenderer is ILicenseRenderer {
             word.notAfter() == type(uint40).max
                 ? _attribute("not after", "perpetual")
                 : _date("not after", word.notAfter()),
+            ",",
+            _attribute("kind", word.has(LicenseWordLib.HAS_PARENT) ? "sublicense" : "license"),
             "]}"
         );
         return string.concat("data:application/json;base64,", Base64.encode(bytes(json)));

@@ -28,7 +28,7 @@ abstract contract LicenseStorage is ILicenseRecords, EIP712 {
         uint16 roleEpoch;
         uint16 seats;
         uint32 minNotice;
-        uint32 sublicensed; // of the issued, on a plan with a supply: these do not count against it
+        uint32 besideSupply; // of the issued, on a plan with a supply: sublicenses, and what came back unused
         // Words 2 and 3
         TimesWord times;
         ScopeWord scope;
@@ -98,6 +98,8 @@ abstract contract LicenseStorage is ILicenseRecords, EIP712 {
 
     uint16 internal constant LAST_EPOCH = type(uint16).max;
     uint40 internal constant PERPETUAL = type(uint40).max;
+    /// @dev A reissue that stood ready for ever would take the place of every later notice.
+    uint40 internal constant REISSUE_WINDOW = 14 days;
 
     /// @dev solady's private seed; a test compares the slot with what ERC721 itself writes.
     uint256 private constant ERC721_SEED = 0x7d8825530a5a2e7a << 192;
@@ -196,6 +198,12 @@ abstract contract LicenseStorage is ILicenseRecords, EIP712 {
     function _plus(uint40 start, uint40 duration) internal pure returns (uint40) {
         if (duration == 0 || PERPETUAL - start <= duration) return PERPETUAL;
         return start + duration;
+    }
+
+    /// @dev Whether the reissue was overtaken: by what the holder did, or by time.
+    function _outdated(uint256 licenseId, Reissue memory reissue) internal view returns (bool) {
+        return reissue.grantNonce != uint56(_exts[licenseId].grantNonce)
+            || block.timestamp >= uint256(reissue.readyAt) + REISSUE_WINDOW;
     }
 
     function _planIdOf(uint256 licenseId) internal pure returns (uint32) {

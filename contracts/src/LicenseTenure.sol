@@ -76,7 +76,7 @@ abstract contract LicenseTenure is LicensePlans {
     /// @inheritdoc ILicenseExtension
     function reissueOf(uint256 licenseId) external view returns (address to, uint40 readyAt) {
         Reissue memory reissue = _reissues[licenseId];
-        if (reissue.grantNonce != uint56(_exts[licenseId].grantNonce)) return (address(0), 0);
+        if (_outdated(licenseId, reissue)) return (address(0), 0);
         return (reissue.to, reissue.readyAt);
     }
 

@@ -18,7 +18,7 @@ struct EntitlementAnswer {
 /// @notice Many `check`s in one call. Keeps nothing, so anyone may deploy another.
 interface IEntitlementLens {
     /// @param ledger a LicenseLedger
-    /// @param at seconds, 0: now; a time in the past reverts as `check` does
+    /// @param at seconds, 0: now; a time in the past reverts as `check` does, if anything is asked
     /// @return answers one for each query, in their order
     function checkMany(address ledger, EntitlementQuery[] calldata queries, uint40 at)
         external

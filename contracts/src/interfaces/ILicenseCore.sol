@@ -51,12 +51,13 @@ interface ILicenseCore is ILicenseRecords {
     /// @notice Ends a license for good. Licensor or REVOKER; of a sublicense, its parent's holder too. Terminal: the end can only come
     /// nearer, never go away.
     /// @dev A suspended license stays suspended while the notice runs. The event tells the end that now stands.
+    /// From now on it is neither renewed, moved, sublicensed nor reissued, however far off its end is: that needs no notice.
     /// @param effectiveAt at least now + the plan's minimum notice; 0: exactly that. An earlier end stands as it is.
     function revoke(uint256 licenseId, uint40 effectiveAt, bytes32 reason) external;
 
     /// @notice The holder, or an account it approved for the token, ends a license at once and for good. Its seats must be free.
     /// @dev Warning: an ERC-721 approval, `setApprovalForAll` included, thus lets an operator end licenses as well as move them. The
-    /// refund of a market needs it.
+    /// refund of a market needs it. On a plan with a supply, a license with on-chain seats that was never used gives its place back.
     function surrender(uint256 licenseId) external;
 
     /// @notice The holder takes a seat for a runtime key. BOUND plans only.
@@ -82,7 +83,8 @@ interface ILicenseCore is ILicenseRecords {
     /// @notice Codes: 0 VALID 1 NOT_FOUND 2 SUSPENDED 3 REVOKED 4 EXPIRED 5 WRONG_HOLDER 6 RUNTIME_NOT_BOUND 7 SEAT_LAPSED
     /// 8 NOT_YET_VALID 9 PARENT_INVALID 10 REVOKING (grants, capped at the revocation's effect) 11 QUOTA_SPENT.
     /// @dev The first that holds is answered, in this order: 1, 3, 4, 2, 8, 5, 9, 11, 6, 7, 10, 0. So what is final comes
-    /// before what can be mended, and what concerns the license before what concerns the asker.
+    /// before what can be mended, and what concerns the license before what concerns the asker. Final is what the license itself says: where
+    /// only one above a sublicense has ended, the answer is 9, after 2 and 5.
     /// Seats of FLOATING plans are leases of the brokers: `runtimeKey` is not looked at.
     /// @param holder address(0): do not check. @param runtimeKey 0: do not check the seat.
     /// @param at seconds; reverts CheckInPast when lower than block.timestamp
@@ -98,7 +100,8 @@ interface ILicenseCore is ILicenseRecords {
 
     /// @notice ERC-5192: whether the plan forbids transfers. Reverts LicenseNotFound.
     /// @dev An unlocked license still does not move while it is suspended, revoked or has seats bound: see
-    /// LicenseUntransferable, whose `why` is 1 locked by its plan, 2 suspended, 3 revoked or under notice, 4 seats bound.
+    /// LicenseUntransferable, whose `why` is 1 locked by its plan, 2 suspended, 3 revoked or under notice, 4 seats bound or
+    /// sublicensed.
     function locked(uint256 licenseId) external view returns (bool);
 
     /// @return the ModelRegistry whose titles count here

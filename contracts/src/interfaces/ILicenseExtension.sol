@@ -30,7 +30,8 @@ interface ILicenseExtension is ILicenseRecords {
     function titleTouched(bytes32 modelId) external;
 
     /// @notice Sets all roles of `account` on one plan. Licensor only.
-    /// @param roles bits: 1 ISSUER (issue, renew), 2 REVOKER (revoke, evict), 4 METER, 8 GUARDIAN (pause, suspend, reinstate)
+    /// @param roles bits: 1 ISSUER (issue, anchor batches, sign vouchers, renew), 2 REVOKER (revoke, evict, also in batches), 4 METER (usage),
+    /// 8 GUARDIAN (pause, suspend, reinstate)
     function setRoles(uint32 planId, address account, uint8 roles) external;
 
     /// @notice A plan's terms as made, and its state. Reverts PlanUnknown.
@@ -45,6 +46,7 @@ interface ILicenseExtension is ILicenseRecords {
 
     /// @notice `check` answers SUSPENDED until reinstated; the end does not move. Licensor or GUARDIAN. Also possible while
     /// a revocation's notice runs.
+    /// @dev Warning: it asks for no notice and has no end of its own. What it leaves is a record: who, when, why.
     function suspend(uint256 licenseId, bytes32 reason) external;
 
     /// @notice Ends a suspension; the status is what it was before it. Licensor or GUARDIAN.
@@ -52,7 +54,8 @@ interface ILicenseExtension is ILicenseRecords {
 
     /// @notice The licensor starts to move the license of a lost wallet to `to`.
     /// @dev Ready after the plan's reissue delay, minimum notice or refund window, whichever is longest, and 3 days at least: what
-    /// those promise a holder cannot be got round. Any transfer, `cancelGrants` or veto by the holder ends it.
+    /// those promise a holder cannot be got round. It stands ready for 14 days: kept in store it would take the place of a later notice.
+    /// Any transfer, `cancelGrants` or veto by the holder ends it.
     function startReissue(uint256 licenseId, address to) external;
 
     /// @notice The holder, or the licensor, stops a reissue that is under way.
@@ -166,7 +169,7 @@ interface ILicenseExtension is ILicenseRecords {
     /// @notice Ends, with the plan's minimum notice, every license of a batch that is not claimed: the way out when leaves are lost
     /// or were anchored by an ISSUER who must not be trusted any more. Licensor or REVOKER. Once.
     /// @dev What is claimed in the notice becomes a license that ends when the batch closes, and that may be renewed like any other.
-    /// From the closing on nothing is claimed, and `checkBatchLeaf` answers REVOKED.
+    /// From the closing on nothing is claimed, and `checkBatchLeaf` answers REVOKED. The serials it took stay taken, a supply included.
     function closeBatch(uint32 planId, bytes32 root, bytes32 reason) external;
 
     /// @notice What `check` would answer about a license of a batch, claimed or not. NOT_FOUND when the proof does not hold.

@@ -73,13 +73,13 @@ interface ILicenseMarket {
     error PayeeInvalid(uint256 index, address account);
 
     /// @notice Fixes for good what the plan's sales here owe other models: once, before the plan's first license. Licensor only, who must
-    /// still hold the model's title.
+    /// still hold the model's title. Pin before this market gets its role: one purchase, refunded or not, and it is too late.
     /// @param royalties at most 8, strictly rising model ids, each registered, at most 5,000 in sum. Accrues to each model and is
     /// collected by who holds its title then. One level: what a parent owes its own parents is its own sales' affair.
     function pinRoyalties(uint32 planId, Royalty[] calldata royalties) external;
 
     /// @notice Says who shares what the licensor gets of what was or is sold under its present tenure, settled from now on. Licensor only,
-    /// who must still hold the model's title. Void for good when the plan changes licensor, also when the title comes back.
+    /// who must still hold the model's title. What the next licensor sells is not theirs, nor what this one sells after the title came back.
     /// @param payees at most 16, at most 10,000 in sum, none of them address zero or this market; the rest stays the licensor's
     function setPayees(uint32 planId, Payee[] calldata payees) external;
 

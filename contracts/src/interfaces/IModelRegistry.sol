@@ -113,8 +113,8 @@ interface IModelRegistry {
     function setStatus(bytes32 modelId, ModelStatus status) external;
 
     /// @notice Puts the hash of a record on the model's file.
-    /// @param kind 1 SEALING (current licensor only, epoch strictly rising); 2 DETECTION, 3 DISPUTE, 4 IDENTITY: anyone, epoch ignored
-    /// (the event says 0)
+    /// @param kind 1 SEALING (current licensor only, epoch strictly rising); 2 DETECTION, 3 DISPUTE, 4 IDENTITY, or any other: anyone, epoch
+    /// ignored (the event says 0)
     /// @param epoch at most 2^32 - 1 above the latest, so that no one can use the epochs up
     function lodge(bytes32 modelId, uint16 kind, uint64 epoch, bytes32 recordHash) external;
 

@@ -55,6 +55,7 @@ struct BatchLeaf {
 /// @notice A signed offer of one license. EIP-712 type, in the ledger's domain: `Voucher(address signer,uint32 planId,address
 /// to,address market,uint40 notBefore,uint40 notAfter,address payToken,uint96 price,bytes32 planDigest,bytes32 extHash,uint256
 /// nonce,uint40 deadline)`.
+/// @dev It names licensor and terms, so it is void once the title has moved, and good again should the title come back: `cancelVouchers`.
 struct Voucher {
     address signer; // licensor, or ISSUER when it is redeemed
     uint32 planId;

@@ -5,8 +5,8 @@ import {InclusionProof} from "../interfaces/IAnchors.sol";
 
 /// @title InclusionLib
 /// @notice Verifies T2 inclusion proofs: keccak-256 in the tree shape of RFC 6962, checked as RFC 9162 section 2.1.3.2 says.
-/// @dev An inner node is keccak256(0x01 ‖ left ‖ right). The caller hands in the leaf hash, which starts with byte 0x00 in
-/// its own preimage, so no inner node can pass for a leaf.
+/// @dev An inner node is keccak256(0x01 ‖ left ‖ right). The caller hands in the leaf hash, whose preimage starts with
+/// byte 0x00 or is 32 bytes long, so no inner node, of 65 bytes, can pass for a leaf.
 library InclusionLib {
     /// @return true when `leaf` stands at `proof.index` of the `proof.size` leaves under `proof.root`
     function verifies(InclusionProof calldata proof, bytes32 leaf) internal pure returns (bool) {

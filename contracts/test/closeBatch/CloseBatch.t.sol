@@ -143,6 +143,9 @@ contract CloseBatchTest is Batches {
         uint40 end = START + NOTICE;
         says(leafAt(3), START, 0, end, START + 1 days);
         says(leafAt(3), end - 1, 0, end, end);
+        // Not final yet: until then it is claimed, and what is claimed may be renewed.
+        says(leafAt(3), end, 4, end, 0);
+        vm.warp(end);
         says(leafAt(3), end, 3, end, 0);
     }
 
@@ -177,8 +180,9 @@ contract CloseBatchTest is Batches {
         vm.expectRevert(window(START + 10 days, START + NOTICE));
         ledger.claim(plan, root, leaf, path);
         says(leaf, START, 8, START + NOTICE, 0);
-        says(leaf, START + NOTICE, 3, START + NOTICE, 0);
+        says(leaf, START + NOTICE, 4, START + NOTICE, 0);
         vm.warp(START + NOTICE);
+        says(leaf, START + NOTICE, 3, START + NOTICE, 0);
         isGone(leaf);
     }
 
@@ -200,6 +204,19 @@ contract CloseBatchTest is Batches {
         says(leaf, START, 0, START + NOTICE - 1, START + 1 days);
         says(leaf, START + NOTICE, 4, START + NOTICE - 1, 0);
         eq(endOf(claimLeaf(leaf)), START + NOTICE - 1);
+    }
+
+    function test_whatEndedBeforeIsRevokedWithTheRest() external {
+        BatchLeaf memory leaf = leafAt(1);
+        leaf.notAfter = START + 1 days;
+        newBatchWith(leaf, 5, licensor);
+        vm.prank(licensor);
+        ledger.closeBatch(plan, root, WHY);
+        vm.warp(START + NOTICE - 1);
+        says(leaf, START + NOTICE - 1, 4, START + 1 days, 0);
+        vm.warp(START + NOTICE);
+        says(leaf, START + NOTICE, 3, START + 1 days, 0);
+        isGone(leaf);
     }
 
     function test_claimedLicensesAreUntouched() external {

@@ -70,6 +70,23 @@ contract FinishReissueTest is Base {
         refuse(abi.encodeWithSelector(ILicenseRecords.ReissueNone.selector, id));
     }
 
+    function test_whatStoodReadyForTwoWeeksIsOver() external {
+        start(buyer);
+        vm.warp(START + 21 days - 1);
+        (address to, uint40 readyAt) = ledger.reissueOf(id);
+        eq(to, buyer);
+        eq(readyAt, START + 7 days);
+        vm.warp(START + 21 days);
+        (to, readyAt) = ledger.reissueOf(id);
+        eq(to, address(0));
+        eq(readyAt, 0);
+        refuse(abi.encodeWithSelector(ILicenseRecords.ReissueOutdated.selector, id));
+        start(buyer);
+        vm.warp(START + 42 days - 1);
+        finishAs(licensor);
+        eq(token.ownerOf(id), buyer);
+    }
+
     function test_seatsStayBoundAndCounted() external {
         vm.prank(holder);
         ledger.bindRuntime(id, KEY, 0, bytes20(keccak256("tee")));
@@ -155,9 +172,9 @@ contract FinishReissueTest is Base {
     }
 
     function test_anExpiredLicenseMovesAndIsRenewed() external {
+        vm.warp(START + 53 days);
         start(buyer);
-        vm.warp(START + 60 days);
-        finishAs(licensor);
+        finishLater();
         eq(codeOf(id), 4);
         vm.prank(licensor);
         ledger.renew(id, 0);
@@ -199,9 +216,11 @@ contract FinishReissueTest is Base {
         uint40 readyAt = START + (delay < 7 days ? 7 days : delay);
         vm.warp(uint256(START) + wait);
         bool early = block.timestamp < readyAt;
+        bool late = block.timestamp >= uint256(readyAt) + 14 days;
         if (early) vm.expectRevert(abi.encodeWithSelector(ILicenseRecords.ReissuePending.selector, id, readyAt));
+        if (late) vm.expectRevert(abi.encodeWithSelector(ILicenseRecords.ReissueOutdated.selector, id));
         finishAs(licensor);
-        eq(token.ownerOf(id), early ? holder : buyer);
+        eq(token.ownerOf(id), early || late ? holder : buyer);
     }
 
     function test_theDelayIsExact() external {

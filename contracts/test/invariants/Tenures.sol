@@ -30,7 +30,7 @@ abstract contract Tenures is Offers {
     }
 
     mapping(uint256 licenseId => Started) private _started;
-    mapping(uint32 planId => uint256) public sublicensed;
+    mapping(uint32 planId => uint256) public besideSupply;
 
     // ---------------------------------------------------------------- sublicenses
 
@@ -49,7 +49,7 @@ abstract contract Tenures is Offers {
         never(ledger.locked(id), "18: a locked license was sublicensed");
         (PlanTerms memory terms,) = ledger.planOf(uint32(id >> 32));
         never(terms.floating, "18: floating seats were sublicensed");
-        ++sublicensed[uint32(id >> 32)];
+        ++besideSupply[uint32(id >> 32)];
         never(made.depth != parent.depth + 1 || made.depth > 2, "18: a chain too long");
         never(made.parent != id || made.granted == 0, "18: a sublicense without parent or seats");
         never(made.notAfter > end, "18: a sublicense beyond the license above it");
@@ -94,10 +94,14 @@ abstract contract Tenures is Offers {
         uint256 id = some(license);
         Seen memory before = look(id);
         address sender = choose(who, before.holder);
+        (PlanTerms memory terms,) = ledger.planOf(uint32(id >> 32));
+        bool unused = !ledger.everBound(id) && !terms.floating && before.parent == 0
+            && block.timestamp < Answer.ownEnd(ledger, id);
         if (!act("surrender", id, sender, abi.encodeCall(ledger.surrender, (id)))) return;
         never(sender != before.holder, "10: surrendered by someone else");
         never(before.seats != 0, "10: surrendered with seats in use");
         never(before.ended || !look(id).ended, "10: a surrender that ends nothing");
+        if (unused) ++besideSupply[uint32(id >> 32)];
     }
 
     // ---------------------------------------------------------------- reissue
@@ -142,9 +146,16 @@ abstract contract Tenures is Offers {
         never(block.timestamp < least, "14: reissued without time for a veto");
         least = started.at + (terms.minNotice > terms.refundWindow ? terms.minNotice : terms.refundWindow);
         never(block.timestamp < least, "14: reissued within the notice or the time to be refunded");
+        never(block.timestamp >= started.at + _delay(terms) + 14 days, "14: a reissue kept in store");
         never(before.grants != started.grants, "14: reissued after a transfer or cancelled grants");
         never(before.status == LicenseStatus.REVOKED, "14: reissued under notice");
         never(after_.seats != before.seats || after_.notAfter != before.notAfter, "14: a reissue changed a license");
+    }
+
+    function _delay(PlanTerms memory terms) private pure returns (uint256 delay) {
+        delay = terms.reissueDelay > 3 days ? terms.reissueDelay : 3 days;
+        if (terms.minNotice > delay) delay = terms.minNotice;
+        if (terms.refundWindow > delay) delay = terms.refundWindow;
     }
 
     // ---------------------------------------------------------------- signed bindings, grants, usage

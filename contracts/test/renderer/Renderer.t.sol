@@ -103,7 +103,8 @@ contract RendererTest is Base {
         eq(text(json, attribute(json, 3, "status")), "active");
         eq(vm.parseJsonUint(json, attribute(json, 4, "not after")), START + 30 days);
         eq(text(json, ".attributes[4].display_type"), "date");
-        hasNot(json, ".attributes[5]"); // seats come and go without a sign to wallets
+        eq(text(json, attribute(json, 5, "kind")), "license");
+        hasNot(json, ".attributes[6]"); // seats come and go without a sign to wallets
     }
 
     function test_aPerpetualLicenseSaysSo() external {
@@ -175,13 +176,16 @@ contract RendererTest is Base {
         eq(token.tokenURI(id), before);
     }
 
-    function test_aSublicenseShowsTheEndThatComesFirst() external {
+    /// No event of its own tells when a license above it ends.
+    function test_aSublicenseShowsItsOwnEndAndThatItIsOne() external {
         vm.prank(holder);
         uint256 below = ledger.sublicense(id, buyer, START + 20 days, 1);
         has(jsonOf(below), string.concat('"value":', vm.toString(uint256(START + 20 days))));
         vm.prank(licensor);
         ledger.revoke(id, START + 5 days, 0);
-        has(jsonOf(below), string.concat('"value":', vm.toString(uint256(START + 5 days))));
+        has(jsonOf(below), string.concat('"value":', vm.toString(uint256(START + 20 days))));
+        has(jsonOf(below), '{"trait_type":"kind","value":"sublicense"}');
+        has(jsonOf(id), '{"trait_type":"kind","value":"license"}');
         eq(statusIn(jsonOf(below)), "active");
     }
 
@@ -210,7 +214,7 @@ contract RendererTest is Base {
         eq(text(json, attribute(json, 2, "terms")), hexOf(abi.encode(hash)));
         if (end != PERPETUAL) eq(vm.parseJsonUint(json, attribute(json, 4, "not after")), end);
         else eq(text(json, attribute(json, 4, "not after")), "perpetual");
-        hasNot(json, ".attributes[5]");
+        hasNot(json, ".attributes[6]");
         has(behind(SVG, text(json, ".image")), string.concat(">plan ", vm.toString(license >> 32), "<"));
         // Neither holder nor seats enter: without them it is the same.
         eq(ILicenseRenderer(ledger.renderer()).render(license, model, hash, LicenseWord.wrap(word & BARE)), uri);

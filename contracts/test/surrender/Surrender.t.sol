@@ -45,6 +45,71 @@ contract SurrenderTest is Base {
         surrenderAs(holder);
     }
 
+    // ---------------------------------------------------------------- the supply
+
+    function capped(bool floating) internal returns (PlanTerms memory terms) {
+        terms = termsOf(newModel(70));
+        (terms.supply, terms.floating) = (1, floating);
+        plan = newPlan(terms);
+        id = newLicense(plan, holder);
+    }
+
+    function soldOut(uint32 limit) internal {
+        vm.expectRevert(abi.encodeWithSelector(ILicenseRecords.PlanSupplyExceeded.selector, plan, limit));
+        vm.prank(licensor);
+        ledger.issue(plan, buyer, 0, 0);
+    }
+
+    function test_unusedItGivesItsPlaceBack() external {
+        capped(false);
+        soldOut(1);
+        surrenderAs(holder);
+        eq(newLicense(plan, buyer), id + 1);
+        soldOut(2);
+    }
+
+    function test_underNoticeItDoesToo() external {
+        capped(false);
+        vm.prank(licensor);
+        ledger.revoke(id, 0, 0);
+        surrenderAs(holder);
+        newLicense(plan, buyer);
+        soldOut(2);
+    }
+
+    function test_usedItDoesNot() external {
+        capped(false);
+        vm.prank(holder);
+        ledger.bindRuntime(id, KEY, 0, 0);
+        vm.prank(licensor);
+        ledger.evictRuntime(id, KEY);
+        surrenderAs(holder);
+        soldOut(1);
+    }
+
+    function test_afterItsEndItDoesNot() external {
+        capped(false);
+        vm.warp(endOf(id));
+        surrenderAs(holder);
+        soldOut(1);
+    }
+
+    function test_floatingItDoesNot() external {
+        capped(true);
+        surrenderAs(holder);
+        soldOut(1);
+    }
+
+    function test_aSublicenseGivesNoneBack() external {
+        capped(false);
+        vm.prank(holder);
+        uint256 below = ledger.sublicense(id, buyer, 0, 1);
+        soldOut(2);
+        vm.prank(buyer);
+        ledger.surrender(below);
+        soldOut(2);
+    }
+
     function test_theApprovedEndsIt() external {
         vm.prank(holder);
         token.approve(agent, id);

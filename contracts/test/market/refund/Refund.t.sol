@@ -298,4 +298,21 @@ contract RefundTest is MarketBase {
         eq(address(market).balance, 2 * uint256(PRICE));
         eq(codeOf(other), 0);
     }
+
+    /// One price, returned each turn, would use a plan up for gas alone.
+    function test_refundsUseUpNoSupply() external {
+        PlanTerms memory terms = termsOf(model);
+        (terms.refundWindow, terms.supply) = (WINDOW, 3);
+        sell(terms);
+        vm.prank(holder);
+        token.setApprovalForAll(address(market), true);
+        for (uint256 i; i < 10; ++i) {
+            refundAs(holder, bought());
+        }
+        for (uint256 i; i < 3; ++i) {
+            bought();
+        }
+        refuses(abi.encodeWithSelector(ILicenseRecords.PlanSupplyExceeded.selector, plan, 13));
+        buyAs(buyer, PRICE, "");
+    }
 }

@@ -140,6 +140,25 @@ contract SetPayeesTest is MarketBase {
         eq(market.owed(licensor, NATIVE), PRICE);
     }
 
+    /// The next licensor's payees take nothing from those of the one before.
+    function test_theNextLicensorsPayeesLeaveTheseAlone() external {
+        sell(NATIVE, PRICE, WINDOW);
+        share(payeesOf(agent, 5_000, holder, 4_000));
+        uint256 first = bought();
+        uint256 second = bought();
+        moveTitle(model, stranger);
+        ledger.syncLicensor(plan);
+        bind(first);
+        market.settle(first);
+        vm.prank(stranger);
+        market.setPayees(plan, many(1, 10_000));
+        bind(second);
+        market.settle(second);
+        eq(market.owed(agent, NATIVE), PRICE);
+        eq(market.owed(holder, NATIVE), 2 * uint256(PRICE) * 4 / 10);
+        eq(market.owed(licensor, NATIVE), uint256(PRICE) / 5);
+    }
+
     function test_theSameAccountTwiceIsPaidTwice() external {
         share(payeesOf(agent, 1_000, agent, 2_000));
         bought();
