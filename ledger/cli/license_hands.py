@@ -121,13 +121,14 @@ def reissue(
             session.sender, license_id, account(session, to)
         )
         ready = time_text(started.ready_at)
+        finish = f"deed license reissue finish {license_id}{session.again('licensor')}"
         return done(
             session,
             license_id,
             receipt,
             "ready",
             ready,
-            notes=(f"next: deed license reissue finish {license_id}, from {ready} on",),
+            notes=(f"next: {finish}, from {ready} on",),
         )
     if step is Step.VETO:
         receipt = session.licenses.veto_reissue(session.sender, license_id)

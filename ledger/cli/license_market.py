@@ -108,7 +108,7 @@ def refund(session: Session, license_: License) -> Answer:
         receipt,
         "refunded",
         back,
-        notes=(f"next: deed license withdraw{token}",),
+        notes=(f"next: deed license withdraw{token}{session.again('licensor')}",),
     )
 
 

@@ -96,7 +96,7 @@ def _moved(session: Session, model_id: ModelId, receipt: TxReceipt, *, sync: boo
         for plan in events.plans(session, model=model_id)
         if session.licenses.plan_of(plan)[1].licensor != licensor
     ]
-    if behind and sync is None and console.talks:
+    if behind and sync is None and console.talks and not session.yes:
         named = ", ".join(map(str, behind))
         sync = console.confirm(f"Bring plan {named} in step now, one transaction each?")
     synced: list[int] = []
@@ -235,13 +235,14 @@ def recover(
             session.sender, model_id, account(session, to)
         )
         ready = time_text(started.ready_at)
+        finish = f"deed model recover finish {model_id}{session.again('operator')}"
         return done(
             session,
             model_id,
             receipt,
             "ready",
             ready,
-            notes=(f"next: deed model recover finish {model_id}, from {ready} on",),
+            notes=(f"next: {finish}, from {ready} on",),
         )
     if step is Step.VETO:
         receipt = session.registry.veto_recovery(session.sender, model_id)

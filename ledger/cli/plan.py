@@ -132,6 +132,7 @@ def create(
     )
     plan, receipt = session.licenses.create_plan(session.sender, offer)
     final = settle(session, receipt)
+    words = _card_words(offer, terms) + session.again("licensor")
     return Answer(
         {"plan": plan, "model_id": model_id, "terms_hash": offer.terms_hash}
         | receipt_data(receipt, final=final),
@@ -144,7 +145,7 @@ def create(
                 receipt_row(receipt, final=final),
             ]
         ),
-        notes=(f"next: deed license issue {plan} --to ADDRESS{_card_words(offer, terms)}",),
+        notes=(f"next: deed license issue {plan} --to ADDRESS{words}",),
     )
 
 

@@ -222,8 +222,4 @@ def _next(session: Session, done: Published) -> str:
     words = ["deed", "license", "issue", str(done.plan_id), "--to", holder, "--card", card]
     if not publications.is_around(done.folder):
         words += ["--from", str(done.folder)]
-    # What was said on this command line must be said again; the rest is found again.
-    for name in ("network", "wallet"):
-        if session.settings.source(name) == f"--{name}":
-            words += [f"--{name}", str(session.settings.get(name))]
-    return shlex.join(words)
+    return shlex.join(words) + session.again("licensor")

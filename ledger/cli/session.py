@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import getpass
 import re
+import shlex
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -239,6 +240,20 @@ class Session:
         if name is None:
             raise NoWallet("no wallet is chosen")
         return name
+
+    def again(self, role: str) -> str:
+        """What a command proposed next must be told again: network and wallet of this one.
+
+        Args:
+            role: whose test account that command takes by itself.
+        """
+        words: list[str] = []
+        if self.settings.source("network") == "--network":
+            words += ["--network", self.settings.get("network") or ""]
+        source = self.settings.source("wallet")
+        if source == "--wallet" or (self.on_live and source != "DEED_WALLET" and role != self.role):
+            words += ["--wallet", self.wallet_name]
+        return "".join(f" {shlex.quote(word)}" for word in words)
 
     @cached_property
     def sender(self) -> Sender:

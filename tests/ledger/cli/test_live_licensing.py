@@ -206,6 +206,7 @@ def test_what_a_new_plan_s_next_line_says_works(live, model, new_plan):
 
     create = ("plan", "create", model["model_id"], "--terms")
     assert "--card" in follow(live(*create, "m.toml"))
+    assert follow(live(*create, "m.toml", "--as", "licensor"))[-2:] == ["--wallet", "licensor"]
     other = (live.cwd / "m.toml").read_text().replace("Your name or company", "Another name")
     (live.cwd / "other terms.toml").write_text(other)
     said = follow(live(*create, "other terms.toml"))
@@ -587,7 +588,7 @@ def test_an_unused_license_is_refunded_and_a_used_one_settled(live, for_sale):
     refused(live("license", "refund", one, "--as", "rival"), 1, "not held by")
     ran = live("license", "refund", one, "--json")
     assert good(ran)["refunded"] == "1"
-    assert "deed license withdraw" in ran.err
+    assert "next: deed license withdraw --wallet holder" in ran.err
     assert live("license", "show", one).code == 1
     assert good(live("license", "withdraw", "--as", "holder", "--json"))["amount"] == str(10**18)
     refused(live("license", "refund", one), 1, "no open sale")
