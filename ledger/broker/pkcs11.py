@@ -277,9 +277,16 @@ def _login(library: str, token: str, pin: str) -> pkcs11.Session:
             hint="name the module of the token's maker; SoftHSM's is libsofthsm2.so",
         )
     with _open_errors(token):
-        opened: pkcs11.Session = (
-            p11.lib(library).get_token(token_label=token).open(rw=True, user_pin=pin)
-        )
+        module = p11.lib(library)
+        try:
+            found = module.get_token(token_label=token)
+        except p11.NoSuchToken:
+            # Some libraries list the tokens once; look again for one that was plugged in since.
+            if any(place[0] == library for place in _sessions):
+                raise
+            module.reinitialize()
+            found = module.get_token(token_label=token)
+        opened: pkcs11.Session = found.open(rw=True, user_pin=pin)
     return opened
 
 

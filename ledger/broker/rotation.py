@@ -39,7 +39,7 @@ class RotatedKek:
     """What a rotation of the KEK did.
 
     Attributes:
-        former: name of the KEK before.
+        former: name of the KEK before; empty when a killed run had only its file to remove.
         present: name of the KEK now.
         custodian: who has it.
         secrets: how many stored secrets are under it.
@@ -82,10 +82,38 @@ def is_switched(folder: Path) -> bool:
     return (folder / FORMER_FILE).exists() and not (folder / NEXT_FILE).exists()
 
 
+def other_custodian(folder: Path, wanted: str | None) -> tuple[str, bool, bool]:
+    """Who has the other KEK of a rotation, begun or about to begin.
+
+    Args:
+        folder: the broker's.
+        wanted: the custodian that is asked for; the present one by default.
+
+    Returns:
+        What opens it (as a prompt calls it), whether its custodian differs from the present one,
+        and whether it is the new KEK.
+
+    Raises:
+        ConfigurationError, ManifestError: there is no broker, or no such custodian.
+    """
+    present = BrokerHome.key_file(folder)
+    if is_switched(folder):
+        name = KeyFile.load(folder / FORMER_FILE).custodian
+        # A former KEK in a file is destroyed without being opened.
+        return "" if name == "file" else custodian(name).asks, name != present.custodian, False
+    if (folder / NEXT_FILE).exists():
+        name = KeyFile.load(folder / NEXT_FILE).custodian
+    else:
+        name = wanted or present.custodian
+    return custodian(name).asks, name != present.custodian, True
+
+
 @contextlib.contextmanager
-def _locked(folder: Path, wanted: str) -> Iterator[None]:
+def _locked(folder: Path, wanted: str) -> Iterator[bool]:
+    """Lock the folder; gives whether sweeping up was all that a killed run had left to do."""
     with FolderLock(folder, exclusive=True):
         # What a killed run was overwriting, or had not yet given its name.
+        swept = (folder / GONE_FILE).exists()
         for leftover in (folder / GONE_FILE, *folder.glob(".keys*.json.*.tmp")):
             destroy_file(leftover)
         found = rotation_under_way(folder)
@@ -94,7 +122,7 @@ def _locked(folder: Path, wanted: str) -> Iterator[None]:
                 f"another rotation of this broker ({found}) was not finished",
                 hint=f"finish it first: deed broker rotate --{found}",
             )
-        yield
+        yield swept and not found
 
 
 def rotate_kek(
@@ -121,12 +149,15 @@ def rotate_kek(
         KeyAccessError: a stored secret does not open; nothing was switched.
     """
     others = secret if other is None else other
-    with _locked(folder, "kek"):
+    with _locked(folder, "kek") as done:
         present = BrokerHome.key_file(folder)
         with (
             contextlib.closing(present.open_keystore(secret)) as old,
             contextlib.closing(BrokerStore(folder / DATABASE_FILE)) as store,
         ):
+            if done:
+                count = len(store.secrets_under(present.kek_id))
+                return RotatedKek("", present.kek_id, present.custodian, count, destroyed=True)
             if is_switched(folder):
                 return _finish(folder, store, present, others)
             # (1) The new KEK, and the broker's own keys under it.
@@ -239,12 +270,12 @@ def rotate_keys(
         WrongPassphrase: the secret does not open it.
         ContractReverted, InsufficientFunds, ChainUnavailable: as ``Sender.send``.
     """
-    with _locked(folder, "keys"):
+    with _locked(folder, "keys") as done:
         home = BrokerHome.open(folder, secret)
         registry = BrokerRegistry(sender.rpc, deployment.addresses["BrokerRegistry"])
         broker_id = home.identity.id
         with contextlib.closing(home.keystore):
-            if not is_switched(folder):
+            if not done and not is_switched(folder):
                 # (1) The new keys, under the KEK as it is.
                 if not (folder / NEXT_FILE).exists():
                     _prepare_keys(folder, home)
@@ -262,7 +293,8 @@ def rotate_keys(
                 # (3) The switch.
                 _switch(folder)
             # (4) The old keys go.
-            _destroy_former(folder)
+            if not done:
+                _destroy_former(folder)
         record = registry.broker_of(broker_id)
         return RotatedKeys(broker_id, record.epoch, record.signing_key_hash, record.kem_key_hash)
 
