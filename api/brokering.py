@@ -29,13 +29,13 @@ def open_broker(settings: Settings, served: Service) -> BrokerService | None:
     from ledger.broker.setup import identity_on
 
     file = settings.broker_passphrase_file
-    if file is None:
+    if file is None and BrokerHome.key_file(settings.broker_home).asks:
         raise ConfigurationError(
             "the broker's folder is given without a passphrase",
             hint="set DEED_API_BROKER_PASSPHRASE_FILE",
         )
     try:
-        passphrase = file.read_text(encoding="utf-8").rstrip("\r\n")
+        passphrase = "" if file is None else file.read_text(encoding="utf-8").rstrip("\r\n")
     except OSError:
         raise ConfigurationError("the broker's passphrase file cannot be read") from None
     home = BrokerHome.open(settings.broker_home, passphrase)

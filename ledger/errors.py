@@ -31,7 +31,8 @@ The tree, grouped by what the caller can do about it::
     ├── KeyAccessError                entitled perhaps, but no key
     │   ├── NoIdentityMatch (.tried)
     │   ├── KeyRequestRejected (.check)
-    │   └── LeaseExpired
+    │   ├── LeaseExpired
+    │   └── SharesRejected
     ├── ChainError
     │   ├── ContractReverted          one subclass per Solidity error, in ledger.chain.reverts
     │   ├── TransactionFailed InsufficientFunds
@@ -445,6 +446,12 @@ class LeaseExpired(KeyAccessError):
     """The lease has ended and could not be extended."""
 
     default_hint = "load the model again; deed check FILE says why a new lease is refused"
+
+
+class SharesRejected(KeyAccessError):
+    """Shares of a key that do not give it: too few, of several sets, or altered."""
+
+    default_hint = "use unaltered share files of one set, as many as its threshold says"
 
 
 # -- chain ---------------------------------------------------------------------------------------

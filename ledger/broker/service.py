@@ -102,6 +102,7 @@ class BrokerService:
     ) -> None:
         self.home = home
         self.identity = home.identity
+        self._in_use = home.in_use()
         self.store = store or BrokerStore(home.database)
         self._vault = Vault(self.store, home.keystore)
         self._log = ReceiptLog(self.store, home.signing, self.identity.audience)
@@ -112,8 +113,9 @@ class BrokerService:
         self._domain = self.identity.domain
 
     def close(self) -> None:
-        """Close the database."""
+        """Close the database and let the folder go."""
         self.store.close()
+        self._in_use.close()
 
     def _now(self) -> int:
         return int(self._clock())

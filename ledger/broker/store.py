@@ -39,7 +39,7 @@ CREATE TABLE sealings (
 ) WITHOUT ROWID;
 CREATE TABLE secrets (
     sealing BLOB NOT NULL REFERENCES sealings, label TEXT NOT NULL, kek_id TEXT NOT NULL,
-    sealed BLOB NOT NULL, PRIMARY KEY (sealing, label)
+    sealed BLOB NOT NULL, PRIMARY KEY (sealing, label, kek_id)
 ) WITHOUT ROWID;
 CREATE TABLE terms (hash BLOB PRIMARY KEY, document TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE acceptances (
@@ -199,22 +199,42 @@ class BrokerStore:
         )
 
     def put_secret(self, sealing: Digest, label: str, kek_id: str, sealed: bytes) -> None:
-        """Store one encrypted secret, over an older encryption of the same."""
+        """Store one encrypted secret, over an older encryption of the same under the same KEK."""
         self._run(
             "INSERT INTO secrets VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
-            "kek_id = excluded.kek_id, sealed = excluded.sealed",
+            "sealed = excluded.sealed",
             sealing.raw,
             label,
             kek_id,
             sealed,
         )
 
-    def secret(self, sealing: Digest, label: str) -> bytes | None:
-        """One encrypted secret."""
+    def secret(self, sealing: Digest, label: str, kek_id: str) -> bytes | None:
+        """One secret as encrypted under one KEK; there are two while the KEK is rotated."""
         row = self._one(
-            "SELECT sealed FROM secrets WHERE sealing = ? AND label = ?", sealing.raw, label
+            "SELECT sealed FROM secrets WHERE sealing = ? AND label = ? AND kek_id = ?",
+            sealing.raw,
+            label,
+            kek_id,
         )
         return None if row is None else bytes(row[0])
+
+    def secrets_under(self, kek_id: str) -> list[tuple[Digest, str, bytes]]:
+        """Sealing, label and ciphertext of every secret under one KEK."""
+        with self._lock, _translated():
+            rows = self._db.execute(
+                "SELECT sealing, label, sealed FROM secrets WHERE kek_id = ? "
+                "ORDER BY sealing, label",
+                (kek_id,),
+            ).fetchall()
+        return [(Digest(row[0]), str(row[1]), bytes(row[2])) for row in rows]
+
+    def drop_secrets(self, kek_id: str) -> int:
+        """Delete every secret under one KEK, from the file and its write-ahead log too."""
+        self._one("PRAGMA secure_delete=ON")
+        count = self._run("DELETE FROM secrets WHERE kek_id = ?", kek_id)
+        self._one("PRAGMA wal_checkpoint(TRUNCATE)")
+        return count
 
     def sealing(self, sealing: Digest) -> SealingRecord | None:
         """The record of a deposited sealing."""
