@@ -84,7 +84,7 @@ test: check ## everything CI runs
 	@$(BIN)/python -m pytest -n auto --dist loadscope -q
 
 bench: $(VENV)/.dev $(MODULES)/.dev ## our figures beside the peers', same machine, same run
-	@for name in fingerprint sealed gas evidence; do $(BIN)/python scripts/bench.py $$name; done
+	@for name in fingerprint sealed gas evidence broker; do $(BIN)/python scripts/bench.py $$name; done
 
 deep: $(VENV)/.dev $(MODULES)/.dev ## long fuzzing, big files: run before resolving anything
 	@cd contracts && FOUNDRY_PROFILE=deep $(FORGE) test --summary
