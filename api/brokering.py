@@ -45,7 +45,9 @@ def open_broker(settings: Settings, served: Service) -> BrokerService | None:
             hint="choose the network it was made for, or make a new broker: deed broker init",
         )
     view = ChainView(_endpoints(settings, served), served.deployment, served.profile)
-    return BrokerService(home, view)
+    service = BrokerService(home, view)
+    service.notices.start()
+    return service
 
 
 def _endpoints(settings: Settings, served: Service) -> list[Rpc]:

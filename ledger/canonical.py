@@ -59,7 +59,7 @@ def _common(value: Any) -> bool:
     if kind is str or value is None or kind is bool:
         return True
     if kind is int:
-        return -_MAX_INTEGER <= value <= _MAX_INTEGER
+        return bool(-_MAX_INTEGER <= value <= _MAX_INTEGER)
     if kind is dict:
         return all(
             type(key) is str and key.isascii() and _common(item) for key, item in value.items()

@@ -43,7 +43,7 @@ def rows() -> list[dict[str, Any]]:
     """Start chain and service, measure, stop them."""
     made = _world()
     with tempfile.TemporaryDirectory() as folder, made.world(Path(folder)) as world:
-        askers = _askers(made, world)
+        askers = _askers(world)
         with _blocks(world.chain), _service(world, Path(folder)) as port:
             warm = Asking(port, world)
             for asker in askers:
@@ -86,7 +86,7 @@ def _world() -> ModuleType:
     return module
 
 
-def _askers(made: ModuleType, world: Any) -> list[Any]:
+def _askers(world: Any) -> list[Any]:
     from ledger.broker.client import Asker
 
     license_id = world.license(world.plan(seats=0))
@@ -247,9 +247,9 @@ def _shares(world: Any, askers: list[Any]) -> dict[str, float]:
     from ledger.broker.chainview import ChainView
     from ledger.broker.grants import RuntimeGrant
     from ledger.broker.service import BrokerService
+    from ledger.broker.sharing import SharedRpc
     from ledger.broker.signing import BrokerSigningKeys
     from ledger.broker.store import BrokerStore
-    from ledger.broker.sharing import SharedRpc
 
     rpcs = [SharedRpc(world.chain.node.rpc_url, chain_id=31337) for _ in range(ENDPOINTS)]
     view = ChainView(rpcs, world.chain.deployment, world.chain.profile)

@@ -6,6 +6,7 @@ A seat is held until its lease's ``graceUntil``, whatever the chain releases mea
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
 from dataclasses import replace
 
 from ledger.broker import policy
@@ -98,13 +99,23 @@ class Seating:
         self._store = store
 
     def take(
-        self, talk: Deliberation, request: KeyRequest, plan: PlanFacts | None, lease: Lease | None
+        self,
+        talk: Deliberation,
+        request: KeyRequest,
+        plan: PlanFacts | None,
+        lease: Lease | None,
+        *,
+        gate: Callable[[], None],
     ) -> Lease | None:
-        """Run steps 9 and 10 inside the caller's transaction; None unless both pass."""
+        """Run steps 9 and 10 inside the caller's transaction; None unless both pass.
+
+        `gate` raises what refuses a seat whether or not one is free: a limit or a hold.
+        """
 
         def seat() -> str:
             assert lease is not None
             assert plan is not None, "steps 1 to 8 passed"
+            gate()
             _check_countable(plan)
             free = self._store.take_seat(
                 lease,

@@ -54,9 +54,7 @@ class SharedRpc(Rpc):
         max_reply: int = MAX_REPLY_BYTES,
     ) -> None:
         super().__init__(url, timeout=timeout, chain_id=chain_id, max_reply=max_reply)
-        self._endpoints = [
-            KeptEndpoint(url, timeout=timeout, max_reply=max_reply, transport=None)
-        ]
+        self._endpoints = [KeptEndpoint(url, timeout=timeout, max_reply=max_reply, transport=None)]
         self._turn = threading.Lock()
         self._waiting: list[tuple[list[_Question], Future[list[Any]]]] = []
         self._flying = 0

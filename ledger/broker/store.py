@@ -26,7 +26,7 @@ from ledger.errors import BrokerUnavailable, ConfigurationError, UnsupportedVers
 from ledger.ids import ZERO_DIGEST, Address, Digest, LicenseId, ModelId
 from ledger.sealed.record import SealingRecord
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 MAX_CHALLENGES: Final = 100_000
 _SCHEMA: Final = """
 CREATE TABLE challenges (
@@ -57,6 +57,32 @@ CREATE TABLE usage (license TEXT PRIMARY KEY, used INTEGER NOT NULL) WITHOUT ROW
 CREATE TABLE receipts (
     sequence INTEGER PRIMARY KEY, hash BLOB NOT NULL, kind TEXT NOT NULL, license TEXT,
     entry TEXT NOT NULL
+);
+CREATE TABLE conduct (
+    license TEXT PRIMARY KEY, level TEXT NOT NULL, conduct TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE sighted (license TEXT PRIMARY KEY, began INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE sighted_networks (
+    license TEXT NOT NULL, network TEXT NOT NULL, last INTEGER NOT NULL,
+    PRIMARY KEY (license, network)
+) WITHOUT ROWID;
+CREATE TABLE sighted_hosts (
+    license TEXT NOT NULL, runtime TEXT NOT NULL, first INTEGER NOT NULL, network TEXT NOT NULL,
+    last INTEGER NOT NULL, began INTEGER NOT NULL, count INTEGER NOT NULL,
+    PRIMARY KEY (license, runtime)
+) WITHOUT ROWID;
+CREATE INDEX sighted_hosts_by_first ON sighted_hosts (license, first);
+CREATE INDEX sighted_hosts_by_last ON sighted_hosts (license, last);
+CREATE TABLE notices (
+    id TEXT PRIMARY KEY, target TEXT NOT NULL, body TEXT NOT NULL, next_at INTEGER NOT NULL,
+    attempts INTEGER NOT NULL DEFAULT 0, state TEXT NOT NULL DEFAULT 'waiting',
+    trouble TEXT NOT NULL DEFAULT ''
+) WITHOUT ROWID;
+CREATE INDEX notices_by_time ON notices (state, next_at);
+CREATE TABLE anchors (
+    sequence INTEGER PRIMARY KEY, first INTEGER NOT NULL, last INTEGER NOT NULL,
+    previous BLOB NOT NULL, root BLOB NOT NULL, anchored INTEGER NOT NULL DEFAULT 0,
+    transaction_hash BLOB
 );
 """
 
@@ -172,6 +198,21 @@ class BrokerStore:
     def _run(self, sql: str, *values: Any) -> int:
         with self.transaction(), _translated():
             return self._db.execute(sql, values).rowcount
+
+    # For the modules that keep tables of their own here: defence, notices, anchoring.
+
+    def row(self, sql: str, *values: Any) -> tuple[Any, ...] | None:
+        """One row of a query."""
+        return self._one(sql, *values)
+
+    def rows(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
+        """All rows of a query."""
+        with self._lock, _translated():
+            return list(self._db.execute(sql, values).fetchall())
+
+    def write(self, sql: str, *values: Any) -> int:
+        """One statement; how many rows it changed."""
+        return self._run(sql, *values)
 
     # -- challenges --------------------------------------------------------------------------------
 

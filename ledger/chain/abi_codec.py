@@ -159,7 +159,7 @@ class ContractAbi:
             ChainError: the bytes are not results of this function.
         """
         if contract(self.name) is self:
-            return _own(_decoded(self.name, function, bytes(data)))
+            return tuple(map(_own, _decoded(self.name, function, bytes(data))))
         return self._decode(function, data)
 
     def _decode(self, function: str, data: bytes) -> tuple[Any, ...]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ledger.cli import broker_account
 from ledger.cli.output import Answer, fields
 from ledger.cli.session import Session, passphrase
 from ledger.cli.settings import checked_url, url_for_people
@@ -114,3 +115,6 @@ def _registered(home: BrokerHome) -> bool:
         return home.identity.id > 0
     except ConfigurationError:
         return False
+
+
+broker_account.add(app)
