@@ -49,7 +49,9 @@ def rows() -> list[dict[str, Any]]:
             for asker in askers:
                 warm.release(asker)
             alone = _alone(port, world, askers)
+            before = _processor()
             rate, together = _together(port, world, askers)
+            spent = [b - a for a, b in zip(before, _processor(), strict=True)]
         with _blocks(world.chain):
             shares = _shares(world, askers)
     bars = "bar, challenge and request, one client"
@@ -59,6 +61,13 @@ def rows() -> list[dict[str, Any]]:
         _row("release_per_s", rate, "1/s", f"≥ 200: bar, {CLIENTS} clients at once", None),
         _row("release_together_p50_ms", statistics.median(together) * 1e3, "ms", "", None),
     ]
+    each = [seconds / len(together) for seconds in spent]
+    for who, seconds in zip(("service", "node", "clients"), each, strict=True):
+        out.append(_row(f"processor_{who}_ms", seconds * 1e3, "ms", "one release", None))
+    # What the same work allows where no others use the cores: all of it on two, and the service,
+    # whose Python runs on one at a time, on one.
+    free = min(2 / sum(each), 1 / each[0])
+    out.append(_row("release_per_s_by_processor", free, "1/s", "2 cores of our own", None))
     whole = shares.pop("whole")
     for what, seconds in shares.items():
         part = seconds / whole
@@ -165,6 +174,20 @@ def _service(world: Any, folder: Path) -> Iterator[int]:
     finally:
         process.terminate()
         process.wait(30)
+
+
+def _processor() -> list[float]:
+    """Processor seconds so far of service, node and this process."""
+    ticks = os.sysconf("SC_CLK_TCK")
+    found = {"api": 0.0, "node": 0.0}
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError, IndexError, ValueError):
+            head, _, rest = (folder / "stat").read_text().rpartition(")")
+            parts = rest.split()
+            if int(parts[1]) == os.getpid():
+                who = "node" if "anvil" in head else "api"
+                found[who] += (int(parts[11]) + int(parts[12])) / ticks
+    return [found["api"], found["node"], time.process_time()]
 
 
 class Asking:

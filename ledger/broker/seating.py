@@ -172,8 +172,10 @@ class Seating:
     def _taken(self, request: KeyRequest, plan: PlanFacts, now: int) -> str:
         if not plan.floating:
             return "bound on chain"
+        if not plan.seats:
+            return "floating, without a limit of seats"  # counting them all would cost more each
         others = self._store.seats_taken(request.license, request.runtime.hash(), now=now)
-        return f"floating seat {others + 1} of {plan.seats or 'unlimited'}"
+        return f"floating seat {others + 1} of {plan.seats}"
 
 
 def check_running(lease: Lease, *, now: int) -> str:

@@ -52,7 +52,8 @@ CREATE TABLE leases (
     runtime TEXT NOT NULL, grant_document TEXT, lease TEXT NOT NULL,
     grace_until INTEGER NOT NULL, sequence INTEGER NOT NULL, ended INTEGER NOT NULL DEFAULT 0
 ) WITHOUT ROWID;
-CREATE INDEX leases_by_license ON leases (license, grace_until);
+CREATE INDEX leases_by_license ON leases (license, grace_until, runtime_key_hash);
+CREATE INDEX leases_alive ON leases (license, runtime_key_hash) WHERE ended = 0;
 CREATE TABLE usage (license TEXT PRIMARY KEY, used INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE receipts (
     sequence INTEGER PRIMARY KEY, hash BLOB NOT NULL, kind TEXT NOT NULL, license TEXT,
@@ -427,7 +428,8 @@ class BrokerStore:
     def supersede(self, lease: Lease) -> None:
         """End the other leases of the same license and runtime key."""
         self._run(
-            "UPDATE leases SET ended = 1 WHERE license = ? AND runtime_key_hash = ? AND id <> ?",
+            "UPDATE leases SET ended = 1 "
+            "WHERE license = ? AND runtime_key_hash = ? AND id <> ? AND ended = 0",
             str(lease.license),
             lease.runtime_key_hash.raw,
             lease.id.raw,
