@@ -28,6 +28,7 @@ from ledger.errors import (
     ClaimMismatch,
     InclusionProofInvalid,
     KeyRequestRejected,
+    RateLimited,
     Revoked,
     SeatsFull,
     SignatureInvalid,
@@ -250,7 +251,7 @@ def test_replays_of_one_request_grant_none(world):
             while True:
                 try:
                     reply = client._send("POST", "/v1/broker/releases", body)
-                except BrokerUnavailable as error:  # a limit: the attacker comes again
+                except RateLimited as error:  # a limit: the attacker comes again
                     time.sleep(error.retry_after)
                 else:
                     return reply["granted"], reply["denial"]["check"]
