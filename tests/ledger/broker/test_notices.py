@@ -128,9 +128,10 @@ def test_an_address_that_is_not_public_is_refused_unless_it_is_meant(tmp_path, s
     put(store, notices, clock)
     notices.send_due()
     assert server.got == []
-    assert "not a public address" in caplog.text
+    ((trouble,),) = store.rows("SELECT trouble FROM notices")
+    assert "not a public address" in trouble
     for secret in ("hunter2", TEXT[6:], SECRET.hex()):
-        assert secret not in caplog.text + repr(targets_of(tmp_path))
+        assert secret not in caplog.text + trouble + repr(targets_of(tmp_path))
     store.close()
 
 
