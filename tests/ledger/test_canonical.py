@@ -156,6 +156,10 @@ def test_the_quick_way_on_what_escapes_and_borders_bring(value):
     assert canonical_json({"a": value}) == bytes(rfc8785.dumps({"a": value}))
 
 
+def test_keys_beyond_ascii_stand_in_the_order_of_utf_16():
+    assert canonical_json({"\uff61": 1, "\U0001f600": 2}) == '{"\U0001f600":2,"\uff61":1}'.encode()
+
+
 @pytest.mark.parametrize("value", [2**53, -(2**53), float("nan"), b"x", {1: 2}, {"\ud800": 1}])
 def test_the_quick_way_lets_nothing_through_that_the_long_one_refuses(value):
     with pytest.raises(ManifestError):

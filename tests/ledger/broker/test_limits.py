@@ -45,6 +45,15 @@ def test_no_more_pass_than_the_burst_and_what_time_brings(pauses):
     assert passed <= rate.burst + forward * rate.per_second + 1
 
 
+def test_a_clock_that_goes_back_gives_nothing():
+    clock = Clock()
+    buckets = Buckets("x", clock)
+    buckets.take("a", Rate(1, 1))
+    clock.now -= 100
+    with pytest.raises(RateLimited):
+        buckets.take("a", Rate(1, 1))
+
+
 def test_the_longest_unused_bucket_is_forgotten_first(monkeypatch):
     monkeypatch.setattr(limits, "BUCKETS", 2)
     buckets = Buckets("x", Clock())

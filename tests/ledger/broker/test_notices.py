@@ -31,7 +31,7 @@ class Handler(BaseHTTPRequestHandler):
         self.server.got.append((dict(self.headers), body))
         status = self.server.answers.pop(0) if self.server.answers else 204
         self.send_response(status)
-        if status == 302:
+        if status == 307:
             self.send_header("location", self.server.url + "&moved")
         self.send_header("content-length", "0")
         self.end_headers()
@@ -114,7 +114,7 @@ def test_a_notice_that_is_not_taken_is_sent_again_with_pauses_and_dies_at_last(t
 
 def test_a_redirect_is_not_followed(tmp_path, server):
     store, clock, notices = outbox(tmp_path, target(server))
-    server.answers = [302]
+    server.answers = [307]
     put(store, notices, clock)
     notices.send_due()
     assert len(server.got) == 1
