@@ -20,7 +20,7 @@ from typing import Any, Final
 from ledger.chain.endpoint import MAX_REPLY_BYTES
 from ledger.chain.kept import KeptEndpoint
 from ledger.chain.rpc import Rpc
-from ledger.errors import ContractReverted, LedgerError, RpcRefused
+from ledger.errors import ContractReverted, RpcRefused
 
 BLOCKS_KEPT: Final = 8
 ANSWERS_KEPT: Final = 4096
@@ -144,12 +144,9 @@ class SharedRpc(Rpc):
             # One question of a stranger must not spoil the others' answers.
             for questions, future in load:
                 _settle(future, lambda asked=questions: Rpc.batch(self, asked))
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001  each waiting thread raises it
             for _, future in load:
-                if not future.done():
-                    future.set_exception(error)
-            if not isinstance(error, LedgerError):
-                raise
+                future.set_exception(error)
         else:
             for questions, future in load:
                 future.set_result([replies[_key(question)] for question in questions])

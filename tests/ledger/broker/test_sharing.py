@@ -170,3 +170,18 @@ def test_what_is_kept_is_bounded(node, rpc):
         rpc.batch([call(f"0x{start + n:06x}") for n in range(100)])
     assert len(rpc._known[HASH]) <= ANSWERS_KEPT
     assert max(map(len, node.posts)) <= max(MAX_TOGETHER, 100)
+
+
+def test_a_failure_of_our_own_reaches_who_waits_and_leaves_the_connection_usable(
+    node, rpc, monkeypatch
+):
+    def broken(*_):
+        raise ZeroDivisionError
+
+    for _ in range(5):
+        with monkeypatch.context() as patch:
+            patch.setattr(rpc._endpoints[0], "exchange_batch", broken)
+            with pytest.raises(ZeroDivisionError):
+                rpc.batch([call("0x09")])
+    assert rpc._flying == 0
+    assert rpc.batch([call("0x01")]) == ["0x0111"]
