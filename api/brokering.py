@@ -45,10 +45,14 @@ def open_broker(settings: Settings, served: Service) -> BrokerService | None:
             hint="choose the network it was made for, or make a new broker: deed broker init",
         )
     view = ChainView(_endpoints(settings, served), served.deployment, served.profile)
-    return BrokerService(home, view)
+    service = BrokerService(home, view)
+    service.notices.start()
+    return service
 
 
 def _endpoints(settings: Settings, served: Service) -> list[Rpc]:
+    from ledger.broker.sharing import SharedRpc
+
     # One client an endpoint, without failover between them: the chain rule counts witnesses.
     chain_id = served.deployment.chain_id
-    return [Rpc(url.get_secret_value(), chain_id=chain_id) for url in settings.rpc_urls]
+    return [SharedRpc(url.get_secret_value(), chain_id=chain_id) for url in settings.rpc_urls]

@@ -6,6 +6,7 @@ A seat is held until its lease's ``graceUntil``, whatever the chain releases mea
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
 from dataclasses import replace
 
 from ledger.broker import policy
@@ -98,13 +99,23 @@ class Seating:
         self._store = store
 
     def take(
-        self, talk: Deliberation, request: KeyRequest, plan: PlanFacts | None, lease: Lease | None
+        self,
+        talk: Deliberation,
+        request: KeyRequest,
+        plan: PlanFacts | None,
+        lease: Lease | None,
+        *,
+        gate: Callable[[], None],
     ) -> Lease | None:
-        """Run steps 9 and 10 inside the caller's transaction; None unless both pass."""
+        """Run steps 9 and 10 inside the caller's transaction; None unless both pass.
+
+        `gate` raises what refuses a seat whether or not one is free: a limit or a hold.
+        """
 
         def seat() -> str:
             assert lease is not None
             assert plan is not None, "steps 1 to 8 passed"
+            gate()
             _check_countable(plan)
             free = self._store.take_seat(
                 lease,
@@ -161,8 +172,10 @@ class Seating:
     def _taken(self, request: KeyRequest, plan: PlanFacts, now: int) -> str:
         if not plan.floating:
             return "bound on chain"
+        if not plan.seats:
+            return "floating, without a limit of seats"  # counting them all would cost more each
         others = self._store.seats_taken(request.license, request.runtime.hash(), now=now)
-        return f"floating seat {others + 1} of {plan.seats or 'unlimited'}"
+        return f"floating seat {others + 1} of {plan.seats}"
 
 
 def check_running(lease: Lease, *, now: int) -> str:

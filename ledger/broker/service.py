@@ -10,16 +10,20 @@ from __future__ import annotations
 import contextlib
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, Protocol
 
 from ledger.broker import policy, seating
+from ledger.broker.anomaly import Rules
 from ledger.broker.custody import zero
+from ledger.broker.defence import Defence
 from ledger.broker.deposits import CONTENT_KEY, KeyDeposit, Wrap, deposit_info
 from ledger.broker.evidence import EvidenceVerifier, SoftwareEvidence
 from ledger.broker.facts import ChainState
 from ledger.broker.home import BrokerHome
 from ledger.broker.leases import Heartbeat, Lease
+from ledger.broker.limits import UNKNOWN_NETWORK, Limits
+from ledger.broker.notices import Notices
 from ledger.broker.policy import Deliberation
 from ledger.broker.protocol import (
     CHALLENGE_SECONDS,
@@ -89,6 +93,8 @@ class BrokerService:
         store: its database; by default the one in `home`.
         verifiers: evidence it accepts, by class.
         clock: Unix seconds.
+        limits: rates; by default those of docs/spec/key-release.md.
+        rules: thresholds of the anomaly rules.
     """
 
     def __init__(
@@ -99,6 +105,8 @@ class BrokerService:
         store: BrokerStore | None = None,
         verifiers: Mapping[str, EvidenceVerifier] | None = None,
         clock: Callable[[], float] = time.time,
+        limits: Limits | None = None,
+        rules: Rules | None = None,
     ) -> None:
         self.home = home
         self.identity = home.identity
@@ -107,13 +115,18 @@ class BrokerService:
         self._vault = Vault(self.store, home.keystore)
         self._log = ReceiptLog(self.store, home.signing, self.identity.audience)
         self._seating = Seating(self.store)
+        self.notices = Notices.of(home.path, self.store)
+        self.defence = Defence(
+            self.store, self._log, limits=limits, rules=rules, tell=self.notices.put
+        )
         self._chain = chain
         self._verifiers = dict(verifiers or {"software": SoftwareEvidence()})
         self._clock = clock
         self._domain = self.identity.domain
 
     def close(self) -> None:
-        """Close the database and let the folder go."""
+        """Stop the notices, close the database and let the folder go."""
+        self.notices.stop()
         self.store.close()
         self._in_use.close()
 
@@ -226,13 +239,15 @@ class BrokerService:
 
     # -- challenge, decision, release ----------------------------------------------------------
 
-    def challenge(self, body: Any) -> dict[str, Any]:
+    def challenge(self, body: Any, *, network: str = UNKNOWN_NETWORK) -> dict[str, Any]:
         """A fresh challenge for one license and model.
 
         Raises:
             FormatError: not such a request.
             BrokerUnavailable: too many challenges are outstanding.
+            RateLimited: the network asks too often.
         """
+        self.defence.knock(network)
         doc = Document(body, "the challenge request", ("license", "model"))
         license_id, model, now = doc.license(), doc.model(), self._now()
         challenge = secrets.token_bytes(32)
@@ -245,16 +260,22 @@ class BrokerService:
             "time": now,
         }
 
-    def release(self, body: Any) -> dict[str, Any]:
+    def release(self, body: Any, *, network: str = UNKNOWN_NETWORK) -> dict[str, Any]:
         """Decide on a key request and, if all ten steps pass, release the key under a lease.
+
+        Args:
+            body: the request.
+            network: where it came from (`limits.network_of`).
 
         Returns:
             The signed reply, granted or denied.
 
         Raises:
             FormatError: not a key request.
+            RateLimited: the network asks too often.
             KeyAccessError: the decision was yes, and the stored key does not open.
         """
+        self.defence.knock(network)
         request, offered = _parse_request(body)
         now = self._now()
         talk, chain, terms = self._deliberate(request, offered, intent="release", now=now)
@@ -265,7 +286,15 @@ class BrokerService:
                 lease = seating.new_lease(
                     request, chain, terms, audience=self.identity.audience, now=now
                 )
-            lease = self._seating.take(talk, request, plan, lease)
+            lease = self._seating.take(
+                talk,
+                request,
+                plan,
+                lease,
+                gate=lambda: self.defence.admit(
+                    request.license, request.runtime.hash(), network, now=now
+                ),
+            )
             wraps: list[dict[str, str]] = []
             if lease is not None and isinstance(chain, ChainState) and terms is not None:
                 wraps = [self._wrap(CONTENT_KEY, request, lease).to_json()]
@@ -286,12 +315,14 @@ class BrokerService:
                 log=worth_an_entry(request.to_json(), talk.denial),
             )
 
-    def check(self, body: Any) -> dict[str, Any]:
+    def check(self, body: Any, *, network: str = UNKNOWN_NETWORK) -> dict[str, Any]:
         """Decide as ``release`` would, taking no seat and releasing nothing.
 
         Raises:
             FormatError: not a key request.
+            RateLimited: the network asks too often.
         """
+        self.defence.knock(network)
         request, offered = _parse_request(body)
         now = self._now()
         talk, chain, _ = self._deliberate(request, offered, intent="check", now=now)
@@ -313,7 +344,12 @@ class BrokerService:
                 request, domain=domain, audience=audience, intent=intent, now=now
             ),
         )
-        talk.step(3, lambda: policy.check_signature(request, domain=domain))
+        talk.step(
+            3,
+            lambda: self.defence.signed(
+                request.runtime.hash(), policy.check_signature(request, domain=domain)
+            ),
+        )
         chain: ChainState | LedgerError = ChainUnavailable("the chain was not asked")
         terms: Terms | None = None
         accepted, at = False, now
@@ -383,6 +419,7 @@ class BrokerService:
             KeyRequestRejected: for another lease, replayed, or overtaken.
             SignatureInvalid: not by the lease's runtime.
             LeaseExpired: the lease is unknown.
+            RateLimited: the runtime sends too many.
         """
         beat, now = Heartbeat.from_json(body), self._now()
         if beat.lease != lease_id or beat.audience != self.identity.audience:
@@ -391,6 +428,7 @@ class BrokerService:
         if held is None:
             raise LeaseExpired(f"lease {lease_id.short} is unknown to this broker")
         held.runtime.verify(beat.signature, beat.digest(self._domain), step=3)
+        self.defence.beat(lease_id)
         if not self.store.advance(beat):
             raise KeyRequestRejected(
                 "the heartbeat was used before, or its lease has ended", check=1
@@ -454,3 +492,14 @@ def _must_unload(talk: Deliberation, held: HeldLease) -> bool:
 def _parse_request(body: Any) -> tuple[KeyRequest, Any]:
     doc = Document(body, "the body", ("request", "terms"))
     return KeyRequest.from_json(doc.object("request")), body.get("terms")
+
+
+@contextlib.contextmanager
+def defence_of(home: BrokerHome) -> Iterator[Defence]:
+    """The defence of a broker's folder, for its operator; the service may run beside."""
+    store = BrokerStore(home.database)
+    try:
+        log = ReceiptLog(store, home.signing, home.identity.audience)
+        yield Defence(store, log, tell=Notices.of(home.path, store).put)
+    finally:
+        store.close()

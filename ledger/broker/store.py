@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from ledger.broker.durability import GroupSync
 from ledger.broker.facts import IssuedChallenge
 from ledger.broker.grants import Acceptance, RuntimeGrant, RuntimeKey
 from ledger.broker.leases import Heartbeat, Lease
@@ -25,7 +26,7 @@ from ledger.errors import BrokerUnavailable, ConfigurationError, UnsupportedVers
 from ledger.ids import ZERO_DIGEST, Address, Digest, LicenseId, ModelId
 from ledger.sealed.record import SealingRecord
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 MAX_CHALLENGES: Final = 100_000
 _SCHEMA: Final = """
 CREATE TABLE challenges (
@@ -51,11 +52,38 @@ CREATE TABLE leases (
     runtime TEXT NOT NULL, grant_document TEXT, lease TEXT NOT NULL,
     grace_until INTEGER NOT NULL, sequence INTEGER NOT NULL, ended INTEGER NOT NULL DEFAULT 0
 ) WITHOUT ROWID;
-CREATE INDEX leases_by_license ON leases (license, grace_until);
+CREATE INDEX leases_by_license ON leases (license, grace_until, runtime_key_hash);
+CREATE INDEX leases_alive ON leases (license, runtime_key_hash) WHERE ended = 0;
 CREATE TABLE usage (license TEXT PRIMARY KEY, used INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE receipts (
     sequence INTEGER PRIMARY KEY, hash BLOB NOT NULL, kind TEXT NOT NULL, license TEXT,
     entry TEXT NOT NULL
+);
+CREATE TABLE conduct (
+    license TEXT PRIMARY KEY, level TEXT NOT NULL, conduct TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE sighted (license TEXT PRIMARY KEY, began INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE sighted_networks (
+    license TEXT NOT NULL, network TEXT NOT NULL, last INTEGER NOT NULL,
+    PRIMARY KEY (license, network)
+) WITHOUT ROWID;
+CREATE TABLE sighted_hosts (
+    license TEXT NOT NULL, runtime TEXT NOT NULL, first INTEGER NOT NULL, network TEXT NOT NULL,
+    last INTEGER NOT NULL, began INTEGER NOT NULL, count INTEGER NOT NULL,
+    PRIMARY KEY (license, runtime)
+) WITHOUT ROWID;
+CREATE INDEX sighted_hosts_by_first ON sighted_hosts (license, first);
+CREATE INDEX sighted_hosts_by_last ON sighted_hosts (license, last);
+CREATE TABLE notices (
+    id TEXT PRIMARY KEY, target TEXT NOT NULL, body TEXT NOT NULL, next_at INTEGER NOT NULL,
+    attempts INTEGER NOT NULL DEFAULT 0, state TEXT NOT NULL DEFAULT 'waiting',
+    trouble TEXT NOT NULL DEFAULT ''
+) WITHOUT ROWID;
+CREATE INDEX notices_by_time ON notices (state, next_at);
+CREATE TABLE anchors (
+    sequence INTEGER PRIMARY KEY, first INTEGER NOT NULL, last INTEGER NOT NULL,
+    previous BLOB NOT NULL, root BLOB NOT NULL, anchored INTEGER NOT NULL DEFAULT 0,
+    transaction_hash BLOB
 );
 """
 
@@ -96,11 +124,15 @@ class BrokerStore:
                 path, timeout=10.0, isolation_level=None, check_same_thread=False
             )
             self._db.execute("PRAGMA journal_mode=WAL")
-            # A receipt that was answered for must survive a power cut.
-            self._db.execute("PRAGMA synchronous=FULL")
+            # A receipt that was answered for must survive a power cut: `transaction` waits for the
+            # disk itself, once for all that wait at a time.
+            self._db.execute("PRAGMA synchronous=NORMAL")
             self._db.execute("PRAGMA foreign_keys=ON")
+            self._disk: GroupSync | None = None
             self._open_schema()
             path.chmod(0o600)
+            self._disk = GroupSync(path.with_name(f"{path.name}-wal"))
+            self._disk.settle()
         except (sqlite3.Error, OSError) as error:
             raise ConfigurationError(f"cannot open the broker's database {path}: {error}") from None
 
@@ -120,13 +152,30 @@ class BrokerStore:
         """Close the database."""
         with self._lock:
             self._db.close()
+            if self._disk is not None:
+                self._disk.close()
+                self._disk = None
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
-        """All or nothing; nested use joins the outer transaction.
+        """All or nothing, and on disk when it ends; nested use joins the outer transaction.
 
         Raises:
-            BrokerUnavailable: the database is locked or broken.
+            BrokerUnavailable: the database is locked or broken, or the disk is.
+        """
+        with self._lock:
+            inner = self._db.in_transaction
+            with self._unsettled():
+                yield
+        if not inner and self._disk is not None:
+            self._disk.settle()
+
+    @contextlib.contextmanager
+    def _unsettled(self) -> Iterator[None]:
+        """A transaction that ends before it is on disk: challenges alone.
+
+        A challenge that a power cut loses is asked for again. One that was consumed is on disk
+        before anything is released for it, because that commits later to the same log.
         """
         with self._lock:
             if self._db.in_transaction:
@@ -148,8 +197,23 @@ class BrokerStore:
             return row
 
     def _run(self, sql: str, *values: Any) -> int:
-        with self._lock, _translated():
+        with self.transaction(), _translated():
             return self._db.execute(sql, values).rowcount
+
+    # For the modules that keep tables of their own here: defence, notices, anchoring.
+
+    def row(self, sql: str, *values: Any) -> tuple[Any, ...] | None:
+        """One row of a query."""
+        return self._one(sql, *values)
+
+    def rows(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
+        """All rows of a query."""
+        with self._lock, _translated():
+            return list(self._db.execute(sql, values).fetchall())
+
+    def write(self, sql: str, *values: Any) -> int:
+        """One statement; how many rows it changed."""
+        return self._run(sql, *values)
 
     # -- challenges --------------------------------------------------------------------------------
 
@@ -161,7 +225,7 @@ class BrokerStore:
         Raises:
             BrokerUnavailable: too many are outstanding.
         """
-        with self.transaction():
+        with self._unsettled():
             self._run("DELETE FROM challenges WHERE expires_at <= ?", now)
             count = self._one("SELECT count(*) FROM challenges")
             if count is not None and count[0] >= MAX_CHALLENGES:
@@ -384,7 +448,8 @@ class BrokerStore:
     def supersede(self, lease: Lease) -> None:
         """End the other leases of the same license and runtime key."""
         self._run(
-            "UPDATE leases SET ended = 1 WHERE license = ? AND runtime_key_hash = ? AND id <> ?",
+            "UPDATE leases SET ended = 1 "
+            "WHERE license = ? AND runtime_key_hash = ? AND id <> ? AND ended = 0",
             str(lease.license),
             lease.runtime_key_hash.raw,
             lease.id.raw,

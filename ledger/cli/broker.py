@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ledger.cli import broker_keys
+from ledger.cli import broker_account, broker_keys
 from ledger.cli.broker_keys import KeyStoreName, KeyStoreOptions, opened_or_made, registered
 from ledger.cli.output import Answer, fields
 from ledger.cli.session import Session
@@ -104,3 +104,4 @@ def status(
 
 for _part in (broker_keys,):
     app.registered_commands += _part.app.registered_commands
+broker_account.add(app)

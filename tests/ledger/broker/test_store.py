@@ -182,7 +182,7 @@ def test_what_is_no_database_is_refused(tmp_path):
 def test_a_database_of_a_later_release_is_refused(tmp_path):
     path = tmp_path / "broker.sqlite3"
     store = BrokerStore(path)
-    store._db.execute("PRAGMA user_version=2")
+    store._db.execute("PRAGMA user_version=99")
     store.close()
     with pytest.raises(UnsupportedVersion):
         BrokerStore(path)
