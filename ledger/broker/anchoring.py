@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from ledger.broker.protocol import receipt_hash
 from ledger.broker.receipts import log_root
-from ledger.broker.signing import BrokerPublicKeys
+from ledger.broker.signing import BrokerPublicKeys, signed_with
 from ledger.broker.store import BrokerStore
 from ledger.chain.brokers import BrokerRegistry
 from ledger.chain.transactions import Sender
@@ -155,13 +155,17 @@ def anchor(
 
 
 def receipt_proof(
-    store: BrokerStore, keys: BrokerPublicKeys, sequence: int, chain: dict[str, Any], broker: int
+    store: BrokerStore,
+    keys: Sequence[BrokerPublicKeys],
+    sequence: int,
+    chain: dict[str, Any],
+    broker: int,
 ) -> dict[str, Any]:
     """One entry with its path to an anchored root.
 
     Args:
         store: the broker's database.
-        keys: the broker's.
+        keys: every pair of keys the broker has had; the proof names the one that signed.
         sequence: number of the entry.
         chain: chain and contracts (``BrokerIdentity.chain_json``).
         broker: the broker's id.
@@ -169,6 +173,7 @@ def receipt_proof(
     Raises:
         UnknownRecord: there is no such entry.
         UsageError: it is not anchored yet.
+        SignatureInvalid: none of the keys signed it.
     """
     found = next(iter(store.receipts(after=sequence - 1, limit=1)), None)
     if sequence < 1 or found is None or found[0] != sequence:
@@ -182,7 +187,7 @@ def receipt_proof(
                 "version": 1,
                 "chain": chain,
                 "broker": broker,
-                "signing": keys.to_json(),
+                "signing": signed_with(found[1]["reply"], keys).to_json(),
                 "sequence": sequence,
                 "entry": found[1],
                 "anchor": {

@@ -19,7 +19,7 @@ from ledger.broker.grants import RuntimeKey
 from ledger.broker.leases import Heartbeat, Lease
 from ledger.broker.protocol import KeyRequest, receipt_hash, request_hash
 from ledger.broker.receipts import log_root
-from ledger.broker.signing import BrokerPublicKeys
+from ledger.broker.signing import BrokerPublicKeys, signed_with
 from ledger.chain.abi_codec import contract
 from ledger.chain.brokers import BrokerRegistry
 from ledger.chain.logs import find_events
@@ -237,14 +237,12 @@ def _numbers(book: Book) -> str:
 
 def _broker_signatures(book: Book, keys: Sequence[BrokerPublicKeys]) -> str:
     for number, entry in book.entries:
-        for each in keys:
-            try:
-                each.verify(entry["reply"])
-            except SignatureInvalid:
-                continue
-            break
-        else:
-            raise SignatureInvalid(f"receipt {number} is not signed by the broker's two keys")
+        try:
+            signed_with(entry["reply"], keys)
+        except SignatureInvalid:
+            raise SignatureInvalid(
+                f"receipt {number} is not signed by the broker's two keys"
+            ) from None
     return f"Ed25519 and ML-DSA-65 under each of {len(book.entries)} replies"
 
 

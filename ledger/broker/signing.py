@@ -8,6 +8,8 @@ and still prove what was sent.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -134,6 +136,19 @@ class BrokerSigningKeys:
                 )
             )
         return self._keys[0]
+
+
+def signed_with(reply: dict[str, Any], keys: Sequence[BrokerPublicKeys]) -> BrokerPublicKeys:
+    """Which of a broker's pairs of keys, present and former, signed a reply.
+
+    Raises:
+        SignatureInvalid: none of them.
+    """
+    for each in keys:
+        with suppress(SignatureInvalid):
+            each.verify(reply)
+            return each
+    raise SignatureInvalid("the reply is signed by none of the broker's keys")
 
 
 def wrap_hash(wrap: bytes) -> Digest:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ledger.cli.broker_keys import broker_secret
 from ledger.cli.output import Answer, fields, table, time_text
-from ledger.cli.session import Session, passphrase
+from ledger.cli.session import Session
 from ledger.cli.verb import Verbs
 from ledger.errors import LedgerError, UsageError
 from ledger.ids import LicenseId
@@ -33,10 +34,8 @@ def add(app: Verbs) -> None:
 def _open(session: Session, home: Path) -> BrokerHome:
     from ledger.broker.home import BrokerHome
 
-    secret = passphrase(
-        session.settings, f"Passphrase of the broker in {home}", name="broker_passphrase_file"
-    )
-    return BrokerHome.open(home, secret)
+    asks = BrokerHome.key_file(home).asks
+    return BrokerHome.open(home, broker_secret(session, asks, f"the broker in {home}"))
 
 
 def anchor(session: Session, *, home: _Home = Path("broker")) -> Answer:
@@ -87,7 +86,7 @@ def audit(
     identity, deployment = made.identity, session.network.deployment
     report = auditing.audit(
         auditing.Book.read(made.database),
-        [made.signing.public],
+        [made.signing.public, *made.former],
         identity.domain,
         broker_id=identity.id,
         chain=auditing.ChainSource(
@@ -122,7 +121,7 @@ def receipt(
     try:
         proof = anchoring.receipt_proof(
             store,
-            made.signing.public,
+            [made.signing.public, *made.former],
             int(which),
             made.identity.chain_json(),
             made.identity.id,

@@ -352,7 +352,9 @@ def test_a_receipt_travels_with_its_proof_and_shows_any_change(world):
     chain = home.identity.chain_json()
 
     def proof(number):
-        found = anchoring.receipt_proof(store, home.signing.public, number, chain, world.broker.id)
+        found = anchoring.receipt_proof(
+            store, [home.signing.public], number, chain, world.broker.id
+        )
         return json.loads(json.dumps(found))
 
     proven = anchoring.verify_receipt(proof(made.last))
