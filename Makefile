@@ -9,6 +9,8 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
   && echo $$p && break; done)
 VENV := .venv
 BIN := $(VENV)/bin
+# Apart from ours: Slither and Halmos pin packages that we need in other versions.
+AUDIT := .venv-audit
 MODULES := contracts/node_modules
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check
 # Not `npm ci`: it insists that the lock knows the packages of every platform, and no mirror holds all. With a lock,
@@ -18,6 +20,9 @@ NPM := npm install --no-save --ignore-scripts --no-audit --no-fund --loglevel=er
 FORGE := $$(echo node_modules/@foundry-rs/forge-*/bin/forge)
 # A model file (.safetensors) or folder; without it the demo uses the real model from requirements-models.lock.
 MODEL ?=
+# The sample of mutants that `make deep` judges; another seed is another sample.
+MUTANTS ?= 60
+SEED ?= 3
 
 help: ## what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
@@ -59,6 +64,12 @@ $(MODULES)/.dev: contracts/package-lock.json
 	@$(NPM)
 	@touch $@ $(MODULES)/.runtime
 
+$(AUDIT)/.ready: requirements-audit.lock | $(BIN)/python
+	@echo "setting up Slither and Halmos (requirements-audit.lock)"
+	@$(PYTHON) -m venv $(AUDIT)
+	@$(AUDIT)/bin/python -m pip install -qq --disable-pip-version-check --require-hashes -r requirements-audit.lock
+	@touch $@
+
 setup: $(VENV)/.runtime $(MODULES)/.runtime ## virtual environment, locked packages, Anvil
 
 demo: setup $(if $(MODEL),,$(VENV)/.models) ## the whole story on a real model (MODEL=path for your own)
@@ -86,8 +97,19 @@ test: check ## everything CI runs
 bench: $(VENV)/.dev $(MODULES)/.dev ## our figures beside the peers', same machine, same run
 	@for name in fingerprint sealed gas evidence; do $(BIN)/python scripts/bench.py $$name; done
 
-deep: $(VENV)/.dev $(MODULES)/.dev ## long fuzzing, big files: run before resolving anything
-	@cd contracts && FOUNDRY_PROFILE=deep $(FORGE) test --summary
+# docs/self-audit-tools.md says what each part is and what it found last.
+deep: $(VENV)/.dev $(MODULES)/.dev $(AUDIT)/.ready ## long fuzzing, proofs, analysis, coverage, mutants, big files
+	@echo "== contracts: long fuzzing and invariants"
+	@cd contracts && FOUNDRY_PROFILE=deep $(FORGE) test --summary --fuzz-seed "$$(date +%s)"
+	@echo "== contracts: proofs (Halmos)"
+	@$(AUDIT)/bin/python scripts/deep_contracts.py prove
+	@echo "== contracts: static analysis (Slither)"
+	@$(AUDIT)/bin/python scripts/deep_contracts.py analyse
+	@echo "== contracts: coverage"
+	@$(BIN)/python scripts/deep_contracts.py cover
+	@echo "== contracts: mutants"
+	@$(BIN)/python scripts/mutate_contracts.py --count $(MUTANTS) --seed $(SEED)
+	@echo "== library: long tests"
 	@DEED_DEEP=1 $(BIN)/python -m pytest -n auto --dist loadscope -q --timeout 1800
 
 docs: $(VENV)/.dev ## regenerate what is generated in docs/
@@ -100,7 +122,9 @@ lock: | $(BIN)/python ## renew the lock files (needs the tool uv)
 	    $$( [ $${out%%:*} = install ] && echo -c requirements-dev.lock ) -o $${out#*:}; done
 	@uv pip compile requirements-models.in --no-deps --universal --python-version 3.11 --generate-hashes \
 	    --no-emit-index-url --no-emit-find-links --no-header --no-annotate -q -o requirements-models.lock
+	@uv pip compile requirements-audit.in --universal --python-version 3.11 --generate-hashes \
+	    --no-emit-index-url --no-emit-find-links --no-header --no-annotate -q -o requirements-audit.lock
 	@cd contracts && npm install --package-lock-only --omit-lockfile-registry-resolved --no-audit --no-fund --loglevel=error
 
 clean: ## remove what was set up and built
-	@rm -rf $(VENV) $(MODULES) contracts/out contracts/cache build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf $(VENV) $(AUDIT) $(MODULES) contracts/out contracts/cache build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

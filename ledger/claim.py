@@ -40,6 +40,11 @@ _FIELDS = {"format", "chain_id", "registry", "licensor", "parents", *_DIGESTS}
 _READ_BYTES = 1 << 20
 
 
+def commitment_leaf(model_id: ModelId) -> Digest:
+    """The T2 leaf that commits to a model id (docs/spec/claim.md)."""
+    return Digest(T2.leaf(COMMIT_TAG + model_id.raw))
+
+
 @dataclass(frozen=True, slots=True)
 class Claim:
     """The preimage of a model id.
@@ -99,7 +104,7 @@ class Claim:
 
     def commitment_leaf(self) -> Digest:
         """The T2 leaf that is anchored before the claim is opened: it reveals nothing of it."""
-        return Digest(T2.leaf(COMMIT_TAG + self.model_id().raw))
+        return commitment_leaf(self.model_id())
 
     def to_json(self) -> dict[str, Any]:
         """As JSON; digests are 0x text, addresses carry their checksum."""

@@ -7,7 +7,7 @@ the canonical text form and ``parse`` reads it back, raising ``UsageError``.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Self
+from typing import ClassVar, Self
 
 from Crypto.Hash import keccak as _keccak
 
@@ -33,11 +33,13 @@ def keccak256(data: bytes | bytearray | memoryview) -> bytes:
 class Digest:
     """32 bytes of a hash."""
 
+    KIND: ClassVar[str] = "digest"  # as people call it
+
     raw: bytes
 
     def __post_init__(self) -> None:
         if not isinstance(self.raw, bytes) or len(self.raw) != 32:
-            raise UsageError(f"a {type(self).__name__} has 32 bytes", hint="give 64 hex digits")
+            raise UsageError(f"a {self.KIND} has 32 bytes", hint="give 64 hex digits")
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -53,7 +55,7 @@ class Digest:
             raw = b""
         if len(raw) != 32 or len(digits) != 64:
             raise UsageError(
-                f"{quoted(text)} is not a {cls.__name__}", hint="give 0x and 64 hex digits"
+                f"{quoted(text)} is not a {cls.KIND}", hint="give 0x and 64 hex digits"
             )
         return cls(raw)
 
@@ -80,6 +82,8 @@ ZERO_DIGEST = Digest(bytes(32))
 @dataclass(frozen=True, slots=True, order=True)
 class ModelId(Digest):
     """The registry's self-certifying id of a model (docs/spec/claim.md)."""
+
+    KIND: ClassVar[str] = "model id"
 
 
 @dataclass(frozen=True, slots=True, order=True)

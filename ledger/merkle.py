@@ -67,6 +67,24 @@ class Tree:
             level, index = paired, index >> 1
         return tuple(path)
 
+    def paths(self, leaves: Sequence[bytes]) -> list[tuple[bytes, ...]]:
+        """Inclusion path of every leaf, in order, hashing the tree once instead of once a leaf."""
+        levels = [list(leaves)]
+        while len(levels[-1]) > 1:
+            level = levels[-1]
+            paired = [self.node(level[i], level[i + 1]) for i in range(0, len(level) - 1, 2)]
+            if len(level) & 1:
+                paired.append(level[-1])
+            levels.append(paired)
+        return [
+            tuple(
+                level[(index >> height) ^ 1]
+                for height, level in enumerate(levels)
+                if (index >> height) ^ 1 < len(level)
+            )
+            for index in range(len(leaves))
+        ]
+
     def verify(
         self,
         leaf: bytes,

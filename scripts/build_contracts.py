@@ -25,7 +25,18 @@ ROOT = Path(__file__).resolve().parent.parent
 CONTRACTS = ROOT / "contracts"
 ABI = ROOT / "ledger" / "chain" / "abi"
 SOLC = ROOT / "scripts" / "solc"
-NAMES = ("Anchors", "ModelRegistry", "LicenseLedger", "BrokerRegistry")
+NAMES = (
+    "Anchors",
+    "LicenseRenderer",
+    "LicenseExtension",
+    "ModelRegistry",
+    "LicenseLedger",
+    "BrokerRegistry",
+    "LicenseMarket",
+    "EntitlementLens",
+)
+# Whose functions a contract answers at its own address besides its own.
+ANSWERS_FOR = {"LicenseLedger": "LicenseExtension"}
 
 
 def settings() -> dict[str, Any]:
@@ -107,10 +118,12 @@ def compile_all() -> dict[str, str]:
         answer = solcx.compile_standard(request, base_path=CONTRACTS, solc_binary=SOLC)
     except solcx.exceptions.SolcError as refused:
         raise SystemExit(f"error: the contracts do not compile\n{refused.message}") from None
-    return {
-        name: artifact_text(name, answer["contracts"][f"src/{name}.sol"][name], chosen)
-        for name in NAMES
-    }
+    built = {name: answer["contracts"][f"src/{name}.sol"][name] for name in NAMES}
+    for name, other in ANSWERS_FOR.items():
+        built[name]["abi"] += [
+            item for item in built[other]["abi"] if item not in built[name]["abi"]
+        ]
+    return {name: artifact_text(name, built[name], chosen) for name in NAMES}
 
 
 def artifact_text(name: str, output: dict[str, Any], chosen: dict[str, Any]) -> str:

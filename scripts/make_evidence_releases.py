@@ -13,7 +13,7 @@ import sys
 import tomllib
 from pathlib import Path
 
-from ledger.evidence.releases import CONTRACTS, shipped_code
+from ledger.evidence.releases import FROZEN, shipped_code
 
 ROOT = Path(__file__).resolve().parent.parent
 RELEASES = ROOT / "ledger" / "evidence" / "releases.json"
@@ -23,7 +23,7 @@ def main() -> int:
     """Append this version's entry."""
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     known = json.loads(RELEASES.read_text())
-    code = {name: shipped_code(name) for name in CONTRACTS}
+    code = {name: shipped_code(name) for name in FROZEN}
     entry = {
         "release": version,
         "contracts": {

@@ -29,7 +29,8 @@ from ledger.chain.rpc import Rpc
 from ledger.chain.wallet import dev_wallet
 from ledger.claim import Claim, build_manifest, manifest_hash
 from ledger.errors import LedgerError
-from ledger.evidence.origin import FACTORY, address_of, factory_call
+from ledger.evidence.origin import FACTORY, factory_call
+from ledger.evidence.releases import CONTRACTS, shipped_code, shipped_init_code
 from ledger.fingerprint.exact import Fingerprint, fingerprint
 from ledger.ids import ZERO_DIGEST, Address, Digest, LicenseId, keccak256
 from ledger.investigation import collect_model_evidence
@@ -57,6 +58,9 @@ _TERMS = {
 }
 _OTHER_HASH = "0x" + "5a" * 32
 
+_FIRST = ("Anchors", "LicenseRenderer", "LicenseExtension")
+_THEN = ("ModelRegistry", "LicenseLedger")
+
 
 class World:
     """A chain with our contracts, spoken to through Anvil's unlocked test accounts."""
@@ -75,10 +79,16 @@ class World:
                 time.sleep(0.05)
         self.rpc.call("anvil_setBlockTimestampInterval", [12])
         self.accounts = [Address.parse(text) for text in self.rpc.call("eth_accounts")]
-        anchors = self._create("Anchors")
-        registry = self._create("ModelRegistry", anchors)
-        ledger = self._create("LicenseLedger", registry)
-        self.at = {"Anchors": anchors, "ModelRegistry": registry, "LicenseLedger": ledger}
+        # In one block: faults name blocks by number, and these do not depend on each other.
+        self.rpc.call("evm_setAutomine", [False])
+        first = [self._request(0, FACTORY, _creation(name)) for name in _FIRST]
+        self.rpc.call("evm_mine", [])
+        self.rpc.call("evm_setAutomine", [True])
+        for sent in first:
+            self._await(sent)
+        for name in _THEN:
+            self._await(self._request(0, FACTORY, _creation(name)))
+        self.at = {name: shipped_code(name).address for name in CONTRACTS}
 
     def close(self) -> None:
         """End the node."""
@@ -87,7 +97,7 @@ class World:
 
     def send(self, account: int, name: str, function: str, *args: Any) -> None:
         """One transaction that must succeed, in a block of its own."""
-        self._transact(account, contract(name).encode(function, *args), self.at[name])
+        self._await(self._request(account, self.at[name], contract(name).encode(function, *args)))
 
     def mine(self, blocks: int) -> None:
         """Empty blocks."""
@@ -105,27 +115,29 @@ class World:
             },
         )
 
-    def _create(self, name: str, *args: Any) -> Address:
-        init_code = contract(name).constructor(*args)
-        self._transact(0, factory_call(init_code), FACTORY)
-        return address_of(Digest(keccak256(init_code)))
-
-    def _transact(self, account: int, data: bytes, to: Address) -> None:
+    def _request(self, account: int, to: Address, data: bytes) -> str:
         request = {
             "from": str(self.accounts[account]),
             "to": str(to),
             "data": "0x" + data.hex(),
-            "gas": hex(10_000_000),
+            "gas": hex(8_000_000),
             "maxFeePerGas": hex(10**10),
             "maxPriorityFeePerGas": hex(0),
         }
-        sent = self.rpc.call("eth_sendTransaction", [request])
-        for _ in range(200):  # the block is mined at once, and seen a little later
+        sent: str = self.rpc.call("eth_sendTransaction", [request])
+        return sent
+
+    def _await(self, sent: str) -> None:
+        for _ in range(500):  # the block is mined at once, and seen a little later
             receipt: dict[str, Any] | None = self.rpc.call("eth_getTransactionReceipt", [sent])
             if receipt is not None and receipt["status"] == "0x1":
                 return
             time.sleep(0.01)
         raise SystemExit(f"error: a transaction failed: {receipt}")
+
+
+def _creation(name: str) -> bytes:
+    return factory_call(shipped_init_code(name))
 
 
 def tell_story(world: World, folder: Path) -> Path:

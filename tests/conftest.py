@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -18,6 +22,11 @@ from ledger.chain.registry import ModelRegistry
 from ledger.chain.rpc import Rpc
 from ledger.chain.transactions import Sender
 from ledger.chain.wallet import LocalWallet, dev_wallet
+
+# A shell starts what runs in the background with SIGINT ignored, and so would be every program
+# that a test starts and then interrupts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @dataclass(frozen=True)
@@ -76,3 +85,15 @@ def deployed(chain: DevChain) -> Iterator[Deployed]:
             BrokerRegistry(rpc, at["BrokerRegistry"]),
             profile,
         )
+
+
+@pytest.fixture(scope="session")
+def token_world() -> ModuleType:
+    """How to put a plain ERC-20 token on the chain: ``tests/worlds/token_world.py``."""
+    path = Path(__file__).parent / "worlds" / "token_world.py"
+    spec = importlib.util.spec_from_file_location("token_world", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

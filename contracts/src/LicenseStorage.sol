@@ -1,18 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.28;
 
-import {ERC721} from "solady/tokens/ERC721.sol";
+import {EIP712} from "solady/utils/EIP712.sol";
 
-import {ILicenseLedger} from "./interfaces/ILicenseLedger.sol";
-import {IModelRegistry} from "./interfaces/IModelRegistry.sol";
+import {ILicenseRecords} from "./interfaces/ILicenseRecords.sol";
 import {IssueWord} from "./types/IssueWord.sol";
-import {LicenseWord} from "./types/LicenseWord.sol";
+import {LicenseWord, LicenseWordLib} from "./types/LicenseWord.sol";
+import {ScopeWord, TimesWord} from "./types/PlanWords.sol";
 
 /// @title LicenseStorage
-/// @notice Every storage slot of the LicenseLedger, in its final order, and the checks all of it shares.
-/// @dev Evidence bundles prove these slots: docs/spec/storage-layout.md. Fields that no function writes yet keep their place
-/// for Merkle batches, vouchers, sublicenses, usage and reissue. The ERC-721 words live at hashed slots of their own.
-abstract contract LicenseStorage is ILicenseLedger, ERC721 {
+/// @notice Every storage slot of the LicenseLedger, in its final order, and the checks all of it shares. The ledger and its extension
+/// both begin with it, so that the one works in the other's storage.
+/// @dev Evidence bundles prove these slots: docs/spec/storage-layout.md. The ERC-721 words live at
+/// hashed slots of their own.
+abstract contract LicenseStorage is ILicenseRecords, EIP712 {
+    /// @dev ERC-5192
+    event Locked(uint256 tokenId);
+    /// @dev ERC-4906
+    event MetadataUpdate(uint256 _tokenId);
+
     struct Plan {
         // Word 0: what issuing reads and writes.
         IssueWord issue;
@@ -22,17 +28,10 @@ abstract contract LicenseStorage is ILicenseLedger, ERC721 {
         uint16 roleEpoch;
         uint16 seats;
         uint32 minNotice;
-        // Word 2
-        uint40 duration;
-        uint32 supply;
-        uint32 leaseTtl;
-        uint32 maxOffline;
-        uint32 refundWindow;
-        uint32 reissueDelay;
-        // Word 3
-        uint64 quota;
-        uint64 features;
-        uint64 brokerSet;
+        uint32 besideSupply; // of the issued, on a plan with a supply: sublicenses, and what came back unused
+        // Words 2 and 3
+        TimesWord times;
+        ScopeWord scope;
         // Word 4
         address payToken;
         uint96 price;
@@ -60,8 +59,10 @@ abstract contract LicenseStorage is ILicenseLedger, ERC721 {
 
     struct Batch {
         uint32 count;
-        uint32 claimed;
+        uint32 firstSerial;
         uint40 anchoredAt;
+        bool byRole;
+        uint40 closesAt; // no license of the batch that is not claimed by then; 0: open
     }
 
     struct Usage {
@@ -73,6 +74,7 @@ abstract contract LicenseStorage is ILicenseLedger, ERC721 {
     struct Reissue {
         address to;
         uint40 readyAt;
+        uint56 grantNonce; // of when it was started: whatever the holder does about it raises the license's
     }
 
     uint8 internal constant ROLE_ISSUER = 1;
@@ -81,22 +83,43 @@ abstract contract LicenseStorage is ILicenseLedger, ERC721 {
     uint8 internal constant ROLE_GUARDIAN = 8;
     uint8 internal constant ROLES_ALL = 15;
 
+    uint8 internal constant VALID = 0;
+    uint8 internal constant NOT_FOUND = 1;
+    uint8 internal constant SUSPENDED = 2;
+    uint8 internal constant REVOKED = 3;
+    uint8 internal constant EXPIRED = 4;
+    uint8 internal constant WRONG_HOLDER = 5;
+    uint8 internal constant RUNTIME_NOT_BOUND = 6;
+    uint8 internal constant SEAT_LAPSED = 7;
+    uint8 internal constant NOT_YET_VALID = 8;
+    uint8 internal constant PARENT_INVALID = 9;
+    uint8 internal constant REVOKING = 10;
+    uint8 internal constant QUOTA_SPENT = 11;
+
+    uint16 internal constant LAST_EPOCH = type(uint16).max;
+    uint40 internal constant PERPETUAL = type(uint40).max;
+    /// @dev A reissue that stood ready for ever would take the place of every later notice.
+    uint40 internal constant REISSUE_WINDOW = 14 days;
+
     /// @dev solady's private seed; a test compares the slot with what ERC721 itself writes.
     uint256 private constant ERC721_SEED = 0x7d8825530a5a2e7a << 192;
 
-    IModelRegistry internal immutable _registry;
-
     uint32 internal _planCount; // slot 0
     mapping(uint32 planId => Plan) internal _plans; // slot 1
+    // slither-disable-next-line uninitialized-state  written by the extension, which works in this storage
     mapping(uint256 planEpochAccount => uint256 roles) internal _roles; // slot 2
     mapping(uint256 licenseId => Ext) internal _exts; // slot 3
     mapping(uint256 licenseId => mapping(bytes32 runtimeKey => Seat)) internal _seats; // slot 4
     mapping(uint32 planId => mapping(bytes32 root => Batch)) internal _batches; // slot 5
+    // slither-disable-next-line uninitialized-state  written by the extension, which works in this storage
     mapping(uint32 planId => mapping(bytes32 root => mapping(uint256 word => uint256))) internal _batchClaimed; // slot 6
+    // slither-disable-next-line uninitialized-state  written by the extension, which works in this storage
     mapping(uint32 planId => mapping(bytes32 root => mapping(uint256 word => uint256))) internal _batchRevoked; // slot 7
-    mapping(address signer => mapping(uint256 word => uint256)) internal _voucherSpent; // slot 8
+    mapping(address signer => mapping(uint256 word => uint256)) internal _noncesSpent; // slot 8
+    // slither-disable-next-line uninitialized-state  written by the extension, which works in this storage
     mapping(uint256 licenseId => Usage) internal _usages; // slot 9
     mapping(uint256 licenseId => Reissue) internal _reissues; // slot 10
+    mapping(bytes32 modelId => uint32[] planIds) internal _modelPlans; // slot 11
 
     /// @dev The caller is the plan's licensor or has `role` on it; role 0 means the licensor alone.
     /// @return plan
@@ -110,9 +133,12 @@ abstract contract LicenseStorage is ILicenseLedger, ERC721 {
     }
 
     function _checkRole(uint32 planId, uint16 epoch, uint8 role) internal view {
-        if (_roles[_roleKey(planId, epoch, msg.sender)] & role == 0) {
-            revert PlanNotAuthorized(planId, msg.sender, role);
-        }
+        if (!_hasRole(planId, epoch, msg.sender, role)) revert PlanNotAuthorized(planId, msg.sender, role);
+    }
+
+    /// @dev The last epoch is nobody's: a plan that got there by 65,535 title moves goes on without roles.
+    function _hasRole(uint32 planId, uint16 epoch, address account, uint8 role) internal view returns (bool) {
+        return epoch != LAST_EPOCH && _roles[_roleKey(planId, epoch, account)] & role != 0;
     }
 
     function _roleKey(uint32 planId, uint16 epoch, address account) internal pure returns (uint256) {
@@ -150,11 +176,45 @@ abstract contract LicenseStorage is ILicenseLedger, ERC721 {
         }
     }
 
+    /// @dev Each signer's nonces are spent in any order, once.
+    function _spendNonce(address signer, uint256 nonce) internal {
+        uint256 bit = 1 << (nonce & 255);
+        uint256 spent = _noncesSpent[signer][nonce >> 8];
+        if (spent & bit != 0) revert NonceSpent(signer, nonce);
+        _noncesSpent[signer][nonce >> 8] = spent | bit;
+    }
+
+    /// @dev When a license ends: its own end, or that of a license above it that comes first. At most two lie above.
+    function _endOf(uint256 licenseId, LicenseWord word) internal view returns (uint40 end) {
+        end = word.notAfter();
+        while (word.has(LicenseWordLib.HAS_PARENT)) {
+            licenseId = _exts[licenseId].parentId;
+            word = _read(licenseId);
+            if (word.notAfter() < end) end = word.notAfter();
+        }
+    }
+
+    /// @dev A duration of 0 is perpetual, and no window passes the perpetual end.
+    function _plus(uint40 start, uint40 duration) internal pure returns (uint40) {
+        if (duration == 0 || PERPETUAL - start <= duration) return PERPETUAL;
+        return start + duration;
+    }
+
+    /// @dev Whether the reissue was overtaken: by what the holder did, or by time.
+    function _outdated(uint256 licenseId, Reissue memory reissue) internal view returns (bool) {
+        return reissue.grantNonce != uint56(_exts[licenseId].grantNonce)
+            || block.timestamp >= uint256(reissue.readyAt) + REISSUE_WINDOW;
+    }
+
     function _planIdOf(uint256 licenseId) internal pure returns (uint32) {
         return uint32(licenseId >> 32);
     }
 
     function _now() internal view returns (uint40) {
         return uint40(block.timestamp);
+    }
+
+    function _domainNameAndVersion() internal pure override returns (string memory, string memory) {
+        return ("modeldeed LicenseLedger", "1");
     }
 }

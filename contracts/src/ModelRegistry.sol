@@ -6,6 +6,7 @@ import {SignatureCheckerLib} from "solady/utils/SignatureCheckerLib.sol";
 
 import {IAnchors, InclusionProof} from "./interfaces/IAnchors.sol";
 import {Claim, IModelRegistry, ModelStatus} from "./interfaces/IModelRegistry.sol";
+import {ILicenseExtension} from "./interfaces/ILicenseExtension.sol";
 import {InclusionLib} from "./libraries/InclusionLib.sol";
 import {TitleWord, TitleWordLib} from "./types/TitleWord.sol";
 
@@ -37,6 +38,9 @@ contract ModelRegistry is IModelRegistry, EIP712 {
     uint16 private constant KIND_SEALING = 1;
 
     IAnchors private immutable _anchors;
+    /// @dev Where the LicenseLedger of this registry is or will be. It takes this registry's address and its own creation code
+    /// decides its address, so neither can stand in the other's creation code: it is computed here.
+    address private immutable _ledger;
 
     mapping(bytes32 modelId => TitleWord) private _titles; // slot 0
     mapping(bytes32 modelId => Transfer) private _transfers; // slot 1
@@ -46,17 +50,40 @@ contract ModelRegistry is IModelRegistry, EIP712 {
     mapping(bytes32 modelId => Recovery) private _recoveries; // slot 5
     mapping(bytes32 modelId => mapping(bytes32 parent => address)) private _confirmedBy; // slot 6
 
-    constructor(address anchors_) {
+    /// @param factory and salt of the CREATE2 (EIP-1014) that makes the ledger
+    /// @param ledgerCode its creation code without arguments, which are this registry, `renderer` and `extension`
+    constructor(
+        address anchors_,
+        address factory,
+        bytes32 salt,
+        bytes memory ledgerCode,
+        address renderer,
+        address extension
+    ) {
         _anchors = IAnchors(anchors_);
+        bytes32 initCodeHash = keccak256(bytes.concat(ledgerCode, abi.encode(address(this), renderer, extension)));
+        _ledger = address(uint160(uint256(keccak256(abi.encodePacked(bytes1(0xff), factory, salt, initCodeHash)))));
     }
 
     // ---------------------------------------------------------------- registration
 
     /// @inheritdoc IModelRegistry
-    function register(Claim calldata claim, InclusionProof calldata proof) external returns (bytes32 modelId) {
+    function register(Claim calldata claim, InclusionProof calldata proof) public returns (bytes32 modelId) {
         if (msg.sender != claim.licensor) revert ModelClaimNotSigned(claim.licensor, msg.sender);
         modelId = modelIdOf(claim);
         _register(modelId, claim, proof);
+    }
+
+    /// @inheritdoc IModelRegistry
+    function registerBatch(Claim[] calldata claims, InclusionProof[] calldata proofs)
+        external
+        returns (bytes32[] memory modelIds)
+    {
+        if (claims.length != proofs.length) revert ModelBatchLengths(claims.length, proofs.length);
+        modelIds = new bytes32[](claims.length);
+        for (uint256 i; i < claims.length; ++i) {
+            modelIds[i] = register(claims[i], proofs[i]);
+        }
     }
 
     /// @inheritdoc IModelRegistry
@@ -157,6 +184,7 @@ contract ModelRegistry is IModelRegistry, EIP712 {
         if (status == ModelStatus.NONE || status == present) revert ModelStatusForbidden(modelId, present, status);
         _titles[modelId] = title.withStatus(status);
         emit ModelStatusSet(modelId, status);
+        _tellLedger(modelId);
     }
 
     /// @dev A guardian was trusted by the holder who named it, not by the next one.
@@ -169,6 +197,14 @@ contract ModelRegistry is IModelRegistry, EIP712 {
             emit GuardianSet(modelId, address(0), 0);
         }
         emit TitleTransferred(modelId, from, to, sequence);
+        _tellLedger(modelId);
+    }
+
+    /// @dev So that no plan issues on a title it no longer has. A low-level call: before the ledger is deployed there is nobody
+    /// to tell and nothing to stop.
+    function _tellLedger(bytes32 modelId) private {
+        (bool ok,) = _ledger.call(abi.encodeCall(ILicenseExtension.titleTouched, (modelId)));
+        if (!ok) revert ModelLedgerFailed(modelId);
     }
 
     // ---------------------------------------------------------------- recovery
@@ -328,6 +364,11 @@ contract ModelRegistry is IModelRegistry, EIP712 {
     function recoveryOf(bytes32 modelId) external view returns (address to, uint40 readyAt) {
         Recovery memory record = _recoveries[modelId];
         return (record.to, record.readyAt);
+    }
+
+    /// @inheritdoc IModelRegistry
+    function ledger() external view returns (address) {
+        return _ledger;
     }
 
     /// @inheritdoc IModelRegistry

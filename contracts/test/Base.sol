@@ -4,7 +4,8 @@ pragma solidity ^0.8.28;
 import {Vm} from "./Vm.sol";
 import {IAnchors, InclusionProof} from "../src/interfaces/IAnchors.sol";
 import {IBrokerRegistry} from "../src/interfaces/IBrokerRegistry.sol";
-import {ILicenseLedger, LicenseStatus, PlanTerms} from "../src/interfaces/ILicenseLedger.sol";
+import {ILicenseLedger} from "../src/interfaces/ILicenseLedger.sol";
+import {LicenseStatus, PlanTerms} from "../src/interfaces/LicenseTypes.sol";
 import {Claim, IModelRegistry} from "../src/interfaces/IModelRegistry.sol";
 
 /// @notice What an ERC-721 wallet calls on the ledger.
@@ -34,6 +35,7 @@ abstract contract Base {
 
     uint40 internal constant PERPETUAL = type(uint40).max;
     uint40 internal constant START = 1_800_000_000;
+    bytes32 internal constant SALT = keccak256("test");
     uint256 internal constant LICENSOR_KEY = 0xA11CE;
 
     uint8 internal constant ISSUER = 1;
@@ -57,18 +59,33 @@ abstract contract Base {
         vm.warp(START);
         vm.roll(1000);
         anchors = IAnchors(deploy("Anchors", ""));
-        models = IModelRegistry(deploy("ModelRegistry", abi.encode(anchors)));
-        ledger = ILicenseLedger(deploy("LicenseLedger", abi.encode(models)));
+        (models, ledger) = deployLicensing(address(anchors));
         brokers = IBrokerRegistry(deploy("BrokerRegistry", ""));
         token = IToken(address(ledger));
     }
 
+    /// @dev Registry and ledger know each other: the registry computes where its ledger will be.
+    function deployLicensing(address anchors_) internal returns (IModelRegistry models_, ILicenseLedger ledger_) {
+        address renderer = deploy("LicenseRenderer", "");
+        address extension = deploy("LicenseExtension", "");
+        bytes memory ledgerCode = codeOf("LicenseLedger");
+        models_ = IModelRegistry(
+            deploy("ModelRegistry", abi.encode(anchors_, address(this), SALT, ledgerCode, renderer, extension))
+        );
+        ledger_ = ILicenseLedger(deploy("LicenseLedger", abi.encode(models_, renderer, extension)));
+    }
+
     function deploy(string memory name, bytes memory arguments) internal returns (address at) {
-        bytes memory code = abi.encodePacked(vm.getCode(string.concat(name, ".sol:", name)), arguments);
+        bytes memory code = abi.encodePacked(codeOf(name), arguments);
+        bytes32 salt = SALT;
         assembly {
-            at := create(0, add(code, 32), mload(code))
+            at := create2(0, add(code, 32), mload(code), salt)
         }
         require(at != address(0), "deployment failed");
+    }
+
+    function codeOf(string memory name) internal view returns (bytes memory) {
+        return vm.getCode(string.concat(name, ".sol:", name));
     }
 
     // ---------------------------------------------------------------- shortest ways

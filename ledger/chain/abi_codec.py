@@ -6,6 +6,7 @@ The ABI files in ``ledger/chain/abi`` are built from ``contracts/src`` and ship 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -40,7 +41,14 @@ class EmittedLog(Protocol):
         ...
 
 
-CONTRACTS = ("Anchors", "ModelRegistry", "LicenseLedger", "BrokerRegistry")
+CONTRACTS = (
+    "Anchors",
+    "ModelRegistry",
+    "LicenseLedger",
+    "BrokerRegistry",
+    "LicenseMarket",
+    "EntitlementLens",
+)
 
 
 def _kind(item: dict[str, Any]) -> str:
@@ -120,10 +128,13 @@ class ContractAbi:
         try:
             return entry.selector + abi_encode(entry.inputs, _plain(args))
         except (EncodingError, ValueError, TypeError, OverflowError) as error:
+            # The rest of what the library says is about Python, not about what a person gave.
+            width = re.search(r"[0-9]+ bits", str(error))
+            why = f"a number does not fit {width[0]}" if width else "a value is of another type"
             raise UsageError(
-                f"{self.name}.{function} cannot take these arguments: {str(error)[:160]}",
-                hint="a value is out of its type's range",
-            ) from None
+                f"{self.name}.{function} cannot take these arguments: {why}",
+                hint="a value is out of its type's range: give a smaller one",
+            ) from error
 
     def decode(self, function: str, data: bytes) -> tuple[Any, ...]:
         """A function's results, addresses and bytes32 as our value types; structs as dicts.

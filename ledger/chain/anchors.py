@@ -1,39 +1,64 @@
-"""The Anchors contract: first-write-wins times for 32-byte roots."""
+"""The Anchors contract: first-write-wins times for 32-byte roots, and watermark commitments."""
 
 from __future__ import annotations
 
-from ledger.chain.abi_codec import contract
-from ledger.chain.rpc import BlockId, Rpc
+from dataclasses import dataclass
+
+from ledger.chain.calls import ContractCalls
+from ledger.chain.rpc import BlockId
 from ledger.chain.transactions import Sender, TxReceipt
 from ledger.ids import Address, Digest
 
 
-class Anchors:
-    """Calls of one deployed Anchors contract.
+@dataclass(frozen=True, slots=True)
+class PhaseA:
+    """A watermark commitment as it was made.
 
-    Every method raises ``ChainUnavailable`` when no endpoint answers and the matching class of
-    ``ledger.chain.reverts`` when the contract refuses; those that send also raise as `Sender.send`.
+    Attributes:
+        sender: who made it.
+        number: its place among all of this sender's, from 1; each of them counts in a report.
+        time: Unix seconds.
     """
 
-    def __init__(self, rpc: Rpc, address: Address) -> None:
-        self.address = address
-        self._rpc = rpc
-        self._abi = contract("Anchors")
+    sender: Address
+    number: int
+    time: int
+
+
+class Anchors(ContractCalls):
+    """Calls of one deployed Anchors contract."""
+
+    contract_name = "Anchors"
 
     def anchor(self, sender: Sender, root: Digest) -> TxReceipt:
         """Give `root` this time, unless it has an earlier one (``AnchorsRootTaken``)."""
-        call = self._abi.encode("anchor", root)
-        return sender.send(self.address, call, purpose=f"anchor root {root.short}")
+        return self._send(sender, f"anchor root {root.short}", "anchor", root)
 
     def anchored_at(self, root: Digest, block: BlockId = "latest") -> tuple[int, int] | None:
         """(time in Unix seconds, block number) of a root, or None when it was never anchored."""
-        call = self._abi.encode("anchoredAt", root)
-        time, number = self._abi.decode("anchoredAt", self._rpc.eth_call(self.address, call, block))
+        time, number = self._read(block, "anchoredAt", root)
         return (time, number) if time else None
 
     def commit_phase_a(self, sender: Sender, commitment: Digest) -> tuple[int, TxReceipt]:
         """Commit to a watermark before its beacon is known; gives the sender's running number."""
-        call = self._abi.encode("commitPhaseA", commitment)
-        receipt = sender.send(self.address, call, purpose=f"commit to watermark {commitment.short}")
+        purpose = f"commit to watermark {commitment.short}"
+        receipt = self._send(sender, purpose, "commitPhaseA", commitment)
         event = self._abi.emitted(receipt.logs, self.address, "PhaseACommitted")
         return int(event.arguments["number"]), receipt
+
+    def phase_a_of(self, commitment: Digest, block: BlockId = "latest") -> PhaseA | None:
+        """Who committed to this first, or None."""
+        found = PhaseA(*self._read(block, "phaseAOf", commitment))
+        return found if found.number else None
+
+    def phase_a_by(
+        self, sender: Address, commitment: Digest, block: BlockId = "latest"
+    ) -> PhaseA | None:
+        """This account's own commitment, whoever made the same one before; or None."""
+        number, time = self._read(block, "phaseABy", sender, commitment)
+        return PhaseA(sender, number, time) if number else None
+
+    def phase_a_count(self, sender: Address, block: BlockId = "latest") -> int:
+        """How many commitments an account has made."""
+        (count,) = self._read(block, "phaseACount", sender)
+        return int(count)

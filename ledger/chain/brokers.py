@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from ledger.chain.abi_codec import contract
+from ledger.chain.calls import ContractCalls
 from ledger.chain.logs import find_events
-from ledger.chain.rpc import BlockId, Rpc
+from ledger.chain.rpc import BlockId
 from ledger.chain.transactions import Sender, TxReceipt
 from ledger.ids import Address, Digest, keccak256
 
@@ -33,17 +32,10 @@ class BrokerSetRecord:
     broker_ids: tuple[int, ...]
 
 
-class BrokerRegistry:
-    """Calls of one deployed BrokerRegistry. Raises as `ledger.chain.anchors.Anchors` does."""
+class BrokerRegistry(ContractCalls):
+    """Calls of one deployed BrokerRegistry."""
 
-    def __init__(self, rpc: Rpc, address: Address) -> None:
-        self.address = address
-        self._rpc = rpc
-        self._abi = contract("BrokerRegistry")
-
-    def _read(self, block: BlockId, function: str, *args: Any) -> tuple[Any, ...]:
-        call = self._abi.encode(function, *args)
-        return self._abi.decode(function, self._rpc.eth_call(self.address, call, block))
+    contract_name = "BrokerRegistry"
 
     def broker_of(self, broker_id: int, block: BlockId = "latest") -> BrokerRecord:
         """A broker's keys; raises ``BrokerUnknown``."""
@@ -84,8 +76,14 @@ class BrokerRegistry:
         self, sender: Sender, signing_key_hash: Digest, kem_key_hash: Digest, url: str
     ) -> tuple[int, TxReceipt]:
         """Register a broker operated by the sender; gives its id, the first is 1."""
-        call = self._abi.encode("registerBroker", signing_key_hash, kem_key_hash, url)
-        receipt = sender.send(self.address, call, purpose="register a key broker")
+        receipt = self._send(
+            sender,
+            "register a key broker",
+            "registerBroker",
+            signing_key_hash,
+            kem_key_hash,
+            url,
+        )
         event = self._abi.emitted(receipt.logs, self.address, "BrokerRegistered")
         return int(event.arguments["brokerId"]), receipt
 
@@ -98,15 +96,27 @@ class BrokerRegistry:
         url: str,
     ) -> TxReceipt:
         """Rotate keys or URL; the broker's epoch rises by one."""
-        call = self._abi.encode("setBrokerKeys", broker_id, signing_key_hash, kem_key_hash, url)
-        return sender.send(self.address, call, purpose=f"set the keys of broker {broker_id}")
+        purpose = f"set the keys of broker {broker_id}"
+        return self._send(
+            sender, purpose, "setBrokerKeys", broker_id, signing_key_hash, kem_key_hash, url
+        )
+
+    def propose_operator(self, sender: Sender, broker_id: int, to: Address) -> TxReceipt:
+        """Offer a broker to another account; zero takes the offer back. Operator only."""
+        purpose = f"offer broker {broker_id} to {to}"
+        return self._send(sender, purpose, "proposeOperator", broker_id, to)
+
+    def accept_operator(self, sender: Sender, broker_id: int) -> TxReceipt:
+        """Take the broker that was offered to the sender."""
+        return self._send(sender, f"take broker {broker_id}", "acceptOperator", broker_id)
 
     def create_set(
         self, sender: Sender, broker_ids: Sequence[int], threshold: int
     ) -> tuple[int, TxReceipt]:
         """Create a set of brokers (ids strictly rising); gives its id, the first is 1."""
-        call = self._abi.encode("createBrokerSet", tuple(broker_ids), threshold)
-        receipt = sender.send(self.address, call, purpose="create a broker set")
+        receipt = self._send(
+            sender, "create a broker set", "createBrokerSet", tuple(broker_ids), threshold
+        )
         event = self._abi.emitted(receipt.logs, self.address, "BrokerSetCreated")
         return int(event.arguments["setId"]), receipt
 
@@ -121,7 +131,5 @@ class BrokerRegistry:
         count: int,
     ) -> TxReceipt:
         """Anchor the root of a broker's receipts, the next after the last anchored one."""
-        call = self._abi.encode("anchorReceipts", broker_id, seq, prev_root, root, count)
-        return sender.send(
-            self.address, call, purpose=f"anchor receipts {seq} of broker {broker_id}"
-        )
+        purpose = f"anchor receipts {seq} of broker {broker_id}"
+        return self._send(sender, purpose, "anchorReceipts", broker_id, seq, prev_root, root, count)

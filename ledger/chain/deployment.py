@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -22,7 +22,8 @@ from ledger.errors import (
     UsageError,
     WrongNetwork,
 )
-from ledger.evidence.origin import FACTORY, address_of, factory_call
+from ledger.evidence.origin import DEPLOYED, FACTORY, factory_call
+from ledger.evidence.releases import shipped_code, shipped_init_code
 from ledger.ids import Address, Digest, keccak256
 
 if TYPE_CHECKING:
@@ -32,6 +33,26 @@ VERSION = 1
 REQUIRED = ("Anchors", "ModelRegistry", "LicenseLedger", "BrokerRegistry")
 _MAX_BYTES = 1 << 20
 _FIELDS = {"version", "chain_id", "genesis_hash", "block", "addresses", "code_hashes"}
+
+
+@dataclass(frozen=True, slots=True)
+class CodeCheck:
+    """What a manifest says about one contract, and what stands there.
+
+    Attributes:
+        expected: Keccak-256 of the code, by the manifest.
+        found: of the code on chain; None when there is none.
+    """
+
+    name: str
+    address: Address
+    expected: Digest
+    found: Digest | None
+
+    @property
+    def holds(self) -> bool:
+        """Whether the code is the manifest's."""
+        return self.found == self.expected
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +164,22 @@ class Deployment:
             WrongNetwork: one of them differs.
             ChainUnavailable: no endpoint answers.
         """
+        self.verify_chain(rpc)
+        for check in self.check_codes(rpc):
+            if not check.holds:
+                what = "no contract" if check.found is None else "other code"
+                raise WrongNetwork(
+                    f"there is {what} at {check.address}, where {check.name} should be",
+                    hint="the manifest may be of another deployment; deed chain status compares",
+                )
+
+    def verify_chain(self, rpc: Rpc) -> None:
+        """Check that `rpc` serves this deployment's chain.
+
+        Raises:
+            WrongNetwork: another chain id, or another chain of the same id.
+            ChainUnavailable: no endpoint answers.
+        """
         hosts = ", ".join(rpc.hosts)
         served = rpc.chain_id()
         if served != self.chain_id:
@@ -154,16 +191,20 @@ class Deployment:
         if genesis != self.genesis_hash:
             raise WrongNetwork(
                 f"{hosts} serves another chain with the same id {served} (its genesis differs)",
-                hint="a local chain was started anew; run deed up --fresh, or correct the URL",
+                hint="the URL or the manifest may be of another network: see deed network show; "
+                "only a local chain that was lost is begun anew, with deed up --fresh",
             )
+
+    def check_codes(self, rpc: Rpc) -> Iterator[CodeCheck]:
+        """What stands at each contract's address, one by one.
+
+        Raises:
+            ChainUnavailable: no endpoint answers.
+        """
         for name, expected in self.code_hashes.items():
             code = rpc.code(self.addresses[name])
-            if Digest(keccak256(code)) != expected:
-                what = "no contract" if not code else "other code"
-                raise WrongNetwork(
-                    f"there is {what} at {self.addresses[name]}, where {name} should be",
-                    hint="check the deployment manifest with deed chain status",
-                )
+            found = Digest(keccak256(code)) if code else None
+            yield CodeCheck(name, self.addresses[name], expected, found)
 
 
 def _text(value: Any) -> str:
@@ -197,9 +238,6 @@ def deploy(sender: Sender) -> Deployment:
         InsufficientFunds, ContractReverted, ChainUnavailable: as `Sender.send`.
         ChainError: the chain lacks the deterministic factory, or nothing arrived on chain.
     """
-    # Loaded here, so that reading a manifest needs no web3.
-    from ledger.chain.edge import creation_code
-
     rpc = sender.rpc
     if not rpc.code(FACTORY):
         raise ChainError(
@@ -208,10 +246,9 @@ def deploy(sender: Sender) -> Deployment:
         )
     first: int | None = None
     addresses: dict[str, Address] = {}
-    for name in REQUIRED:
-        init_code = creation_code(name, addresses)
-        address = address_of(Digest(keccak256(init_code)))
-        created = _created(sender, name, address, init_code)
+    for name in DEPLOYED:
+        address = shipped_code(name).address
+        created = _created(sender, name, address, shipped_init_code(name))
         first = created if first is None else min(first, created)
         addresses[name] = address
     hashes = {name: Digest(keccak256(rpc.code(address))) for name, address in addresses.items()}

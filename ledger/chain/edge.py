@@ -1,11 +1,10 @@
-"""The one place where web3 is used: creation code, and a web3 handle on our chain for users.
+"""The one place where web3 is used: a web3 handle on our chain for users.
 
 Why only here: docs/adr/0003-web3-at-the-edges.md.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, cast
 
 from web3 import Web3
@@ -15,19 +14,8 @@ from web3.types import RPCEndpoint, RPCResponse
 
 from ledger.chain.abi_codec import contract
 from ledger.chain.rpc import Rpc
-from ledger.errors import ChainError, RpcRefused
+from ledger.errors import RpcRefused
 from ledger.ids import Address
-
-# Constructor parameters by the contract they point to, whatever underscores surround them.
-_PARAMETERS = {
-    "anchors": "Anchors",
-    "registry": "ModelRegistry",
-    "modelregistry": "ModelRegistry",
-    "ledger": "LicenseLedger",
-    "licenseledger": "LicenseLedger",
-    "brokers": "BrokerRegistry",
-    "brokerregistry": "BrokerRegistry",
-}
 
 
 class RpcProvider(BaseProvider):
@@ -73,22 +61,3 @@ def web3_contract(rpc: Rpc, name: str, address: Address) -> Contract:
     return web3_for(rpc).eth.contract(
         address=Web3.to_checksum_address(str(address)), abi=list(contract(name).abi)
     )
-
-
-def creation_code(name: str, deployed: Mapping[str, Address]) -> bytes:
-    """Creation code of a contract, its constructor pointed at those deployed before it.
-
-    Raises:
-        ChainError: its constructor wants something we do not know.
-    """
-    built = contract(name)
-    arguments = []
-    for spec in built.constructor_inputs():
-        target = _PARAMETERS.get(spec["name"].strip("_").lower())
-        if spec["type"] != "address" and not spec.get("internalType", "").startswith("contract"):
-            raise ChainError(f"the constructor of {name} wants {spec['type']} {spec['name']}")
-        if target is None or target not in deployed:
-            raise ChainError(f"the constructor of {name} wants the unknown {spec['name']}")
-        arguments.append(Web3.to_checksum_address(str(deployed[target])))
-    factory = Web3().eth.contract(abi=list(built.abi), bytecode=built.bytecode)
-    return bytes.fromhex(factory.constructor(*arguments).data_in_transaction.removeprefix("0x"))

@@ -157,12 +157,25 @@ class ModelRecoveryPending(SolidityError):
 class ModelNoRecovery(SolidityError):
     signature = "ModelNoRecovery(bytes32 modelId)"
     sentence = "no recovery of model {modelId} is running"
+    default_hint = "its guardian starts one: deed model recover start"
 
 
 class ModelParentNotDeclared(SolidityError):
     signature = "ModelParentNotDeclared(bytes32 modelId,bytes32 parent)"
     sentence = "model {modelId} did not name {parent} as a parent"
     default_hint = "confirm only parents that the claim names"
+
+
+class ModelBatchLengths(SolidityError):
+    signature = "ModelBatchLengths(uint256 claims,uint256 proofs)"
+    sentence = "{claims} claims came with {proofs} proofs"
+    default_hint = "give one proof for each claim; an empty one registers uncommitted"
+
+
+class ModelLedgerFailed(SolidityError):
+    signature = "ModelLedgerFailed(bytes32 modelId)"
+    sentence = "the license ledger could not be told that model {modelId} changed"
+    default_hint = "send the transaction with more gas"
 
 
 class ModelSealingEpochTooFar(SolidityError):

@@ -5,18 +5,21 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 from ledger.cli import publications
 from ledger.errors import ClaimMismatch, UsageError
 from ledger.licensing.card import BrokerSet, CardBroker, CardFile, build
-from ledger.licensing.terms import terms_hash
+from ledger.licensing.terms import Terms, parse, terms_hash
 from ledger.sealed.record import SealingRecord
 
 if TYPE_CHECKING:
     from ledger.cli.session import Session
     from ledger.ids import LicenseId
+
+
+_MAX_TERMS: Final = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +33,13 @@ class Material:
 
 
 def gather(
-    session: Session, plan: int, card: Path, *, folder: Path | None, urls: tuple[str, ...]
+    session: Session,
+    plan: int,
+    card: Path,
+    *,
+    folder: Path | None,
+    urls: tuple[str, ...],
+    terms_file: Path | None = None,
 ) -> Material:
     """Collect a card's parts from the publication, and compare them with the chain.
 
@@ -40,6 +49,7 @@ def gather(
         card: where the card will be written; the sealed file is named relative to it.
         folder: the publication's, or None to look around.
         urls: where the sealed file can be downloaded.
+        terms_file: the plan's terms, where they are not those of the publication.
 
     Raises:
         UsageError: the publication is not found, or the plan names no brokers.
@@ -57,11 +67,14 @@ def gather(
         what=f"plan {plan}",
     )
     record = SealingRecord.from_json(found.result("seal", "record"))
-    terms = found.document("terms.json")
+    if terms_file is None:
+        terms, source = found.document("terms.json"), found.path / "terms.json"
+    else:
+        terms, source = dict(read_terms(terms_file).document), terms_file
     if terms_hash(terms) != offer.terms_hash:
         raise ClaimMismatch(
-            f"{found.path / 'terms.json'} is not the terms of plan {plan}",
-            hint="publish with those terms, or issue under the plan made with these",
+            f"{source} is not the terms of plan {plan}",
+            hint="name the file that the plan was made with: --terms FILE",
         )
     epoch, lodged = session.registry.sealing_of(record.model_id)
     if (epoch, lodged) != (record.epoch, record.hash()):
@@ -76,6 +89,16 @@ def gather(
         CardFile(url, size, record.root) for url in (*urls, quote(Path(relative).as_posix()))
     )
     return Material(record, terms, _brokers(session, offer.broker_set), files)
+
+
+def read_terms(path: Path) -> Terms:
+    """A terms document, in either spelling.
+
+    Raises:
+        ManifestError: it is none.
+    """
+    with path.open("rb") as handle:
+        return parse(handle.read(_MAX_TERMS))
 
 
 def sign(session: Session, material: Material, license_id: LicenseId) -> dict[str, Any]:

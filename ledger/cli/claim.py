@@ -8,8 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from ledger.canonical import parse_json
+from ledger.cli.model_args import model_of
 from ledger.cli.output import Answer, fields, time_text
-from ledger.cli.plan import model_of
 from ledger.cli.session import Session
 from ledger.cli.verb import Verbs
 from ledger.ids import ModelId

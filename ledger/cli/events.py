@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ledger.ids import Digest, ModelId
+from ledger.ids import Digest, LicenseId, ModelId
 
 if TYPE_CHECKING:
     from ledger.cli.session import Session
@@ -21,18 +21,51 @@ def models(session: Session, *, licensor: Address, artifact_root: Digest) -> lis
 def plans(
     session: Session, *, licensor: Address | None = None, model: Digest | None = None
 ) -> list[int]:
-    """Numbers of the plans created, oldest first."""
+    """Numbers of the plans, oldest first.
+
+    Args:
+        session: the chain.
+        licensor: only those that were ever this account's: made by it, or synced to it.
+        model: only those of this model.
+    """
     topics = [None, _word(licensor), None if model is None else Digest(model.raw)]
     found = _found(session, "LicenseLedger", "PlanCreated", topics, "planId")
-    return [int(entry) for entry in found]
+    numbers = {int(entry) for entry in found}
+    if licensor is not None:
+        topics = [None, None, _word(licensor)]
+        synced = _found(session, "LicenseLedger", "PlanLicensorSynced", topics, "planId")
+        of_model = set(plans(session, model=model)) if synced and model is not None else None
+        numbers |= {int(n) for n in synced if of_model is None or int(n) in of_model}
+    return sorted(numbers)
 
 
-def licenses(session: Session, *, plan: int | None = None, to: Address | None = None) -> list[int]:
-    """Token ids of the licenses issued, oldest first."""
-    number = None if plan is None else Digest(plan.to_bytes(32, "big"))
-    topics = [None, number, _word(to)]
-    found = _found(session, "LicenseLedger", "LicenseIssued", topics, "licenseId")
-    return [int(entry) for entry in found]
+def resale_bps(session: Session, plan: int) -> int:
+    """What a plan asks of resales, in 1/10,000: the newest word counts, none is nothing.
+
+    The contract itself tells it of one license and one price at a time (ERC-2981).
+    """
+    of_plan = Digest(plan.to_bytes(32, "big"))
+    found = _found(session, "LicenseLedger", "PlanResaleRoyaltySet", [of_plan], "bps")
+    return int(found[-1]) if found else 0
+
+
+def licenses(
+    session: Session, *, plan: int | None = None, holder: Address | None = None
+) -> list[LicenseId]:
+    """The licenses issued, by plan and serial.
+
+    Args:
+        session: the chain.
+        plan: only this plan's.
+        holder: only those that this account ever held; a license can have been passed on.
+    """
+    if holder is None:
+        topics = [None, None if plan is None else Digest(plan.to_bytes(32, "big"))]
+        found = _found(session, "LicenseLedger", "LicenseIssued", topics, "licenseId")
+    else:
+        found = _found(session, "LicenseLedger", "Transfer", [None, _word(holder)], "id")
+    numbers = {LicenseId(int(entry)) for entry in found}
+    return sorted(number for number in numbers if plan in {None, number.plan})
 
 
 def _found(

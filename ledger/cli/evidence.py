@@ -9,8 +9,8 @@ import typer
 
 from ledger.canonical import parse_json
 from ledger.cli import exits, publications
+from ledger.cli.model_args import model_of
 from ledger.cli.output import Answer, console, fields, size_text, table
-from ledger.cli.plan import model_of
 from ledger.cli.session import Session
 from ledger.cli.verb import Verbs
 from ledger.errors import UsageError

@@ -1,4 +1,7 @@
-"""``deed license``: issue, renew, suspend, reinstate, revoke, show and list."""
+"""``deed license``: issue, renew, suspend, reinstate, revoke, show and list.
+
+The further words of the group stand by noun in the ``license_…`` modules, which join at the end.
+"""
 
 from __future__ import annotations
 
@@ -10,43 +13,33 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ledger.cli import events
-from ledger.cli.output import Answer, console, fields, table, time_text
+from ledger.cli import (
+    events,
+    license_batch,
+    license_hands,
+    license_many,
+    license_market,
+    license_offer,
+    license_seats,
+)
+from ledger.cli.accounts import account
+from ledger.cli.license_args import License, Reason, done, license_state, reason_hash, sure
+from ledger.cli.output import Answer, fields, table, time_text
+from ledger.cli.payments import Permit, allow, price_of
 from ledger.cli.quantities import moment
 from ledger.cli.receipts import receipt_data, receipt_row, settle
-from ledger.cli.session import TEST_ACCOUNTS, Session
+from ledger.cli.session import Session
 from ledger.cli.settings import write_text
 from ledger.cli.verb import Verbs
-from ledger.errors import LedgerError, NoLicense, UsageError
-from ledger.ids import ZERO_ADDRESS, ZERO_DIGEST, Address, Digest, LicenseId, keccak256
+from ledger.errors import LedgerError, UsageError
+from ledger.ids import ZERO_ADDRESS, ZERO_DIGEST, LicenseId
 
 if TYPE_CHECKING:
     from ledger.chain.licenses import LicenseState
-    from ledger.chain.transactions import TxReceipt
 
-app = Verbs("Issue, renew, suspend and revoke licenses.")
+_CHECKED_AT_ONCE = 200  # what nodes let one call take
 
-_License = Annotated[str, typer.Argument(metavar="LICENSE", help="PLAN.SERIAL, such as 7.1.")]
-_Reason = Annotated[
-    str, typer.Option("--reason", metavar="TEXT", help="Its hash goes on chain; keep the text.")
-]
-
-
-def account(session: Session, text: str) -> Address:
-    """An address, or the name of a local chain's test account."""
-    if text in TEST_ACCOUNTS and session.network.profile.test_network:
-        from ledger.chain.wallet import dev_wallet
-
-        return dev_wallet(text).address
-    try:
-        return Address.parse(text)
-    except UsageError as error:
-        if text.lower().startswith("0x") or not session.network.profile.test_network:
-            raise
-        raise UsageError(
-            error.message,
-            hint=f"give 0x and 40 hex digits, or a name: {', '.join(TEST_ACCOUNTS)}",
-        ) from None
+app = Verbs("Issue, sell, pass on, renew and revoke licenses.")
 
 
 @app.verb("issue", signs="licensor", waits=False)
@@ -72,6 +65,12 @@ def issue(
         Path | None,
         typer.Option("--from", metavar="FOLDER", help="What deed publish wrote, for the card."),
     ] = None,
+    terms: Annotated[
+        Path | None,
+        typer.Option(
+            "--terms", metavar="FILE", help="For the card, when they are not those published."
+        ),
+    ] = None,
 ) -> Answer:
     """Issue a license under your plan."""
     holder = account(session, to)
@@ -89,7 +88,9 @@ def issue(
         from ledger.cli.card import gather
 
         # Everything the card needs is gathered first: no license is issued whose card then fails.
-        material = gather(session, plan, card, folder=folder, urls=tuple(urls or ()))
+        material = gather(
+            session, plan, card, folder=folder, urls=tuple(urls or ()), terms_file=terms
+        )
     license_id, receipt = session.licenses.issue(
         session.sender, plan, holder, not_before=begin, not_after=end
     )
@@ -119,68 +120,88 @@ def issue(
 @app.verb("renew", signs="licensor", waits=False)
 def renew(
     session: Session,
-    license_: _License,
-    until: Annotated[str, typer.Option("--until", metavar="TIME", help="The new end.")],
+    license_: License,
+    until: Annotated[
+        str | None,
+        typer.Option(
+            "--until", metavar="TIME", help="The new end.  [default: one plan duration more]"
+        ),
+    ] = None,
+    buy: Annotated[
+        bool, typer.Option("--buy", help="Pay the plan's price for one duration more; anyone may.")
+    ] = False,
+    permit: Permit = False,
 ) -> Answer:
-    """Move a license's end to a later time."""
+    """Move a license's end to a later time: as its licensor, or for money."""
     license_id = LicenseId.parse(license_)
-    _state(session, license_id)
-    end = moment(until, now=int(time.time()))
-    receipt = session.licenses.renew(session.sender, license_id, end)
-    return _done(session, license_id, receipt, "ends", time_text(end))
+    license_state(session, license_id)
+    if buy:
+        if until:
+            raise UsageError(
+                "--buy pays for one plan duration", hint="leave --until away, or --buy"
+            )
+        terms, plan = session.licenses.plan_of(license_id.plan)
+        price = price_of(terms)
+        signed = allow(session, price, permit=permit)
+        receipt = session.market.renew(session.sender, license_id, plan.plan_digest, price, signed)
+    else:
+        if permit:
+            raise UsageError("--permit goes with --buy", hint="leave --permit away, or add --buy")
+        end = moment(until, now=int(time.time())) if until else 0
+        receipt = session.licenses.renew(session.sender, license_id, end)
+    ends = session.licenses.license_of(license_id, receipt.block_number).not_after
+    return done(session, license_id, receipt, "ends", time_text(ends))
 
 
 @app.verb("suspend", signs="licensor", waits=False)
-def suspend(session: Session, license_: _License, reason: _Reason = "") -> Answer:
+def suspend(session: Session, license_: License, reason: Reason = "") -> Answer:
     """Suspend a license; deed license reinstate lifts it."""
     license_id = LicenseId.parse(license_)
-    _state(session, license_id)
+    license_state(session, license_id)
     receipt = session.licenses.suspend(session.sender, license_id, reason_hash(reason))
-    return _done(session, license_id, receipt, "status", "suspended")
+    return done(session, license_id, receipt, "status", "suspended")
 
 
 @app.verb("reinstate", signs="licensor", waits=False)
-def reinstate(session: Session, license_: _License, reason: _Reason = "") -> Answer:
+def reinstate(session: Session, license_: License, reason: Reason = "") -> Answer:
     """Lift a suspension."""
     license_id = LicenseId.parse(license_)
-    _state(session, license_id)
+    license_state(session, license_id)
     receipt = session.licenses.reinstate(session.sender, license_id, reason_hash(reason))
-    return _done(session, license_id, receipt, "status", "active")
+    return done(session, license_id, receipt, "status", "active")
 
 
 @app.verb("revoke", signs="licensor", waits=False)
 def revoke(
     session: Session,
-    license_: _License,
+    license_: License,
     at: Annotated[
         str | None,
         typer.Option(
             "--at", metavar="TIME", help="When it takes effect; as soon as the plan allows."
         ),
     ] = None,
-    reason: _Reason = "",
+    reason: Reason = "",
 ) -> Answer:
     """Revoke a license for good. Nobody can undo it."""
     license_id = LicenseId.parse(license_)
-    _state(session, license_id)
+    license_state(session, license_id)
     effective = moment(at, now=int(time.time())) if at else 0
-    if not (session.yes or session.network.profile.test_network) and not console.confirm(
-        f"Revoke license {license_id} for good?"
-    ):
-        raise UsageError("not revoked", hint="answer y, or pass --yes")
+    sure(session, f"Revoke license {license_id} for good?")
     receipt = session.licenses.revoke(
         session.sender, license_id, effective_at=effective, reason=reason_hash(reason)
     )
-    return _done(session, license_id, receipt, "status", "revoked")
+    ends = session.licenses.license_of(license_id, receipt.block_number).not_after
+    return done(session, license_id, receipt, "status", "revoked", ends=time_text(ends))
 
 
 @app.verb("show")
-def show(session: Session, license_: _License) -> Answer:
+def show(session: Session, license_: License) -> Answer:
     """Show a license and whether it grants now; exit code 1 when it does not."""
     from ledger.licensing.entitlement import LicenseFacts, Status, denial
 
     license_id = LicenseId.parse(license_)
-    state = _state(session, license_id)
+    state = license_state(session, license_id)
     head = session.rpc.block("latest")
     at = max(int(time.time()), head.timestamp)
     result = session.licenses.check(license_id, ZERO_ADDRESS, ZERO_DIGEST, at, head.number)
@@ -202,9 +223,18 @@ def show(session: Session, license_: _License) -> Answer:
         refusal = denial(result.code, facts)
         why = refusal.message
         rows += [("grants", f"no: {why}"), ("remedy", refusal.remedy)]
+    parent = session.licenses.parent_of(license_id, head.number)
+    if parent is not None:
+        rows.append(("sublicense", f"of {parent.parent}, with {parent.seats} of its seats"))
+    reissue = session.licenses.reissue_of(license_id, head.number)
+    if reissue is not None:
+        ready = f"to {reissue.to}, ready on {time_text(reissue.ready_at)}"
+        rows.append(("reissue", f"{ready}; its holder can veto it: deed license reissue veto"))
     rows.append(("as of", f"block {head.number}, {time_text(head.timestamp)}"))
     data = {
         **_data(license_id, state),
+        "parent": parent,
+        "reissue": reissue,
         "code": result.code,
         "grants": grants,
         "why": why,
@@ -221,15 +251,24 @@ def list_(
     ] = None,
     holder: Annotated[
         str | None,
-        typer.Option("--holder", metavar="ADDRESS", help="Only those issued to this one."),
+        typer.Option("--holder", metavar="ADDRESS", help="Only those it holds now."),
     ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Also whether each grants now, all as of one block.")
+    ] = False,
 ) -> Answer:
-    """List licenses, oldest first."""
-    to = account(session, holder) if holder else None
-    numbers = [LicenseId(number) for number in events.licenses(session, plan=plan, to=to)]
-    found = [(number, session.licenses.license_of(number)) for number in numbers]
+    """List licenses, in the order of their numbers."""
+    who = account(session, holder) if holder else None
+    head = session.rpc.block("latest").number
+    every = [
+        (number, session.licenses.license_of(number, head))
+        for number in events.licenses(session, plan=plan, holder=who)
+    ]
+    found = [entry for entry in every if who in {None, entry[1].holder}]
+    answers = _grants(session, [number for number, _ in found], head) if check else {}
     text = table(
-        ("license", "holder", "status", "begins", "ends", "seats used"),
+        ("license", "holder", "status", "begins", "ends", "seats used")
+        + (("grants",) if check else ()),
         [
             (
                 number,
@@ -238,37 +277,30 @@ def list_(
                 _begin(state),
                 time_text(state.not_after),
                 state.seats_used,
+                *((answers[number],) if check else ()),
             )
             for number, state in found
         ],
         empty="no licenses",
     )
-    return Answer({"licenses": [_data(*entry) for entry in found]}, text)
+    data = [
+        _data(number, state) | ({"grants": answers[number]} if check else {})
+        for number, state in found
+    ]
+    return Answer({"licenses": data}, text)
 
 
-def reason_hash(text: str) -> Digest:
-    """The on-chain form of a reason: keccak of its text, zero for none."""
-    return Digest(keccak256(text.encode())) if text else ZERO_DIGEST
+def _grants(session: Session, numbers: list[LicenseId], block: int) -> dict[LicenseId, bool]:
+    """Whether each license grants, as of one block."""
+    from ledger.chain.lens import Query
 
-
-def _state(session: Session, license_id: LicenseId) -> LicenseState:
-    state = session.licenses.license_of(license_id)
-    if state.holder == ZERO_ADDRESS:
-        raise NoLicense(
-            f"there is no license {license_id} on {session.network.name}",
-            remedy="deed license list shows those that exist",
-        )
-    return state
-
-
-def _done(
-    session: Session, license_id: LicenseId, receipt: TxReceipt, what: str, value: str
-) -> Answer:
-    final = settle(session, receipt)
-    return Answer(
-        {"license": license_id, what: value} | receipt_data(receipt, final=final),
-        fields([("license", license_id), (what, value), receipt_row(receipt, final=final)]),
-    )
+    ledger, lens = session.licenses.address, session.lens
+    granted: dict[LicenseId, bool] = {}
+    for start in range(0, len(numbers), _CHECKED_AT_ONCE):
+        some = numbers[start : start + _CHECKED_AT_ONCE]
+        results = lens.check_many(ledger, [Query(number) for number in some], block=block)
+        granted |= {number: result.granted for number, result in zip(some, results, strict=True)}
+    return granted
 
 
 def _rows(license_id: LicenseId, state: LicenseState) -> list[tuple[str, object]]:
@@ -288,3 +320,14 @@ def _begin(state: LicenseState) -> str:
 
 def _data(license_id: LicenseId, state: LicenseState) -> dict[str, Any]:
     return {"license": license_id, "token_id": str(int(license_id)), "state": state}
+
+
+for _part in (
+    license_many,
+    license_batch,
+    license_offer,
+    license_market,
+    license_hands,
+    license_seats,
+):
+    app.registered_commands += _part.app.registered_commands

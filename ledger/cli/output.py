@@ -47,6 +47,11 @@ class Console:
         self.waits = False
         """Whether the running command takes --wait and would be helped by it."""
 
+    @property
+    def talks(self) -> bool:
+        """Whether somebody sits at the terminal and can be asked."""
+        return sys.stdin.isatty() and sys.stderr.isatty() and not self.json
+
     def answer(self, answer: Answer) -> None:
         """Print an answer on stdout, its notes on stderr."""
         if self.json:

@@ -2,49 +2,37 @@
 
 from __future__ import annotations
 
-import time
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ledger.cli import events
+from ledger.cli import events, plan_govern, publications
+from ledger.cli.accounts import account
+from ledger.cli.model_args import Model, known, model_of
 from ledger.cli.output import Answer, fields, table, time_text
-from ledger.cli.quantities import duration, duration_text, ether, ether_text
+from ledger.cli.payments import amount, price_text
+from ledger.cli.quantities import duration, duration_text
 from ledger.cli.receipts import receipt_data, receipt_row, settle
 from ledger.cli.session import Session
 from ledger.cli.verb import Verbs
-from ledger.errors import UnknownRecord, UsageError
-from ledger.ids import ZERO_ADDRESS, Address, ModelId, quoted
+from ledger.errors import LedgerError
+from ledger.ids import ZERO_ADDRESS, Address
+from ledger.licensing.terms import terms_hash
 
 if TYPE_CHECKING:
     from ledger.chain.licenses import PlanState, PlanTerms
+    from ledger.chain.rpc import Block
 
-app = Verbs("Create and show plans: what a licensor offers.")
-
-_MAX_TERMS = 1 << 20
-
-
-def model_of(text: str) -> ModelId:
-    """A model id, written out or read from a sealed file.
-
-    Raises:
-        UsageError: neither.
-        SealedFormatError: a file that is not sealed.
-    """
-    path = Path(text)
-    if not text.startswith("0x") and path.exists():
-        from ledger.sealed.file import inspect
-
-        return inspect(path).model_id
-    return ModelId.parse(text)
+app = Verbs("Create, show and govern plans: what a licensor offers.")
 
 
 @app.verb("create", signs="licensor", waits=False)
 def create(
     session: Session,
     *,
-    model: Annotated[str, typer.Argument(help="Model id, or its sealed file.")],
+    model: Model,
     terms: Annotated[
         Path, typer.Option("--terms", metavar="FILE", help="License terms; see deed terms new.")
     ],
@@ -109,21 +97,22 @@ def create(
 ) -> Answer:
     """Create a plan for a model whose title you hold."""
     from ledger.chain.licenses import PlanTerms
-    from ledger.licensing.terms import parse
+    from ledger.cli.card import read_terms
 
-    model_id = model_of(model)
-    with terms.open("rb") as handle:
-        document = parse(handle.read(_MAX_TERMS))
-    if session.registry.licensor_of(model_id) is None:
-        raise UnknownRecord(
-            f"there is no model {model_id} on {session.network.name}",
-            hint="register it with deed publish, or check the id and the network",
-        )
-    lease_ttl, grace_s = duration(lease), duration(grace)
+    model_id = known(session, model)
+    document = read_terms(terms)
+    pay_token = Address.parse(token) if token else ZERO_ADDRESS
+    if broker_set:
+        session.brokers.broker_set_of(broker_set)  # a plan is for good, and so is its set
+    if pay_token != ZERO_ADDRESS:
+        from ledger.chain.erc20 import Erc20
+
+        Erc20(session.rpc, pay_token).balance_of(session.market.address)  # or it sells nothing
+    lease_ttl, grace_s = duration(lease), duration(grace, bits=24)
     offer = PlanTerms(
         model_id=model_id,
         terms_hash=document.hash(),
-        duration=duration(length),
+        duration=duration(length, bits=40),
         grace=grace_s,
         lease_ttl=lease_ttl,
         max_offline=lease_ttl + grace_s if max_offline is None else duration(max_offline),
@@ -135,14 +124,15 @@ def create(
         quota=quota,
         features=features,
         broker_set=broker_set,
-        pay_token=Address.parse(token) if token else ZERO_ADDRESS,
-        price=_amount(price, token),
+        pay_token=pay_token,
+        price=amount(price, pay_token),
         floating=not bound,
         warn_only=trial,
         transferable=transferable,
     )
     plan, receipt = session.licenses.create_plan(session.sender, offer)
     final = settle(session, receipt)
+    words = _card_words(offer, terms) + session.again("licensor")
     return Answer(
         {"plan": plan, "model_id": model_id, "terms_hash": offer.terms_hash}
         | receipt_data(receipt, final=final),
@@ -155,8 +145,25 @@ def create(
                 receipt_row(receipt, final=final),
             ]
         ),
-        notes=(f"next: deed license issue {plan} --to ADDRESS --card license.license.json",),
+        notes=(f"next: deed license issue {plan} --to ADDRESS{words}",),
     )
+
+
+def _card_words(offer: PlanTerms, terms: Path) -> str:
+    """The words that also write a card, where one can be made from here."""
+    try:
+        found = publications.find(
+            None,
+            lambda f: f.steps.get("register", {}).get("model_id") == str(offer.model_id),
+            what="the model",
+        )
+        published = terms_hash(found.document("terms.json"))
+    except LedgerError:
+        return ""
+    if not offer.broker_set:
+        return ""  # nobody would release the key that a card asks for
+    other = "" if published == offer.terms_hash else f" --terms {shlex.quote(str(terms))}"
+    return f" --card license.license.json{other}"
 
 
 @app.verb("show")
@@ -165,27 +172,28 @@ def show(
     plan: Annotated[int, typer.Argument(min=1, max=(1 << 32) - 1, help="A plan's number.")],
 ) -> Answer:
     """Show a plan as it stands on chain."""
-    terms, state = session.licenses.plan_of(plan)
-    return Answer(_data(plan, terms, state), fields(_rows(plan, terms, state)))
+    head = session.rpc.block("latest")
+    terms, state = session.licenses.plan_of(plan, head.number)
+    as_of = {"as_of": {"block": head.number, "hash": head.hash}}
+    return Answer(_data(plan, terms, state) | as_of, fields(_rows(plan, terms, state, head)))
 
 
 @app.verb("list")
 def list_(
     session: Session,
     licensor: Annotated[
-        str | None, typer.Option("--licensor", metavar="ADDRESS", help="Only this licensor's.")
+        str | None,
+        typer.Option("--licensor", metavar="ADDRESS", help="Only those that are its now."),
     ] = None,
     model: Annotated[
         str | None, typer.Option("--model", metavar="MODEL", help="Only plans for this model.")
     ] = None,
 ) -> Answer:
     """List plans, oldest first."""
-    numbers = events.plans(
-        session,
-        licensor=Address.parse(licensor) if licensor else None,
-        model=model_of(model) if model else None,
-    )
-    found = [(number, *session.licenses.plan_of(number)) for number in numbers]
+    who = account(session, licensor) if licensor else None
+    numbers = events.plans(session, licensor=who, model=model_of(model) if model else None)
+    every = [(number, *session.licenses.plan_of(number)) for number in numbers]
+    found = [entry for entry in every if who in {None, entry[2].licensor}]
     text = table(
         ("plan", "model", "licensor", "length", "seats", "price", "issued", "paused"),
         [
@@ -195,7 +203,7 @@ def list_(
                 state.licensor,
                 duration_text(terms.duration) if terms.duration else "perpetual",
                 terms.seats or "any",
-                _price(terms),
+                price_text(terms.pay_token, terms.price),
                 state.issued,
                 state.paused,
             )
@@ -206,25 +214,7 @@ def list_(
     return Answer({"plans": [_data(*entry) for entry in found]}, text)
 
 
-def _amount(text: str, token: str | None) -> int:
-    if token is None:
-        return ether(text)
-    if not (text.isascii() and text.isdigit() and int(text[:40]) < 1 << 96):
-        raise UsageError(
-            f"{quoted(text)} is not an amount of a token", hint="give whole units, below 2^96"
-        )
-    return int(text)
-
-
-def _price(terms: PlanTerms) -> str:
-    if not terms.price:
-        return "free"
-    if terms.pay_token == ZERO_ADDRESS:
-        return ether_text(terms.price)
-    return f"{terms.price} of {terms.pay_token}"
-
-
-def _rows(plan: int, terms: PlanTerms, state: PlanState) -> list[tuple[str, object]]:
+def _rows(plan: int, terms: PlanTerms, state: PlanState, head: Block) -> list[tuple[str, object]]:
     return [
         ("plan", plan),
         ("model", terms.model_id),
@@ -235,17 +225,24 @@ def _rows(plan: int, terms: PlanTerms, state: PlanState) -> list[tuple[str, obje
         ("grace", duration_text(terms.grace)),
         ("offline", f"at most {duration_text(terms.max_offline)} after a revocation"),
         ("notice", duration_text(terms.min_notice)),
+        ("refund", f"within {duration_text(terms.refund_window)}" if terms.refund_window else "no"),
+        ("reissue", f"after {duration_text(terms.reissue_delay)}"),
         ("seats", f"{terms.seats or 'any'}, {'floating' if terms.floating else 'bound'}"),
         ("supply", terms.supply or "unlimited"),
-        ("price", _price(terms)),
-        ("broker set", terms.broker_set),
+        ("quota", terms.quota or "unmetered"),
+        ("features", hex(terms.features) if terms.features else "none"),
+        ("price", price_text(terms.pay_token, terms.price)),
+        ("broker set", terms.broker_set or "none: nobody releases keys"),
         ("mode", "warn (trial)" if terms.warn_only else "enforce"),
         ("transfers", "permitted" if terms.transferable else "forbidden"),
         ("issued", state.issued),
         ("paused", state.paused),
-        ("as of", time_text(int(time.time()))),
+        ("as of", f"block {head.number}, {time_text(head.timestamp)}"),
     ]
 
 
 def _data(plan: int, terms: PlanTerms, state: PlanState) -> dict[str, Any]:
     return {"plan": plan, "terms": terms, "state": state}
+
+
+app.registered_commands += plan_govern.app.registered_commands

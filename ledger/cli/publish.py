@@ -86,11 +86,11 @@ def publish(
         agreed = parse(handle.read(_MAX_TERMS))
     if agreed.hash() == parse(TEMPLATE.encode()).hash():
         console.note(f"warning: {terms} is the template as it came; edit it first")
-    lease_ttl, grace_s = duration(lease), duration(grace)
+    lease_ttl, grace_s = duration(lease), duration(grace, bits=24)
     offer = PlanTerms(
         model_id=ModelId(bytes(32)),
         terms_hash=ZERO_DIGEST,
-        duration=duration(length),
+        duration=duration(length, bits=40),
         grace=grace_s,
         lease_ttl=lease_ttl,
         max_offline=lease_ttl + grace_s,
@@ -222,8 +222,4 @@ def _next(session: Session, done: Published) -> str:
     words = ["deed", "license", "issue", str(done.plan_id), "--to", holder, "--card", card]
     if not publications.is_around(done.folder):
         words += ["--from", str(done.folder)]
-    # What was said on this command line must be said again; the rest is found again.
-    for name in ("network", "wallet"):
-        if session.settings.source(name) == f"--{name}":
-            words += [f"--{name}", str(session.settings.get(name))]
-    return shlex.join(words)
+    return shlex.join(words) + session.again("licensor")

@@ -16,18 +16,27 @@ _ETHER: Final = Decimal(10**18)
 _EXACT: Final = Context(prec=80)  # 96 bits have 29 digits; the default keeps 28
 
 
-def duration(text: str) -> int:
+def duration(text: str, *, bits: int = 32) -> int:
     """Seconds from ``90``, ``90s``, ``15m``, ``24h``, ``30d``, ``2w`` or ``1y`` (365 days).
 
+    Args:
+        text: what the person wrote.
+        bits: what the contract keeps of it; 32 bits are 136 years.
+
     Raises:
-        UsageError: anything else.
+        UsageError: anything else, or more than that.
     """
     match = _DURATION.fullmatch(text.strip())
     if match is None:
         raise UsageError(
             f"{quoted(text)} is not a duration", hint="write 90s, 15m, 24h, 30d, 2w or 1y"
         )
-    return int(match[1]) * _UNITS[match[2] or "s"]
+    seconds = int(match[1]) * _UNITS[match[2] or "s"]
+    if seconds >> bits:
+        unit, size = ("y", _UNITS["y"]) if bits > 24 else ("d", _UNITS["d"])
+        most = f"{((1 << bits) - 1) // size}{unit}"
+        raise UsageError(f"{quoted(text)} is too long", hint=f"write at most {most}")
+    return seconds
 
 
 def duration_text(seconds: int) -> str:
@@ -52,7 +61,7 @@ def moment(text: str, *, now: int) -> int:
     """
     text = text.strip()
     if text.startswith("+"):
-        value = now + duration(text[1:])
+        value = now + duration(text[1:], bits=40)
     elif text.isascii() and text.isdigit():
         value = int(text[:14])
     else:
@@ -87,3 +96,25 @@ def ether_text(wei: int) -> str:
     """An amount in ether, exactly."""
     amount = f"{_EXACT.divide(Decimal(wei), _ETHER):f}"
     return amount.rstrip("0").rstrip(".") if "." in amount else amount
+
+
+def share(text: str) -> int:
+    """Parts in 1/10,000 from a percentage such as ``5%`` or ``2.5``.
+
+    Raises:
+        UsageError: not a number, negative, above 100 %, or finer than 0.01 %.
+    """
+    try:
+        parts = _EXACT.multiply(Decimal(text.strip().removesuffix("%").strip()), Decimal(100))
+    except InvalidOperation:
+        parts = Decimal(-1)
+    if not parts.is_finite() or not 0 <= parts <= 10_000 or parts != parts.to_integral_value():
+        raise UsageError(
+            f"{quoted(text)} is not a share", hint="write a percentage such as 5% or 2.5%"
+        )
+    return int(parts)
+
+
+def share_text(bps: int) -> str:
+    """Parts in 1/10,000 as a percentage."""
+    return f"{bps / 100:g} %"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import getpass
 import re
+import shlex
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -21,6 +22,7 @@ from ledger.cli.settings import Settings
 from ledger.errors import (
     NoNetwork,
     NoWallet,
+    UsageError,
     WalletError,
     WalletNotFound,
     WrongNetwork,
@@ -31,14 +33,16 @@ from ledger.ids import quoted
 if TYPE_CHECKING:
     from ledger.chain.anchors import Anchors
     from ledger.chain.brokers import BrokerRegistry
+    from ledger.chain.lens import EntitlementLens
     from ledger.chain.licenses import LicenseLedger
+    from ledger.chain.market import LicenseMarket
     from ledger.chain.network import Network
     from ledger.chain.profile import ChainProfile
     from ledger.chain.registry import ModelRegistry
     from ledger.chain.rpc import Rpc
     from ledger.chain.transactions import Sender, TxPreview
     from ledger.chain.wallet import Signer
-
+    from ledger.ids import Address
 # The names of ledger.chain.wallet.DEV_WALLET_NAMES, repeated because that needs the chain extra.
 TEST_ACCOUNTS = (
     "deployer",
@@ -125,15 +129,7 @@ class Session:
         network = self.network
         rpc = Rpc(network.rpc_urls, chain_id=network.deployment.chain_id)
         self._open.callback(rpc.close)
-        try:
-            network.deployment.verify(rpc)
-        except WrongNetwork as error:
-            # A wrong URL is likelier than a chain begun anew, and beginning anew destroys.
-            raise WrongNetwork(
-                error.message,
-                hint="correct the network's URL or manifest (deed network show); only a local "
-                "chain that was lost is begun anew, with deed up --fresh",
-            ) from None
+        network.deployment.verify(rpc)
         return rpc
 
     @cached_property
@@ -149,6 +145,52 @@ class Session:
         from ledger.chain.licenses import LicenseLedger
 
         return LicenseLedger(self.rpc, self.network.deployment.addresses["LicenseLedger"])
+
+    def check_place(self, chain_id: int, ledger: Address, *, what: str) -> None:
+        """See that a signed or anchored document is for this network's ledger.
+
+        Raises:
+            WrongNetwork: it is for another.
+        """
+        if (chain_id, ledger) != (self.network.deployment.chain_id, self.licenses.address):
+            raise WrongNetwork(
+                f"{what} is for ledger {ledger} on chain {chain_id}, not for {self.network.name}",
+                hint="choose its network with --network",
+            )
+
+    @cached_property
+    def market(self) -> LicenseMarket:
+        """Sales, and what they owe to whom.
+
+        Raises:
+            UsageError: the network has no market.
+        """
+        from ledger.chain.market import LicenseMarket
+
+        address = self.network.deployment.addresses.get("LicenseMarket")
+        if address is None:
+            raise UsageError(
+                f"{self.network.name} has no market",
+                hint="its deployment manifest names none; ask whoever made it",
+            )
+        return LicenseMarket(self.rpc, address)
+
+    @cached_property
+    def lens(self) -> EntitlementLens:
+        """Many checks in one call.
+
+        Raises:
+            UsageError: the network has no lens.
+        """
+        from ledger.chain.lens import EntitlementLens
+
+        address = self.network.deployment.addresses.get("EntitlementLens")
+        if address is None:
+            raise UsageError(
+                f"{self.network.name} has no lens for many checks at once",
+                hint="ask one by one with deed license show",
+            )
+        return EntitlementLens(self.rpc, address)
 
     @cached_property
     def anchors(self) -> Anchors:
@@ -198,6 +240,20 @@ class Session:
         if name is None:
             raise NoWallet("no wallet is chosen")
         return name
+
+    def again(self, role: str) -> str:
+        """What a command proposed next must be told again: network and wallet of this one.
+
+        Args:
+            role: whose test account that command takes by itself.
+        """
+        words: list[str] = []
+        if self.settings.source("network") == "--network":
+            words += ["--network", self.settings.get("network") or ""]
+        source = self.settings.source("wallet")
+        if source == "--wallet" or (self.on_live and source != "DEED_WALLET" and role != self.role):
+            words += ["--wallet", self.wallet_name]
+        return "".join(f" {shlex.quote(word)}" for word in words)
 
     @cached_property
     def sender(self) -> Sender:

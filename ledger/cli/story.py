@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import time
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,6 +40,7 @@ Say = Callable[[str], None]
 _LATER_SECONDS: Final = 20.0
 _CARD: Final = "model.license.json"
 _EVIDENCE: Final = "model.evidence.zip"
+_CLAIM: Final = "claim.json"
 _WIDTH: Final = 100
 # A licensor edits the template before publishing under it.
 _NOBODY: Final = "Your name or company"
@@ -291,15 +293,31 @@ def _timeline(teller: Teller, stack: Stack, model_id: str) -> None:
 def _offline(teller: Teller, block_hash: str) -> None:
     teller.chapter("The evidence verifies all the same: no chain, no service, no network")
     teller.deed("evidence", "verify", _EVIDENCE, "--block", block_hash, step="verify")
-    teller.chapter("The same evidence with one byte flipped does not")
+    teller.chapter("The same evidence with one byte of its claim flipped does not")
     forged = teller.folder / "forged.evidence.zip"
     shutil.copyfile(teller.folder / _EVIDENCE, forged)
-    data = bytearray(forged.read_bytes())
-    at = len(data) // 2
-    data[at] ^= 1
-    forged.write_bytes(data)
-    teller.say(f"   byte {at} of {len(data)} flipped")
-    # Altered content is a "no" (1); a broken archive is unreadable input (2).
+    at, size = flip_byte(forged, _CLAIM)
+    teller.say(f"   byte {at} of {size} flipped, in {_CLAIM}")
     teller.deed(
-        "evidence", "verify", forged.name, "--block", block_hash, step="forged", expect=(1, 2)
+        "evidence", "verify", forged.name, "--block", block_hash, step="forged", expect=(1,)
     )
+
+
+def flip_byte(bundle: Path, member: str) -> tuple[int, int]:
+    """Flip the lowest bit of the byte in the middle of a bundle's member.
+
+    Where in the file a byte lies decides how it is refused: in the archive's own bytes or in its
+    index it makes the file unreadable, in a member it makes the evidence false. The story is about
+    the latter, so it never takes just any byte.
+
+    Returns:
+        The byte's place in the file, and the file's length.
+    """
+    data = bytearray(bundle.read_bytes())
+    with zipfile.ZipFile(bundle) as archive:
+        entry = archive.getinfo(member)
+    # Members are stored as they are, behind a header of 30 bytes and their name.
+    at = entry.header_offset + 30 + len(entry.filename) + entry.file_size // 2
+    data[at] ^= 1
+    bundle.write_bytes(data)
+    return at, len(data)

@@ -13,10 +13,10 @@ from ledger.evidence.case import Case, NotChecked
 from ledger.evidence.documents import ReceiptProof, StateProof
 from ledger.evidence.events import Event, Position, decode
 from ledger.evidence.headers import Header, segments
-from ledger.evidence.origin import READS
+from ledger.evidence.origin import HELPERS, READS
 from ledger.evidence.proofs import prove_account, prove_item, prove_word
 from ledger.evidence.receipts import Receipt, Transaction
-from ledger.evidence.releases import Code, identify
+from ledger.evidence.releases import Code, identify, known_code
 from ledger.ids import keccak256
 
 # What a constructor may have fixed in each contract, beside the contract it reads.
@@ -168,6 +168,19 @@ def _check_code(case: Case, contract: Contract, code: bytes, step: int) -> Code 
                 step=step,
             )
         allowed.add(read)
+    if contract.name == "ModelRegistry":
+        allowed.add(case.bundle.subject.contract("LicenseLedger").address.raw.rjust(32, b"\0"))
+    for helper in HELPERS.get(contract.name, ()):
+        # A helper's code runs in this contract's storage or speaks for it; it has no arguments, so
+        # each release's has one address.
+        ours = {
+            code.address.raw.rjust(32, b"\0") for code in known_code() if code.contract == helper
+        }
+        if not ours & values:
+            raise StateProofInvalid(
+                f"{contract.name} hands work to another {helper} than modeldeed's", step=step
+            )
+        allowed |= ours
     if contract.name in _EIP712_NAMES:
         name, chain_id = _EIP712_NAMES[contract.name], case.bundle.subject.chain_id
         domain = Domain(name, "1", chain_id, contract.address)

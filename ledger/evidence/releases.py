@@ -12,11 +12,14 @@ import json
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from typing import Any
 
-from ledger.evidence.origin import READS, address_of
+from ledger.evidence.origin import HELPERS, address_of, init_code
 from ledger.ids import ZERO_DIGEST, Address, Digest, keccak256
 
 CONTRACTS = ("Anchors", "ModelRegistry", "LicenseLedger")
+# Not in bundles, but named by the code of those that are.
+FROZEN = (*CONTRACTS, *HELPERS["LicenseLedger"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,26 +73,38 @@ def known_code() -> tuple[Code, ...]:
         for release in frozen
         for contract, entry in release["contracts"].items()
     )
-    return (*(shipped_code(contract) for contract in CONTRACTS), *earlier)
+    return (*(shipped_code(contract) for contract in FROZEN), *earlier)
 
 
+@cache
 def shipped_code(contract: str) -> Code:
     """The code that this version deploys, from the artifact in the package.
 
     The artifact is read as a file; nothing of ``ledger.chain`` is imported.
     """
-    artifact = json.loads(
-        files("ledger").joinpath("chain", "abi", f"{contract}.json").read_text("utf-8")
-    )
+    artifact = _artifact(contract)
     code = bytes.fromhex(artifact["deployedBytecode"][2:])
-    init_code = bytes.fromhex(artifact["bytecode"][2:])
-    if contract in READS:
-        init_code += shipped_code(READS[contract]).address.raw.rjust(32, b"\0")
     spans = tuple((span["start"], span["length"]) for span in artifact["immutableReferences"])
-    origin = Digest(keccak256(init_code))
+    origin = Digest(keccak256(shipped_init_code(contract)))
     unmasked = Code("", contract, len(code), ZERO_DIGEST, spans, origin)
     digest = Digest(keccak256(unmasked.mask(code)))
     return Code("of this version", contract, len(code), digest, spans, origin)
+
+
+def shipped_init_code(contract: str) -> bytes:
+    """What this version sends to the factory to create a contract."""
+    return init_code(
+        contract,
+        lambda name: bytes.fromhex(_artifact(name)["bytecode"][2:]),
+        lambda name: shipped_code(name).address,
+    )
+
+
+@cache
+def _artifact(contract: str) -> Any:
+    return json.loads(
+        files("ledger").joinpath("chain", "abi", f"{contract}.json").read_text("utf-8")
+    )
 
 
 def identify(contract: str, code: bytes, address: Address | None = None) -> Code | None:

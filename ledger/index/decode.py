@@ -88,6 +88,43 @@ _DECLARED: dict[str, tuple[str, ...]] = {
         "MetadataUpdate(uint256 tokenId)",
         "BatchMetadataUpdate(uint256 fromTokenId,uint256 toTokenId)",
         "EIP712DomainChanged()",
+        "PlanResaleRoyaltySet(uint32 indexed planId,uint16 bps)",
+        (
+            "BatchAnchored(uint32 indexed planId,bytes32 indexed root,address indexed by,"
+            "uint32 firstSerial,uint32 count,bytes32 uriHash)"
+        ),
+        (
+            "BatchClaimed(uint256 indexed licenseId,bytes32 indexed root,uint32 index,"
+            "bytes32 extHash)"
+        ),
+        (
+            "BatchRevoked(uint32 indexed planId,bytes32 indexed root,address indexed by,"
+            "uint256 word,uint256 mask,bytes32 reason)"
+        ),
+        (
+            "BatchClosed(uint32 indexed planId,bytes32 indexed root,address indexed by,"
+            "uint40 closesAt,bytes32 reason)"
+        ),
+        (
+            "VoucherRedeemed(uint256 indexed licenseId,address indexed signer,uint256 nonce,"
+            "bytes32 extHash)"
+        ),
+        "NoncesCancelled(address indexed signer,uint256 indexed word,uint256 mask)",
+        (
+            "LicenseSublicensed(uint256 indexed parentId,uint256 indexed licenseId,"
+            "address indexed to,uint16 seats,uint8 depth)"
+        ),
+        "SeatsReclaimed(uint256 indexed parentId,uint256 indexed licenseId,uint16 seats)",
+        (
+            "ReissueStarted(uint256 indexed licenseId,address indexed from,address indexed to,"
+            "uint40 readyAt)"
+        ),
+        "ReissueVetoed(uint256 indexed licenseId,address indexed by)",
+        ("LicenseReissued(uint256 indexed licenseId,address indexed from,address indexed to)"),
+        (
+            "UsageAnchored(uint256 indexed licenseId,address indexed by,uint64 cumulative,"
+            "bytes32 receiptsRoot)"
+        ),
     ),
     "BrokerRegistry": (
         "BrokerRegistered(uint64 indexed brokerId,address indexed operator)",

@@ -10,6 +10,7 @@ from ledger.ids import keccak256
 from ledger.index.step import Step
 
 ACTIVE, SUSPENDED, REVOKED = 1, 2, 3
+_SERIAL = (1 << 32) - 1
 
 
 _PLAN_TAG = keccak256(b"modeldeed/plan/1")
@@ -111,7 +112,8 @@ def _license_issued(s: Step) -> None:
             f"license {license_id} is of plan {plan_id}, whose creation the journal does not hold",
             hint="the index began too late or missed a log; follow again into an empty database",
         )
-    s.change("plan", (plan_id,), issued=plan["issued"] + 1)
+    # A license claimed out of a batch was counted when the batch was anchored.
+    s.change("plan", (plan_id,), issued=max(plan["issued"], license_id & _SERIAL))
     s.put(
         "license",
         (license_id,),
@@ -209,6 +211,38 @@ def _token_transferred(s: Step) -> None:
             s.concern(row["model_id"], license_subject(license_id))
 
 
+def _batch_anchored(s: Step) -> None:
+    # Its licenses have their serials from now on.
+    _change_plan(s, issued=s.number("firstSerial") + s.number("count") - 1)
+
+
+def _plan_touched(s: Step) -> None:
+    _change_plan(s)
+
+
+def _sublicensed(s: Step) -> None:
+    _take_seats(s, s.number("seats"))
+    _license_touched(s)
+
+
+def _seats_reclaimed(s: Step) -> None:
+    _take_seats(s, -s.number("seats"))
+    _license_touched(s)
+
+
+def _take_seats(s: Step, seats: int) -> None:
+    """A sublicense's seats are in use in the license above it."""
+    parent = s.number("parentId")
+    row = s.state.get("license", (parent,))
+    if row is not None:
+        s.change("license", (parent,), seats_used=max(0, row["seats_used"] + seats))
+        s.concern(license_subject(parent))
+
+
+def _license_touched(s: Step) -> None:
+    _change_license(s)
+
+
 def license_subject(license_id: int) -> bytes:
     """The 32 bytes under which a license's events are filed."""
     return license_id.to_bytes(32, "big")
@@ -229,4 +263,16 @@ HANDLERS: dict[tuple[str, str], Callable[[Step], None]] = {
     ("LicenseLedger", "RuntimeEvicted"): _seat_ended,
     ("LicenseLedger", "GrantsCancelled"): _grants_cancelled,
     ("LicenseLedger", "Transfer"): _token_transferred,
+    ("LicenseLedger", "BatchAnchored"): _batch_anchored,
+    ("LicenseLedger", "BatchRevoked"): _plan_touched,
+    ("LicenseLedger", "BatchClosed"): _plan_touched,
+    ("LicenseLedger", "PlanResaleRoyaltySet"): _plan_touched,
+    ("LicenseLedger", "BatchClaimed"): _license_touched,
+    ("LicenseLedger", "VoucherRedeemed"): _license_touched,
+    ("LicenseLedger", "LicenseSublicensed"): _sublicensed,
+    ("LicenseLedger", "SeatsReclaimed"): _seats_reclaimed,
+    ("LicenseLedger", "ReissueStarted"): _license_touched,
+    ("LicenseLedger", "ReissueVetoed"): _license_touched,
+    ("LicenseLedger", "LicenseReissued"): _license_touched,
+    ("LicenseLedger", "UsageAnchored"): _license_touched,
 }

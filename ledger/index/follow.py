@@ -248,7 +248,8 @@ class Follower:
                 )
                 raise WrongNetwork(
                     f"the endpoint serves {what}",
-                    hint="a restarted local chain forgets everything: run deed up --fresh",
+                    hint="the URL or the deployment manifest may be of another network: correct "
+                    "it; only a local chain that was lost is begun anew, with deed up --fresh",
                 )
             with writing(self._engine) as connection:
                 self._journal.pin(

@@ -6,13 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ledger.ids import Address, Digest, LicenseId, ModelId, keccak256
+from ledger.claim import commitment_leaf
+from ledger.ids import Address, Digest, LicenseId, ModelId
 from ledger.index.decode import Event, decode, json_values
 from ledger.index.journal import topics_of
 from ledger.index.views import RowMap, Snapshot
 from ledger.licensing.entitlement import moment
 
-LEAF_PREFIX = b"\x00modeldeed/commit/1"
 _LODGED = {1: "sealing record", 2: "detection report", 3: "dispute", 4: "identity attestation"}
 _STATUS = {1: "active", 2: "withdrawn", 3: "compromised"}
 
@@ -41,11 +41,6 @@ class Entry:
     event: str
     license: str | None
     arguments: dict[str, Any]
-
-
-def commitment_leaf(model_id: ModelId) -> Digest:
-    """What a licensor anchors before registering (docs/spec/claim.md)."""
-    return Digest(keccak256(LEAF_PREFIX + model_id.raw))
 
 
 def timeline(snapshot: Snapshot, model_id: ModelId, *, limit: int = 1000) -> Sequence[Entry]:

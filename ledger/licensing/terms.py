@@ -124,7 +124,11 @@ def parse(data: bytes) -> Terms:
         return validate(parse_json(data, what="the terms document"))
     try:
         document = tomllib.loads(data.decode("utf-8"))
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+    except UnicodeDecodeError:
+        raise ManifestError(
+            "the terms document is not text", hint="begin from deed terms new FILE"
+        ) from None
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise ManifestError(
             f"the terms document is neither JSON nor TOML: {error}",
             hint="begin from deed terms new FILE",

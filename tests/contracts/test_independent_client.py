@@ -130,4 +130,5 @@ def test_a_wallet_can_show_the_license(story):
         "terms": str(terms.terms_hash),
         "status": "active",
         "not after": end,
+        "kind": "license",
     }

@@ -15,8 +15,13 @@ import pytest
 
 from ledger.cli import story
 from ledger.cli.exits import failure_of
+from ledger.evidence import archive
+from ledger.evidence.bundle import INDEX, pack, read_bundle
+from ledger.evidence.verify import Verdict, verify
 
 from .conftest import runner, small_model
+
+VECTORS = Path(__file__).parents[1] / "vectors" / "evidence"
 
 
 def with_four_bit_floats(path: Path) -> Path:
@@ -49,7 +54,9 @@ def test_the_demo_tells_the_whole_story_on_a_model_never_seen(tmp_path):
         "no process is left",
         "block hashes you gave",
         "   verified",
-        "does not hold",
+        "flipped, in claim.json",
+        "does not hold: step 2 (contents)",
+        "(exit code 1",
         "That was the whole story",
     ]
     at = 0
@@ -74,6 +81,26 @@ def test_the_demo_compares_tensors_of_types_that_numpy_lacks(tmp_path):
 
     assert told.code == 0, told.out + told.err
     assert "all 2 tensors equal the original, bit for bit" in told.out
+
+
+@pytest.mark.parametrize("beside", [0, 1, 4_000, 400_000])
+def test_the_flipped_byte_makes_the_evidence_false_wherever_it_lies(tmp_path, beside):
+    whole = VECTORS / "model.evidence.zip"
+    members = dict(archive.parse(whole.read_bytes()).members)
+    del members[INDEX]
+    # Cards stand before the claim and tensors behind it: either moves the middle of the file.
+    for name in ("cards/1.1.json", f"tensors/{'ab' * 32}.json"):
+        forged = tmp_path / "forged.zip"
+        forged.write_bytes(pack(read_bundle(whole).subject, members | {name: b" " * beside}))
+        before = forged.read_bytes()
+
+        at, size = story.flip_byte(forged, "claim.json")
+
+        after = forged.read_bytes()
+        assert [i for i in range(size) if before[i] != after[i]] == [at]
+        report = verify(forged)
+        assert report.verdict is Verdict.BROKEN
+        assert "claim.json" in report.steps[1].detail
 
 
 def test_a_step_that_does_not_go_as_told_is_our_bug():

@@ -35,6 +35,7 @@ def test_root_equals_the_recursive_definition_and_every_leaf_proves_itself(tree,
     assert root == by_definition(tree, leaves)
     for index in range(size):
         tree.verify(leaves[index], index, size, tree.path(leaves, index), root)
+    assert tree.paths(leaves) == [tree.path(leaves, index) for index in range(size)]
 
 
 @given(size=st.integers(1, 40), index=st.integers(0, 39), other=st.integers(0, 45))

@@ -31,7 +31,9 @@ interface IAnchors {
     /// @return blockNumber 0 if never anchored
     function anchoredAt(bytes32 root) external view returns (uint40 time, uint64 blockNumber);
 
-    /// @notice Commits to a watermark key, one per transaction and numbered per sender, so that trying many keys shows.
+    /// @notice Commits to a watermark key, one per call and numbered per sender, so that one sender's many keys show.
+    /// @dev Warning: accounts are free, so a number shows how many keys this sender tried, not how many its owner did. Evidence counts a
+    /// commitment only for the claim's own licensor, and says what is left.
     /// @dev Another account that copies a commitment out of the mempool cannot block its owner: each sender keeps a
     /// record of its own, and only a repetition by the same sender reverts.
     /// @return number how many commitments this sender has made, this one included

@@ -70,6 +70,8 @@ interface IModelRegistry {
     error ModelNoRecovery(bytes32 modelId);
     error ModelParentNotDeclared(bytes32 modelId, bytes32 parent);
     error ModelSealingEpochTooFar(bytes32 modelId, uint64 limit, uint64 offered);
+    error ModelBatchLengths(uint256 claims, uint256 proofs);
+    error ModelLedgerFailed(bytes32 modelId);
 
     /// @notice The id a claim has on this chain and this registry, registered or not.
     function modelIdOf(Claim calldata claim) external view returns (bytes32);
@@ -78,6 +80,12 @@ interface IModelRegistry {
     /// @dev Parents: at most 8, strictly rising, each registered. The leaf under `proof.root` is
     /// keccak256(0x00 ‖ "modeldeed/commit/1" ‖ modelId), anchored in an earlier block than this one.
     function register(Claim calldata claim, InclusionProof calldata proof) external returns (bytes32 modelId);
+
+    /// @notice Registers several claims of the caller, all or none.
+    /// @param proofs one for each claim
+    function registerBatch(Claim[] calldata claims, InclusionProof[] calldata proofs)
+        external
+        returns (bytes32[] memory modelIds);
 
     /// @notice Relayed register with the licensor's EIP-712 `RegisterModel(bytes32 modelId,uint40 deadline)` signature.
     /// @dev The relayer picks `proof`; one who leaves it out delays nothing: `proveEarlier` is open to anyone.
@@ -95,8 +103,9 @@ interface IModelRegistry {
     function proposeTransfer(bytes32 modelId, address to) external;
 
     /// @notice Takes an offered title.
-    /// @dev Warning: plans made by the previous licensor stop issuing at once, but they renew, suspend and revoke for that
-    /// account until someone calls `syncLicensor` on each. Do it in the same transaction or straight after.
+    /// @dev Warning: plans made by the previous licensor stop issuing at once, but until someone calls `syncLicensor` on each they
+    /// still obey that account in all else: renew, suspend, revoke, evict, reissue, roles, pause, resale royalty. Do it in the same
+    /// transaction or straight after.
     function acceptTransfer(bytes32 modelId) external;
 
     /// @notice ACTIVE, WITHDRAWN (no new license; licenses live on) or COMPROMISED (brokers stop releases); any of the
@@ -104,7 +113,8 @@ interface IModelRegistry {
     function setStatus(bytes32 modelId, ModelStatus status) external;
 
     /// @notice Puts the hash of a record on the model's file.
-    /// @param kind 1 SEALING (current licensor only, epoch strictly rising); 2 DETECTION, 3 DISPUTE, 4 IDENTITY: anyone, epoch ignored (event says 0)
+    /// @param kind 1 SEALING (current licensor only, epoch strictly rising); 2 DETECTION, 3 DISPUTE, 4 IDENTITY, or any other: anyone, epoch
+    /// ignored (the event says 0)
     /// @param epoch at most 2^32 - 1 above the latest, so that no one can use the epochs up
     function lodge(bytes32 modelId, uint16 kind, uint64 epoch, bytes32 recordHash) external;
 
@@ -166,6 +176,9 @@ interface IModelRegistry {
     /// @return to address(0) when no recovery is under way
     /// @return readyAt seconds
     function recoveryOf(bytes32 modelId) external view returns (address to, uint40 readyAt);
+
+    /// @return the LicenseLedger that is told when title or status change, whether it is deployed already or not
+    function ledger() external view returns (address);
 
     /// @return the `Anchors` contract whose stamps count here
     function anchors() external view returns (address);

@@ -18,6 +18,9 @@ library IssueWordLib {
     uint8 internal constant WARN_ONLY = 8;
     uint8 internal constant TRANSFERABLE = 16;
     uint8 internal constant METERED = 32;
+    /// @dev Ask the registry before issuing: title or status of the model changed since the plan was made or synced, or the registry
+    /// has 256 other plans of the model to tell of a change.
+    uint8 internal constant TOUCHED = 64;
 
     uint16 internal constant ODD_DURATION = type(uint16).max;
 
@@ -55,18 +58,14 @@ library IssueWordLib {
         return uint24(IssueWord.unwrap(word) >> GRACE_SHIFT);
     }
 
-    function flags(IssueWord word) internal pure returns (uint8) {
-        return uint8(IssueWord.unwrap(word) >> FLAGS_SHIFT);
-    }
-
     function has(IssueWord word, uint8 flag) internal pure returns (bool) {
         return IssueWord.unwrap(word) & uint256(flag) << FLAGS_SHIFT != 0;
     }
 
-    /// @notice One more issued. The caller has checked that `issued` is not at its maximum.
-    function plusOne(IssueWord word) internal pure returns (IssueWord) {
+    /// @notice So many more issued. The caller has checked that `issued` stays within its 32 bits.
+    function plus(IssueWord word, uint32 count) internal pure returns (IssueWord) {
         unchecked {
-            return IssueWord.wrap(IssueWord.unwrap(word) + (1 << ISSUED_SHIFT));
+            return IssueWord.wrap(IssueWord.unwrap(word) + (uint256(count) << ISSUED_SHIFT));
         }
     }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.28;
 
-import {LicenseStatus} from "../interfaces/ILicenseLedger.sol";
+import {LicenseStatus} from "../interfaces/LicenseTypes.sol";
 
 /// @notice The one storage word of a license, high bits first:
 /// `notAfter 40 | grace 24 | seatsUsed 16 | status 8 | flags 8 | holder 160`.
@@ -63,6 +63,11 @@ library LicenseWordLib {
 
     function has(LicenseWord word, uint8 flag) internal pure returns (bool) {
         return LicenseWord.unwrap(word) & uint256(flag) << FLAGS_SHIFT != 0;
+    }
+
+    /// @param flags one or several
+    function hasAny(LicenseWord word, uint8 flags) internal pure returns (bool) {
+        return LicenseWord.unwrap(word) & uint256(flags) << FLAGS_SHIFT != 0;
     }
 
     function withNotAfter(LicenseWord word, uint40 value) internal pure returns (LicenseWord) {

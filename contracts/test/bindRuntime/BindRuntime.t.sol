@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.28;
 
-import {ILicenseLedger, LicenseStatus, PlanTerms} from "../../src/interfaces/ILicenseLedger.sol";
+import {ILicenseRecords} from "../../src/interfaces/ILicenseRecords.sol";
+import {LicenseStatus, PlanTerms} from "../../src/interfaces/LicenseTypes.sol";
 import {Base} from "../Base.sol";
 
 contract BindRuntimeTest is Base {
@@ -28,12 +29,12 @@ contract BindRuntimeTest is Base {
     function test_onlyTheHolderBinds() external {
         vm.prank(holder);
         token.setApprovalForAll(agent, true);
-        vm.expectRevert(abi.encodeWithSelector(ILicenseLedger.LicenseNotHolder.selector, id, agent));
+        vm.expectRevert(abi.encodeWithSelector(ILicenseRecords.LicenseNotHolder.selector, id, agent));
         bindAs(agent, KEY, 0);
-        vm.expectRevert(abi.encodeWithSelector(ILicenseLedger.LicenseNotHolder.selector, id, licensor));
+        vm.expectRevert(abi.encodeWithSelector(ILicenseRecords.LicenseNotHolder.selector, id, licensor));
         bindAs(licensor, KEY, 0);
         id = 77;
-        vm.expectRevert(abi.encodeWithSelector(ILicenseLedger.LicenseNotFound.selector, id));
+        vm.expectRevert(abi.encodeWithSelector(ILicenseRecords.LicenseNotFound.selector, id));
         bindAs(holder, KEY, 0);
     }
 
@@ -42,10 +43,10 @@ contract BindRuntimeTest is Base {
         uint40 end = START + 30 days;
         bool refused = until != 0 && (until <= START || until > end);
         if (refused) {
-            vm.expectRevert(abi.encodeWithSelector(ILicenseLedger.SeatWindowInvalid.selector, until, end));
+            vm.expectRevert(abi.encodeWithSelector(ILicenseRecords.SeatWindowInvalid.selector, until, end));
         } else {
             vm.expectEmit(true, true, true, true, address(ledger));
-            emit ILicenseLedger.RuntimeBound(id, key, until, measurement);
+            emit ILicenseRecords.RuntimeBound(id, key, until, measurement);
         }
         vm.prank(holder);
         ledger.bindRuntime(id, key, until, measurement);
@@ -68,16 +69,16 @@ contract BindRuntimeTest is Base {
     }
 
     function test_keyZeroMeansNoKey() external {
-        vm.expectRevert(abi.encodeWithSelector(ILicenseLedger.SeatKeyZero.selector, id));
+        vm.expectRevert(abi.encodeWithSelector(ILicenseRecords.SeatKeyZero.selector, id));
         bindAs(holder, 0, 0);
     }
 
     function test_seatsAreCounted() external {
         bindAs(holder, keccak256("a"), 0);
         bindAs(holder, keccak256("b"), 0);
-        vm.expectRevert(abi.encodeWithSelector(ILicenseLedger.SeatsFull.selector, id, uint16(2)));
+        vm.expectRevert(abi.encodeWithSelector(ILicenseRecords.SeatsFull.selector, id, uint16(2)));
         bindAs(holder, keccak256("c"), 0);
-        vm.expectRevert(abi.encodeWithSelector(ILicenseLedger.SeatAlreadyBound.selector, id, keccak256("a")));
+        vm.expectRevert(abi.encodeWithSelector(ILicenseRecords.SeatAlreadyBound.selector, id, keccak256("a")));
         bindAs(holder, keccak256("a"), 0);
         eq(seatsOf(id), 2);
     }
@@ -95,7 +96,7 @@ contract BindRuntimeTest is Base {
         bytes32 slot = bytes32(2 * id + uint256(keccak256(abi.encodePacked(bytes28(bytes32(id)), hex"7d882553"))));
         uint256 word = uint256(vm.load(address(ledger), slot));
         vm.store(address(ledger), slot, bytes32(word | uint256(type(uint16).max) << 176));
-        vm.expectRevert(abi.encodeWithSelector(ILicenseLedger.SeatsFull.selector, id, type(uint16).max));
+        vm.expectRevert(abi.encodeWithSelector(ILicenseRecords.SeatsFull.selector, id, type(uint16).max));
         bindAs(holder, KEY, 0);
     }
 
@@ -112,7 +113,7 @@ contract BindRuntimeTest is Base {
 
     function test_anEndedLicenseBindsNothing() external {
         vm.warp(START + 30 days);
-        vm.expectRevert(abi.encodeWithSelector(ILicenseLedger.LicenseExpired.selector, id, uint40(START + 30 days)));
+        vm.expectRevert(abi.encodeWithSelector(ILicenseRecords.LicenseExpired.selector, id, uint40(START + 30 days)));
         bindAs(holder, KEY, 0);
     }
 
@@ -120,7 +121,7 @@ contract BindRuntimeTest is Base {
         vm.prank(licensor);
         ledger.suspend(id, 0);
         vm.expectRevert(
-            abi.encodeWithSelector(ILicenseLedger.LicenseStatusForbids.selector, id, LicenseStatus.SUSPENDED)
+            abi.encodeWithSelector(ILicenseRecords.LicenseStatusForbids.selector, id, LicenseStatus.SUSPENDED)
         );
         bindAs(holder, KEY, 0);
     }
@@ -130,7 +131,7 @@ contract BindRuntimeTest is Base {
         ledger.revoke(id, START + 10 days, 0);
         vm.expectRevert(
             abi.encodeWithSelector(
-                ILicenseLedger.SeatWindowInvalid.selector, uint40(START + 11 days), uint40(START + 10 days)
+                ILicenseRecords.SeatWindowInvalid.selector, uint40(START + 11 days), uint40(START + 10 days)
             )
         );
         bindAs(holder, KEY, START + 11 days);
@@ -143,7 +144,7 @@ contract BindRuntimeTest is Base {
         terms.floating = true;
         plan = newPlan(terms);
         id = newLicense(plan, holder);
-        vm.expectRevert(abi.encodeWithSelector(ILicenseLedger.SeatsFloat.selector, id));
+        vm.expectRevert(abi.encodeWithSelector(ILicenseRecords.SeatsFloat.selector, id));
         bindAs(holder, KEY, 0);
         eq(codeOfSeat(KEY, START), 0);
     }

@@ -1,257 +1,204 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.28;
 
-import {IAnchors, InclusionProof} from "../../src/interfaces/IAnchors.sol";
-import {ILicenseLedger, LicenseStatus, PlanState, PlanTerms} from "../../src/interfaces/ILicenseLedger.sol";
-import {Claim, IModelRegistry, ModelStatus} from "../../src/interfaces/IModelRegistry.sol";
+import {IAnchors} from "../../src/interfaces/IAnchors.sol";
+import {ILicenseLedger} from "../../src/interfaces/ILicenseLedger.sol";
+import {LicenseStatus, PlanState, PlanTerms} from "../../src/interfaces/LicenseTypes.sol";
+import {IModelRegistry} from "../../src/interfaces/IModelRegistry.sol";
 import {IToken} from "../Base.sol";
-import {Vm} from "../Vm.sol";
+import {Answer} from "./Answer.sol";
+import {Tenures} from "./Tenures.sol";
+import {Watch} from "./Watch.sol";
 
 /// @notice Lets five accounts do anything at all, in any order, and watches every step for a transition that must not be.
 /// @dev Calls may fail, that is half of the point; what must never happen is written to `broken`, which the invariants read.
-contract Handler {
-    Vm private constant vm = Vm(address(uint160(uint256(keccak256("hevm cheat code")))));
-    uint256 private constant KEYS = 4;
-
-    IAnchors private immutable anchors;
-    IModelRegistry private immutable models;
-    ILicenseLedger private immutable ledger;
-
-    address[5] public actors = [address(0xA1), address(0xA2), address(0xA3), address(0xA4), address(0xA5)];
-    bytes32[] public modelIds;
-    uint256[] public licenseIds;
-    uint32 public plans;
-    string public broken;
-    /// How often each action went through, so that a run that did nothing cannot pass for a good one.
-    mapping(string action => uint256) public done;
-
-    struct View {
-        address holder;
-        uint40 notAfter;
-        LicenseStatus status;
-        uint16 seats;
-        uint40 heldSince;
-        uint64 grants;
-        bool ended;
-    }
-
-    constructor(IAnchors anchors_, IModelRegistry models_, ILicenseLedger ledger_) {
-        (anchors, models, ledger) = (anchors_, models_, ledger_);
-        for (uint256 i; i < 3; ++i) {
-            Claim memory claim;
-            claim.licensor = actors[i];
-            claim.salt = bytes32(i);
-            bytes32 id = models.modelIdOf(claim);
-            anchors.anchor(commitmentOf(id));
-            vm.warp(block.timestamp + 10);
-            vm.roll(block.number + 1);
-            vm.prank(actors[i]);
-            InclusionProof memory none;
-            models.register(claim, none);
-            modelIds.push(id);
-        }
-    }
-
-    // ---------------------------------------------------------------- titles
-
-    function commitmentOf(bytes32 modelId) private pure returns (bytes32) {
-        return keccak256(abi.encodePacked(bytes1(0), "modeldeed/commit/1", modelId));
-    }
-
-    function proveEarlier(uint256 model, bool honest) external {
-        bytes32 id = modelIds[model % 3];
-        (,, uint40 before,,) = models.modelOf(id);
-        InclusionProof memory proof;
-        proof.root = honest ? commitmentOf(id) : keccak256("another");
-        proof.size = 1;
-        run("proveEarlier", msg.sender, address(models), abi.encodeCall(models.proveEarlier, (id, proof)));
-        (,, uint40 after_,,) = models.modelOf(id);
-        if (after_ > before) broken = "1: committedAt rose";
-    }
-
-    function moveTitle(uint256 from, uint256 to, uint256 model) external {
-        bytes32 id = modelIds[model % 3];
-        address seller = actors[from % 5];
-        address holder = models.licensorOf(id);
-        uint64 sequence = models.titleSequenceOf(id);
-        run("propose", seller, address(models), abi.encodeCall(models.proposeTransfer, (id, actors[to % 5])));
-        bool moved = run("accept", actors[to % 5], address(models), abi.encodeCall(models.acceptTransfer, (id)));
-        if (moved && models.pendingLicensorOf(id) != address(0)) broken = "2: an offer outlived its title";
-        if (models.licensorOf(id) != holder && models.titleSequenceOf(id) != sequence + 1) broken = "2: no sequence";
-        if (!moved && models.licensorOf(id) != holder) broken = "2: title moved without consent";
-    }
-
-    function setModelStatus(uint256 who, uint256 model, uint8 status) external {
-        bytes32 id = modelIds[model % 3];
-        run(
-            "setStatus",
-            actors[who % 5],
-            address(models),
-            abi.encodeCall(models.setStatus, (id, ModelStatus(status % 4)))
-        );
-        (,,, ModelStatus now_,) = models.modelOf(id);
-        if (now_ == ModelStatus.NONE) broken = "3: a model vanished";
-    }
+contract Handler is Tenures {
+    constructor(IAnchors anchors_, IModelRegistry models_, ILicenseLedger ledger_) Watch(anchors_, models_, ledger_) {}
 
     // ---------------------------------------------------------------- plans
 
-    function createPlan(uint256 who, uint256 model, uint32 supply, uint16 seats, bool transferable) external {
+    /// @param kind bits: 1 locked, 2 floating, 4 metered, 8 with notice, 16 with a royalty
+    function createPlan(uint256 who, uint256 model, uint32 supply, uint16 seats, uint8 kind) external step {
         PlanTerms memory terms;
-        terms.modelId = modelIds[model % 3];
+        terms.modelId = modelOf(model);
         (terms.duration, terms.grace, terms.maxOffline) = (10 days, 1 days, 2 days);
-        (terms.minNotice, terms.supply, terms.seats) = (1 days, supply % 6, seats % 4);
-        terms.transferable = transferable;
-        bool made = run("createPlan", actors[who % 5], address(ledger), abi.encodeCall(ledger.createPlan, (terms)));
-        if (!made) return;
+        (terms.supply, terms.seats) = (supply % 12, seats % 5);
+        (terms.transferable, terms.floating) = (kind & 1 == 0, kind & 2 != 0);
+        if (kind & 4 != 0) terms.quota = 8;
+        if (kind & 8 != 0) terms.minNotice = 1 days;
+        address maker = choose(who, models.licensorOf(terms.modelId));
+        if (!act("createPlan", 0, maker, abi.encodeCall(ledger.createPlan, (terms)))) return;
         ++plans;
-        if (models.licensorOf(terms.modelId) != actors[who % 5]) broken = "4: a plan without title";
+        never(models.licensorOf(terms.modelId) != maker, "4: a plan without title");
     }
 
-    function sync(uint256 plan) external {
+    function setResaleRoyalty(uint256 who, uint256 plan, uint16 bps) external step {
+        bytes memory call_ = abi.encodeCall(ledger.setResaleRoyalty, (pick(plan), bps % 1_200));
+        bool set = act("setResaleRoyalty", 0, choose(who, licensorOf(pick(plan))), call_);
+        never(set && bps % 1_200 > 1_000, "20: a royalty too high");
+    }
+
+    function sync(uint256 plan) external step {
         uint32 planId = pick(plan);
-        bool synced = run("sync", msg.sender, address(ledger), abi.encodeCall(ledger.syncLicensor, (planId)));
-        if (!synced) return;
-        for (uint256 i; i < 5; ++i) {
-            if (ledger.rolesOf(planId, actors[i]) != 0) broken = "5: a role outlived its licensor";
+        address before = licensorOf(planId);
+        if (!act("sync", 0, msg.sender, abi.encodeCall(ledger.syncLicensor, (planId)))) return;
+        (PlanTerms memory terms, PlanState memory state) = ledger.planOf(planId);
+        never(state.licensor != models.licensorOf(terms.modelId), "20: synced to someone without title");
+        for (uint256 i; i < 5 && state.licensor != before; ++i) {
+            never(ledger.rolesOf(planId, actors[i]) != 0, "5: a role outlived its licensor");
         }
     }
 
-    function setRoles(uint256 who, uint256 plan, uint256 account, uint8 roles) external {
+    function setRoles(uint256 who, uint256 plan, uint256 account, uint8 roles) external step {
         bytes memory call_ = abi.encodeCall(ledger.setRoles, (pick(plan), actors[account % 5], roles % 16));
-        run("setRoles", actors[who % 5], address(ledger), call_);
+        act("setRoles", 0, choose(who, licensorOf(pick(plan))), call_);
     }
 
-    function setPaused(uint256 who, uint256 plan, bool paused) external {
-        run("setPaused", actors[who % 5], address(ledger), abi.encodeCall(ledger.setPaused, (pick(plan), paused)));
+    function setPaused(uint256 who, uint256 plan, bool paused) external step {
+        bytes memory call_ = abi.encodeCall(ledger.setPaused, (pick(plan), paused));
+        act("setPaused", 0, choose(who, licensorOf(pick(plan))), call_);
     }
 
     // ---------------------------------------------------------------- licenses
 
-    function issue(uint256 who, uint256 plan, uint256 to, uint24 notBefore, uint24 notAfter) external {
+    function window(uint24 notBefore, uint24 notAfter) private view returns (uint40 start, uint40 end) {
+        start = notBefore % 3 == 0 ? 0 : uint40(block.timestamp) + notBefore % 2 days;
+        end = notAfter % 3 == 0 ? 0 : uint40(block.timestamp) + notAfter % 20 days;
+    }
+
+    function issue(uint256 who, uint256 plan, uint256 to, uint24 notBefore, uint24 notAfter) external step {
         uint32 planId = pick(plan);
-        uint40 start = uint40(block.timestamp) + notBefore % 2 days;
-        uint40 end = notAfter % 3 == 0 ? 0 : start + notAfter % 20 days;
+        (uint40 start, uint40 end) = window(notBefore, notAfter);
         bytes memory call_ = abi.encodeCall(ledger.issue, (planId, actors[to % 5], start, end));
-        if (!run("issue", actors[who % 5], address(ledger), call_)) return;
-        (PlanTerms memory terms, PlanState memory state) = ledger.planOf(planId);
-        licenseIds.push(uint256(planId) << 32 | state.issued);
-        (address owner,,, ModelStatus status,) = models.modelOf(terms.modelId);
-        if (owner != state.licensor) broken = "6: issued after the title moved";
-        if (status != ModelStatus.ACTIVE) broken = "6: issued for a model that is not active";
-        if (state.paused) broken = "6: issued while paused";
+        if (!act("issue", 0, choose(who, licensorOf(planId)), call_)) return;
+        issued(planId);
+        addedNext(planId);
     }
 
-    function renew(uint256 who, uint256 license, uint24 ahead) external {
+    function issueBatch(uint256 who, uint256 plan, uint8 count, uint24 notBefore, uint24 notAfter) external step {
+        uint32 planId = pick(plan);
+        (uint40 start, uint40 end) = window(notBefore, notAfter);
+        address[] memory to = new address[](count % 4);
+        for (uint256 i; i < to.length; ++i) {
+            to[i] = actors[(count + i) % 5];
+        }
+        bytes memory call_ = abi.encodeCall(ledger.issueBatch, (planId, to, start, end));
+        if (!act("issueBatch", 0, choose(who, licensorOf(planId)), call_)) return;
+        issued(planId);
+        (, PlanState memory state) = ledger.planOf(planId);
+        for (uint256 i = to.length; i > 0; --i) {
+            added(uint256(planId) << 32 | (state.issued + 1 - i));
+        }
+    }
+
+    function renew(uint256 who, uint256 license, uint24 ahead) external step {
         uint256 id = some(license);
-        View memory before = look(id);
+        Seen memory before = look(id);
+        address licensor = licensorOf(uint32(id >> 32));
+        address rightful = before.parent == 0 ? licensor : look(before.parent).holder;
+        address sender = choose(who, rightful);
         uint40 end = ahead % 4 == 0 ? 0 : uint40(block.timestamp) + ahead;
-        bool renewed = run("renew", actors[who % 5], address(ledger), abi.encodeCall(ledger.renew, (id, end)));
-        View memory after_ = look(id);
-        if (renewed && after_.notAfter <= before.notAfter) broken = "7: renewed backwards";
-        if (renewed && before.status != LicenseStatus.ACTIVE) broken = "7: renewed what is not active";
-        watch(id, before, after_, renewed);
-        if (!renewed) return;
-        (PlanTerms memory terms, PlanState memory state) = ledger.planOf(uint32(id >> 32));
-        bool byRole = actors[who % 5] != state.licensor;
-        if (byRole && after_.notAfter > block.timestamp + 2 * terms.duration) broken = "7: an ISSUER renewed too far";
+        if (!act("renew", id, sender, abi.encodeCall(ledger.renew, (id, end)))) return;
+        Seen memory after_ = look(id);
+        never(after_.notAfter <= before.notAfter, "7: renewed backwards");
+        never(after_.notAfter <= block.timestamp, "7: renewed into the past");
+        never(before.status != LicenseStatus.ACTIVE, "7: renewed what is not active");
+        (PlanTerms memory terms,) = ledger.planOf(uint32(id >> 32));
+        if (before.parent != 0) {
+            never(sender != rightful, "7: a sublicense renewed by someone else");
+            never(
+                after_.notAfter > Answer.endOf(ledger, before.parent), "7: a sublicense renewed beyond a license above"
+            );
+        } else if (sender != licensor) {
+            never(after_.notAfter > block.timestamp + 2 * terms.duration, "7: an ISSUER renewed too far");
+        }
     }
 
-    function suspend(uint256 who, uint256 license) external {
-        act("suspend", who, some(license), abi.encodeCall(ledger.suspend, (some(license), 0)));
+    function suspend(uint256 who, uint256 license) external step {
+        uint256 id = some(license);
+        act("suspend", id, choose(who, licensorOf(uint32(id >> 32))), abi.encodeCall(ledger.suspend, (id, 0)));
     }
 
-    function reinstate(uint256 who, uint256 license) external {
-        act("reinstate", who, some(license), abi.encodeCall(ledger.reinstate, (some(license), 0)));
+    function isHeld(uint256 id) private view returns (bool) {
+        return look(id).heldSince != 0;
     }
 
-    function revoke(uint256 who, uint256 license, uint24 ahead) external {
+    function reinstate(uint256 who, uint256 license) external step {
+        uint256 id = seek(license, isHeld);
+        act("reinstate", id, choose(who, licensorOf(uint32(id >> 32))), abi.encodeCall(ledger.reinstate, (id, 0)));
+    }
+
+    function revoke(uint256 who, uint256 license, uint24 ahead) external step {
         uint256 id = some(license);
         uint40 effect = ahead % 3 == 0 ? 0 : uint40(block.timestamp) + ahead % 12 days;
-        act("revoke", who, id, abi.encodeCall(ledger.revoke, (id, effect, 0)));
+        uint64 parent = look(id).parent;
+        address rightful = parent == 0 || who & 16 == 0 ? licensorOf(uint32(id >> 32)) : holderOf(parent);
+        act("revoke", id, choose(who, rightful), abi.encodeCall(ledger.revoke, (id, effect, 0)));
     }
 
-    function bind(uint256 who, uint256 license, uint256 key, uint24 ahead) external {
+    function bind(uint256 who, uint256 license, uint256 key, uint24 ahead) external step {
         uint256 id = some(license);
         uint40 until = ahead % 3 == 0 ? 0 : uint40(block.timestamp) + ahead % 5 days;
         bytes memory call_ = abi.encodeCall(ledger.bindRuntime, (id, keyOf(key), until, 0));
-        act("bind", who, id, call_);
+        address sender = choose(who, holderOf(id));
+        bool bound = act("bind", id, sender, call_);
+        never(bound && sender != holderOf(id), "19: bound without the holder's word");
     }
 
-    function release(uint256 who, uint256 license, uint256 key) external {
-        uint256 id = some(license);
-        (, uint40 until,) = ledger.seatOf(id, keyOf(key));
-        View memory before = look(id);
-        bytes memory call_ = abi.encodeCall(ledger.releaseRuntime, (id, keyOf(key)));
-        bool released = act("release", who, id, call_);
-        bool lapsed = block.timestamp >= before.notAfter || until != 0 && block.timestamp >= until;
-        if (released && !lapsed) broken = "8: a live seat was released";
+    function hasSeats(uint256 id) private view returns (bool) {
+        return firstSeat(id, 0) != 0;
     }
 
-    function evict(uint256 who, uint256 license, uint256 key) external {
-        uint256 id = some(license);
-        act("evict", who, id, abi.encodeCall(ledger.evictRuntime, (id, keyOf(key))));
+    function firstSeat(uint256 id, uint256 key) private view returns (bytes32) {
+        for (uint256 i; i < KEYS; ++i) {
+            (uint40 boundAt,,) = ledger.seatOf(id, keyOf(key + i));
+            if (boundAt != 0) return keyOf(key + i);
+        }
+        return 0;
     }
 
-    function transfer(uint256 who, uint256 license, uint256 to) external {
+    function release(uint256 license, uint256 key) external step {
+        uint256 id = seek(license, hasSeats);
+        if (id == 0) return;
+        bytes32 seat = firstSeat(id, key % KEYS);
+        (, uint40 until,) = ledger.seatOf(id, seat);
+        uint40 end = Answer.endOf(ledger, id);
+        bytes memory call_ = abi.encodeCall(ledger.releaseRuntime, (id, seat));
+        bool lapsed = block.timestamp >= end || until != 0 && block.timestamp >= until;
+        bool released = act("release", id, msg.sender, call_);
+        never(released && !lapsed, "8: a live seat was released");
+    }
+
+    function evict(uint256 who, uint256 license, uint256 key) external step {
+        uint256 id = seek(license, hasSeats);
+        bytes memory call_ = abi.encodeCall(ledger.evictRuntime, (id, firstSeat(id, key % KEYS)));
+        act("evict", id, choose(who, licensorOf(uint32(id >> 32))), call_);
+    }
+
+    function transfer(uint256 who, uint256 license, uint256 to) external step {
         uint256 id = some(license);
-        View memory before = look(id);
-        address from = actors[who % 5];
+        Seen memory before = look(id);
+        address from = choose(who, before.holder);
         bytes memory call_ = abi.encodeCall(IToken.transferFrom, (from, actors[to % 5], id));
-        bool moved = act("transfer", who, id, call_);
-        if (moved && from != before.holder) broken = "9: moved by someone else";
-        if (moved && (before.seats != 0 || before.status != LicenseStatus.ACTIVE)) broken = "9: moved what must stay";
-        if (moved && ledger.locked(id)) broken = "9: moved what is locked";
+        if (!act("transfer", id, from, call_)) return;
+        never(from != before.holder, "9: moved by someone else");
+        never(before.seats != 0 || before.status != LicenseStatus.ACTIVE, "9: moved what must stay");
+        never(ledger.locked(id), "9: moved what is locked");
     }
 
-    function pass(uint24 time) external {
+    function pass(uint24 time) external step {
         vm.warp(block.timestamp + time % 3 days);
         vm.roll(block.number + 1);
     }
 
-    // ---------------------------------------------------------------- watching
+    // ---------------------------------------------------------------- asking
 
-    function act(string memory name, uint256 who, uint256 id, bytes memory call_) private returns (bool ok) {
-        View memory before = look(id);
-        ok = run(name, actors[who % 5], address(ledger), call_);
-        watch(id, before, look(id), false);
-    }
-
-    function watch(uint256 id, View memory before, View memory after_, bool renewed) private {
-        if (id == 0) return;
-        if (before.status == LicenseStatus.REVOKED && after_.status != LicenseStatus.REVOKED) broken = "10: unrevoked";
-        if (after_.notAfter > before.notAfter && !renewed) broken = "11: the end rose";
-        if (before.ended && !after_.ended) broken = "10: a revoked license came back";
-        if (after_.status == LicenseStatus.SUSPENDED && after_.heldSince == 0) broken = "12: suspended since never";
-        if (after_.grants < before.grants) broken = "13: a grant came back";
-        if (after_.holder != before.holder && after_.grants == before.grants) broken = "13: a grant outlived a move";
-    }
-
-    function look(uint256 id) private view returns (View memory seen) {
-        if (id == 0) return seen;
-        (seen.holder,, seen.notAfter, seen.status, seen.seats, seen.grants, seen.heldSince) = ledger.licenseOf(id);
-        (uint8 code,,,) = ledger.check(id, address(0), 0, uint40(block.timestamp));
-        seen.ended = code == 3;
-    }
-
-    function run(string memory name, address who, address target, bytes memory call_) private returns (bool ok) {
-        vm.prank(who);
-        (ok,) = target.call(call_);
-        if (ok) ++done[name];
-    }
-
-    function pick(uint256 plan) private view returns (uint32) {
-        return plans == 0 ? 1 : uint32(1 + plan % plans);
-    }
-
-    function some(uint256 license) private view returns (uint256) {
-        return licenseIds.length == 0 ? 0 : licenseIds[license % licenseIds.length];
-    }
-
-    function keyOf(uint256 key) public pure returns (bytes32) {
-        return bytes32(1 + key % KEYS);
-    }
-
-    function licenseCount() external view returns (uint256) {
-        return licenseIds.length;
+    /// The ledger and a second reading of its records give one answer to anything anyone asks.
+    function ask(uint256 license, uint256 who, uint256 key, uint32 ahead) external step {
+        uint256 id = license % 8 == 7 ? license : some(license);
+        address holder = who % 3 == 0 ? address(0) : choose(who, holderOf(id));
+        bytes32 runtimeKey = key % 3 == 0 ? bytes32(0) : keyOf(key / 3);
+        uint40 at = uint40(block.timestamp) + ahead % 30 days;
+        never(!Answer.agrees(ledger, id, holder, runtimeKey, at), "26: check says something else than the records");
     }
 }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.28;
 
-import {ILicenseLedger, LicenseStatus, PlanState, PlanTerms} from "../../src/interfaces/ILicenseLedger.sol";
+import {ILicenseRecords} from "../../src/interfaces/ILicenseRecords.sol";
+import {LicenseStatus, PlanState, PlanTerms} from "../../src/interfaces/LicenseTypes.sol";
 import {ModelStatus} from "../../src/interfaces/IModelRegistry.sol";
 import {Base} from "../Base.sol";
 
@@ -24,7 +25,7 @@ contract IssueTest is Base {
     }
 
     function test_aStrangerCannotIssue() external {
-        vm.expectRevert(abi.encodeWithSelector(ILicenseLedger.PlanNotAuthorized.selector, plan, stranger, ISSUER));
+        vm.expectRevert(abi.encodeWithSelector(ILicenseRecords.PlanNotAuthorized.selector, plan, stranger, ISSUER));
         issueAs(stranger, 0, 0);
     }
 
@@ -33,7 +34,7 @@ contract IssueTest is Base {
         vm.expectEmit(true, true, true, true, address(ledger));
         emit Transfer(address(0), holder, id);
         vm.expectEmit(true, true, true, true, address(ledger));
-        emit ILicenseLedger.LicenseIssued(id, plan, holder, START, START + 30 days);
+        emit ILicenseRecords.LicenseIssued(id, plan, holder, START, START + 30 days);
         eq(issueAs(licensor, 0, 0), id);
         eq(issueAs(licensor, 0, 0), id + 1);
         eq(token.ownerOf(id), holder);
@@ -76,7 +77,7 @@ contract IssueTest is Base {
         bool refused = end <= start || (byRole && end > longest);
         if (refused) {
             vm.expectRevert(
-                abi.encodeWithSelector(ILicenseLedger.LicenseWindowInvalid.selector, uint40(start), uint40(end))
+                abi.encodeWithSelector(ILicenseRecords.LicenseWindowInvalid.selector, uint40(start), uint40(end))
             );
         }
         uint256 id = issueAs(byRole ? agent : licensor, notBefore, notAfter);
@@ -97,7 +98,7 @@ contract IssueTest is Base {
         for (uint256 i; i < supply; ++i) {
             issueAs(licensor, 0, 0);
         }
-        vm.expectRevert(abi.encodeWithSelector(ILicenseLedger.PlanSupplyExceeded.selector, plan, uint32(supply)));
+        vm.expectRevert(abi.encodeWithSelector(ILicenseRecords.PlanSupplyExceeded.selector, plan, uint32(supply)));
         issueAs(licensor, 0, 0);
     }
 
@@ -106,7 +107,7 @@ contract IssueTest is Base {
         uint256 word = uint256(vm.load(address(ledger), slot));
         vm.store(address(ledger), slot, bytes32(word | uint256(type(uint32).max - 1) << 160));
         eq(issueAs(licensor, 0, 0), uint256(plan) << 32 | type(uint32).max);
-        vm.expectRevert(abi.encodeWithSelector(ILicenseLedger.PlanSupplyExceeded.selector, plan, type(uint32).max));
+        vm.expectRevert(abi.encodeWithSelector(ILicenseRecords.PlanSupplyExceeded.selector, plan, type(uint32).max));
         issueAs(licensor, 0, 0);
     }
 
@@ -115,7 +116,9 @@ contract IssueTest is Base {
         for (uint8 status = 2; status <= 3; ++status) {
             vm.prank(licensor);
             models.setStatus(terms.modelId, ModelStatus(status));
-            vm.expectRevert(abi.encodeWithSelector(ILicenseLedger.PlanModelNotIssuable.selector, terms.modelId, status));
+            vm.expectRevert(
+                abi.encodeWithSelector(ILicenseRecords.PlanModelNotIssuable.selector, terms.modelId, status)
+            );
             issueAs(licensor, 0, 0);
             eq(codeOf(id), 0);
         }

@@ -36,6 +36,13 @@ contract RecoveryTest is Base {
         eq(delay, 0);
     }
 
+    function test_withoutARecoveryNothingIsVetoed() external {
+        vm.recordLogs();
+        setGuardian(guardian, 8 days);
+        setGuardian(address(0), 0);
+        eq(vm.getRecordedLogs().length, 2); // GuardianSet and nothing else
+    }
+
     function testFuzz_aDelayLeavesTimeForAVeto(uint40 delay) external {
         delay = delay % uint40(7 days);
         vm.expectRevert(

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.28;
 
-import {ILicenseLedger} from "../../src/interfaces/ILicenseLedger.sol";
+import {ILicenseRecords} from "../../src/interfaces/ILicenseRecords.sol";
 import {Base} from "../Base.sol";
 
 contract ReleaseRuntimeTest is Base {
@@ -31,24 +31,26 @@ contract ReleaseRuntimeTest is Base {
         bind(KEY, until);
         vm.warp(START + wait);
         if (block.timestamp < until) {
-            vm.expectRevert(abi.encodeWithSelector(ILicenseLedger.SeatHeldUntil.selector, id, KEY, until));
+            vm.expectRevert(abi.encodeWithSelector(ILicenseRecords.SeatHeldUntil.selector, id, KEY, until));
             releaseAs(who, KEY);
             eq(seatsOf(id), 1);
             return;
         }
         vm.expectEmit(true, true, true, true, address(ledger));
-        emit ILicenseLedger.RuntimeReleased(id, KEY);
+        emit ILicenseRecords.RuntimeReleased(id, KEY);
         releaseAs(who, KEY);
         eq(seatsOf(id), 0);
         (uint40 boundAt,,) = ledger.seatOf(id, KEY);
         eq(boundAt, 0);
-        vm.expectRevert(abi.encodeWithSelector(ILicenseLedger.SeatNotBound.selector, id, KEY));
+        vm.expectRevert(abi.encodeWithSelector(ILicenseRecords.SeatNotBound.selector, id, KEY));
         releaseAs(who, KEY);
     }
 
     function test_aSeatWithoutATermIsHeldAsLongAsTheLicense() external {
         bind(KEY, 0);
-        vm.expectRevert(abi.encodeWithSelector(ILicenseLedger.SeatHeldUntil.selector, id, KEY, uint40(START + 30 days)));
+        vm.expectRevert(
+            abi.encodeWithSelector(ILicenseRecords.SeatHeldUntil.selector, id, KEY, uint40(START + 30 days))
+        );
         releaseAs(holder, KEY);
         vm.warp(START + 30 days);
         releaseAs(stranger, KEY);
@@ -59,7 +61,9 @@ contract ReleaseRuntimeTest is Base {
         bind(KEY, START + 20 days);
         vm.prank(licensor);
         ledger.revoke(id, START + 10 days, 0);
-        vm.expectRevert(abi.encodeWithSelector(ILicenseLedger.SeatHeldUntil.selector, id, KEY, uint40(START + 10 days)));
+        vm.expectRevert(
+            abi.encodeWithSelector(ILicenseRecords.SeatHeldUntil.selector, id, KEY, uint40(START + 10 days))
+        );
         releaseAs(holder, KEY);
         vm.warp(START + 10 days);
         releaseAs(holder, KEY);
@@ -67,7 +71,7 @@ contract ReleaseRuntimeTest is Base {
 
     function test_unknownLicensesHaveNoSeats() external {
         id = 77;
-        bytes memory unknown = abi.encodeWithSelector(ILicenseLedger.LicenseNotFound.selector, id);
+        bytes memory unknown = abi.encodeWithSelector(ILicenseRecords.LicenseNotFound.selector, id);
         vm.expectRevert(unknown);
         releaseAs(holder, KEY);
         vm.expectRevert(unknown);
@@ -79,13 +83,13 @@ contract ReleaseRuntimeTest is Base {
     function test_theLicensorEvictsALiveSeat() external {
         bind(KEY, 0);
         vm.prank(holder);
-        vm.expectRevert(abi.encodeWithSelector(ILicenseLedger.PlanNotAuthorized.selector, plan, holder, REVOKER));
+        vm.expectRevert(abi.encodeWithSelector(ILicenseRecords.PlanNotAuthorized.selector, plan, holder, REVOKER));
         ledger.evictRuntime(id, KEY);
         vm.startPrank(licensor);
-        vm.expectRevert(abi.encodeWithSelector(ILicenseLedger.SeatNotBound.selector, id, keccak256("other")));
+        vm.expectRevert(abi.encodeWithSelector(ILicenseRecords.SeatNotBound.selector, id, keccak256("other")));
         ledger.evictRuntime(id, keccak256("other"));
         vm.expectEmit(true, true, true, true, address(ledger));
-        emit ILicenseLedger.RuntimeEvicted(id, KEY, licensor);
+        emit ILicenseRecords.RuntimeEvicted(id, KEY, licensor);
         ledger.evictRuntime(id, KEY);
         vm.stopPrank();
         eq(seatsOf(id), 0);
@@ -94,12 +98,12 @@ contract ReleaseRuntimeTest is Base {
 
     function test_theHolderCancelsGrants() external {
         vm.prank(licensor);
-        vm.expectRevert(abi.encodeWithSelector(ILicenseLedger.LicenseNotHolder.selector, id, licensor));
+        vm.expectRevert(abi.encodeWithSelector(ILicenseRecords.LicenseNotHolder.selector, id, licensor));
         ledger.cancelGrants(id);
         eq(ledger.grantNonceOf(id), 0);
         for (uint64 nonce = 1; nonce <= 3; ++nonce) {
             vm.expectEmit(true, true, true, true, address(ledger));
-            emit ILicenseLedger.GrantsCancelled(id, nonce);
+            emit ILicenseRecords.GrantsCancelled(id, nonce);
             vm.prank(holder);
             ledger.cancelGrants(id);
             eq(ledger.grantNonceOf(id), nonce);

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.28;
 
-import {ILicenseLedger, LicenseStatus, PlanTerms} from "../../src/interfaces/ILicenseLedger.sol";
+import {ILicenseRecords} from "../../src/interfaces/ILicenseRecords.sol";
+import {LicenseStatus, PlanTerms} from "../../src/interfaces/LicenseTypes.sol";
 import {Base} from "../Base.sol";
 
 contract RenewTest is Base {
@@ -23,7 +24,7 @@ contract RenewTest is Base {
 
     function test_theEndMoves() external {
         vm.expectEmit(true, true, true, true, address(ledger));
-        emit ILicenseLedger.LicenseRenewed(id, START + 99 days);
+        emit ILicenseRecords.LicenseRenewed(id, START + 99 days);
         vm.expectEmit(true, true, true, true, address(ledger));
         emit MetadataUpdate(id);
         renewAs(licensor, START + 99 days);
@@ -32,10 +33,10 @@ contract RenewTest is Base {
     }
 
     function test_theHolderCannotRenew() external {
-        vm.expectRevert(abi.encodeWithSelector(ILicenseLedger.PlanNotAuthorized.selector, plan, holder, ISSUER));
+        vm.expectRevert(abi.encodeWithSelector(ILicenseRecords.PlanNotAuthorized.selector, plan, holder, ISSUER));
         renewAs(holder, START + 99 days);
         id = 77;
-        vm.expectRevert(abi.encodeWithSelector(ILicenseLedger.LicenseNotFound.selector, id));
+        vm.expectRevert(abi.encodeWithSelector(ILicenseRecords.LicenseNotFound.selector, id));
         renewAs(licensor, START + 99 days);
     }
 
@@ -47,9 +48,9 @@ contract RenewTest is Base {
         if (notAfter == 0) want = from + 30 days;
         bool refused = want <= from;
         if (want <= present) {
-            vm.expectRevert(abi.encodeWithSelector(ILicenseLedger.LicenseNotLater.selector, id, present, want));
+            vm.expectRevert(abi.encodeWithSelector(ILicenseRecords.LicenseNotLater.selector, id, present, want));
         } else if (refused) {
-            vm.expectRevert(abi.encodeWithSelector(ILicenseLedger.LicenseWindowInvalid.selector, from, want));
+            vm.expectRevert(abi.encodeWithSelector(ILicenseRecords.LicenseWindowInvalid.selector, from, want));
         }
         renewAs(licensor, notAfter);
         eq(endOf(id), refused ? present : want);
@@ -59,16 +60,16 @@ contract RenewTest is Base {
         grantRole(plan, agent, ISSUER);
         uint40 present = START + 30 days;
         vm.expectRevert(
-            abi.encodeWithSelector(ILicenseLedger.LicenseWindowInvalid.selector, present, present + 30 days + 1)
+            abi.encodeWithSelector(ILicenseRecords.LicenseWindowInvalid.selector, present, present + 30 days + 1)
         );
         renewAs(agent, present + 30 days + 1);
         renewAs(agent, present + 30 days);
         bytes memory tooFar =
-            abi.encodeWithSelector(ILicenseLedger.LicenseWindowInvalid.selector, START + 60 days, START + 90 days);
+            abi.encodeWithSelector(ILicenseRecords.LicenseWindowInvalid.selector, START + 60 days, START + 90 days);
         vm.expectRevert(tooFar);
         renewAs(agent, 0);
         vm.expectRevert(
-            abi.encodeWithSelector(ILicenseLedger.LicenseWindowInvalid.selector, START + 60 days, START + 60 days + 1)
+            abi.encodeWithSelector(ILicenseRecords.LicenseWindowInvalid.selector, START + 60 days, START + 60 days + 1)
         );
         renewAs(agent, START + 60 days + 1);
         vm.warp(START + 30 days - 1);
@@ -133,7 +134,7 @@ contract RenewTest is Base {
         id = ledger.issue(plan, holder, 0, START + 1 days);
         renewAs(licensor, 0);
         eq(endOf(id), PERPETUAL);
-        vm.expectRevert(abi.encodeWithSelector(ILicenseLedger.LicenseNotLater.selector, id, PERPETUAL, PERPETUAL));
+        vm.expectRevert(abi.encodeWithSelector(ILicenseRecords.LicenseNotLater.selector, id, PERPETUAL, PERPETUAL));
         renewAs(licensor, 0);
     }
 
@@ -141,7 +142,7 @@ contract RenewTest is Base {
         vm.prank(licensor);
         ledger.suspend(id, 0);
         vm.expectRevert(
-            abi.encodeWithSelector(ILicenseLedger.LicenseStatusForbids.selector, id, LicenseStatus.SUSPENDED)
+            abi.encodeWithSelector(ILicenseRecords.LicenseStatusForbids.selector, id, LicenseStatus.SUSPENDED)
         );
         renewAs(licensor, START + 99 days);
     }
@@ -149,10 +150,14 @@ contract RenewTest is Base {
     function test_noticeAndRevocationAreFinal() external {
         vm.prank(licensor);
         ledger.revoke(id, START + 10 days, 0);
-        vm.expectRevert(abi.encodeWithSelector(ILicenseLedger.LicenseUnderNotice.selector, id, uint40(START + 10 days)));
+        vm.expectRevert(
+            abi.encodeWithSelector(ILicenseRecords.LicenseUnderNotice.selector, id, uint40(START + 10 days))
+        );
         renewAs(licensor, START + 99 days);
         vm.warp(START + 10 days);
-        vm.expectRevert(abi.encodeWithSelector(ILicenseLedger.LicenseStatusForbids.selector, id, LicenseStatus.REVOKED));
+        vm.expectRevert(
+            abi.encodeWithSelector(ILicenseRecords.LicenseStatusForbids.selector, id, LicenseStatus.REVOKED)
+        );
         renewAs(licensor, START + 99 days);
     }
 }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.28;
 
-import {ILicenseLedger, LicenseStatus, PlanTerms} from "../../src/interfaces/ILicenseLedger.sol";
+import {ILicenseRecords} from "../../src/interfaces/ILicenseRecords.sol";
+import {LicenseStatus, PlanTerms} from "../../src/interfaces/LicenseTypes.sol";
 import {Base} from "../Base.sol";
 
 contract RevokeTest is Base {
@@ -23,10 +24,10 @@ contract RevokeTest is Base {
     }
 
     function test_strangersAndHoldersAreRefused() external {
-        vm.expectRevert(abi.encodeWithSelector(ILicenseLedger.PlanNotAuthorized.selector, plan, holder, REVOKER));
+        vm.expectRevert(abi.encodeWithSelector(ILicenseRecords.PlanNotAuthorized.selector, plan, holder, REVOKER));
         revokeAs(holder, 0);
         id = 77;
-        vm.expectRevert(abi.encodeWithSelector(ILicenseLedger.LicenseNotFound.selector, id));
+        vm.expectRevert(abi.encodeWithSelector(ILicenseRecords.LicenseNotFound.selector, id));
         revokeAs(licensor, 0);
     }
 
@@ -42,7 +43,7 @@ contract RevokeTest is Base {
         uint40 present = START + 30 days;
         if (effectiveAt != 0 && effectiveAt < earliest) {
             vm.expectRevert(
-                abi.encodeWithSelector(ILicenseLedger.LicenseNoticeTooShort.selector, effectiveAt, earliest)
+                abi.encodeWithSelector(ILicenseRecords.LicenseNoticeTooShort.selector, effectiveAt, earliest)
             );
             revokeAs(licensor, effectiveAt);
             eq(endOf(id), present);
@@ -51,7 +52,7 @@ contract RevokeTest is Base {
         uint40 end = effectiveAt == 0 ? earliest : effectiveAt;
         if (end > present) end = present;
         vm.expectEmit(true, true, true, true, address(ledger));
-        emit ILicenseLedger.LicenseRevoked(id, licensor, end, REASON);
+        emit ILicenseRecords.LicenseRevoked(id, licensor, end, REASON);
         vm.expectEmit(true, true, true, true, address(ledger));
         emit MetadataUpdate(id);
         revokeAs(licensor, effectiveAt);
@@ -73,7 +74,7 @@ contract RevokeTest is Base {
     function test_aSecondRevocationMayBringTheEndNearerAndNothingElse() external {
         revokeAs(licensor, START + 20 days);
         bytes memory final_ =
-            abi.encodeWithSelector(ILicenseLedger.LicenseStatusForbids.selector, id, LicenseStatus.REVOKED);
+            abi.encodeWithSelector(ILicenseRecords.LicenseStatusForbids.selector, id, LicenseStatus.REVOKED);
         vm.expectRevert(final_);
         revokeAs(licensor, START + 20 days);
         vm.expectRevert(final_);

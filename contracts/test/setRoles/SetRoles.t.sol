@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.28;
 
-import {ILicenseLedger} from "../../src/interfaces/ILicenseLedger.sol";
+import {ILicenseRecords} from "../../src/interfaces/ILicenseRecords.sol";
 import {Base} from "../Base.sol";
 
 contract SetRolesTest is Base {
@@ -15,13 +15,13 @@ contract SetRolesTest is Base {
     }
 
     function refused(uint8 role) internal {
-        vm.expectRevert(abi.encodeWithSelector(ILicenseLedger.PlanNotAuthorized.selector, plan, agent, role));
+        vm.expectRevert(abi.encodeWithSelector(ILicenseRecords.PlanNotAuthorized.selector, plan, agent, role));
     }
 
     function testFuzz_onlyTheLicensorGivesRoles(uint8 roles) external {
         roles %= 16;
         vm.expectEmit(true, true, true, true, address(ledger));
-        emit ILicenseLedger.RoleSet(plan, agent, roles, 0);
+        emit ILicenseRecords.RoleSet(plan, agent, roles, 0);
         grantRole(plan, agent, roles);
         eq(ledger.rolesOf(plan, agent), roles);
         refused(0);
@@ -33,7 +33,7 @@ contract SetRolesTest is Base {
 
     function testFuzz_unknownBitsAreRefused(uint8 roles) external {
         vm.assume(roles > 15);
-        vm.expectRevert(abi.encodeWithSelector(ILicenseLedger.PlanRolesUnknown.selector, roles));
+        vm.expectRevert(abi.encodeWithSelector(ILicenseRecords.PlanRolesUnknown.selector, roles));
         grantRole(plan, agent, roles);
     }
 
@@ -73,10 +73,10 @@ contract SetRolesTest is Base {
 
     function test_aPauseStopsIssuanceAndNothingElse() external {
         vm.expectEmit(true, true, true, true, address(ledger));
-        emit ILicenseLedger.PlanPaused(plan, true);
+        emit ILicenseRecords.PlanPaused(plan, true);
         vm.startPrank(licensor);
         ledger.setPaused(plan, true);
-        vm.expectRevert(abi.encodeWithSelector(ILicenseLedger.PlanIsPaused.selector, plan));
+        vm.expectRevert(abi.encodeWithSelector(ILicenseRecords.PlanIsPaused.selector, plan));
         ledger.issue(plan, holder, 0, 0);
         eq(codeOf(id), 0);
         ledger.renew(id, START + 40 days);

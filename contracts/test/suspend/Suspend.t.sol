@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.28;
 
-import {ILicenseLedger, LicenseStatus} from "../../src/interfaces/ILicenseLedger.sol";
+import {ILicenseRecords} from "../../src/interfaces/ILicenseRecords.sol";
+import {LicenseStatus} from "../../src/interfaces/LicenseTypes.sol";
 import {Base} from "../Base.sol";
 
 contract SuspendTest is Base {
@@ -35,7 +36,7 @@ contract SuspendTest is Base {
         vm.warp(START + wait % 30 days);
         uint40 t = uint40(block.timestamp);
         vm.expectEmit(true, true, true, true, address(ledger));
-        emit ILicenseLedger.LicenseSuspended(id, REASON);
+        emit ILicenseRecords.LicenseSuspended(id, REASON);
         vm.expectEmit(true, true, true, true, address(ledger));
         emit MetadataUpdate(id);
         suspend();
@@ -46,7 +47,7 @@ contract SuspendTest is Base {
         eq(codeAt(id, START + 30 days), 4);
 
         vm.expectEmit(true, true, true, true, address(ledger));
-        emit ILicenseLedger.LicenseReinstated(id, REASON);
+        emit ILicenseRecords.LicenseReinstated(id, REASON);
         vm.expectEmit(true, true, true, true, address(ledger));
         emit MetadataUpdate(id);
         reinstate();
@@ -57,24 +58,24 @@ contract SuspendTest is Base {
     }
 
     function test_onlyOnce() external {
-        vm.expectRevert(abi.encodeWithSelector(ILicenseLedger.LicenseNotSuspended.selector, id));
+        vm.expectRevert(abi.encodeWithSelector(ILicenseRecords.LicenseNotSuspended.selector, id));
         reinstate();
         suspend();
         vm.expectRevert(
-            abi.encodeWithSelector(ILicenseLedger.LicenseStatusForbids.selector, id, LicenseStatus.SUSPENDED)
+            abi.encodeWithSelector(ILicenseRecords.LicenseStatusForbids.selector, id, LicenseStatus.SUSPENDED)
         );
         suspend();
     }
 
     function test_strangersAreRefused() external {
         vm.startPrank(stranger);
-        vm.expectRevert(abi.encodeWithSelector(ILicenseLedger.PlanNotAuthorized.selector, plan, stranger, GUARDIAN));
+        vm.expectRevert(abi.encodeWithSelector(ILicenseRecords.PlanNotAuthorized.selector, plan, stranger, GUARDIAN));
         ledger.suspend(id, 0);
-        vm.expectRevert(abi.encodeWithSelector(ILicenseLedger.PlanNotAuthorized.selector, plan, stranger, GUARDIAN));
+        vm.expectRevert(abi.encodeWithSelector(ILicenseRecords.PlanNotAuthorized.selector, plan, stranger, GUARDIAN));
         ledger.reinstate(id, 0);
-        vm.expectRevert(abi.encodeWithSelector(ILicenseLedger.LicenseNotFound.selector, 77));
+        vm.expectRevert(abi.encodeWithSelector(ILicenseRecords.LicenseNotFound.selector, 77));
         ledger.suspend(77, 0);
-        vm.expectRevert(abi.encodeWithSelector(ILicenseLedger.LicenseNotFound.selector, 77));
+        vm.expectRevert(abi.encodeWithSelector(ILicenseRecords.LicenseNotFound.selector, 77));
         ledger.reinstate(77, 0);
     }
 
@@ -100,7 +101,9 @@ contract SuspendTest is Base {
         eq(codeOf(id), 2);
         reinstate();
         vm.warp(START + 10 days);
-        vm.expectRevert(abi.encodeWithSelector(ILicenseLedger.LicenseStatusForbids.selector, id, LicenseStatus.REVOKED));
+        vm.expectRevert(
+            abi.encodeWithSelector(ILicenseRecords.LicenseStatusForbids.selector, id, LicenseStatus.REVOKED)
+        );
         suspend();
     }
 }

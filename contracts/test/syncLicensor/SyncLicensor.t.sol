@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.28;
 
-import {ILicenseLedger, PlanState, PlanTerms} from "../../src/interfaces/ILicenseLedger.sol";
+import {ILicenseRecords} from "../../src/interfaces/ILicenseRecords.sol";
+import {PlanState, PlanTerms} from "../../src/interfaces/LicenseTypes.sol";
 import {Base} from "../Base.sol";
 
 contract SyncLicensorTest is Base {
@@ -22,7 +23,7 @@ contract SyncLicensorTest is Base {
     }
 
     function test_aPlanInSyncIsLeftAlone() external {
-        vm.expectRevert(abi.encodeWithSelector(ILicenseLedger.PlanInSync.selector, plan));
+        vm.expectRevert(abi.encodeWithSelector(ILicenseRecords.PlanInSync.selector, plan));
         ledger.syncLicensor(plan);
     }
 
@@ -32,7 +33,7 @@ contract SyncLicensorTest is Base {
         ledger.setPaused(plan, true);
         move(licensor, buyer);
         vm.expectEmit(true, true, true, true, address(ledger));
-        emit ILicenseLedger.PlanLicensorSynced(plan, licensor, buyer, 1);
+        emit ILicenseRecords.PlanLicensorSynced(plan, licensor, buyer, 1);
         vm.prank(stranger);
         ledger.syncLicensor(plan);
 
@@ -45,7 +46,7 @@ contract SyncLicensorTest is Base {
         eq(state.planDigest, keccak256(abi.encode(keccak256("modeldeed/plan/1"), buyer, terms)));
 
         vm.prank(licensor);
-        vm.expectRevert(abi.encodeWithSelector(ILicenseLedger.PlanNotAuthorized.selector, plan, licensor, GUARDIAN));
+        vm.expectRevert(abi.encodeWithSelector(ILicenseRecords.PlanNotAuthorized.selector, plan, licensor, GUARDIAN));
         ledger.setPaused(plan, false);
         vm.startPrank(buyer);
         ledger.setPaused(plan, false);
@@ -59,7 +60,7 @@ contract SyncLicensorTest is Base {
         ledger.syncLicensor(plan);
         eq(ledger.rolesOf(plan, agent), 0);
         vm.prank(agent);
-        vm.expectRevert(abi.encodeWithSelector(ILicenseLedger.PlanNotAuthorized.selector, plan, agent, ISSUER));
+        vm.expectRevert(abi.encodeWithSelector(ILicenseRecords.PlanNotAuthorized.selector, plan, agent, ISSUER));
         ledger.issue(plan, agent, 0, 0);
 
         move(buyer, licensor);
@@ -72,7 +73,7 @@ contract SyncLicensorTest is Base {
     function test_afterATransferNobodyIssuesUntilSynced() external {
         grantRole(plan, agent, ISSUER);
         move(licensor, buyer);
-        bytes memory moved = abi.encodeWithSelector(ILicenseLedger.PlanTitleMoved.selector, plan, licensor, buyer);
+        bytes memory moved = abi.encodeWithSelector(ILicenseRecords.PlanTitleMoved.selector, plan, licensor, buyer);
         vm.prank(licensor);
         vm.expectRevert(moved);
         ledger.issue(plan, holder, 0, 0);
@@ -80,7 +81,7 @@ contract SyncLicensorTest is Base {
         vm.expectRevert(moved);
         ledger.issue(plan, holder, 0, 0);
         vm.prank(buyer);
-        vm.expectRevert(abi.encodeWithSelector(ILicenseLedger.PlanNotAuthorized.selector, plan, buyer, ISSUER));
+        vm.expectRevert(abi.encodeWithSelector(ILicenseRecords.PlanNotAuthorized.selector, plan, buyer, ISSUER));
         ledger.issue(plan, holder, 0, 0);
     }
 }

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.28;
 
-import {ILicenseLedger, LicenseStatus, PlanTerms} from "../../src/interfaces/ILicenseLedger.sol";
+import {ILicenseLedger} from "../../src/interfaces/ILicenseLedger.sol";
+import {ILicenseRecords} from "../../src/interfaces/ILicenseRecords.sol";
+import {LicenseStatus, PlanTerms} from "../../src/interfaces/LicenseTypes.sol";
 import {Base} from "../Base.sol";
 
 /// @notice Takes a license and uses the callback to act as its new holder.
@@ -31,7 +33,7 @@ contract TokenTest is Base {
     }
 
     function refuses(uint8 why) internal {
-        bytes memory untransferable = abi.encodeWithSelector(ILicenseLedger.LicenseUntransferable.selector, id, why);
+        bytes memory untransferable = abi.encodeWithSelector(ILicenseRecords.LicenseUntransferable.selector, id, why);
         vm.startPrank(holder);
         vm.expectRevert(untransferable);
         token.transferFrom(holder, buyer, id);
@@ -66,7 +68,7 @@ contract TokenTest is Base {
         address to = buyer;
         for (uint64 nonce = 1; nonce <= 4; ++nonce) {
             vm.expectEmit(true, true, true, true, address(ledger));
-            emit ILicenseLedger.GrantsCancelled(id, nonce);
+            emit ILicenseRecords.GrantsCancelled(id, nonce);
             vm.prank(from);
             if (nonce % 2 == 0) token.transferFrom(from, to, id);
             else token.safeTransferFrom(from, to, id);
@@ -128,7 +130,7 @@ contract TokenTest is Base {
 
     function test_theLedgerTakesNoCoins() external {
         vm.deal(holder, 10);
-        bytes memory refused = abi.encodeWithSelector(ILicenseLedger.LicensePaymentRefused.selector, 1);
+        bytes memory refused = abi.encodeWithSelector(ILicenseRecords.LicensePaymentRefused.selector, 1);
         vm.startPrank(holder);
         vm.expectRevert(refused);
         token.transferFrom{value: 1}(holder, buyer, id);
@@ -210,7 +212,7 @@ contract TokenTest is Base {
         ledger.revoke(id, 0, 0);
         bytes32 revoked = keccak256(bytes(token.tokenURI(id)));
         isTrue(before != suspended && suspended != revoked && before != revoked);
-        vm.expectRevert(abi.encodeWithSelector(ILicenseLedger.LicenseNotFound.selector, 77));
+        vm.expectRevert(abi.encodeWithSelector(ILicenseRecords.LicenseNotFound.selector, 77));
         token.tokenURI(77);
     }
 }

@@ -71,7 +71,7 @@ class Forged:
     deployment: Deployment
 
 
-def runtime_for(deployed, name, at, registry):
+def runtime_for(deployed, name, at, registry, ledger):
     """Genuine code with the immutables that its constructor would have written at `at`."""
     addresses = deployed.deployment.addresses
     code = deployed.rpc.code(addresses[name])
@@ -83,6 +83,7 @@ def runtime_for(deployed, name, at, registry):
         domain,
         (word(addresses[name].raw), word(at.raw)),
         (word(addresses["ModelRegistry"].raw), word(registry.raw)),
+        (word(addresses["LicenseLedger"].raw), word(ledger.raw)),
     ):
         code = code.replace(old, new)
     return code
@@ -162,7 +163,9 @@ def forged(deployed):
         )
     )
     made = [
-        sender.send(None, creation(past, runtime_for(deployed, name, at, registry)), purpose=name)
+        sender.send(
+            None, creation(past, runtime_for(deployed, name, at, registry, ledger)), purpose=name
+        )
         for name, at, past in (
             ("ModelRegistry", registry, titles),
             ("LicenseLedger", ledger, licenses),

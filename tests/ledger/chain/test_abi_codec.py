@@ -125,5 +125,5 @@ def test_each_contract_ships_code_and_interface(name):
 
 
 def test_a_contract_we_do_not_have_is_a_usage_error():
-    with pytest.raises(UsageError, match="LicenseMarket"):
-        contract("LicenseMarket")
+    with pytest.raises(UsageError, match="LicenseBazaar"):
+        contract("LicenseBazaar")

@@ -55,3 +55,16 @@ def test_receipts_are_anchored_in_an_unbroken_row(deployed, fresh):
         deployed.brokers.anchor_receipts(
             sender, broker, seq=2, prev_root=last, root=fresh(), count=1
         )
+
+
+def test_a_broker_passes_to_whom_it_was_offered_and_who_takes_it(deployed, fresh):
+    sender, stranger = deployed.sender("broker"), deployed.sender("stranger")
+    broker, _ = deployed.brokers.register_broker(sender, fresh(), fresh(), "http://x")
+    with pytest.raises(reverts.BrokerNotPendingOperator):
+        deployed.brokers.accept_operator(stranger, broker)
+    with pytest.raises(reverts.BrokerNotOperator):
+        deployed.brokers.propose_operator(stranger, broker, stranger.address)
+    deployed.brokers.propose_operator(sender, broker, stranger.address)
+    assert deployed.brokers.broker_of(broker).operator == sender.address
+    deployed.brokers.accept_operator(stranger, broker)
+    assert deployed.brokers.broker_of(broker).operator == stranger.address

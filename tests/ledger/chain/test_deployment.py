@@ -117,11 +117,19 @@ class TestOnChain:
             with pytest.raises(WrongNetwork, match="genesis"):
                 deployed.deployment.verify(rpc)
 
+    def test_another_network_is_suspected_before_anything_is_begun_anew(self, deployed):
+        other = deployed.deployment.to_json() | {"genesis_hash": "0x" + "11" * 32}
+        with pytest.raises(WrongNetwork, match="genesis") as caught:
+            Deployment.from_json(other).verify(deployed.rpc)
+        assert 0 < caught.value.hint.index("manifest") < caught.value.hint.index("--fresh")
+
     def test_no_contract_and_other_code_are_told_apart(self, deployed):
         document = deployed.deployment.to_json()
         nowhere = document["addresses"] | {"Anchors": str(Address(b"\7" * 20))}
-        with pytest.raises(WrongNetwork, match="no contract"):
+        with pytest.raises(WrongNetwork, match="no contract") as caught:
             Deployment.from_json(document | {"addresses": nowhere}).verify(deployed.rpc)
+        assert "manifest" in caught.value.hint
+        assert "--fresh" not in caught.value.hint
         swapped = document["addresses"] | {"Anchors": document["addresses"]["ModelRegistry"]}
         with pytest.raises(WrongNetwork, match="other code"):
             Deployment.from_json(document | {"addresses": swapped}).verify(deployed.rpc)

@@ -13,7 +13,10 @@ from ledger.ids import Address, LicenseId
 pytestmark = pytest.mark.chain
 
 
-def test_every_term_comes_back_as_it_was_given(deployed, licensor, model, fresh):
+@pytest.mark.parametrize(("floating", "refund_window"), [(True, 0), (False, 6_006)])
+def test_every_term_comes_back_as_it_was_given(
+    deployed, licensor, model, fresh, floating, refund_window
+):
     wanted = PlanTerms(
         model_id=model,
         terms_hash=fresh(),
@@ -22,7 +25,7 @@ def test_every_term_comes_back_as_it_was_given(deployed, licensor, model, fresh)
         lease_ttl=2_002,
         max_offline=4_004,
         min_notice=5_005,
-        refund_window=6_006,
+        refund_window=refund_window,
         reissue_delay=7_007,
         seats=8,
         supply=9,
@@ -31,7 +34,7 @@ def test_every_term_comes_back_as_it_was_given(deployed, licensor, model, fresh)
         broker_set=12,
         pay_token=Address(b"\xab" * 20),
         price=13 * 10**18,
-        floating=True,
+        floating=floating,
         warn_only=True,
         transferable=True,
     )

@@ -1,14 +1,15 @@
 """The title of a model, from claim to transfer, on the real registry."""
 
 import os
+from dataclasses import replace
 
 import pytest
 
 from ledger.chain import reverts
-from ledger.chain.registry import InclusionProof, ModelStatus
+from ledger.chain.registry import InclusionProof, ModelStatus, sign_registration
 from ledger.claim import Claim
 from ledger.errors import ClaimMismatch
-from ledger.ids import ZERO_ADDRESS, Digest, ModelId
+from ledger.ids import ZERO_ADDRESS, Address, Digest, ModelId
 
 pytestmark = pytest.mark.chain
 
@@ -99,3 +100,87 @@ def test_a_withdrawn_model_sells_no_more_licenses(deployed, licensor, holder, ne
     assert str(deployed.registry.model_of(model_id).status) == "withdrawn"
     with pytest.raises(reverts.PlanModelNotIssuable, match="withdrawn"):
         deployed.licenses.issue(licensor, plan, holder.address)
+
+
+def test_several_claims_are_registered_at_once_or_none(deployed, licensor, new_claim, fresh):
+    claims = [new_claim() for _ in range(3)]
+    leaves = [claim.commitment_leaf() for claim in claims]
+    deployed.anchors.anchor(licensor, InclusionProof.of(leaves, 0).root)
+    proofs = [InclusionProof.of(leaves, 0), None, InclusionProof.of(leaves, 2)]
+    ids, _ = deployed.registry.register_batch(licensor, claims, proofs)
+    assert ids == tuple(claim.model_id() for claim in claims)
+    assert [deployed.registry.model_of(i).committed for i in ids] == [True, False, True]
+    again = [new_claim(), claims[0]]
+    with pytest.raises(reverts.ModelExists):
+        deployed.registry.register_batch(licensor, again, [None, None])
+    assert deployed.registry.licensor_of(again[0].model_id()) is None
+    with pytest.raises(reverts.ModelBatchLengths):
+        deployed.registry.register_batch(licensor, [new_claim()], [])
+
+
+def test_a_signed_registration_is_sent_by_anyone(deployed, new_claim):
+    claim, stranger = new_claim(), deployed.sender("stranger")
+    deadline = deployed.rpc.block("latest").timestamp + 600
+    forged = sign_registration(deployed.wallet("rival"), claim, deadline=deadline)
+    with pytest.raises(reverts.ModelClaimNotSigned):
+        deployed.registry.register_by_sig(
+            stranger, claim, None, deadline=deadline, signature=forged
+        )
+    signature = sign_registration(deployed.wallet("licensor"), claim, deadline=deadline)
+    model_id, _ = deployed.registry.register_by_sig(
+        stranger, claim, None, deadline=deadline, signature=signature
+    )
+    assert deployed.registry.licensor_of(model_id) == claim.licensor
+
+
+def test_an_earlier_commitment_is_proven_later_by_anyone(deployed, licensor, new_claim):
+    claim, stranger = new_claim(), deployed.sender("stranger")
+    proof = InclusionProof.of_single(claim.commitment_leaf())
+    deployed.anchors.anchor(licensor, proof.root)
+    deployed.chain.advance_time(1)
+    model_id, _ = deployed.registry.register(licensor, claim, None)
+    committed_at, _ = deployed.registry.prove_earlier(stranger, model_id, proof)
+    record = deployed.registry.model_of(model_id)
+    assert (record.committed, record.committed_at) == (True, committed_at)
+    with pytest.raises(reverts.ModelCommitmentNotLower):
+        deployed.registry.prove_earlier(stranger, model_id, proof)
+
+
+def test_a_parent_is_confirmed_by_its_licensor_only(deployed, licensor, new_claim, model):
+    claim = new_claim((model,))
+    child, _ = deployed.registry.register(licensor, claim, None)
+    assert deployed.registry.parent_confirmed_by(child, model) is None
+    with pytest.raises(reverts.ModelNotLicensor):
+        deployed.registry.confirm_parent(deployed.sender("rival"), claim, model)
+    with pytest.raises(ClaimMismatch):
+        deployed.registry.confirm_parent(licensor, replace(claim, chain_id=1), model)
+    deployed.registry.confirm_parent(licensor, claim, model)
+    assert deployed.registry.parent_confirmed_by(child, model) == licensor.address
+    orphan = new_claim()
+    deployed.registry.register(licensor, orphan, None)
+    with pytest.raises(reverts.ModelParentNotDeclared):
+        deployed.registry.confirm_parent(licensor, orphan, model)
+
+
+def test_a_guardian_recovers_a_title_unless_the_licensor_objects(deployed, licensor, new_claim):
+    model_id, _ = deployed.registry.register(licensor, new_claim(), None)
+    guardian, new = deployed.sender("auditor"), Address(os.urandom(20))
+    week = 7 * 86_400
+    assert deployed.registry.guardian_of(model_id) is None
+    with pytest.raises(reverts.ModelGuardianDelayTooShort):
+        deployed.registry.set_guardian(licensor, model_id, guardian.address, week - 1)
+    deployed.registry.set_guardian(licensor, model_id, guardian.address, week)
+    found = deployed.registry.guardian_of(model_id)
+    assert (found.account, found.delay) == (guardian.address, week)
+    with pytest.raises(reverts.ModelNotGuardian):
+        deployed.registry.start_recovery(licensor, model_id, new)
+    deployed.registry.start_recovery(guardian, model_id, new)
+    deployed.registry.veto_recovery(licensor, model_id)
+    assert deployed.registry.recovery_of(model_id) is None
+    started, _ = deployed.registry.start_recovery(guardian, model_id, new)
+    assert deployed.registry.recovery_of(model_id) == started
+    with pytest.raises(reverts.ModelRecoveryPending):
+        deployed.registry.finish_recovery(guardian, model_id)
+    deployed.chain.advance_time(week + 1)
+    deployed.registry.finish_recovery(guardian, model_id)
+    assert deployed.registry.licensor_of(model_id) == new

@@ -7,7 +7,7 @@ from pathlib import Path
 from ledger.cli.commands import ENTRIES
 
 ROOT = Path(__file__).parents[3]
-SAYS = re.compile(r"\bdeed ([a-z]+)(?: ([a-z]+))?")
+SAYS = re.compile(r"\bdeed ([a-z]+)(?: ([a-z]+(?:-[a-z]+)*))?")
 # "deed" followed by a verb of an ordinary sentence.
 SENTENCES = {"asks", "command", "failed"}
 

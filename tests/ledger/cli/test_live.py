@@ -456,7 +456,8 @@ def test_another_chain_of_the_same_id_advises_a_look_at_the_url_before_beginning
     (live.cwd / "twin.json").write_text(json.dumps(manifest))
     live("network", "add", "twin", "--rpc", shown["rpc"][0], "--deployment", "twin.json")
     ran = live("plan", "list", "--network", "twin")
-    refused(ran, 2, "genesis differs", "hint: correct the network's URL")
+    refused(ran, 2, "genesis differs", "hint: the URL or the manifest may be of another network")
+    assert ran.err.index("deed network show") < ran.err.index("--fresh")
 
 
 def test_a_holder_that_is_nobody_is_told_which_names_there_are(live, models):

@@ -4,7 +4,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledger.cli.quantities import duration, duration_text, ether, ether_text, moment
+from ledger.cli.quantities import (
+    duration,
+    duration_text,
+    ether,
+    ether_text,
+    moment,
+    share,
+    share_text,
+)
 from ledger.errors import UsageError
 
 
@@ -27,7 +35,17 @@ def test_durations_are_read_in_the_units_people_write(text, seconds):
 
 @given(st.integers(0, 10**10))
 def test_a_duration_written_out_reads_back_the_same(seconds):
-    assert duration(duration_text(seconds)) == seconds
+    assert duration(duration_text(seconds), bits=40) == seconds
+
+
+@pytest.mark.parametrize(
+    ("text", "bits", "most"), [("195d", 24, "194d"), ("137y", 32, "136y"), ("34866y", 40, "34865y")]
+)
+def test_a_duration_that_a_contract_cannot_keep_is_refused_with_the_most_it_can(text, bits, most):
+    with pytest.raises(UsageError, match="too long") as caught:
+        duration(text, bits=bits)
+    assert most in caught.value.hint
+    assert duration(most, bits=bits) > 0
 
 
 @pytest.mark.parametrize("text", ["", "d", "-1d", "1.5h", "1 day", "٣d", "9" * 13])
@@ -67,3 +85,17 @@ def test_an_amount_written_out_reads_back_to_the_wei(wei):
 def test_what_is_no_amount_is_refused(text):
     with pytest.raises(UsageError):
         ether(text)
+
+
+@given(st.integers(0, 10_000))
+def test_a_share_written_out_reads_back_the_same(bps):
+    assert share(share_text(bps)) == bps
+
+
+@pytest.mark.parametrize(
+    "text", ["", "%", "-1%", "100.01%", "0.001%", "nan", "inf", "five", "5%%", "1e9999"]
+)
+def test_what_is_no_share_is_refused_with_an_example(text):
+    with pytest.raises(UsageError) as caught:
+        share(text)
+    assert "5%" in caught.value.hint

@@ -211,9 +211,26 @@ def test_the_registration_event_carries_the_claims_facts(read, index):
 def test_the_contracts_addresses_commit_to_the_creation_code_in_the_package(index):
     """EIP-1014: nothing but this creation code can have written what the storage began with."""
     factory = unhex("0x4e59b44847b379578588920cA78FbF26c0B4956C")
-    salt, before = k(b"modeldeed/deployment/1"), b""
-    for name in ("Anchors", "ModelRegistry", "LicenseLedger"):
-        init_code = unhex(json.loads((ABI / f"{name}.json").read_text())["bytecode"]) + before
-        address = k(b"\xff" + factory + salt + k(init_code))[12:]
-        assert unhex(index["contracts"][name]["address"]) == address
-        before = address.rjust(32, b"\0")
+    salt, at = k(b"modeldeed/deployment/1"), {}
+    ledger = unhex(json.loads((ABI / "LicenseLedger.json").read_text())["bytecode"])
+    for name in (
+        "Anchors",
+        "LicenseRenderer",
+        "LicenseExtension",
+        "ModelRegistry",
+        "LicenseLedger",
+    ):
+        helpers = [at.get("LicenseRenderer", b""), at.get("LicenseExtension", b"")]
+        if name == "ModelRegistry":
+            words = [at["Anchors"], factory, salt, (6 * 32).to_bytes(1, "big"), *helpers]
+            size = len(ledger).to_bytes(32, "big")
+            arguments = b"".join(w.rjust(32, b"\0") for w in words) + size + ledger
+            arguments += bytes(-len(ledger) % 32)
+        elif name == "LicenseLedger":
+            arguments = b"".join(w.rjust(32, b"\0") for w in (at["ModelRegistry"], *helpers))
+        else:
+            arguments = b""
+        code = unhex(json.loads((ABI / f"{name}.json").read_text())["bytecode"]) + arguments
+        at[name] = k(b"\xff" + factory + salt + k(code))[12:]
+        if name in index["contracts"]:
+            assert unhex(index["contracts"][name]["address"]) == at[name]

@@ -14,6 +14,8 @@ from sqlalchemy import Engine, select
 from ledger.chain import anvil
 from ledger.chain.abi_codec import contract
 from ledger.chain.rpc import Rpc
+from ledger.evidence.origin import DEPLOYED, FACTORY, factory_call
+from ledger.evidence.releases import shipped_code, shipped_init_code
 from ledger.ids import Address, Digest, ModelId, keccak256
 from ledger.index import tables
 from ledger.index.database import open_database
@@ -50,15 +52,9 @@ class Ledger:
     def __post_init__(self) -> None:
         first = self.rpc.block("latest").number + 1
         made: dict[str, Address] = {}
-        for name, needs in (
-            ("Anchors", ()),
-            ("ModelRegistry", ("Anchors",)),
-            ("LicenseLedger", ("ModelRegistry",)),
-            ("BrokerRegistry", ()),
-        ):
-            code = contract(name).constructor(*(made[need] for need in needs))
-            receipt = self.send(None, code, 0)
-            made[name] = Address.parse(receipt["contractAddress"])
+        for name in DEPLOYED:
+            self.send(FACTORY, factory_call(shipped_init_code(name)), 0)
+            made[name] = shipped_code(name).address
         genesis = self.rpc.block(0).hash
         self.deployment = Contracted(self.rpc.chain_id(), genesis, first, made)
 
