@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ledger.broker.facts import IssuedChallenge
+from ledger.broker.fleet import WorkerCertificate
 from ledger.broker.grants import Acceptance, RuntimeGrant, RuntimeKey
 from ledger.broker.leases import Heartbeat, Lease
 from ledger.broker.protocol import receipt_hash
@@ -25,7 +26,7 @@ from ledger.errors import BrokerUnavailable, ConfigurationError, UnsupportedVers
 from ledger.ids import ZERO_DIGEST, Address, Digest, LicenseId, ModelId
 from ledger.sealed.record import SealingRecord
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 MAX_CHALLENGES: Final = 100_000
 _SCHEMA: Final = """
 CREATE TABLE challenges (
@@ -57,6 +58,9 @@ CREATE TABLE receipts (
     sequence INTEGER PRIMARY KEY, hash BLOB NOT NULL, kind TEXT NOT NULL, license TEXT,
     entry TEXT NOT NULL
 );
+CREATE TABLE lease_certificates (
+    lease BLOB PRIMARY KEY, document TEXT NOT NULL
+) WITHOUT ROWID;
 """
 
 
@@ -68,6 +72,7 @@ class HeldLease:
     runtime: RuntimeKey
     grant: RuntimeGrant | None
     ended: bool
+    certificate: WorkerCertificate | None = None
 
 
 @contextlib.contextmanager
@@ -313,7 +318,9 @@ class BrokerStore:
     def lease(self, lease_id: Digest) -> HeldLease | None:
         """A stored lease."""
         row = self._one(
-            "SELECT lease, runtime, grant_document, ended FROM leases WHERE id = ?", lease_id.raw
+            "SELECT leases.lease, runtime, grant_document, ended, document FROM leases "
+            "LEFT JOIN lease_certificates ON lease_certificates.lease = id WHERE id = ?",
+            lease_id.raw,
         )
         if row is None:
             return None
@@ -322,6 +329,16 @@ class BrokerStore:
             RuntimeKey.from_json(json.loads(row[1])),
             None if row[2] is None else RuntimeGrant.from_json(json.loads(row[2])),
             bool(row[3]),
+            None if row[4] is None else WorkerCertificate.from_json(json.loads(row[4])),
+        )
+
+    def keep_certificate(self, lease_id: Digest, certificate: WorkerCertificate) -> None:
+        """Remember the certificate that a worker's lease rests on, over an older one."""
+        self._run(
+            "INSERT INTO lease_certificates VALUES (?, ?) ON CONFLICT DO UPDATE SET "
+            "document = excluded.document",
+            lease_id.raw,
+            json.dumps(certificate.to_json()),
         )
 
     def advance(self, heartbeat: Heartbeat) -> bool:
@@ -356,6 +373,7 @@ class BrokerStore:
     def drop(self, lease_id: Digest) -> None:
         """Forget a lease that the same transaction stored and a later step refused."""
         self._run("DELETE FROM leases WHERE id = ?", lease_id.raw)
+        self._run("DELETE FROM lease_certificates WHERE lease = ?", lease_id.raw)
 
     def end(self, lease_id: Digest) -> None:
         """Mark a lease as ended; its seat stays held until the promised time."""
