@@ -66,7 +66,7 @@ class Mutant:
 def _code_of(text: str) -> str:
     """The text with comments and strings blanked, so that offsets stay."""
     blank = lambda match: re.sub(r"[^\n]", " ", match.group())  # noqa: E731
-    return re.sub(r"//[^\n]*|/\*.*?\*/|\"(?:[^\"\\\n]|\\.)*\"", blank, text, flags=re.S)
+    return re.sub(r"//[^\n]*|/\*.*?\*/|\"(?:[^\"\\\n]|\\.)*\"", blank, text, flags=re.DOTALL)
 
 
 def mutants_of(path: Path) -> list[Mutant]:
@@ -76,9 +76,14 @@ def mutants_of(path: Path) -> list[Mutant]:
 
     def add(kind: str, start: int, end: int, new: str) -> None:
         line = code.count("\n", 0, start) + 1
-        found.append(Mutant(str(path.relative_to(CONTRACTS)), line, kind, start, end, new, text[start:end]))
+        found.append(
+            Mutant(str(path.relative_to(CONTRACTS)), line, kind, start, end, new, text[start:end])
+        )
 
-    skip = [m.span() for m in re.finditer(r"^(?:import|pragma|event|error|using)\b[^;]*;", code, flags=re.M)]
+    skip = [
+        m.span()
+        for m in re.finditer(r"^(?:import|pragma|event|error|using)\b[^;]*;", code, flags=re.MULTILINE)
+    ]
     inside = lambda at: any(a <= at < b for a, b in skip)  # noqa: E731
 
     for pattern, replacements in OPERATORS:
@@ -101,13 +106,26 @@ def mutants_of(path: Path) -> list[Mutant]:
         if value:
             add("constant - 1", match.start(), match.end(), str(value - 1))
     # Whole statements: reverts and checks gone, storage writes dropped. Events are told apart and left alone.
-    for match in re.finditer(r"(?<=[;{}\n])[ ]{8,}(?!return\b|emit\b|if\b|for\b|else\b|while\b|do\b|unchecked\b)([^;{}\n]+);", code):
+    for match in re.finditer(
+        r"(?<=[;{}\n])[ ]{8,}(?!return\b|emit\b|if\b|for\b|else\b|while\b|do\b|unchecked\b)([^;{}\n]+);",
+        code,
+    ):
         statement = match.group(1).strip()
-        assigned = re.match(r"(?:[\w.]+(?:\[[^=]*\])?|\+\+\w+|delete [^=]+)(?: [-+|&]?= |$)", statement)
-        if statement.startswith("revert") or statement.endswith(")") and re.match(r"[\w.]+\(", statement):
+        assigned = re.match(
+            r"(?:[\w.]+(?:\[[^=]*\])?|\+\+\w+|delete [^=]+)(?: [-+|&]?= |$)", statement
+        )
+        if (
+            statement.startswith("revert")
+            or (statement.endswith(")")
+            and re.match(r"[\w.]+\(", statement))
+        ):
             add("statement dropped", match.start(1), match.end(), "")
         elif assigned and not re.match(r"\w+ \w+ = |[\w.]+ (?:storage|memory) ", statement):
-            kind = "storage write dropped" if re.match(r"_|delete|plan\.|ext\.|batch\.", statement) else "statement dropped"
+            kind = (
+                "storage write dropped"
+                if re.match(r"_|delete|plan\.|ext\.|batch\.", statement)
+                else "statement dropped"
+            )
             add(kind, match.start(1), match.end(), "")
     return found
 
@@ -123,11 +141,16 @@ def _closing(code: str, opening: int) -> int:
 
 def _sample(count: int, seed: int, only: str) -> tuple[list[Mutant], int]:
     """In turn from each file, so that small files are not left out, and every file in proportion to the square root of its
-    mutants."""
+    mutants.
+    """
     random_ = random.Random(seed)
     per_file = {}
     for path in sorted((CONTRACTS / "src").rglob("*.sol")):
-        mutants = mutants_of(path) if "interfaces" not in path.parts and re.search(only, path.name) else []
+        mutants = (
+            mutants_of(path)
+            if "interfaces" not in path.parts and re.search(only, path.name)
+            else []
+        )
         if mutants:
             random_.shuffle(mutants)
             per_file[path.name] = mutants
@@ -144,7 +167,9 @@ class Suite:
     def __init__(self, where: Path) -> None:
         self.root = where / "contracts"
         shutil.copytree(
-            CONTRACTS, self.root, ignore=shutil.ignore_patterns("node_modules", "out", "cache", "cache-*", "out-*")
+            CONTRACTS,
+            self.root,
+            ignore=shutil.ignore_patterns("node_modules", "out", "cache", "cache-*", "out-*"),
         )
         (self.root / "node_modules").symlink_to(CONTRACTS / "node_modules")
         (where / "scripts").mkdir()
@@ -156,7 +181,13 @@ class Suite:
         environment = {**os.environ, "FOUNDRY_PROFILE": "mutation"}
         try:
             done = subprocess.run(
-                command, cwd=self.root, env=environment, capture_output=True, text=True, timeout=timeout, check=False
+                command,
+                cwd=self.root,
+                env=environment,
+                capture_output=True,
+                text=True,
+                timeout=timeout,
+                check=False,
             )
         except subprocess.TimeoutExpired:
             return 1, "timeout"
@@ -164,14 +195,23 @@ class Suite:
 
     def _tests(self, *more: str) -> tuple[int, str]:
         skipped = "|".join(["^invariant", *(f"^{name}\\(" for name in self.failing)])
-        return self.forge("test", "--no-match-path", NOT_JUDGED, "--no-match-test", skipped, "--fuzz-runs", "16", *more)
+        return self.forge(
+            "test",
+            "--no-match-path",
+            NOT_JUDGED,
+            "--no-match-test",
+            skipped,
+            "--fuzz-runs",
+            "16",
+            *more,
+        )
 
     def baseline(self) -> None:
         """Without mutants. A test that fails here says nothing about any mutant."""
         code, output = self._tests("--fuzz-seed", "1")
         if code and "failing test" not in output:
             sys.exit(f"error: the contracts do not build\n{output[-3000:]}")
-        self.failing = sorted(set(re.findall(r"^\[FAIL.*\] (\w+)\(", output, flags=re.M)))
+        self.failing = sorted(set(re.findall(r"^\[FAIL.*\] (\w+)\(", output, flags=re.MULTILINE)))
         if self.failing:
             print(f"warning: left out, they fail without any mutant: {', '.join(self.failing)}")
 
@@ -185,11 +225,18 @@ class Suite:
                 return "invalid"
             if not code and invariants:
                 code, output = self.forge(
-                    "test", "--no-match-path", NOT_JUDGED, "--match-test", "^invariant", "--fail-fast", "--fuzz-seed", "1"
+                    "test",
+                    "--no-match-path",
+                    NOT_JUDGED,
+                    "--match-test",
+                    "^invariant",
+                    "--fail-fast",
+                    "--fuzz-seed",
+                    "1",
                 )
             if not code:
                 return ""
-            names = re.findall(r"^\[FAIL.*?\] (\w+)\(", output, flags=re.M)
+            names = re.findall(r"^\[FAIL.*?\] (\w+)\(", output, flags=re.MULTILINE)
             return names[0] if names else "timeout" if output == "timeout" else "build or run"
         finally:
             path.write_text(original)
@@ -219,7 +266,10 @@ def main() -> int:
             if not by:
                 survivors.append(mutant)
             label = {"": "SURVIVED", "invalid": "invalid"}.get(by, f"caught by {by}")
-            print(f"{mutant.file}:{mutant.line} {mutant.kind} `{mutant.old[:60]}` -> `{mutant.new[:70]}`: {label}", flush=True)
+            print(
+                f"{mutant.file}:{mutant.line} {mutant.kind} `{mutant.old[:60]}` -> `{mutant.new[:70]}`: {label}",
+                flush=True,
+            )
             if options.out:
                 with options.out.open("a") as stream:
                     stream.write(json.dumps({**asdict(mutant), "by": by}) + "\n")
@@ -229,7 +279,9 @@ def main() -> int:
         print(f"{file:40} {yes:4} caught {no:4} survived")
     print(f"{caught} of {judged} caught ({caught / max(judged, 1):.1%})")
     for mutant in survivors:
-        print(f"survivor: {mutant.file}:{mutant.line} {mutant.kind} `{mutant.old}` -> `{mutant.new}`")
+        print(
+            f"survivor: {mutant.file}:{mutant.line} {mutant.kind} `{mutant.old}` -> `{mutant.new}`"
+        )
     return 0 if judged and caught / judged >= options.bar else 1
 
 

@@ -383,6 +383,29 @@ class GrantFile:
             )
         return made
 
+    @classmethod
+    def unsigned(cls, value: Any) -> Self:
+        """Read a grant file whose signatures are elsewhere; none is checked.
+
+        Raises:
+            ManifestError: not an unsigned grant file.
+        """
+        doc = Document(
+            value,
+            "the unsigned grant file",
+            ("type", "version", "chain", "holder", "grant", "acceptance", "pin"),
+        )
+        doc.kind(GRANT_TYPE)
+        chain = Document(doc.object("chain"), "the grant file's chain", ("id", "ledger"))
+        return cls(
+            chain.integer("id", 1),
+            chain.address("ledger"),
+            doc.address("holder"),
+            RuntimeGrant.from_json(doc.object("grant")),
+            Acceptance.from_json(doc.object("acceptance")),
+            RuntimePin.from_json(doc.object("pin")),
+        )
+
     def check_signers(self) -> None:
         """Hold the signatures of an account against the stated holder; a contract's are not.
 
@@ -417,6 +440,7 @@ def grant_runtime(
     brokers_hash: Digest,
     not_after: int = PERPETUAL,
     features: int = 0,
+    contract_wallet: bool = False,
 ) -> dict[str, Any]:
     """Sign grant, acceptance of terms and pin as the holder; the result is the grant file.
 
@@ -433,6 +457,7 @@ def grant_runtime(
         brokers_hash: ``BrokerSet.hash()`` of the plan's set, with the keys in BrokerRegistry.
         not_after: Unix seconds; the license's own end counts anyway.
         features: bits of the plan's features.
+        contract_wallet: whether the signer is a contract, whose signatures a host cannot check.
 
     Raises:
         ManifestError, SignatureInvalid: the request does not verify.
@@ -461,7 +486,9 @@ def grant_runtime(
         licensor=licensor,
         brokers_hash=brokers_hash,
     )
-    return GrantFile(chain_id, ledger, signer.address, grant, acceptance, pin).to_json()
+    return GrantFile(
+        chain_id, ledger, signer.address, grant, acceptance, pin, contract_wallet
+    ).to_json()
 
 
 @dataclass(frozen=True, slots=True)
