@@ -438,8 +438,10 @@ def _to_sign(dest: Path, document: dict[str, Any], request: Path, license_id: Li
         {"to_sign": dest, "license": license_id, "holder": holder},
         fields([("to sign", dest), ("license", license_id), ("holder", holder)]),
         notes=(
-            "sign each message of typed_data with the holder's wallet, and put the three 0x texts "
-            "into signatures",
+            (
+                "sign each message of typed_data with the holder's wallet, and put the three 0x "
+                "texts into signatures"
+            ),
             f"next: deed runtime grant {request} --license {license_id} --signature-file {dest}",
         ),
     )

@@ -25,7 +25,9 @@ contract Wallet {
 
     function turn(uint256 mood_) external { mood = mood_; }
 
-    function isValidSignature(bytes32 digest, bytes calldata signature) external view returns (bytes4) {
+    function isValidSignature(bytes32 digest, bytes calldata signature)
+        external view returns (bytes4)
+    {
         bytes4 magic = this.isValidSignature.selector;
         if (mood == 1) return 0xffffffff;
         if (mood == 2) revert("no");

@@ -152,7 +152,7 @@ def test_a_wallet_that_no_longer_accepts_is_refused_before_that_is_final(
     """Valid at the finalized block, invalid at the head; the running lease is unloaded."""
     wallet, license_id, identity = deployed
     _, lease, _ = client.release(asker(world, identity, license_id))
-    with held_finality(world):
+    with HeldFinality(world):
         wallets.turn(wallet, "refuses", final=False)
         with pytest.raises(WrongHolder, match="does not take it"):
             client.release(asker(world, identity, license_id))
@@ -167,7 +167,7 @@ def test_a_wallet_that_accepts_only_now_waits_for_finality(world, wallets, clien
     wallet, license_id, identity = deployed
     _, lease, _ = client.release(asker(world, identity, license_id))
     wallets.turn(wallet, "refuses")
-    with held_finality(world):
+    with HeldFinality(world):
         wallets.turn(wallet, None, final=False)
         with pytest.raises(PendingFinality, match="accepts the grant now"):
             client.release(asker(world, identity, license_id))
@@ -178,8 +178,8 @@ def test_a_wallet_that_accepts_only_now_waits_for_finality(world, wallets, clien
     assert client.heartbeat(identity, replace(lease, sequence=5))[0] is not None
 
 
-class held_finality:
-    """While it lasts, the local chain mines no empty blocks, so nothing new becomes final."""
+class HeldFinality:
+    """While it lasts, the endpoint shows one finalized block, as chains do for minutes."""
 
     def __init__(self, world):
         self.world = world
@@ -373,7 +373,7 @@ def word(value):
 
 
 def says(world, view, deployed):
-    wallet, license_id, identity = deployed
+    _, license_id, identity = deployed
     grant = asker(world, identity, license_id).grant
     chain = view.license_state(
         license_id, world.published.model_id, identity.key_hash, now=int(time.time())
