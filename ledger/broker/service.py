@@ -11,15 +11,17 @@ import contextlib
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any, Final, Protocol
 
-from ledger.broker import policy, seating
+from ledger.broker import fleet, policy, seating
 from ledger.broker.anomaly import Rules
 from ledger.broker.custody import zero
 from ledger.broker.defence import Defence
 from ledger.broker.deposits import CONTENT_KEY, KeyDeposit, Wrap, deposit_info
 from ledger.broker.evidence import EvidenceVerifier, SoftwareEvidence
 from ledger.broker.facts import ChainState
+from ledger.broker.fleet import WorkerCertificate
 from ledger.broker.home import BrokerHome
 from ledger.broker.leases import Heartbeat, Lease
 from ledger.broker.limits import UNKNOWN_NETWORK, Limits
@@ -36,6 +38,7 @@ from ledger.broker.receipts import ReceiptLog, worth_an_entry
 from ledger.broker.seating import Seating, check_running
 from ledger.broker.store import BrokerStore, HeldLease
 from ledger.broker.vault import Vault
+from ledger.broker.wallet_signatures import SignatureState
 from ledger.errors import (
     ChainError,
     ChainUnavailable,
@@ -80,6 +83,17 @@ class ChainReader(Protocol):
 
         Raises:
             ChainError, UnavailableError: no state that the chain rule accepts.
+        """
+        ...
+
+    def signature_state(
+        self, chain: ChainState, digest: Digest, signature: bytes
+    ) -> SignatureState:
+        """What the license's holder, a contract wallet, says about a signature at both blocks.
+
+        Raises:
+            SignatureInvalid: not a signature that could be asked about.
+            ChainError, UnavailableError: no answer that the chain rule accepts.
         """
         ...
 
@@ -363,7 +377,14 @@ class BrokerService:
         talk.step(
             4,
             lambda: policy.check_grant(
-                request.license, request.runtime, request.grant, chain, domain=domain, at=at
+                request.license,
+                request.runtime,
+                request.grant,
+                chain,
+                domain=domain,
+                at=at,
+                certificate=request.certificate,
+                ask=self._ask_wallet,
             ),
         )
         talk.step(5, lambda: policy.check_chain(chain, broker_id=self.identity.id))
@@ -373,7 +394,13 @@ class BrokerService:
         talk.step(
             8,
             lambda: policy.check_policy(
-                request, chain, terms, domain=domain, accepted=accepted, at=at
+                request,
+                chain,
+                terms,
+                domain=domain,
+                accepted=accepted,
+                at=at,
+                ask=self._ask_wallet,
             ),
         )
         return talk, chain, terms
@@ -388,6 +415,16 @@ class BrokerService:
         except (ChainError, FormatError) as error:
             # A wrong or broken endpoint is no statement about the license: no authoritative no.
             return ChainUnavailable(f"the chain cannot be read: {error.message}", retry_after=5.0)
+
+    def _ask_wallet(self, chain: ChainState, digest: Digest, signature: bytes) -> SignatureState:
+        try:
+            return self._chain.signature_state(chain, digest, signature)
+        except (EndpointsDisagree, Reorganised, UnavailableError):
+            raise
+        except (ChainError, FormatError) as error:
+            raise ChainUnavailable(
+                f"the holder's wallet cannot be asked: {error.message}", retry_after=5.0
+            ) from None
 
     def _terms(self, chain: ChainState, offered: Any) -> tuple[Terms | None, bool]:
         plan, license_facts = chain.head.plan, chain.head.license
@@ -433,16 +470,27 @@ class BrokerService:
             raise KeyRequestRejected(
                 "the heartbeat was used before, or its lease has ended", check=1
             )
+        held = replace(held, certificate=_later(held.certificate, beat.certificate, now=now))
         talk, chain = self._still_entitled(held, now)
         with self.store.transaction():
             lease: Lease | None = None
             if talk.open and isinstance(chain, ChainState):
                 terms, _ = self._terms(chain, None)
-                lease = seating.extended(held.lease, beat, held.grant, chain, terms, now=now)
+                lease = seating.extended(
+                    held.lease,
+                    beat,
+                    held.grant,
+                    chain,
+                    terms,
+                    now=now,
+                    certificate=held.certificate,
+                )
                 if not self.store.extend(lease):
                     raise KeyRequestRejected(
                         "a later heartbeat came before this one, or the lease has ended", check=1
                     )
+                if held.certificate is not None:
+                    self.store.keep_certificate(lease_id, held.certificate)
             unload = _must_unload(talk, held)
             if unload:
                 self.store.end(lease_id)
@@ -465,7 +513,14 @@ class BrokerService:
         talk.step(
             4,
             lambda: policy.check_grant(
-                lease.license, held.runtime, held.grant, chain, domain=self._domain, at=at
+                lease.license,
+                held.runtime,
+                held.grant,
+                chain,
+                domain=self._domain,
+                at=at,
+                certificate=held.certificate,
+                ask=self._ask_wallet,
             ),
         )
         talk.step(5, lambda: policy.check_chain(chain, broker_id=self.identity.id))
@@ -479,6 +534,22 @@ def _outcome(talk: Deliberation, *, granted: bool) -> dict[str, Any]:
         "checks": talk.to_json(),
         "denial": None if talk.denial is None else talk.denial.to_json(),
     }
+
+
+def _later(
+    held: WorkerCertificate | None, shown: WorkerCertificate | None, *, now: int
+) -> WorkerCertificate | None:
+    """The certificate that counts: no lease without one gets one, and none gets an older one."""
+    if held is None or shown is None or shown.not_after <= held.not_after:
+        return held
+    # Unsigned by the runtime, so what does not verify must not cost a good lease.
+    same = (shown.grant, shown.fleet, shown.worker) == (held.grant, held.fleet, held.worker)
+    with contextlib.suppress(SignatureInvalid):
+        shown.fleet.verify(shown.signature, shown.digest())
+        begun = shown.not_before <= now
+        if same and begun and shown.not_after - shown.not_before <= fleet.MAX_SECONDS:
+            return shown
+    return held
 
 
 def _must_unload(talk: Deliberation, held: HeldLease) -> bool:

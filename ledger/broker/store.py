@@ -19,6 +19,7 @@ from typing import Any, Final
 
 from ledger.broker.durability import GroupSync
 from ledger.broker.facts import IssuedChallenge
+from ledger.broker.fleet import WorkerCertificate
 from ledger.broker.grants import Acceptance, RuntimeGrant, RuntimeKey
 from ledger.broker.leases import Heartbeat, Lease
 from ledger.broker.protocol import receipt_hash
@@ -85,6 +86,9 @@ CREATE TABLE anchors (
     previous BLOB NOT NULL, root BLOB NOT NULL, anchored INTEGER NOT NULL DEFAULT 0,
     transaction_hash BLOB
 );
+CREATE TABLE lease_certificates (
+    lease BLOB PRIMARY KEY, document TEXT NOT NULL
+) WITHOUT ROWID;
 """
 
 
@@ -96,6 +100,7 @@ class HeldLease:
     runtime: RuntimeKey
     grant: RuntimeGrant | None
     ended: bool
+    certificate: WorkerCertificate | None = None
 
 
 @contextlib.contextmanager
@@ -397,7 +402,9 @@ class BrokerStore:
     def lease(self, lease_id: Digest) -> HeldLease | None:
         """A stored lease."""
         row = self._one(
-            "SELECT lease, runtime, grant_document, ended FROM leases WHERE id = ?", lease_id.raw
+            "SELECT leases.lease, runtime, grant_document, ended, document FROM leases "
+            "LEFT JOIN lease_certificates ON lease_certificates.lease = id WHERE id = ?",
+            lease_id.raw,
         )
         if row is None:
             return None
@@ -406,6 +413,16 @@ class BrokerStore:
             RuntimeKey.from_json(json.loads(row[1])),
             None if row[2] is None else RuntimeGrant.from_json(json.loads(row[2])),
             bool(row[3]),
+            None if row[4] is None else WorkerCertificate.from_json(json.loads(row[4])),
+        )
+
+    def keep_certificate(self, lease_id: Digest, certificate: WorkerCertificate) -> None:
+        """Remember the certificate that a worker's lease rests on, over an older one."""
+        self._run(
+            "INSERT INTO lease_certificates VALUES (?, ?) ON CONFLICT DO UPDATE SET "
+            "document = excluded.document",
+            lease_id.raw,
+            json.dumps(certificate.to_json()),
         )
 
     def advance(self, heartbeat: Heartbeat) -> bool:
@@ -440,6 +457,7 @@ class BrokerStore:
     def drop(self, lease_id: Digest) -> None:
         """Forget a lease that the same transaction stored and a later step refused."""
         self._run("DELETE FROM leases WHERE id = ?", lease_id.raw)
+        self._run("DELETE FROM lease_certificates WHERE lease = ?", lease_id.raw)
 
     def end(self, lease_id: Digest) -> None:
         """Mark a lease as ended; its seat stays held until the promised time."""

@@ -34,3 +34,9 @@ def world(broker_world, tmp_path_factory):
 def softhsm(tmp_path_factory):
     """A real PKCS#11 library with a store of its own."""
     return load_world("softhsm_world").start(tmp_path_factory.mktemp("softhsm"))
+
+
+@pytest.fixture(scope="session")
+def wallets(world):
+    """Contract wallets on the world's chain."""
+    return load_world("wallet_world").Wallets(world.chain)
