@@ -41,6 +41,11 @@ contract Wallet {
         if (mood == 10 && (tx.origin == address(0) || msg.sender == address(0))) return magic;
         if (mood == 10) return 0xffffffff;
         if (mood == 11) assembly { mstore(0, magic) revert(0, 1000000) }
+        if (mood >= 12) {
+            uint256 start = gasleft();
+            uint256 spend = (mood == 12 ? 2500000 : 1000000);
+            while (start - gasleft() < spend) {}
+        }
         // The digest, then filler, as wallets with several owners have it.
         (bytes32 r, bytes32 s, uint8 v) = abi.decode(signature[:96], (bytes32, bytes32, uint8));
         return ecrecover(digest, v, r, s) == owner ? magic : bytes4(0xffffffff);
@@ -69,6 +74,8 @@ MOODS = {
     "hits an invalid opcode": 9,
     "is kind to simulations": 10,
     "reverts with huge data": 11,
+    "spends too much gas": 12,
+    "spends a million gas": 13,
 }
 
 

@@ -49,6 +49,7 @@ BAD = [
     "hits an invalid opcode",
     "is kind to simulations",
     "reverts with huge data",
+    "spends too much gas",
 ]
 
 
@@ -143,6 +144,13 @@ def test_a_wallet_denies(world, wallets, client, deployed, mood):
     with pytest.raises(WrongHolder, match="not signed by its holder"):
         client.release(asker(world, identity, license_id))
     assert time.monotonic() - start < 5
+
+
+@pytest.mark.chain
+def test_a_wallet_may_think_for_a_million_gas(world, wallets, client, deployed):
+    wallet, license_id, identity = deployed
+    wallets.turn(wallet, "spends a million gas")
+    client.release(asker(world, identity, license_id))
 
 
 @pytest.mark.chain
