@@ -198,7 +198,8 @@ def test_logs_of_a_broker_process_hold_no_secret(world):
     text = running.log.read_text(errors="replace")
     assert text.strip(), "nothing was logged at all"
     for secret in (
-        bytes(key), one.signer.seed, two.signer.seed, home.signing.ed25519_seed, home.signing.mldsa65_seed,
+        bytes(key), one.signer.seed, two.signer.seed,
+        home.signing.ed25519_seed, home.signing.mldsa65_seed,
         bytes(home.kem.to_bytes()[2:]), bytes(home.keystore._kek.view),
     ):  # fmt: skip
         assert secret.hex() not in text
