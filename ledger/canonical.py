@@ -20,6 +20,7 @@ from ledger.ids import Digest
 
 MAX_JSON_BYTES = 64 << 20
 MAX_JSON_DEPTH = 64
+_MAX_INTEGER = (1 << 53) - 1
 
 # A run of strings, the last perhaps not closed, and what lies between them. Possessive, so that no
 # input makes it slow.
@@ -35,12 +36,37 @@ def canonical_json(document: Any) -> bytes:
         ManifestError: a value JSON cannot carry, or an integer beyond ±(2^53 − 1).
     """
     try:
+        if _common(document):
+            # C instead of Python: the same bytes, tenfold as fast, for what `_common` lets through.
+            return json.dumps(
+                document, ensure_ascii=False, sort_keys=True, separators=(",", ":")
+            ).encode()
         return bytes(rfc8785.dumps(document))
     except (rfc8785.CanonicalizationError, UnicodeEncodeError, RecursionError) as error:
         raise ManifestError(
             f"the document has no canonical form: {error}",
             hint="write integers beyond 2^53 as decimal or 0x text",
         ) from None
+
+
+def _common(value: Any) -> bool:
+    """Whether sorting by code point and plain numbers are all that RFC 8785 asks of it.
+
+    It asks more of floats, of keys beyond ASCII (UTF-16 order) and of large integers (refused).
+    Types are compared exactly: what only looks like a text or number goes the long way.
+    """
+    kind = type(value)
+    if kind is str or value is None or kind is bool:
+        return True
+    if kind is int:
+        return bool(-_MAX_INTEGER <= value <= _MAX_INTEGER)
+    if kind is dict:
+        return all(
+            type(key) is str and key.isascii() and _common(item) for key, item in value.items()
+        )
+    if kind is list or kind is tuple:
+        return all(map(_common, value))
+    return False
 
 
 def parse_json(data: bytes, *, what: str, limit: int = MAX_JSON_BYTES) -> Any:

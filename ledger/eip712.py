@@ -7,6 +7,7 @@ types our messages use are known: ``uintN bytesN address bool string bytes``.
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -46,7 +47,7 @@ class StructType:
         if set(values) != {name for _, name in self.fields}:
             raise ManifestError(f"the fields of {self.text} are not those given")
         words = [_word(kind, values[name], name) for kind, name in self.fields]
-        return keccak256(keccak256(self.text.encode()) + b"".join(words))
+        return keccak256(_type_hash(self.text) + b"".join(words))
 
 
 def _word(kind: str, value: Any, name: str) -> bytes:
@@ -83,14 +84,7 @@ class Domain:
 
     def separator(self) -> bytes:
         """32 bytes that differ for every application, chain and contract."""
-        return _DOMAIN.hash(
-            {
-                "name": self.name,
-                "version": self.version,
-                "chainId": self.chain_id,
-                "verifyingContract": self.verifying_contract,
-            }
-        )
+        return _separator(self)
 
     def digest(self, kind: StructType, values: dict[str, Any]) -> Digest:
         """The 32 bytes that a wallet signs."""
@@ -110,6 +104,23 @@ class Domain:
             },
             "message": {key: _json_value(value) for key, value in values.items()},
         }
+
+
+@functools.lru_cache(maxsize=64)
+def _separator(domain: Domain) -> bytes:
+    return _DOMAIN.hash(
+        {
+            "name": domain.name,
+            "version": domain.version,
+            "chainId": domain.chain_id,
+            "verifyingContract": domain.verifying_contract,
+        }
+    )
+
+
+@functools.lru_cache(maxsize=64)
+def _type_hash(text: str) -> bytes:
+    return keccak256(text.encode())
 
 
 def _field_list(kind: StructType) -> list[dict[str, str]]:

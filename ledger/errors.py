@@ -27,11 +27,12 @@ The tree, grouped by what the caller can do about it::
     ├── EntitlementError              the answer is no (.code .number .since .remedy)
     │   ├── NoLicense NotYetValid Expired Suspended Revoked WrongHolder RuntimeNotBound
     │   ├── SeatLapsed SeatsFull QuotaSpent ParentInvalid
-    │   └── PlanNotOfTitle UseNotPermitted
+    │   └── PlanNotOfTitle UseNotPermitted LicenseHeld
     ├── KeyAccessError                entitled perhaps, but no key
     │   ├── NoIdentityMatch (.tried)
     │   ├── KeyRequestRejected (.check)
-    │   └── LeaseExpired
+    │   ├── LeaseExpired
+    │   └── SharesRejected
     ├── ChainError
     │   ├── ContractReverted          one subclass per Solidity error, in ledger.chain.reverts
     │   ├── TransactionFailed InsufficientFunds
@@ -41,7 +42,7 @@ The tree, grouped by what the caller can do about it::
     │   ├── EndpointsDisagree
     │   └── PendingFinality (.retry_after)
     ├── UnavailableError (.retry_after)
-    │   └── ChainUnavailable BrokerUnavailable IndexUnavailable Fenced
+    │   └── ChainUnavailable BrokerUnavailable IndexUnavailable Fenced RateLimited
     └── ModelError
         ├── CapacityExceeded
         └── UnsupportedModel
@@ -386,6 +387,14 @@ class SeatsFull(EntitlementError):
     number = 101
 
 
+class LicenseHeld(EntitlementError):
+    """The broker holds a license whose requests looked like a copy's."""
+
+    default_hint = "ask the licensor or the broker's operator: deed broker release-hold LICENSE"
+
+    number = 110
+
+
 class PlanNotOfTitle(EntitlementError):
     """The plan's licensor does not hold the title of the plan's model."""
 
@@ -445,6 +454,12 @@ class LeaseExpired(KeyAccessError):
     """The lease has ended and could not be extended."""
 
     default_hint = "load the model again; deed check FILE says why a new lease is refused"
+
+
+class SharesRejected(KeyAccessError):
+    """Shares of a key that do not give it: too few, of several sets, or altered."""
+
+    default_hint = "use unaltered share files of one set, as many as its threshold says"
 
 
 # -- chain ---------------------------------------------------------------------------------------
@@ -574,6 +589,12 @@ class IndexUnavailable(UnavailableError):
     """The index does not answer, or lags too far."""
 
     default_hint = "try again shortly; locally, start it with deed up"
+
+
+class RateLimited(UnavailableError):
+    """Someone asks more often than the service allows."""
+
+    default_hint = "wait as long as it says; the same request is then answered as any other"
 
 
 class Fenced(UnavailableError):

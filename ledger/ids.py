@@ -6,6 +6,7 @@ the canonical text form and ``parse`` reads it back, raising ``UsageError``.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
@@ -120,14 +121,20 @@ class Address:
 
     def __str__(self) -> str:
         """EIP-55 mixed-case checksum form."""
-        plain = self.raw.hex()
-        mask = keccak256(plain.encode()).hex()
-        return "0x" + "".join(
-            c.upper() if int(m, 16) >= 8 else c for c, m in zip(plain, mask, strict=False)
-        )
+        return _checksummed(self.raw)
 
     def __bytes__(self) -> bytes:
         return self.raw
+
+
+@functools.lru_cache(maxsize=4096)
+def _checksummed(raw: bytes) -> str:
+    # Kept, because one decision of a broker writes the same few contracts dozens of times.
+    plain = raw.hex()
+    mask = keccak256(plain.encode()).hex()
+    return "0x" + "".join(
+        c.upper() if int(m, 16) >= 8 else c for c, m in zip(plain, mask, strict=False)
+    )
 
 
 ZERO_ADDRESS = Address(bytes(20))

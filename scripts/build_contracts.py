@@ -34,6 +34,7 @@ NAMES = (
     "BrokerRegistry",
     "LicenseMarket",
     "EntitlementLens",
+    "WalletProbe",
 )
 # Whose functions a contract answers at its own address besides its own.
 ANSWERS_FOR = {"LicenseLedger": "LicenseExtension"}

@@ -12,6 +12,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from ledger.broker.denials import Denial
 from ledger.broker.deposits import KeyDeposit, Wrap
+from ledger.broker.fleet import WorkerCertificate, fleet_key_hash
 from ledger.broker.grants import (
     ALG_ED25519,
+    ALG_P256,
     GRANT_TYPE,
     Acceptance,
     RuntimeGrant,
@@ -31,7 +34,10 @@ from ledger.broker.grants import (
 from ledger.broker.leases import BlockRef, Heartbeat, Lease
 from ledger.broker.pins import PIN_TYPE, sign_pin
 from ledger.broker.protocol import Evidence, KeyRequest, audience, release_info
+from ledger.broker.runtime_signers import FileSigner, sign_digest
 from ledger.broker.signing import BrokerSigningKeys
+from ledger.broker.wallet_probe import seal_envelope
+from ledger.broker.wallet_signatures import MAX_SIGNATURE
 from ledger.chain.wallet import dev_wallet
 from ledger.ids import Address, Digest, LicenseId, ModelId
 from ledger.licensing import card as card_module
@@ -278,6 +284,8 @@ def make_key_release() -> None:
         },
     )
     make_request_faults(request)
+    make_wallet_signatures(grant)
+    make_fleet(request)
     make_lease_and_deposit(request)
     make_reply()
 
@@ -315,6 +323,156 @@ def make_request_faults(request: KeyRequest) -> None:
         message = copy.deepcopy(request.to_json())
         change(message)
         write("key-release", name, {"kind": "malformed", "message": message})
+
+
+def make_wallet_signatures(grant: RuntimeGrant) -> None:
+    """Contract wallets' signatures and ERC-6492 envelopes, good and with one fault."""
+    long = b"".join([grant.signature, bytes(31), b"and another owner's"])
+
+    def grant_of(name: str, signature: str, *, reads: bool) -> None:
+        message = {**grant.to_json(), "signature": signature}
+        write(
+            "key-release",
+            name,
+            {"kind": "contract-grant", "message": message, "reads": reads, "account": None},
+        )
+
+    grant_of("grant-contract-signature", "0x" + long.hex(), reads=True)
+    grant_of("grant-signature-empty", "0x", reads=True)
+    grant_of("grant-signature-longest", "0x" + "ab" * MAX_SIGNATURE, reads=True)
+    grant_of("grant-signature-too-long", "0x" + "ab" * (MAX_SIGNATURE + 1), reads=False)
+    grant_of("grant-signature-upper-case", "0x" + "AB" * 65, reads=False)
+    grant_of("grant-signature-odd-digits", "0x" + "abc", reads=False)
+
+    factory, creation = Address(b"\x44" * 20), fixed("creation", 100)
+    good = seal_envelope(factory, creation, long)
+    envelopes = {
+        "envelope": (good, True),
+        "envelope-cut": (good[32:], False),
+        "envelope-padded": (good[:-32] + bytes(32) + good[-32:], False),
+        "envelope-without-factory": (seal_envelope(Address(bytes(20)), creation, long), False),
+        "envelope-in-envelope": (seal_envelope(factory, creation, good), False),
+    }
+    for name, (signature, opens) in envelopes.items():
+        vector: dict[str, Any] = {
+            "kind": "envelope",
+            "signature": "0x" + signature.hex(),
+            "opens": opens,
+        }
+        if opens:
+            vector |= {
+                "factory": str(factory),
+                "creation": "0x" + creation.hex(),
+                "inner": "0x" + long.hex(),
+            }
+        write("key-release", name, vector)
+
+
+def make_fleet(request: KeyRequest) -> None:
+    """A worker's request under its fleet's grant, and certificates with one fault."""
+    fleet, worker = (FileSigner(ALG_ED25519, fixed(name)) for name in ("fleet", "worker"))
+    p256 = FileSigner(ALG_P256, fixed("p256 runtime"))
+    holder, now = dev_wallet("holder"), request.issued_at
+
+    def granted(key_hash: Digest) -> RuntimeGrant:
+        unsigned = replace(request.grant or fail(), runtime_key_hash=key_hash, signature=b"")
+        return replace(unsigned, signature=holder.sign_typed(DOMAIN, GRANT_TYPE, unsigned.values()))
+
+    grant = granted(fleet_key_hash(fleet.key))
+    unsigned = WorkerCertificate(
+        grant=grant.digest(DOMAIN),
+        fleet=fleet.key,
+        worker=worker.key,
+        workload="sha256:" + fixed("image").hex(),
+        not_before=now - 60,
+        not_after=now + 3540,
+        serial=fixed("serial", 16),
+    )
+
+    def signed(**changes: Any) -> WorkerCertificate:
+        certificate = replace(unsigned, **changes)
+        return replace(certificate, signature=sign_digest(fleet, certificate.digest()))
+
+    good = signed()
+
+    def vector(name: str, certificate: WorkerCertificate, expect: str, **changes: Any) -> None:
+        write(
+            "key-release",
+            name,
+            {
+                "kind": "certificate",
+                "message": certificate.to_json(),
+                "grant": changes.get("grant", grant).to_json(),
+                "worker": changes.get("worker", worker.key).to_json(),
+                "at": changes.get("at", now),
+                "digest": str(certificate.digest()),
+                "expect": expect,
+            },
+        )
+
+    other = FileSigner(ALG_ED25519, fixed("other"))
+    vector("certificate", good, "ok")
+    vector("certificate-of-a-day", signed(not_after=now - 60 + 86400), "ok")
+    vector("certificate-of-more-than-a-day", signed(not_after=now - 59 + 86400), "RuntimeNotBound")
+    vector("certificate-expired", good, "RuntimeNotBound", at=now + 3540)
+    vector("certificate-too-early", good, "RuntimeNotBound", at=now - 61)
+    vector("certificate-other-worker", good, "RuntimeNotBound", worker=other.key)
+    vector("certificate-other-grant", signed(grant=Digest(bytes(32))), "RuntimeNotBound")
+    vector(
+        "certificate-other-fleet", good, "RuntimeNotBound", grant=granted(fleet_key_hash(other.key))
+    )
+    vector(
+        "certificate-grant-of-a-runtime", good, "RuntimeNotBound", grant=granted(fleet.key.hash())
+    )
+    vector(
+        "certificate-fleet-as-worker", signed(worker=fleet.key), "RuntimeNotBound", worker=fleet.key
+    )
+    vector("certificate-other-serial", replace(good, serial=bytes(16)), "SignatureInvalid")
+    for name, change in {
+        "certificate-workload": {"workload": "latest"},
+        "certificate-unknown-member": {"seats": 5},
+        "certificate-later-version": {"version": 2},
+    }.items():
+        write(
+            "key-release",
+            f"malformed-{name}",
+            {"kind": "malformed", "message": {**request.to_json(), "certificate": {
+                **good.to_json(), **change,
+            }}},
+        )  # fmt: skip
+    write(
+        "key-release",
+        "malformed-certificate-null",
+        {"kind": "malformed", "message": {**request.to_json(), "certificate": None}},
+    )
+    for name, signer, certificate in (
+        ("key-request-of-a-worker", worker, good),
+        ("key-request-p256", p256, None),
+    ):
+        path = ROOT / "key-release" / f"{name}.json"
+        asked = replace(
+            request, runtime=signer.key, certificate=certificate,
+            grant=grant if certificate else granted(signer.key.hash()),
+        ).signed(lambda digest, signer=signer: sign_digest(signer, digest), DOMAIN)  # fmt: skip
+        if certificate is None and path.exists():
+            continue  # ECDSA signs with randomness
+        write(
+            "key-release",
+            name,
+            {
+                "kind": "request",
+                "message": asked.to_json(),
+                "digest": str(asked.digest(DOMAIN)),
+                "evidence_hash": str(asked.evidence.hash()),
+                "hash": str(asked.hash()),
+                "verifies": True,
+            },
+        )
+
+
+def fail() -> Any:
+    """Stop: the request that vectors are made from has a grant."""
+    raise SystemExit("the request has no grant")
 
 
 def make_lease_and_deposit(request: KeyRequest) -> None:

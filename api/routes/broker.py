@@ -8,12 +8,15 @@ release runs on threads of its own (`api.lanes`), which no reader of the index c
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Request
+from fastapi.responses import Response
 
 from api.lanes import lanes
 from api.problems import WRITE_FAILURES
+from ledger.broker.limits import network_of
 from ledger.broker.service import BrokerService
 from ledger.errors import BrokerUnavailable, ManifestError, UsageError
 from ledger.ids import Digest
@@ -32,41 +35,64 @@ def _service(request: Request) -> BrokerService:
     return service
 
 
-@router.get("", summary="Who this broker is, and its public keys")
-async def info(request: Request) -> dict[str, Any]:
+def _network(request: Request) -> str:
+    # The server has put the address that a trusted proxy names in the proxy's place.
+    return network_of(request.client.host if request.client else None)
+
+
+def _sent(reply: dict[str, Any]) -> Response:
+    # Said whole by the service, and signed: nothing here may read it again or change a byte.
+    body = json.dumps(reply, ensure_ascii=False, separators=(",", ":")).encode()
+    return Response(body, media_type="application/json")
+
+
+@router.get("", summary="Who this broker is, and its public keys", response_model=dict[str, Any])
+async def info(request: Request) -> Response:
     """The broker's identity, its signing and KEM keys; signed with them."""
-    return await lanes(request).keys.run(_service(request).info)
+    return _sent(await lanes(request).keys.run(_service(request).info))
 
 
-@router.post("/deposits", summary="Deposit the key of a sealing")
-async def deposit(request: Request, message: Message) -> dict[str, Any]:
+@router.post("/deposits", summary="Deposit the key of a sealing", response_model=dict[str, Any])
+async def deposit(request: Request, message: Message) -> Response:
     """Take a licensor-signed deposit; the reply is the broker's signed receipt."""
-    return await lanes(request).desk.run(_service(request).deposit, message)
+    return _sent(await lanes(request).desk.run(_service(request).deposit, message))
 
 
-@router.post("/challenges", summary="Get a challenge")
-async def challenge(request: Request, message: Message) -> dict[str, Any]:
+@router.post("/challenges", summary="Get a challenge", response_model=dict[str, Any])
+async def challenge(request: Request, message: Message) -> Response:
     """32 random bytes for one license and model, good for 60 seconds and one use."""
-    return await lanes(request).keys.run(_service(request).challenge, message)
+    return _sent(
+        await lanes(request).keys.run(
+            _service(request).challenge, message, network=_network(request)
+        )
+    )
 
 
-@router.post("/releases", summary="Ask for a key")
-async def release(request: Request, message: Message) -> dict[str, Any]:
+@router.post("/releases", summary="Ask for a key", response_model=dict[str, Any])
+async def release(request: Request, message: Message) -> Response:
     """Ten numbered checks; if all pass, the wrapped key and a lease."""
-    return await lanes(request).keys.run(_service(request).release, message)
+    return _sent(
+        await lanes(request).keys.run(_service(request).release, message, network=_network(request))
+    )
 
 
-@router.post("/checks", summary="Ask whether a key would be released")
-async def check(request: Request, message: Message) -> dict[str, Any]:
+@router.post(
+    "/checks", summary="Ask whether a key would be released", response_model=dict[str, Any]
+)
+async def check(request: Request, message: Message) -> Response:
     """The same ten checks; nothing is taken or released."""
-    return await lanes(request).desk.run(_service(request).check, message)
+    return _sent(
+        await lanes(request).desk.run(_service(request).check, message, network=_network(request))
+    )
 
 
-@router.post("/leases/{lease_id}/heartbeat", summary="Extend a lease")
-async def heartbeat(request: Request, lease_id: str, message: Message) -> dict[str, Any]:
+@router.post(
+    "/leases/{lease_id}/heartbeat", summary="Extend a lease", response_model=dict[str, Any]
+)
+async def heartbeat(request: Request, lease_id: str, message: Message) -> Response:
     """An extended lease, or the reason why it must end."""
     try:
         lease = Digest.parse(lease_id)
     except UsageError as error:
         raise ManifestError(error.message, hint=error.hint) from None
-    return await lanes(request).keys.run(_service(request).heartbeat, lease, message)
+    return _sent(await lanes(request).keys.run(_service(request).heartbeat, lease, message))

@@ -148,6 +148,7 @@ def _asker(card: LicenseCard, identity: RuntimeIdentity) -> Asker:
         grant=None if granted is None else granted.grant,
         acceptance=None if granted is None else granted.acceptance,
         terms=card.terms,
+        certificate=None if granted is None else granted.certificate,
     )
 
 

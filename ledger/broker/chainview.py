@@ -20,6 +20,8 @@ from typing import Final, TypeVar
 
 from ledger.broker.facts import ChainState, PlanFacts, Side
 from ledger.broker.leases import BlockRef
+from ledger.broker.wallet_probe import answer_of, probe_request
+from ledger.broker.wallet_signatures import SignatureState, WalletSays
 from ledger.chain.abi_codec import contract
 from ledger.chain.deployment import Deployment
 from ledger.chain.profile import ChainProfile
@@ -207,6 +209,45 @@ class ChainView:
                 hint="try again shortly; deed doctor shows each endpoint",
             )
         return title
+
+    def signature_state(
+        self, chain: ChainState, digest: Digest, signature: bytes
+    ) -> SignatureState:
+        """What the wallet that holds a license says about a signature, at both agreed blocks.
+
+        Args:
+            chain: as `license_state` agreed on it.
+            digest: what was signed.
+            signature: ERC-1271's, or in ERC-6492's envelope.
+
+        Raises:
+            SignatureInvalid: an envelope that cannot be opened.
+            ChainUnavailable: fewer than q endpoints answer.
+            EndpointsDisagree: no q of them agree.
+        """
+        sides = (chain.finalized, chain.head)
+        requests = [
+            probe_request(side.license.holder, digest, signature, side.block.hash) for side in sides
+        ]
+
+        def ask(rpc: Rpc) -> tuple[WalletSays, ...]:
+            return tuple(answer_of(result) for result in rpc.batch(requests))
+
+        healthy = [
+            rpc for rpc, health in zip(self._rpcs, self.health(), strict=True) if not health.trouble
+        ]
+        answers = self._each(healthy, ask)
+        good = [(rpc, said) for rpc, said in answers if not isinstance(said, LedgerError)]
+        if len(good) < self._quorum:
+            raise self._too_few(said for _, said in answers)
+        final, head = self._majority(said for _, said in good)
+        contrary = tuple(
+            f"through {rpc.hosts[0]} the wallet {says.sentence} at block {side.block.number}"
+            for rpc, said in good
+            for side, says, agreed in zip(sides, said, (final, head), strict=True)
+            if says is not agreed
+        )
+        return SignatureState(final, head, contrary)
 
     # -- which blocks --------------------------------------------------------------------------
 

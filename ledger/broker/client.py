@@ -13,6 +13,7 @@ import httpx
 from ledger import errors
 from ledger.broker.denials import Denial
 from ledger.broker.deposits import CONTENT_KEY, KeyDeposit, Wrap, deposit_info, wraps_of
+from ledger.broker.fleet import WorkerCertificate
 from ledger.broker.grants import Acceptance, RuntimeGrant
 from ledger.broker.home import BrokerIdentity
 from ledger.broker.identity import RuntimeIdentity
@@ -96,6 +97,7 @@ class Asker:
     grant: RuntimeGrant | None = None
     acceptance: Acceptance | None = None
     terms: Mapping[str, Any] | None = None
+    certificate: WorkerCertificate | None = None
 
 
 class BrokerClient:
@@ -332,6 +334,8 @@ class BrokerClient:
             unsigned.audience,
             unsigned.issued_at,
             identity.sign(unsigned.digest(facts.identity.domain)),
+            # Read anew each time: a worker that runs for days is certified again and again.
+            identity.certificate_for(facts.identity.chain_id, facts.identity.ledger, lease.license),
         )
         body = beat.to_json()
         reply = self._send("POST", f"/v1/broker/leases/{lease.id}/heartbeat", body)
@@ -369,6 +373,7 @@ class BrokerClient:
             runtime=identity.key,
             grant=asker.grant,
             acceptance=asker.acceptance,
+            certificate=asker.certificate,
         )
         return unsigned.signed(identity.sign, facts.identity.domain)
 

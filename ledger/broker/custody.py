@@ -1,23 +1,22 @@
 """Content keys at rest: encryption under a passphrase, and the key store that holds the KEK.
 
-The passphrase form is one JSON object, used for a broker's key store and for a licensor's recovery
-file (docs/spec/recovery-file.md). A ``KeyStore`` never gives its key-encryption key away; other
-custodians (PKCS#11, a cloud KMS) implement the same two calls.
+The passphrase form is one JSON object, used for a broker's KEK and for a licensor's recovery file
+(docs/spec/recovery-file.md). A ``KeyStore`` never gives its key-encryption key away;
+``custodians`` says where the key comes from.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
 from pathlib import Path
-from typing import Any, Final, Protocol, Self
+from typing import Any, Final, Protocol
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
-from ledger.canonical import canonical_json, parse_json
+from ledger.canonical import canonical_json
 from ledger.errors import (
     ConfigurationError,
     KeyAccessError,
@@ -27,14 +26,15 @@ from ledger.errors import (
 )
 from ledger.licensing.document import Document, base64_text, hex_text
 from ledger.paths import require_file_name
+from ledger.sealed.memory import Secret
 
 HEADER_TAG: Final = "modeldeed/passphrase/1"
 AT_REST_TAG: Final = "modeldeed/at-rest/1"
-KEYSTORE_PURPOSE: Final = "broker-keystore"
 COST: Final = 17
 """log2 of scrypt's N: 128 MiB and about half a second with r = 8 (RFC 7914; OWASP's minimum)."""
 _COSTS = range(14, 21)
-_NONCE = 12
+NONCE_BYTES: Final = 12
+TAG_BYTES: Final = 16
 _MAX_BYTES = 64 << 20
 
 
@@ -56,15 +56,15 @@ def encrypt_with_passphrase(
         raise UsageError("an empty passphrase protects nothing", hint="give a passphrase")
     if cost not in _COSTS:
         raise UsageError("the cost of scrypt is from 14 to 20 (log2 of N)")
-    salt, nonce = secrets.token_bytes(16), secrets.token_bytes(_NONCE)
+    salt, nonce = secrets.token_bytes(16), secrets.token_bytes(NONCE_BYTES)
     header = {
         "version": 1,
         "purpose": purpose,
         "kdf": {"name": "scrypt", "log2_n": cost, "r": 8, "p": 1, "salt": hex_text(salt)},
         "cipher": {"name": "aes-256-gcm", "nonce": hex_text(nonce)},
     }
-    key = _stretch(passphrase, salt, cost)
-    sealed = AESGCM(key).encrypt(nonce, data, _header_bytes(header))
+    with _stretch(passphrase, salt, cost) as key:
+        sealed = AESGCM(key.view).encrypt(nonce, data, _header_bytes(header))
     return {**header, "ciphertext": base64_text(sealed)}
 
 
@@ -93,25 +93,30 @@ def decrypt_with_passphrase(document: Any, passphrase: str, *, purpose: str) -> 
     if cost not in _COSTS:
         raise LimitExceeded(f"scrypt with N = 2^{cost} is not computed; 2^14 to 2^20 are")
     header = {name: document[name] for name in ("version", "purpose", "kdf", "cipher")}
-    key = _stretch(passphrase, kdf.raw("salt", 16), cost)
+    salt, nonce = kdf.raw("salt", 16), cipher.raw("nonce", NONCE_BYTES)
     sealed = doc.blob("ciphertext", limit=_MAX_BYTES)
-    try:
-        plain = AESGCM(key).decrypt(cipher.raw("nonce", _NONCE), sealed, _header_bytes(header))
-    except InvalidTag:
-        raise WrongPassphrase(f"the passphrase does not open this {purpose} file") from None
-    return bytearray(plain)
+    plain = bytearray(max(0, len(sealed) - TAG_BYTES))
+    with _stretch(passphrase, salt, cost) as key:
+        try:
+            AESGCM(key.view).decrypt_into(nonce, sealed, _header_bytes(header), plain)
+        except (InvalidTag, ValueError):
+            zero(plain)
+            raise WrongPassphrase(f"the passphrase does not open this {purpose} file") from None
+    return plain
 
 
 def _header_bytes(header: dict[str, Any]) -> bytes:
     return HEADER_TAG.encode() + b"\0" + canonical_json(header)
 
 
-def _stretch(passphrase: str, salt: bytes, cost: int) -> bytes:
-    return Scrypt(salt=salt, length=32, n=1 << cost, r=8, p=1).derive(passphrase.encode())
+def _stretch(passphrase: str, salt: bytes, cost: int) -> Secret:
+    key = Secret(32)
+    Scrypt(salt=salt, length=32, n=1 << cost, r=8, p=1).derive_into(passphrase.encode(), key.view)
+    return key
 
 
 class KeyStore(Protocol):
-    """Encrypts small secrets under a key that stays inside."""
+    """Encrypts small secrets under a key that stays inside. Thread-safe."""
 
     @property
     def kek_id(self) -> str:
@@ -119,7 +124,11 @@ class KeyStore(Protocol):
         ...
 
     def encrypt(self, secret: bytes | bytearray, *, context: str) -> bytes:
-        """Encrypt; `context` says what it is and is authenticated."""
+        """Encrypt; `context` says what it is and is authenticated.
+
+        Raises:
+            BrokerUnavailable: whatever holds the key does not answer.
+        """
         ...
 
     def decrypt(self, blob: bytes, *, context: str) -> bytearray:
@@ -127,62 +136,41 @@ class KeyStore(Protocol):
 
         Raises:
             KeyAccessError: another key, another context, or altered bytes.
+            BrokerUnavailable: whatever holds the key does not answer.
         """
         ...
 
+    def close(self) -> None:
+        """Forget the key, or the way to it."""
+        ...
 
-class FileKeyStore:
-    """The default custodian: a random KEK in a file, encrypted under a passphrase."""
+
+class LocalKeyStore:
+    """A KEK in a locked page of this process, which core dumps leave out.
+
+    Args:
+        kek: 32 bytes; zeroed here.
+        kek_id: its public name.
+    """
 
     def __init__(self, kek: bytearray, kek_id: str) -> None:
-        self._kek = kek
+        self._kek = Secret.of(kek)
         self._kek_id = kek_id
+        self._closed = False
+        zero(kek)
 
     def __repr__(self) -> str:
-        return f"FileKeyStore(kek_id={self._kek_id!r})"
+        return f"LocalKeyStore(kek_id={self._kek_id!r})"
 
     @property
     def kek_id(self) -> str:
         """Public name of the KEK."""
         return self._kek_id
 
-    @classmethod
-    def create(cls, path: Path, passphrase: str, *, cost: int = COST) -> Self:
-        """Make a KEK and write its file with mode 0600.
-
-        Raises:
-            ConfigurationError: the file is already there.
-        """
-        kek = bytearray(secrets.token_bytes(32))
-        kek_id = secrets.token_hex(8)
-        document = {
-            "type": "modeldeed/keystore",
-            "version": 1,
-            "kek_id": kek_id,
-            "sealed": encrypt_with_passphrase(kek, passphrase, purpose=KEYSTORE_PURPOSE, cost=cost),
-        }
-        write_private(path, json.dumps(document, indent=2).encode() + b"\n")
-        return cls(kek, kek_id)
-
-    @classmethod
-    def open(cls, path: Path, passphrase: str) -> Self:
-        """Read the file that ``create`` wrote.
-
-        Raises:
-            ConfigurationError: no such file.
-            ManifestError: not a key store.
-            WrongPassphrase: the passphrase does not open it.
-        """
-        document = parse_json(read_private(path), what="the key store", limit=1 << 16)
-        doc = Document(document, "the key store", ("type", "version", "kek_id", "sealed"))
-        doc.kind("modeldeed/keystore")
-        kek = decrypt_with_passphrase(doc.object("sealed"), passphrase, purpose=KEYSTORE_PURPOSE)
-        return cls(kek, doc.text("kek_id", limit=64))
-
     def encrypt(self, secret: bytes | bytearray, *, context: str) -> bytes:
         """Nonce ‖ AES-256-GCM ciphertext ‖ tag."""
-        nonce = secrets.token_bytes(_NONCE)
-        return nonce + AESGCM(self._kek).encrypt(nonce, secret, _context_bytes(context))
+        nonce = secrets.token_bytes(NONCE_BYTES)
+        return nonce + self._cipher().encrypt(nonce, secret, context_bytes(context))
 
     def decrypt(self, blob: bytes, *, context: str) -> bytearray:
         """Undo ``encrypt``.
@@ -190,21 +178,37 @@ class FileKeyStore:
         Raises:
             KeyAccessError: another key, another context, or altered bytes.
         """
+        nonce, sealed = blob[:NONCE_BYTES], blob[NONCE_BYTES:]
+        plain = bytearray(max(0, len(sealed) - TAG_BYTES))
         try:
-            plain = AESGCM(self._kek).decrypt(blob[:_NONCE], blob[_NONCE:], _context_bytes(context))
+            self._cipher().decrypt_into(nonce, sealed, context_bytes(context), plain)
         except (InvalidTag, ValueError):
-            raise KeyAccessError(
-                f"the stored secret does not open under key {self._kek_id}",
-                hint="the broker's database and key store do not belong together; restore both",
-            ) from None
-        return bytearray(plain)
+            zero(plain)
+            raise stored_secret_rejected(self._kek_id) from None
+        return plain
 
     def close(self) -> None:
         """Zero the KEK."""
-        zero(self._kek)
+        self._closed = True
+        self._kek.wipe()
+
+    def _cipher(self) -> AESGCM:
+        # A cipher object holds the expanded key on the heap, so none outlives its call.
+        if self._closed:
+            raise UsageError("the key store is closed")
+        return AESGCM(self._kek.view)
 
 
-def _context_bytes(context: str) -> bytes:
+def stored_secret_rejected(kek_id: str) -> KeyAccessError:
+    """The error of every key store for a blob that does not open."""
+    return KeyAccessError(
+        f"the stored secret does not open under key {kek_id}",
+        hint="the broker's database and keys.json do not belong together; restore both",
+    )
+
+
+def context_bytes(context: str) -> bytes:
+    """The associated data of a stored secret."""
     return AT_REST_TAG.encode() + b"\0" + context.encode()
 
 
@@ -234,17 +238,47 @@ def write_private(path: Path, data: bytes, *, replace: bool = False) -> None:
                 os.link(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        sync_folder(path.parent)
     except FileExistsError:
         raise ConfigurationError(
             f"{path} is already there", hint="choose another name; keys are never overwritten"
         ) from None
     except OSError as error:
         raise ConfigurationError(f"cannot write {path}: {error.strerror}") from None
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames in a folder survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def destroy_file(path: Path) -> None:
+    """Overwrite a file and remove it; one that is not there is no error.
+
+    A file system that copies on write, or a drive that spreads its writes, may keep the old
+    blocks: docs/spec/broker-home.md says what that means. A file with other names is not
+    overwritten, only removed.
+
+    Raises:
+        ConfigurationError: it cannot be removed.
+    """
+    try:
+        with path.open("r+b") as file:
+            status = os.fstat(file.fileno())
+            if status.st_nlink == 1:
+                file.write(bytes(status.st_size))
+                file.flush()
+                os.fsync(file.fileno())
+        path.unlink()
+        sync_folder(path.parent)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise ConfigurationError(f"cannot remove {path}: {error.strerror}") from None
 
 
 def read_private(path: Path, *, limit: int = 1 << 20) -> bytes:

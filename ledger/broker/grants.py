@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
 
+from ledger.broker.wallet_signatures import read_signature
 from ledger.eip712 import Domain, StructType, TypedSigner, recover
 from ledger.errors import ManifestError, SignatureInvalid
 from ledger.ids import Address, Digest, LicenseId
@@ -132,13 +133,17 @@ class RuntimeGrant:
             "keyedNonce": self.keyed_nonce,
         }
 
+    def digest(self, domain: Domain) -> Digest:
+        """The EIP-712 digest that the holder's wallet signs."""
+        return domain.digest(GRANT_TYPE, self.values())
+
     def signer(self, domain: Domain, *, step: int = 0) -> Address:
         """The account that signed it.
 
         Raises:
             SignatureInvalid: no account did.
         """
-        return recover(domain.digest(GRANT_TYPE, self.values()), self.signature, step=step)
+        return recover(self.digest(domain), self.signature, step=step)
 
     def to_json(self) -> dict[str, Any]:
         """The grant as requests and grant files carry it."""
@@ -176,7 +181,7 @@ class RuntimeGrant:
             not_after=doc.integer("not_after", 0, PERPETUAL),
             terms_hash=doc.digest("terms_hash"),
             keyed_nonce=int.from_bytes(doc.raw("keyed_nonce", 32), "big"),
-            signature=doc.raw("signature", 65),
+            signature=read_signature(doc),
         )
 
 
@@ -239,13 +244,17 @@ class Acceptance:
         """The EIP-712 field values."""
         return {"licenseId": int(self.license), "termsHash": self.terms_hash}
 
+    def digest(self, domain: Domain) -> Digest:
+        """The EIP-712 digest that the holder's wallet signs."""
+        return domain.digest(ACCEPT_TYPE, self.values())
+
     def signer(self, domain: Domain, *, step: int = 0) -> Address:
         """The account that signed it.
 
         Raises:
             SignatureInvalid: no account did.
         """
-        return recover(domain.digest(ACCEPT_TYPE, self.values()), self.signature, step=step)
+        return recover(self.digest(domain), self.signature, step=step)
 
     def to_json(self) -> dict[str, Any]:
         """The acceptance as requests and grant files carry it."""
@@ -263,7 +272,7 @@ class Acceptance:
             ManifestError: not an acceptance.
         """
         doc = Document(value, "the acceptance of terms", ("license", "terms_hash", "signature"))
-        return cls(doc.license(), doc.digest("terms_hash"), doc.raw("signature", 65))
+        return cls(doc.license(), doc.digest("terms_hash"), read_signature(doc))
 
 
 def sign_acceptance(

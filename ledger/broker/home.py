@@ -3,42 +3,39 @@
 ::
 
     broker/
-      keystore.json    the KEK, encrypted under the passphrase
-      keys.json        signing seeds and KEM key, encrypted under the KEK
+      keys.json        signing seeds and KEM key, encrypted under the KEK, and where the KEK is
       broker.json      public: broker id, chain and contract addresses (written once registered)
       broker.sqlite3   deposits (encrypted), leases, receipts
+      broker.lock      locked while the broker runs or its keys are rotated
+
+Format and what is there during a rotation: docs/spec/broker-home.md.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self
 
-from ledger.broker.custody import (
-    COST,
-    FileKeyStore,
-    KeyStore,
-    read_private,
-    write_private,
-    zero,
-)
+from ledger.broker.custodians import custodian
+from ledger.broker.custody import COST, KeyStore, read_private, write_private
+from ledger.broker.inuse import FolderLock
+from ledger.broker.keyfile import KeyFile
 from ledger.broker.protocol import audience
-from ledger.broker.signing import BrokerSigningKeys
+from ledger.broker.signing import BrokerPublicKeys, BrokerSigningKeys
 from ledger.canonical import parse_json
 from ledger.eip712 import Domain
 from ledger.errors import ConfigurationError, ManifestError
 from ledger.ids import Address, Digest
 from ledger.licensing.card import ledger_domain
-from ledger.licensing.document import Document, base64_text
+from ledger.licensing.document import Document
 from ledger.sealed.recipients import DEFAULT_SUITE, KemPrivateKey
 
-KEYSTORE_FILE: Final = "keystore.json"
 KEYS_FILE: Final = "keys.json"
 IDENTITY_FILE: Final = "broker.json"
 DATABASE_FILE: Final = "broker.sqlite3"
-_KEYS_TYPE: Final = "modeldeed/broker-keys"
 _IDENTITY_TYPE: Final = "modeldeed/broker"
 
 
@@ -96,15 +93,22 @@ class BrokerHome:
         keystore: custodian of the content keys.
         signing: the broker's signing keys.
         kem: the key that deposits are wrapped to.
+        former: public signing keys it had before; old receipts are signed with them.
     """
 
     def __init__(
-        self, path: Path, keystore: KeyStore, signing: BrokerSigningKeys, kem: KemPrivateKey
+        self,
+        path: Path,
+        keystore: KeyStore,
+        signing: BrokerSigningKeys,
+        kem: KemPrivateKey,
+        former: tuple[BrokerPublicKeys, ...] = (),
     ) -> None:
         self.path = path
         self.keystore = keystore
         self.signing = signing
         self.kem = kem
+        self.former = former
 
     def __repr__(self) -> str:
         return f"BrokerHome({str(self.path)!r})"
@@ -125,12 +129,28 @@ class BrokerHome:
         return self.path / DATABASE_FILE
 
     @classmethod
-    def create(cls, path: Path, passphrase: str, *, cost: int = COST) -> Self:
+    def create(
+        cls,
+        path: Path,
+        passphrase: str,
+        *,
+        cost: int = COST,
+        keystore: str = "file",
+        options: Mapping[str, str] | None = None,
+    ) -> Self:
         """Make keys and the folder that holds them.
+
+        Args:
+            path: the folder.
+            passphrase: what the custodian asks for; a token's PIN, or nothing.
+            cost: of scrypt, where the custodian is a file.
+            keystore: name of the custodian that holds the KEK.
+            options: of the custodian.
 
         Raises:
             ConfigurationError: there is a broker already, or what is left of one: its database
                 or registration without its keys.
+            UsageError, WrongPassphrase: the custodian does not take this.
         """
         if (path / KEYS_FILE).exists():
             raise ConfigurationError(
@@ -144,57 +164,56 @@ class BrokerHome:
                     hint=f"restore {KEYS_FILE} from the backup, or choose another folder",
                 )
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
-        # A key store without keys, database or registration is a creation that was interrupted:
-        # nothing depends on it yet.
-        (path / KEYSTORE_FILE).unlink(missing_ok=True)
-        keystore = FileKeyStore.create(path / KEYSTORE_FILE, passphrase, cost=cost)
+        chosen = dict(options or {})
+        if keystore == "file":
+            chosen.setdefault("log2_n", str(cost))
+        opened, settings = custodian(keystore).create(chosen, passphrase)
         signing, kem = BrokerSigningKeys.generate(), KemPrivateKey.generate(DEFAULT_SUITE)
-        kem_bytes = kem.to_bytes()
-        parts = {
-            "ed25519": keystore.encrypt(signing.ed25519_seed, context="broker/ed25519"),
-            "mldsa65": keystore.encrypt(signing.mldsa65_seed, context="broker/mldsa65"),
-            "kem": keystore.encrypt(kem_bytes, context="broker/kem"),
-        }
-        zero(kem_bytes)
-        document = {
-            "type": _KEYS_TYPE,
-            "version": 1,
-            "kek_id": keystore.kek_id,
-            **{name: base64_text(sealed) for name, sealed in parts.items()},
-        }
-        write_private(path / KEYS_FILE, json.dumps(document, indent=2).encode() + b"\n")
-        return cls(path, keystore, signing, kem)
+        file = KeyFile.seal(opened, signing, kem, custodian=keystore, settings=settings)
+        file.write(path / KEYS_FILE)
+        return cls(path, opened, signing, kem)
 
     @classmethod
-    def open(cls, path: Path, passphrase: str) -> Self:
-        """Open the folder that ``create`` made.
+    def open(cls, path: Path, passphrase: str = "") -> Self:
+        """Open the folder that ``create`` made; the folder says which custodian has the KEK.
 
         Raises:
-            ConfigurationError: there is no broker.
+            ConfigurationError: there is no broker, or its custodian cannot be reached.
             WrongPassphrase: the passphrase does not open it.
             ManifestError, KeyAccessError: its files do not belong together.
         """
+        file = cls.key_file(path)
+        keystore = file.open_keystore(passphrase)
+        signing, kem = file.open_keys(keystore)
+        return cls(path, keystore, signing, kem, file.former)
+
+    @staticmethod
+    def key_file(path: Path) -> KeyFile:
+        """A folder's keys.json, closed: it says what opens it.
+
+        Raises:
+            ConfigurationError: there is no broker.
+            ManifestError: the file is not one.
+        """
         if not (path / KEYS_FILE).exists():
             raise ConfigurationError(f"{path} holds no broker", hint="make one: deed broker init")
-        keystore = FileKeyStore.open(path / KEYSTORE_FILE, passphrase)
-        raw = parse_json(read_private(path / KEYS_FILE), what="the broker's keys")
-        doc = Document(
-            raw, "the broker's keys", ("type", "version", "kek_id", "ed25519", "mldsa65", "kem")
-        )
-        doc.kind(_KEYS_TYPE)
-        kem_bytes = keystore.decrypt(doc.blob("kem"), context="broker/kem")
-        try:
-            return cls(
-                path,
-                keystore,
-                BrokerSigningKeys(
-                    bytes(keystore.decrypt(doc.blob("ed25519"), context="broker/ed25519")),
-                    bytes(keystore.decrypt(doc.blob("mldsa65"), context="broker/mldsa65")),
-                ),
-                KemPrivateKey.from_bytes(kem_bytes),
+        return KeyFile.load(path / KEYS_FILE)
+
+    def in_use(self) -> FolderLock:
+        """Lock the folder, so that nobody changes its keys while a broker uses them.
+
+        Raises:
+            ConfigurationError: they are being changed, or were since they were read here.
+        """
+        lock = FolderLock(self.path, exclusive=False)
+        file = self.key_file(self.path)
+        if file.kek_id != self.keystore.kek_id or len(file.former) != len(self.former):
+            lock.close()
+            raise ConfigurationError(
+                f"the keys of the broker in {self.path} were changed meanwhile",
+                hint="start it again",
             )
-        finally:
-            zero(kem_bytes)
+        return lock
 
     def register(self, identity: BrokerIdentity) -> None:
         """Write down which broker of which chain this is."""

@@ -7,6 +7,7 @@ endpoint are needed on the host.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
@@ -16,22 +17,27 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 import platformdirs
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from ledger.broker.custody import read_private, write_private
+from ledger.broker.fleet import (
+    WorkerCertificate,
+    check_certificate,
+    fleet_key_hash,
+    shown_certificate,
+)
 from ledger.broker.grants import (
     ALG_ED25519,
     Acceptance,
     RuntimeGrant,
     RuntimeKey,
-    runtime_message,
     sign_acceptance,
     sign_grant,
 )
 from ledger.broker.pins import RuntimePin, sign_pin
+from ledger.broker.runtime_signers import RuntimeSigner, key_members, open_key, sign_digest
 from ledger.canonical import hash_json, parse_json
-from ledger.eip712 import TypedSigner
-from ledger.errors import ConfigurationError, SignatureInvalid, UsageError
+from ledger.eip712 import Domain, TypedSigner
+from ledger.errors import ConfigurationError, LedgerError, SignatureInvalid, UsageError
 from ledger.ids import Address, Digest, LicenseId, ModelId
 from ledger.licensing.card import ledger_domain
 from ledger.licensing.document import Document, hex_text
@@ -40,8 +46,12 @@ from ledger.licensing.terms import Use
 
 IDENTITY_TYPE: Final = "modeldeed/runtime-identity"
 REQUEST_TYPE: Final = "modeldeed/runtime-request"
+FLEET_TYPE: Final = "modeldeed/fleet-identity"
+FLEET_REQUEST_TYPE: Final = "modeldeed/fleet-request"
 GRANT_TYPE: Final = "modeldeed/runtime-grant"
 REQUEST_TAG: Final = "modeldeed/runtime-request/1"
+FLEET_REQUEST_TAG: Final = "modeldeed/fleet-request/1"
+CONTRACT: Final = "contract"
 KEY_VARIABLE: Final = "DEED_RUNTIME_KEY"
 FOLDER_VARIABLE: Final = "DEED_CONFIG_DIR"
 
@@ -62,31 +72,49 @@ class RuntimeIdentity:
         path: the key file.
         name: for people.
         use: what every request of this runtime declares.
+        signer: of the private key, which is in the key file or behind a plug-in.
     """
 
     path: Path
     name: str
     use: Use
-    seed: bytes = field(repr=False)
+    signer: RuntimeSigner = field(repr=False)
 
     @classmethod
-    def create(cls, path: Path, *, name: str = "", use: Use | None = None) -> Self:
+    def create(
+        cls,
+        path: Path,
+        *,
+        name: str = "",
+        use: Use | None = None,
+        alg: int = ALG_ED25519,
+        plugin: str | None = None,
+        options: Mapping[str, str] | None = None,
+    ) -> Self:
         """Make a key and write its file with mode 0600.
 
+        Args:
+            path: of the key file.
+            name: for people.
+            use: what every request declares.
+            alg: 1 Ed25519, 2 P-256.
+            plugin: a signer that holds the key in place of the file.
+            options: what it is opened with.
+
         Raises:
-            ConfigurationError: the file is already there or cannot be written.
+            ConfigurationError: the file is already there or cannot be written; no such plug-in.
+            KeyAccessError: the plug-in fails.
         """
-        identity = cls(path, name, use or Use(), Ed25519PrivateKey.generate().private_bytes_raw())
+        declared = use or Use()
         document = {
             "type": IDENTITY_TYPE,
             "version": 1,
-            "alg": ALG_ED25519,
-            "seed": hex_text(identity.seed),
+            **key_members(alg, plugin, options),
             "name": name,
-            "use": identity.use.to_json(),
+            "use": declared.to_json(),
         }
         write_private(path, json.dumps(document, indent=2).encode() + b"\n")
-        return identity
+        return cls(path, name, declared, open_key(Document(document, "the runtime's key file")))
 
     @classmethod
     def load(cls, path: Path | None = None) -> Self:
@@ -105,20 +133,17 @@ class RuntimeIdentity:
         doc = Document(
             parse_json(data, what="the runtime's key file"),
             "the runtime's key file",
-            ("type", "version", "alg", "seed", "name", "use"),
+            ("type", "version", "alg", "seed", "signer", "name", "use"),
         )
         doc.kind(IDENTITY_TYPE)
-        doc.integer("alg", ALG_ED25519, ALG_ED25519)
         return cls(
-            chosen, doc.text("name", limit=200), Use.from_json(doc.object("use")),
-            doc.raw("seed", 32),
-        )  # fmt: skip
+            chosen, doc.text("name", limit=200), Use.from_json(doc.object("use")), open_key(doc)
+        )
 
     @property
     def key(self) -> RuntimeKey:
         """The public key."""
-        private = Ed25519PrivateKey.from_private_bytes(self.seed)
-        return RuntimeKey(ALG_ED25519, private.public_key().public_bytes_raw())
+        return self.signer.key
 
     @property
     def key_hash(self) -> Digest:
@@ -126,8 +151,12 @@ class RuntimeIdentity:
         return self.key.hash()
 
     def sign(self, digest: Digest) -> bytes:
-        """64 bytes of Ed25519 over the tagged digest."""
-        return Ed25519PrivateKey.from_private_bytes(self.seed).sign(runtime_message(digest))
+        """64 bytes over the tagged digest.
+
+        Raises:
+            KeyAccessError: a plug-in failed.
+        """
+        return sign_digest(self.signer, digest)
 
     def enrolment_request(self, *, now: int | None = None) -> dict[str, Any]:
         """The request file for the holder; self-signed, so that nobody enrols another's key."""
@@ -148,19 +177,31 @@ class RuntimeIdentity:
         """Where accepted grants lie: beside the key file."""
         return self.path.with_name(self.path.stem + ".grants")
 
-    def accept(self, document: Any) -> GrantFile:
+    def accept(self, document: Any, *, contract_wallet: bool = False) -> GrantFile:
         """Check a grant file and keep it for its license.
+
+        Args:
+            document: the grant file, of this runtime or, with a certificate, of its fleet.
+            contract_wallet: take one that a contract wallet signed. Its signatures, the pin's too,
+                cannot be checked without a chain: it counts for as much as whoever handed it over.
 
         Raises:
             ManifestError: not a grant file.
             SignatureInvalid: not signed as it says.
-            UsageError: for another runtime.
+            UsageError: for another runtime, or of a contract wallet and that was not said.
         """
         grant_file = GrantFile.from_json(document)
-        if grant_file.grant.runtime_key_hash != self.key_hash:
+        if grant_file.runtime_key_hash != self.key_hash:
             raise UsageError(
                 "this grant is for another runtime",
                 hint=f"the holder must grant {self.key_hash}: send this host's request file",
+            )
+        if grant_file.contract_wallet and not contract_wallet:
+            raise UsageError(
+                f"the holder {grant_file.holder} is a contract wallet, whose signatures this "
+                "machine cannot check",
+                hint="make sure who gave you this file, then repeat with --contract-wallet; the "
+                "broker checks the grant, nobody the pin",
             )
         data = json.dumps(grant_file.to_json(), indent=2).encode() + b"\n"
         write_private(self._grant_path(grant_file.domain_key), data, replace=True)
@@ -189,6 +230,15 @@ class RuntimeIdentity:
             for path in paths
         )
 
+    def certificate_for(
+        self, chain_id: int, ledger: Address, license_id: LicenseId
+    ) -> WorkerCertificate | None:
+        """The present certificate for a license; None where there is none that can be read."""
+        with contextlib.suppress(LedgerError):
+            granted = self.grant_for(chain_id, ledger, license_id)
+            return None if granted is None else granted.certificate
+        return None
+
     def _grant_path(self, key: tuple[int, Address, LicenseId]) -> Path:
         chain_id, ledger, license_id = key
         return self.grants_folder / f"{chain_id}-{ledger.raw.hex()}-{license_id}.json"
@@ -196,12 +246,18 @@ class RuntimeIdentity:
 
 @dataclass(frozen=True, slots=True)
 class EnrolmentRequest:
-    """A checked enrolment request: this key asked for itself."""
+    """A checked enrolment request: this key asked for itself, as a runtime or as a fleet key."""
 
     runtime: RuntimeKey
     name: str
     use: Use
     created: int
+    fleet: bool = False
+
+    @property
+    def key_hash(self) -> Digest:
+        """What a grant for it names."""
+        return fleet_key_hash(self.runtime) if self.fleet else self.runtime.hash()
 
     @classmethod
     def from_json(cls, value: Any) -> Self:
@@ -216,21 +272,29 @@ class EnrolmentRequest:
             "the enrolment request",
             ("type", "version", "runtime", "name", "use", "created", "signature"),
         )
-        doc.kind(REQUEST_TYPE)
+        fleet = doc.value.get("type") == FLEET_REQUEST_TYPE
+        doc.kind(FLEET_REQUEST_TYPE if fleet else REQUEST_TYPE)
         request = cls(
             RuntimeKey.from_json(doc.object("runtime")),
             doc.text("name", limit=200),
             Use.from_json(doc.object("use")),
             doc.integer("created"),
+            fleet,
         )
         body = {name: member for name, member in doc.value.items() if name != "signature"}
-        request.runtime.verify(doc.raw("signature", 64), hash_json(REQUEST_TAG, body))
+        tag = FLEET_REQUEST_TAG if fleet else REQUEST_TAG
+        request.runtime.verify(doc.raw("signature", 64), hash_json(tag, body))
         return request
 
 
 @dataclass(frozen=True, slots=True)
 class GrantFile:
-    """What the holder sends back: grant, acceptance of terms and pin, for one ledger."""
+    """What the holder sends back: grant, acceptance of terms and pin, for one ledger.
+
+    Attributes:
+        contract_wallet: the holder is a contract, so no signature in it was checked here.
+        certificate: of a worker; the grant is then its fleet's.
+    """
 
     chain_id: int
     ledger: Address
@@ -238,6 +302,20 @@ class GrantFile:
     grant: RuntimeGrant
     acceptance: Acceptance
     pin: RuntimePin
+    contract_wallet: bool = False
+    certificate: WorkerCertificate | None = None
+
+    @property
+    def domain(self) -> Domain:
+        """Of the license ledger."""
+        return ledger_domain(self.chain_id, self.ledger)
+
+    @property
+    def runtime_key_hash(self) -> Digest:
+        """The runtime that may use it: the certified worker, else the one granted."""
+        if self.certificate is not None:
+            return self.certificate.worker.hash()
+        return self.grant.runtime_key_hash
 
     @property
     def domain_key(self) -> tuple[int, Address, LicenseId]:
@@ -254,6 +332,8 @@ class GrantFile:
             "grant": self.grant.to_json(),
             "acceptance": self.acceptance.to_json(),
             "pin": self.pin.to_json(),
+            **({"wallet": CONTRACT} if self.contract_wallet else {}),
+            **({} if self.certificate is None else {"certificate": self.certificate.to_json()}),
         }
 
     @classmethod
@@ -262,13 +342,18 @@ class GrantFile:
 
         Raises:
             ManifestError: not a grant file.
-            SignatureInvalid: grant, acceptance or pin is not signed by the stated holder.
+            SignatureInvalid: grant, acceptance or pin is not signed by the stated holder, unless
+                that is a contract wallet; or the certificate not by the fleet.
+            RuntimeNotBound: the certificate does not belong to the grant.
         """
         doc = Document(
             value,
             "the grant file",
-            ("type", "version", "chain", "holder", "grant", "acceptance", "pin"),
-        )
+            (
+                "type", "version", "chain", "holder", "grant", "acceptance", "pin", "wallet",
+                "certificate",
+            ),
+        )  # fmt: skip
         doc.kind(GRANT_TYPE)
         chain = Document(doc.object("chain"), "the grant file's chain", ("id", "ledger"))
         made = cls(
@@ -278,17 +363,10 @@ class GrantFile:
             RuntimeGrant.from_json(doc.object("grant")),
             Acceptance.from_json(doc.object("acceptance")),
             RuntimePin.from_json(doc.object("pin")),
+            "wallet" in doc.value and bool(doc.choice("wallet", (CONTRACT,))),
+            shown_certificate(doc),
         )
-        domain = ledger_domain(made.chain_id, made.ledger)
-        for what, signer in (
-            ("grant", made.grant.signer(domain)),
-            ("acceptance", made.acceptance.signer(domain)),
-            ("pin", made.pin.signer(domain)),
-        ):
-            if signer != made.holder:
-                raise SignatureInvalid(
-                    f"the {what} is signed by {signer}, not by the stated holder {made.holder}"
-                )
+        made.check_signers()
         if made.acceptance.license != made.grant.license:
             raise doc.fail("acceptance", "for the license of the grant")
         if (made.pin.license, made.pin.runtime_key_hash) != (
@@ -296,7 +374,55 @@ class GrantFile:
             made.grant.runtime_key_hash,
         ):
             raise doc.fail("pin", "for the license and the runtime of the grant")
+        if made.certificate is not None:
+            # Its time is the broker's to judge: a file on disk may be of yesterday.
+            shown = made.certificate
+            check_certificate(
+                shown, made.grant, shown.worker, domain=made.domain, at=shown.not_before
+            )
         return made
+
+    @classmethod
+    def unsigned(cls, value: Any) -> Self:
+        """Read a grant file whose signatures are elsewhere; none is checked.
+
+        Raises:
+            ManifestError: not an unsigned grant file.
+        """
+        doc = Document(
+            value,
+            "the unsigned grant file",
+            ("type", "version", "chain", "holder", "grant", "acceptance", "pin"),
+        )
+        doc.kind(GRANT_TYPE)
+        chain = Document(doc.object("chain"), "the grant file's chain", ("id", "ledger"))
+        return cls(
+            chain.integer("id", 1),
+            chain.address("ledger"),
+            doc.address("holder"),
+            RuntimeGrant.from_json(doc.object("grant")),
+            Acceptance.from_json(doc.object("acceptance")),
+            RuntimePin.from_json(doc.object("pin")),
+        )
+
+    def check_signers(self) -> None:
+        """Hold the signatures of an account against the stated holder; a contract's are not.
+
+        Raises:
+            SignatureInvalid: another account signed, or none.
+        """
+        if self.contract_wallet:
+            return
+        for what, signed in (
+            ("grant", self.grant),
+            ("acceptance", self.acceptance),
+            ("pin", self.pin),
+        ):
+            signer = signed.signer(self.domain)
+            if signer != self.holder:
+                raise SignatureInvalid(
+                    f"the {what} is signed by {signer}, not by the stated holder {self.holder}"
+                )
 
 
 def grant_runtime(
@@ -313,6 +439,7 @@ def grant_runtime(
     brokers_hash: Digest,
     not_after: int = PERPETUAL,
     features: int = 0,
+    contract_wallet: bool = False,
 ) -> dict[str, Any]:
     """Sign grant, acceptance of terms and pin as the holder; the result is the grant file.
 
@@ -329,6 +456,7 @@ def grant_runtime(
         brokers_hash: ``BrokerSet.hash()`` of the plan's set, with the keys in BrokerRegistry.
         not_after: Unix seconds; the license's own end counts anyway.
         features: bits of the plan's features.
+        contract_wallet: whether the signer is a contract, whose signatures a host cannot check.
 
     Raises:
         ManifestError, SignatureInvalid: the request does not verify.
@@ -336,12 +464,12 @@ def grant_runtime(
     checked = (
         request if isinstance(request, EnrolmentRequest) else EnrolmentRequest.from_json(request)
     )
-    domain = ledger_domain(chain_id, ledger)
+    domain, key_hash = ledger_domain(chain_id, ledger), checked.key_hash
     grant = sign_grant(
         signer,
         domain,
         license_id=license_id,
-        runtime_key_hash=checked.runtime.hash(),
+        runtime_key_hash=key_hash,
         terms_hash=terms_hash,
         grant_nonce=grant_nonce,
         not_after=not_after,
@@ -352,9 +480,11 @@ def grant_runtime(
         signer,
         domain,
         license_id=license_id,
-        runtime_key_hash=checked.runtime.hash(),
+        runtime_key_hash=key_hash,
         model=model,
         licensor=licensor,
         brokers_hash=brokers_hash,
     )
-    return GrantFile(chain_id, ledger, signer.address, grant, acceptance, pin).to_json()
+    return GrantFile(
+        chain_id, ledger, signer.address, grant, acceptance, pin, contract_wallet
+    ).to_json()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
+from ledger.broker.fleet import WorkerCertificate, shown_certificate
 from ledger.eip712 import Domain, StructType
 from ledger.ids import Digest, LicenseId, ModelId
 from ledger.licensing.document import Document, hex_text
@@ -134,13 +135,18 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """A runtime's sign of life for one lease; `sequence` rises with each."""
+    """A runtime's sign of life for one lease; `sequence` rises with each.
+
+    Attributes:
+        certificate: a worker's newer one, when its lease outlives the first.
+    """
 
     lease: Digest
     sequence: int
     audience: str
     issued_at: int
     signature: bytes = b""
+    certificate: WorkerCertificate | None = None
 
     def digest(self, domain: Domain) -> Digest:
         """The EIP-712 digest that the runtime key signs."""
@@ -156,7 +162,9 @@ class Heartbeat:
 
     def to_json(self) -> dict[str, Any]:
         """The heartbeat as it is sent."""
+        shown = {} if self.certificate is None else {"certificate": self.certificate.to_json()}
         return {
+            **shown,
             "version": VERSION,
             "lease": str(self.lease),
             "sequence": self.sequence,
@@ -175,7 +183,7 @@ class Heartbeat:
         doc = Document(
             value,
             "the heartbeat",
-            ("version", "lease", "sequence", "audience", "issued_at", "signature"),
+            ("version", "lease", "sequence", "audience", "issued_at", "signature", "certificate"),
         )
         doc.integer("version", VERSION, VERSION)
         return cls(
@@ -184,4 +192,5 @@ class Heartbeat:
             doc.text("audience", limit=200),
             doc.integer("issued_at"),
             doc.raw("signature", 64),
+            shown_certificate(doc),
         )

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
+from ledger.broker.wallet_signatures import read_signature
 from ledger.eip712 import Domain, StructType, TypedSigner, recover
 from ledger.errors import ClaimMismatch, SignatureInvalid
 from ledger.ids import Address, Digest, LicenseId, ModelId
@@ -54,13 +55,17 @@ class RuntimePin:
             "brokersHash": self.brokers_hash,
         }
 
+    def digest(self, domain: Domain) -> Digest:
+        """The EIP-712 digest that the holder's wallet signs."""
+        return domain.digest(PIN_TYPE, self.values())
+
     def signer(self, domain: Domain, *, step: int = 0) -> Address:
         """The account that signed it.
 
         Raises:
             SignatureInvalid: no account did.
         """
-        return recover(domain.digest(PIN_TYPE, self.values()), self.signature, step=step)
+        return recover(self.digest(domain), self.signature, step=step)
 
     def hold(self, card: LicenseCard) -> None:
         """Hold a card against the pin (docs/spec/license-card.md, step 4).
@@ -114,7 +119,7 @@ class RuntimePin:
             model=doc.model(),
             licensor=doc.address("licensor"),
             brokers_hash=doc.digest("brokers_hash"),
-            signature=doc.raw("signature", 65),
+            signature=read_signature(doc),
         )
 
 

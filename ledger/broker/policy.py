@@ -14,8 +14,16 @@ from typing import Any, Final
 from ledger.broker.denials import Denial
 from ledger.broker.evidence import EvidenceVerifier
 from ledger.broker.facts import ChainState, IssuedChallenge, PlanFacts, Side
+from ledger.broker.fleet import WorkerCertificate, check_certificate, fleet_key_hash
 from ledger.broker.grants import RuntimeGrant, RuntimeKey
+from ledger.broker.holding import (
+    check_grant_on_chain,
+    check_seat_of_worker,
+    not_accepted,
+    not_granted,
+)
 from ledger.broker.protocol import KeyRequest
+from ledger.broker.wallet_signatures import AskWallet, account_of
 from ledger.eip712 import Domain
 from ledger.errors import (
     EndpointsDisagree,
@@ -25,9 +33,8 @@ from ledger.errors import (
     PlanNotOfTitle,
     RuntimeNotBound,
     UseNotPermitted,
-    WrongHolder,
 )
-from ledger.ids import Address, Digest, LicenseId
+from ledger.ids import Digest, LicenseId
 from ledger.licensing import entitlement
 from ledger.licensing.entitlement import Code, Status, moment
 from ledger.licensing.terms import Terms, permits
@@ -173,13 +180,26 @@ def check_grant(
     *,
     domain: Domain,
     at: int,
+    certificate: WorkerCertificate | None = None,
+    ask: AskWallet | None = None,
 ) -> str:
-    """(4) The holder's wallet granted this runtime, or bound it on chain.
+    """(4) The holder's wallet granted this runtime or its fleet, or bound it on chain.
 
     Without a readable chain only the grant itself is checked; step 5 then fails.
 
+    Args:
+        license_id: the license.
+        runtime: who asks.
+        grant: what the holder signed.
+        chain: the chain's state.
+        domain: of the license ledger.
+        at: Unix seconds.
+        certificate: of a worker, whose fleet the grant names.
+        ask: asks a contract wallet; without it only accounts sign.
+
     Raises:
         RuntimeNotBound: no grant, or one for another runtime or license, or ended or cancelled.
+        EndpointsDisagree, UnavailableError: a contract wallet could not be asked.
         WrongHolder: signed by someone who does not hold the license.
         PendingFinality: the signer holds it, but not yet finally.
         SignatureInvalid: no account signed it.
@@ -187,6 +207,11 @@ def check_grant(
     state = chain if isinstance(chain, ChainState) else None
     exists = state is not None and state.head.license.status is not Status.NONE
     if grant is None:
+        if certificate is not None:
+            raise not_granted(
+                "a worker's certificate counts only beside its fleet's grant",
+                f"license {license_id}",
+            )
         if state is not None and state.head.plan is not None and state.head.plan.floating:
             holder = state.head.license.holder
             raise RuntimeNotBound(
@@ -196,44 +221,24 @@ def check_grant(
             )
         return "none; the seat bound on chain stands for it (step 5)"
     name = f"license {license_id}"
-    if grant.license != license_id or grant.runtime_key_hash != runtime.hash():
-        raise _not_granted(f"the grant shown is for another license or runtime than {name}", name)
+    granted = runtime.hash() if certificate is None else fleet_key_hash(certificate.fleet)
+    if grant.license != license_id or grant.runtime_key_hash != granted:
+        raise not_granted(f"the grant shown is for another license or runtime than {name}", name)
     if at >= grant.not_after:
-        raise _not_granted(
+        raise not_granted(
             f"the grant for {name} ended on {moment(grant.not_after)}", name, since=grant.not_after
         )
-    signer = grant.signer(domain, step=4)
+    worker = ""
+    if certificate is not None:
+        told = check_certificate(certificate, grant, runtime, domain=domain, at=at, step=4)
+        worker = f"; {told}"
     if state is None or not exists:
-        return f"signed by {signer}"
-    _check_grant_on_chain(grant, state, signer)
-    return f"signed by the holder {signer}"
-
-
-def _check_grant_on_chain(grant: RuntimeGrant, chain: ChainState, signer: Address) -> None:
-    name, holder = f"license {grant.license}", chain.head.license.holder
-    if signer != holder:
-        raise WrongHolder(
-            f"the grant is signed by {signer}, but {name} is held by {holder}",
-            remedy=f"let {holder} grant this runtime: "
-            f"deed runtime grant REQUEST --license {grant.license}",
-        )
-    if grant.nonce != chain.head.grant_nonce:
-        raise _not_granted(f"the holder cancelled the grants for {name}", name)
-    if chain.head.plan is not None and grant.terms_hash != chain.head.plan.terms_hash:
-        raise _not_granted(f"the grant for {name} was given under other terms", name)
-    final = chain.finalized
-    if (final.license.holder, final.grant_nonce) != (signer, grant.nonce):
-        raise PendingFinality(
-            f"{signer} holds {name}, but not yet finally (block {final.block.number} is final)",
-            retry_after=2.0,
-            hint="wait for finality",
-        )
-
-
-def _not_granted(message: str, name: str, *, since: int | None = None) -> RuntimeNotBound:
-    return RuntimeNotBound(
-        message, since=since, remedy=f"the holder of {name} can sign a new one: deed runtime grant"
-    )
+        # Step 5 says what the chain lacks; a contract wallet's signature is checked nowhere else.
+        signer = account_of(grant.digest(domain), grant.signature)
+        return f"signed by {signer or 'no account'}{worker}"
+    how = check_grant_on_chain(grant, state, domain, ask)
+    check_seat_of_worker(certificate, runtime, state)
+    return f"signed by the holder {state.head.license.holder}{how}{worker}"
 
 
 # -- (5) and (6): what the chain says ------------------------------------------------------------
@@ -387,6 +392,7 @@ def check_policy(
     domain: Domain,
     accepted: bool,
     at: int,
+    ask: AskWallet | None = None,
 ) -> str:
     """(8) The plan's terms permit the declared use, and the holder accepted them.
 
@@ -397,6 +403,7 @@ def check_policy(
         domain: of the license ledger.
         accepted: whether this holder's acceptance is already on record.
         at: Unix seconds.
+        ask: asks a contract wallet; without it only accounts sign.
 
     Raises:
         UseNotPermitted: the terms are unknown, forbid the use, or were not accepted.
@@ -416,14 +423,10 @@ def check_policy(
             remedy=f"the licensor {plan.licensor} sets the terms; what the runtime declares is "
             "set by deed runtime init",
         )
-    acceptance = request.acceptance
-    if not accepted and (
-        acceptance is None
-        or (acceptance.license, acceptance.terms_hash) != (request.license, plan.terms_hash)
-        or acceptance.signer(domain, step=8) != holder
-    ):
+    why = None if accepted else not_accepted(request, chain, plan.terms_hash, domain, ask)
+    if why is not None:
         raise UseNotPermitted(
-            f"the holder {holder} has not accepted the terms of license {request.license}",
+            f"the holder {holder} has not accepted the terms of license {request.license}{why}",
             remedy=f"let {holder} run deed runtime grant REQUEST --license {request.license}",
         )
     return f"terms {plan.terms_hash.short} permit it; accepted by {holder}"

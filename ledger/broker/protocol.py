@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from ledger.broker.fleet import WorkerCertificate, shown_certificate
 from ledger.broker.grants import Acceptance, RuntimeGrant, RuntimeKey
 from ledger.broker.leases import Lease
 from ledger.canonical import canonical_json, hash_json
@@ -123,6 +124,7 @@ class KeyRequest:
 
     Attributes:
         kem: the runtime's ephemeral public key; what is released is encrypted to it.
+        certificate: of a fleet's worker; the grant is then the fleet's.
     """
 
     challenge: bytes
@@ -137,6 +139,7 @@ class KeyRequest:
     grant: RuntimeGrant | None = None
     acceptance: Acceptance | None = None
     signature: bytes = b""
+    certificate: WorkerCertificate | None = None
 
     def digest(self, domain: Domain) -> Digest:
         """The EIP-712 digest of ``KeyRelease`` that the runtime key signs."""
@@ -165,7 +168,9 @@ class KeyRequest:
 
     def to_json(self) -> dict[str, Any]:
         """The request as it is sent."""
+        shown = {} if self.certificate is None else {"certificate": self.certificate.to_json()}
         return {
+            **shown,
             "version": VERSION,
             "challenge": hex_text(self.challenge),
             "license": str(self.license),
@@ -194,6 +199,7 @@ class KeyRequest:
             (
                 "version", "challenge", "license", "model", "kem", "evidence", "audience",
                 "issued_at", "expires_at", "runtime", "grant", "acceptance", "signature",
+                "certificate",
             ),
         )  # fmt: skip
         doc.integer("version", VERSION, VERSION)
@@ -212,6 +218,7 @@ class KeyRequest:
                 Acceptance.from_json(doc.object("acceptance")) if doc.has("acceptance") else None
             ),
             signature=doc.raw("signature", 64),
+            certificate=shown_certificate(doc),
         )
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Self
 
-from ledger.broker.custody import decrypt_with_passphrase, encrypt_with_passphrase
+from ledger.broker.custody import decrypt_with_passphrase, encrypt_with_passphrase, zero
 from ledger.canonical import canonical_json, parse_json
 from ledger.claim import Claim
 from ledger.errors import ManifestError
@@ -52,8 +52,8 @@ class Recovery:
         """The same secrets with what they belong to."""
         return replace(self, claim=claim, record=record)
 
-    def encrypt(self, passphrase: str) -> dict[str, Any]:
-        """The file's JSON object."""
+    def contents(self) -> bytearray:
+        """The content of docs/spec/recovery-file.md; the caller zeroes it."""
         document: dict[str, Any] = {
             "type": TYPE,
             "version": VERSION,
@@ -64,7 +64,15 @@ class Recovery:
             document["claim"] = self.claim.to_json()
         if self.record is not None:
             document["record"] = self.record.to_json()
-        return encrypt_with_passphrase(canonical_json(document), passphrase, purpose=PURPOSE)
+        return bytearray(canonical_json(document))
+
+    def encrypt(self, passphrase: str) -> dict[str, Any]:
+        """The file's JSON object."""
+        plain = self.contents()
+        try:
+            return encrypt_with_passphrase(plain, passphrase, purpose=PURPOSE)
+        finally:
+            zero(plain)
 
     @classmethod
     def load(cls, path: Path, passphrase: str) -> Self:
@@ -77,15 +85,24 @@ class Recovery:
         with path.open("rb") as file:
             outer = parse_json(file.read(_MAX_BYTES + 1), what=path.name, limit=_MAX_BYTES)
         plain = decrypt_with_passphrase(outer, passphrase, purpose=PURPOSE)
+        return cls.from_contents(plain, what=path.name)
+
+    @classmethod
+    def from_contents(cls, plain: bytearray, *, what: str) -> Self:
+        """Read what ``contents`` gave; `plain` is zeroed.
+
+        Raises:
+            ManifestError: not a recovery file's content.
+        """
         try:
             doc = Document(
                 parse_json(bytes(plain), what="the recovery file"), "the recovery file", _MEMBERS
             )
         except ManifestError:
             # Its parts are secrets; no message may quote them.
-            raise ManifestError(f"{path.name} decrypts, but is not a recovery file") from None
+            raise ManifestError(f"{what} decrypts, but is not a recovery file") from None
         finally:
-            plain[:] = bytes(len(plain))
+            zero(plain)
         doc.kind(TYPE, VERSION)
         return cls(
             content_key=doc.raw("content_key", 32),

@@ -6,10 +6,12 @@ A seat is held until its lease's ``graceUntil``, whatever the chain releases mea
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
 from dataclasses import replace
 
 from ledger.broker import policy
 from ledger.broker.facts import ChainState, PlanFacts
+from ledger.broker.fleet import WorkerCertificate
 from ledger.broker.grants import RuntimeGrant
 from ledger.broker.leases import Heartbeat, Lease
 from ledger.broker.policy import Deliberation
@@ -32,7 +34,9 @@ def new_lease(
 ) -> Lease:
     """The lease a request gets if a seat is free. Nothing is stored."""
     plan = plan_of(chain)
-    not_after, grace_until = policy.lease_times(plan, _limit(chain, request.grant, terms), now=now)
+    not_after, grace_until = policy.lease_times(
+        plan, _limit(chain, request.grant, terms, request.certificate), now=now
+    )
     return Lease(
         id=Digest(secrets.token_bytes(32)),
         license=request.license,
@@ -61,10 +65,13 @@ def extended(
     terms: Terms | None,
     *,
     now: int,
+    certificate: WorkerCertificate | None = None,
 ) -> Lease:
     """The same lease, later."""
     plan = plan_of(chain)
-    not_after, grace_until = policy.lease_times(plan, _limit(chain, grant, terms), now=now)
+    not_after, grace_until = policy.lease_times(
+        plan, _limit(chain, grant, terms, certificate), now=now
+    )
     return replace(
         lease,
         issued_at=now,
@@ -78,12 +85,19 @@ def extended(
     )
 
 
-def _limit(chain: ChainState, grant: RuntimeGrant | None, terms: Terms | None) -> int:
-    """The first end among license, grant, terms and seat (Unix seconds)."""
+def _limit(
+    chain: ChainState,
+    grant: RuntimeGrant | None,
+    terms: Terms | None,
+    certificate: WorkerCertificate | None,
+) -> int:
+    """The first end among license, grant, certificate, terms and seat (Unix seconds)."""
     license_facts = chain.head.license
     ends = [license_facts.not_after, chain.finalized.license.not_after]
     if grant is not None:
         ends.append(grant.not_after)
+    if certificate is not None:
+        ends.append(certificate.not_after)
     if terms is not None and terms.not_after is not None:
         ends.append(terms.not_after)
     if license_facts.seat is not None and license_facts.seat.until:
@@ -98,13 +112,23 @@ class Seating:
         self._store = store
 
     def take(
-        self, talk: Deliberation, request: KeyRequest, plan: PlanFacts | None, lease: Lease | None
+        self,
+        talk: Deliberation,
+        request: KeyRequest,
+        plan: PlanFacts | None,
+        lease: Lease | None,
+        *,
+        gate: Callable[[], None],
     ) -> Lease | None:
-        """Run steps 9 and 10 inside the caller's transaction; None unless both pass."""
+        """Run steps 9 and 10 inside the caller's transaction; None unless both pass.
+
+        `gate` raises what refuses a seat whether or not one is free: a limit or a hold.
+        """
 
         def seat() -> str:
             assert lease is not None
             assert plan is not None, "steps 1 to 8 passed"
+            gate()
             _check_countable(plan)
             free = self._store.take_seat(
                 lease,
@@ -129,6 +153,8 @@ class Seating:
             # Seats count runtimes, so one runtime key lives on one lease: a copy of it costs the
             # first its own.
             self._store.supersede(lease)
+            if request.certificate is not None:
+                self._store.keep_certificate(lease.id, request.certificate)
             return lease
         if lease is not None:
             # Step 10 may have refused after step 9 stored it.
@@ -161,8 +187,10 @@ class Seating:
     def _taken(self, request: KeyRequest, plan: PlanFacts, now: int) -> str:
         if not plan.floating:
             return "bound on chain"
+        if not plan.seats:
+            return "floating, without a limit of seats"  # counting them all would cost more each
         others = self._store.seats_taken(request.license, request.runtime.hash(), now=now)
-        return f"floating seat {others + 1} of {plan.seats or 'unlimited'}"
+        return f"floating seat {others + 1} of {plan.seats}"
 
 
 def check_running(lease: Lease, *, now: int) -> str:

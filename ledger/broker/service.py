@@ -10,16 +10,21 @@ from __future__ import annotations
 import contextlib
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any, Final, Protocol
 
-from ledger.broker import policy, seating
+from ledger.broker import fleet, policy, seating
+from ledger.broker.anomaly import Rules
 from ledger.broker.custody import zero
+from ledger.broker.defence import Defence
 from ledger.broker.deposits import CONTENT_KEY, KeyDeposit, Wrap, deposit_info
 from ledger.broker.evidence import EvidenceVerifier, SoftwareEvidence
 from ledger.broker.facts import ChainState
 from ledger.broker.home import BrokerHome
 from ledger.broker.leases import Heartbeat, Lease
+from ledger.broker.limits import UNKNOWN_NETWORK, Limits
+from ledger.broker.notices import Notices
 from ledger.broker.policy import Deliberation
 from ledger.broker.protocol import (
     CHALLENGE_SECONDS,
@@ -32,6 +37,7 @@ from ledger.broker.receipts import ReceiptLog, worth_an_entry
 from ledger.broker.seating import Seating, check_running
 from ledger.broker.store import BrokerStore, HeldLease
 from ledger.broker.vault import Vault
+from ledger.broker.wallet_signatures import SignatureState
 from ledger.errors import (
     ChainError,
     ChainUnavailable,
@@ -79,6 +85,17 @@ class ChainReader(Protocol):
         """
         ...
 
+    def signature_state(
+        self, chain: ChainState, digest: Digest, signature: bytes
+    ) -> SignatureState:
+        """What the license's holder, a contract wallet, says about a signature at both blocks.
+
+        Raises:
+            SignatureInvalid: not a signature that could be asked about.
+            ChainError, UnavailableError: no answer that the chain rule accepts.
+        """
+        ...
+
 
 class BrokerService:
     """One broker. Thread-safe.
@@ -89,6 +106,8 @@ class BrokerService:
         store: its database; by default the one in `home`.
         verifiers: evidence it accepts, by class.
         clock: Unix seconds.
+        limits: rates; by default those of docs/spec/key-release.md.
+        rules: thresholds of the anomaly rules.
     """
 
     def __init__(
@@ -99,21 +118,30 @@ class BrokerService:
         store: BrokerStore | None = None,
         verifiers: Mapping[str, EvidenceVerifier] | None = None,
         clock: Callable[[], float] = time.time,
+        limits: Limits | None = None,
+        rules: Rules | None = None,
     ) -> None:
         self.home = home
         self.identity = home.identity
+        self._in_use = home.in_use()
         self.store = store or BrokerStore(home.database)
         self._vault = Vault(self.store, home.keystore)
         self._log = ReceiptLog(self.store, home.signing, self.identity.audience)
         self._seating = Seating(self.store)
+        self.notices = Notices.of(home.path, self.store)
+        self.defence = Defence(
+            self.store, self._log, limits=limits, rules=rules, tell=self.notices.put
+        )
         self._chain = chain
         self._verifiers = dict(verifiers or {"software": SoftwareEvidence()})
         self._clock = clock
         self._domain = self.identity.domain
 
     def close(self) -> None:
-        """Close the database."""
+        """Stop the notices, close the database and let the folder go."""
+        self.notices.stop()
         self.store.close()
+        self._in_use.close()
 
     def _now(self) -> int:
         return int(self._clock())
@@ -224,13 +252,15 @@ class BrokerService:
 
     # -- challenge, decision, release ----------------------------------------------------------
 
-    def challenge(self, body: Any) -> dict[str, Any]:
+    def challenge(self, body: Any, *, network: str = UNKNOWN_NETWORK) -> dict[str, Any]:
         """A fresh challenge for one license and model.
 
         Raises:
             FormatError: not such a request.
             BrokerUnavailable: too many challenges are outstanding.
+            RateLimited: the network asks too often.
         """
+        self.defence.knock(network)
         doc = Document(body, "the challenge request", ("license", "model"))
         license_id, model, now = doc.license(), doc.model(), self._now()
         challenge = secrets.token_bytes(32)
@@ -243,16 +273,22 @@ class BrokerService:
             "time": now,
         }
 
-    def release(self, body: Any) -> dict[str, Any]:
+    def release(self, body: Any, *, network: str = UNKNOWN_NETWORK) -> dict[str, Any]:
         """Decide on a key request and, if all ten steps pass, release the key under a lease.
+
+        Args:
+            body: the request.
+            network: where it came from (`limits.network_of`).
 
         Returns:
             The signed reply, granted or denied.
 
         Raises:
             FormatError: not a key request.
+            RateLimited: the network asks too often.
             KeyAccessError: the decision was yes, and the stored key does not open.
         """
+        self.defence.knock(network)
         request, offered = _parse_request(body)
         now = self._now()
         talk, chain, terms = self._deliberate(request, offered, intent="release", now=now)
@@ -263,7 +299,15 @@ class BrokerService:
                 lease = seating.new_lease(
                     request, chain, terms, audience=self.identity.audience, now=now
                 )
-            lease = self._seating.take(talk, request, plan, lease)
+            lease = self._seating.take(
+                talk,
+                request,
+                plan,
+                lease,
+                gate=lambda: self.defence.admit(
+                    request.license, request.runtime.hash(), network, now=now
+                ),
+            )
             wraps: list[dict[str, str]] = []
             if lease is not None and isinstance(chain, ChainState) and terms is not None:
                 wraps = [self._wrap(CONTENT_KEY, request, lease).to_json()]
@@ -284,12 +328,14 @@ class BrokerService:
                 log=worth_an_entry(request.to_json(), talk.denial),
             )
 
-    def check(self, body: Any) -> dict[str, Any]:
+    def check(self, body: Any, *, network: str = UNKNOWN_NETWORK) -> dict[str, Any]:
         """Decide as ``release`` would, taking no seat and releasing nothing.
 
         Raises:
             FormatError: not a key request.
+            RateLimited: the network asks too often.
         """
+        self.defence.knock(network)
         request, offered = _parse_request(body)
         now = self._now()
         talk, chain, _ = self._deliberate(request, offered, intent="check", now=now)
@@ -311,7 +357,12 @@ class BrokerService:
                 request, domain=domain, audience=audience, intent=intent, now=now
             ),
         )
-        talk.step(3, lambda: policy.check_signature(request, domain=domain))
+        talk.step(
+            3,
+            lambda: self.defence.signed(
+                request.runtime.hash(), policy.check_signature(request, domain=domain)
+            ),
+        )
         chain: ChainState | LedgerError = ChainUnavailable("the chain was not asked")
         terms: Terms | None = None
         accepted, at = False, now
@@ -325,7 +376,14 @@ class BrokerService:
         talk.step(
             4,
             lambda: policy.check_grant(
-                request.license, request.runtime, request.grant, chain, domain=domain, at=at
+                request.license,
+                request.runtime,
+                request.grant,
+                chain,
+                domain=domain,
+                at=at,
+                certificate=request.certificate,
+                ask=self._ask_wallet,
             ),
         )
         talk.step(5, lambda: policy.check_chain(chain, broker_id=self.identity.id))
@@ -335,7 +393,13 @@ class BrokerService:
         talk.step(
             8,
             lambda: policy.check_policy(
-                request, chain, terms, domain=domain, accepted=accepted, at=at
+                request,
+                chain,
+                terms,
+                domain=domain,
+                accepted=accepted,
+                at=at,
+                ask=self._ask_wallet,
             ),
         )
         return talk, chain, terms
@@ -350,6 +414,16 @@ class BrokerService:
         except (ChainError, FormatError) as error:
             # A wrong or broken endpoint is no statement about the license: no authoritative no.
             return ChainUnavailable(f"the chain cannot be read: {error.message}", retry_after=5.0)
+
+    def _ask_wallet(self, chain: ChainState, digest: Digest, signature: bytes) -> SignatureState:
+        try:
+            return self._chain.signature_state(chain, digest, signature)
+        except (EndpointsDisagree, Reorganised, UnavailableError):
+            raise
+        except (ChainError, FormatError) as error:
+            raise ChainUnavailable(
+                f"the holder's wallet cannot be asked: {error.message}", retry_after=5.0
+            ) from None
 
     def _terms(self, chain: ChainState, offered: Any) -> tuple[Terms | None, bool]:
         plan, license_facts = chain.head.plan, chain.head.license
@@ -381,6 +455,7 @@ class BrokerService:
             KeyRequestRejected: for another lease, replayed, or overtaken.
             SignatureInvalid: not by the lease's runtime.
             LeaseExpired: the lease is unknown.
+            RateLimited: the runtime sends too many.
         """
         beat, now = Heartbeat.from_json(body), self._now()
         if beat.lease != lease_id or beat.audience != self.identity.audience:
@@ -389,20 +464,32 @@ class BrokerService:
         if held is None:
             raise LeaseExpired(f"lease {lease_id.short} is unknown to this broker")
         held.runtime.verify(beat.signature, beat.digest(self._domain), step=3)
+        self.defence.beat(lease_id)
         if not self.store.advance(beat):
             raise KeyRequestRejected(
                 "the heartbeat was used before, or its lease has ended", check=1
             )
+        held = replace(held, certificate=fleet.later(held.certificate, beat.certificate, now=now))
         talk, chain = self._still_entitled(held, now)
         with self.store.transaction():
             lease: Lease | None = None
             if talk.open and isinstance(chain, ChainState):
                 terms, _ = self._terms(chain, None)
-                lease = seating.extended(held.lease, beat, held.grant, chain, terms, now=now)
+                lease = seating.extended(
+                    held.lease,
+                    beat,
+                    held.grant,
+                    chain,
+                    terms,
+                    now=now,
+                    certificate=held.certificate,
+                )
                 if not self.store.extend(lease):
                     raise KeyRequestRejected(
                         "a later heartbeat came before this one, or the lease has ended", check=1
                     )
+                if held.certificate is not None:
+                    self.store.keep_certificate(lease_id, held.certificate)
             unload = _must_unload(talk, held)
             if unload:
                 self.store.end(lease_id)
@@ -425,7 +512,14 @@ class BrokerService:
         talk.step(
             4,
             lambda: policy.check_grant(
-                lease.license, held.runtime, held.grant, chain, domain=self._domain, at=at
+                lease.license,
+                held.runtime,
+                held.grant,
+                chain,
+                domain=self._domain,
+                at=at,
+                certificate=held.certificate,
+                ask=self._ask_wallet,
             ),
         )
         talk.step(5, lambda: policy.check_chain(chain, broker_id=self.identity.id))
@@ -452,3 +546,14 @@ def _must_unload(talk: Deliberation, held: HeldLease) -> bool:
 def _parse_request(body: Any) -> tuple[KeyRequest, Any]:
     doc = Document(body, "the body", ("request", "terms"))
     return KeyRequest.from_json(doc.object("request")), body.get("terms")
+
+
+@contextlib.contextmanager
+def defence_of(home: BrokerHome) -> Iterator[Defence]:
+    """The defence of a broker's folder, for its operator; the service may run beside."""
+    store = BrokerStore(home.database)
+    try:
+        log = ReceiptLog(store, home.signing, home.identity.audience)
+        yield Defence(store, log, tell=Notices.of(home.path, store).put)
+    finally:
+        store.close()

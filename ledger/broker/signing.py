@@ -8,6 +8,8 @@ and still prove what was sent.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -91,6 +93,9 @@ class BrokerSigningKeys:
 
     ed25519_seed: bytes = field(repr=False)
     mldsa65_seed: bytes = field(repr=False)
+    _keys: list[tuple[Ed25519PrivateKey, MLDSA65PrivateKey]] = field(
+        default_factory=list, init=False, repr=False, compare=False
+    )
 
     @classmethod
     def generate(cls) -> BrokerSigningKeys:
@@ -112,8 +117,7 @@ class BrokerSigningKeys:
     def sign(self, reply: dict[str, Any]) -> dict[str, Any]:
         """The reply with its member ``signature``; the argument is left as it was."""
         message = signed_bytes(reply)
-        classical = Ed25519PrivateKey.from_private_bytes(self.ed25519_seed)
-        post_quantum = MLDSA65PrivateKey.from_seed_bytes(self.mldsa65_seed)
+        classical, post_quantum = self._expanded()
         return {
             **reply,
             "signature": {
@@ -121,6 +125,30 @@ class BrokerSigningKeys:
                 "mldsa65": base64_text(post_quantum.sign(message)),
             },
         }
+
+    def _expanded(self) -> tuple[Ed25519PrivateKey, MLDSA65PrivateKey]:
+        # Expanding the lattice seed costs a fifth of a signature, so it is done once.
+        if not self._keys:
+            self._keys.append(
+                (
+                    Ed25519PrivateKey.from_private_bytes(self.ed25519_seed),
+                    MLDSA65PrivateKey.from_seed_bytes(self.mldsa65_seed),
+                )
+            )
+        return self._keys[0]
+
+
+def signed_with(reply: dict[str, Any], keys: Sequence[BrokerPublicKeys]) -> BrokerPublicKeys:
+    """Which of a broker's pairs of keys, present and former, signed a reply.
+
+    Raises:
+        SignatureInvalid: none of them.
+    """
+    for each in keys:
+        with suppress(SignatureInvalid):
+            each.verify(reply)
+            return each
+    raise SignatureInvalid("the reply is signed by none of the broker's keys")
 
 
 def wrap_hash(wrap: bytes) -> Digest:

@@ -17,7 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from ledger.broker.durability import GroupSync
 from ledger.broker.facts import IssuedChallenge
+from ledger.broker.fleet import WorkerCertificate
 from ledger.broker.grants import Acceptance, RuntimeGrant, RuntimeKey
 from ledger.broker.leases import Heartbeat, Lease
 from ledger.broker.protocol import receipt_hash
@@ -25,7 +27,7 @@ from ledger.errors import BrokerUnavailable, ConfigurationError, UnsupportedVers
 from ledger.ids import ZERO_DIGEST, Address, Digest, LicenseId, ModelId
 from ledger.sealed.record import SealingRecord
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 MAX_CHALLENGES: Final = 100_000
 _SCHEMA: Final = """
 CREATE TABLE challenges (
@@ -39,7 +41,7 @@ CREATE TABLE sealings (
 ) WITHOUT ROWID;
 CREATE TABLE secrets (
     sealing BLOB NOT NULL REFERENCES sealings, label TEXT NOT NULL, kek_id TEXT NOT NULL,
-    sealed BLOB NOT NULL, PRIMARY KEY (sealing, label)
+    sealed BLOB NOT NULL, PRIMARY KEY (sealing, label, kek_id)
 ) WITHOUT ROWID;
 CREATE TABLE terms (hash BLOB PRIMARY KEY, document TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE acceptances (
@@ -51,12 +53,42 @@ CREATE TABLE leases (
     runtime TEXT NOT NULL, grant_document TEXT, lease TEXT NOT NULL,
     grace_until INTEGER NOT NULL, sequence INTEGER NOT NULL, ended INTEGER NOT NULL DEFAULT 0
 ) WITHOUT ROWID;
-CREATE INDEX leases_by_license ON leases (license, grace_until);
+CREATE INDEX leases_by_license ON leases (license, grace_until, runtime_key_hash);
+CREATE INDEX leases_alive ON leases (license, runtime_key_hash) WHERE ended = 0;
 CREATE TABLE usage (license TEXT PRIMARY KEY, used INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE receipts (
     sequence INTEGER PRIMARY KEY, hash BLOB NOT NULL, kind TEXT NOT NULL, license TEXT,
     entry TEXT NOT NULL
 );
+CREATE TABLE conduct (
+    license TEXT PRIMARY KEY, level TEXT NOT NULL, conduct TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE sighted (license TEXT PRIMARY KEY, began INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE sighted_networks (
+    license TEXT NOT NULL, network TEXT NOT NULL, last INTEGER NOT NULL,
+    PRIMARY KEY (license, network)
+) WITHOUT ROWID;
+CREATE TABLE sighted_hosts (
+    license TEXT NOT NULL, runtime TEXT NOT NULL, first INTEGER NOT NULL, network TEXT NOT NULL,
+    last INTEGER NOT NULL, began INTEGER NOT NULL, count INTEGER NOT NULL,
+    PRIMARY KEY (license, runtime)
+) WITHOUT ROWID;
+CREATE INDEX sighted_hosts_by_first ON sighted_hosts (license, first);
+CREATE INDEX sighted_hosts_by_last ON sighted_hosts (license, last);
+CREATE TABLE notices (
+    id TEXT PRIMARY KEY, target TEXT NOT NULL, body TEXT NOT NULL, next_at INTEGER NOT NULL,
+    attempts INTEGER NOT NULL DEFAULT 0, state TEXT NOT NULL DEFAULT 'waiting',
+    trouble TEXT NOT NULL DEFAULT ''
+) WITHOUT ROWID;
+CREATE INDEX notices_by_time ON notices (state, next_at);
+CREATE TABLE anchors (
+    sequence INTEGER PRIMARY KEY, first INTEGER NOT NULL, last INTEGER NOT NULL,
+    previous BLOB NOT NULL, root BLOB NOT NULL, anchored INTEGER NOT NULL DEFAULT 0,
+    transaction_hash BLOB
+);
+CREATE TABLE lease_certificates (
+    lease BLOB PRIMARY KEY, document TEXT NOT NULL
+) WITHOUT ROWID;
 """
 
 
@@ -68,6 +100,7 @@ class HeldLease:
     runtime: RuntimeKey
     grant: RuntimeGrant | None
     ended: bool
+    certificate: WorkerCertificate | None = None
 
 
 @contextlib.contextmanager
@@ -96,11 +129,15 @@ class BrokerStore:
                 path, timeout=10.0, isolation_level=None, check_same_thread=False
             )
             self._db.execute("PRAGMA journal_mode=WAL")
-            # A receipt that was answered for must survive a power cut.
-            self._db.execute("PRAGMA synchronous=FULL")
+            # A receipt that was answered for must survive a power cut: `transaction` waits for the
+            # disk itself, once for all that wait at a time.
+            self._db.execute("PRAGMA synchronous=NORMAL")
             self._db.execute("PRAGMA foreign_keys=ON")
+            self._disk: GroupSync | None = None
             self._open_schema()
             path.chmod(0o600)
+            self._disk = GroupSync(path.with_name(f"{path.name}-wal"))
+            self._disk.settle()
         except (sqlite3.Error, OSError) as error:
             raise ConfigurationError(f"cannot open the broker's database {path}: {error}") from None
 
@@ -120,13 +157,30 @@ class BrokerStore:
         """Close the database."""
         with self._lock:
             self._db.close()
+            if self._disk is not None:
+                self._disk.close()
+                self._disk = None
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
-        """All or nothing; nested use joins the outer transaction.
+        """All or nothing, and on disk when it ends; nested use joins the outer transaction.
 
         Raises:
-            BrokerUnavailable: the database is locked or broken.
+            BrokerUnavailable: the database is locked or broken, or the disk is.
+        """
+        with self._lock:
+            inner = self._db.in_transaction
+            with self._unsettled():
+                yield
+        if not inner and self._disk is not None:
+            self._disk.settle()
+
+    @contextlib.contextmanager
+    def _unsettled(self) -> Iterator[None]:
+        """A transaction that ends before it is on disk: challenges alone.
+
+        A challenge that a power cut loses is asked for again. One that was consumed is on disk
+        before anything is released for it, because that commits later to the same log.
         """
         with self._lock:
             if self._db.in_transaction:
@@ -148,8 +202,23 @@ class BrokerStore:
             return row
 
     def _run(self, sql: str, *values: Any) -> int:
-        with self._lock, _translated():
+        with self.transaction(), _translated():
             return self._db.execute(sql, values).rowcount
+
+    # For the modules that keep tables of their own here: defence, notices, anchoring.
+
+    def row(self, sql: str, *values: Any) -> tuple[Any, ...] | None:
+        """One row of a query."""
+        return self._one(sql, *values)
+
+    def rows(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
+        """All rows of a query."""
+        with self._lock, _translated():
+            return list(self._db.execute(sql, values).fetchall())
+
+    def write(self, sql: str, *values: Any) -> int:
+        """One statement; how many rows it changed."""
+        return self._run(sql, *values)
 
     # -- challenges --------------------------------------------------------------------------------
 
@@ -161,7 +230,7 @@ class BrokerStore:
         Raises:
             BrokerUnavailable: too many are outstanding.
         """
-        with self.transaction():
+        with self._unsettled():
             self._run("DELETE FROM challenges WHERE expires_at <= ?", now)
             count = self._one("SELECT count(*) FROM challenges")
             if count is not None and count[0] >= MAX_CHALLENGES:
@@ -199,22 +268,42 @@ class BrokerStore:
         )
 
     def put_secret(self, sealing: Digest, label: str, kek_id: str, sealed: bytes) -> None:
-        """Store one encrypted secret, over an older encryption of the same."""
+        """Store one encrypted secret, over an older encryption of the same under the same KEK."""
         self._run(
             "INSERT INTO secrets VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
-            "kek_id = excluded.kek_id, sealed = excluded.sealed",
+            "sealed = excluded.sealed",
             sealing.raw,
             label,
             kek_id,
             sealed,
         )
 
-    def secret(self, sealing: Digest, label: str) -> bytes | None:
-        """One encrypted secret."""
+    def secret(self, sealing: Digest, label: str, kek_id: str) -> bytes | None:
+        """One secret as encrypted under one KEK; there are two while the KEK is rotated."""
         row = self._one(
-            "SELECT sealed FROM secrets WHERE sealing = ? AND label = ?", sealing.raw, label
+            "SELECT sealed FROM secrets WHERE sealing = ? AND label = ? AND kek_id = ?",
+            sealing.raw,
+            label,
+            kek_id,
         )
         return None if row is None else bytes(row[0])
+
+    def secrets_under(self, kek_id: str) -> list[tuple[Digest, str, bytes]]:
+        """Sealing, label and ciphertext of every secret under one KEK."""
+        with self._lock, _translated():
+            rows = self._db.execute(
+                "SELECT sealing, label, sealed FROM secrets WHERE kek_id = ? "
+                "ORDER BY sealing, label",
+                (kek_id,),
+            ).fetchall()
+        return [(Digest(row[0]), str(row[1]), bytes(row[2])) for row in rows]
+
+    def drop_secrets(self, kek_id: str) -> int:
+        """Delete every secret under one KEK, from the file and its write-ahead log too."""
+        self._one("PRAGMA secure_delete=ON")
+        count = self._run("DELETE FROM secrets WHERE kek_id = ?", kek_id)
+        self._one("PRAGMA wal_checkpoint(TRUNCATE)")
+        return count
 
     def sealing(self, sealing: Digest) -> SealingRecord | None:
         """The record of a deposited sealing."""
@@ -313,7 +402,9 @@ class BrokerStore:
     def lease(self, lease_id: Digest) -> HeldLease | None:
         """A stored lease."""
         row = self._one(
-            "SELECT lease, runtime, grant_document, ended FROM leases WHERE id = ?", lease_id.raw
+            "SELECT leases.lease, runtime, grant_document, ended, document FROM leases "
+            "LEFT JOIN lease_certificates ON lease_certificates.lease = id WHERE id = ?",
+            lease_id.raw,
         )
         if row is None:
             return None
@@ -322,6 +413,16 @@ class BrokerStore:
             RuntimeKey.from_json(json.loads(row[1])),
             None if row[2] is None else RuntimeGrant.from_json(json.loads(row[2])),
             bool(row[3]),
+            None if row[4] is None else WorkerCertificate.from_json(json.loads(row[4])),
+        )
+
+    def keep_certificate(self, lease_id: Digest, certificate: WorkerCertificate) -> None:
+        """Remember the certificate that a worker's lease rests on, over an older one."""
+        self._run(
+            "INSERT INTO lease_certificates VALUES (?, ?) ON CONFLICT DO UPDATE SET "
+            "document = excluded.document",
+            lease_id.raw,
+            json.dumps(certificate.to_json()),
         )
 
     def advance(self, heartbeat: Heartbeat) -> bool:
@@ -356,6 +457,7 @@ class BrokerStore:
     def drop(self, lease_id: Digest) -> None:
         """Forget a lease that the same transaction stored and a later step refused."""
         self._run("DELETE FROM leases WHERE id = ?", lease_id.raw)
+        self._run("DELETE FROM lease_certificates WHERE lease = ?", lease_id.raw)
 
     def end(self, lease_id: Digest) -> None:
         """Mark a lease as ended; its seat stays held until the promised time."""
@@ -364,7 +466,8 @@ class BrokerStore:
     def supersede(self, lease: Lease) -> None:
         """End the other leases of the same license and runtime key."""
         self._run(
-            "UPDATE leases SET ended = 1 WHERE license = ? AND runtime_key_hash = ? AND id <> ?",
+            "UPDATE leases SET ended = 1 "
+            "WHERE license = ? AND runtime_key_hash = ? AND id <> ? AND ended = 0",
             str(lease.license),
             lease.runtime_key_hash.raw,
             lease.id.raw,

@@ -33,7 +33,7 @@ class Vault:
         """
         check_commitment(key, record)
         sealing = record.hash()
-        sealed = self._keystore.encrypt(key, context=_context(sealing, label))
+        sealed = self._keystore.encrypt(key, context=secret_context(sealing, label))
         self._store.put_secret(sealing, label, self._keystore.kek_id, sealed)
         with self.secret(sealing, label) as again:
             check_commitment(again, record)
@@ -45,10 +45,10 @@ class Vault:
         Raises:
             KeyAccessError: it is not there, or does not open.
         """
-        sealed = self._store.secret(sealing, label)
+        sealed = self._store.secret(sealing, label, self._keystore.kek_id)
         if sealed is None:
             raise KeyAccessError(f"no {label} is stored for sealing {sealing.short}")
-        secret = self._keystore.decrypt(sealed, context=_context(sealing, label))
+        secret = self._keystore.decrypt(sealed, context=secret_context(sealing, label))
         try:
             yield secret
         finally:
@@ -68,5 +68,6 @@ def check_commitment(key: bytearray, record: SealingRecord) -> None:
         )
 
 
-def _context(sealing: Digest, label: str) -> str:
+def secret_context(sealing: Digest, label: str) -> str:
+    """What a stored secret is, as its encryption authenticates it."""
     return f"secret/{sealing}/{label}"

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
+from ledger.cli import broker_account, broker_keys
+from ledger.cli.broker_keys import KeyStoreName, KeyStoreOptions, opened_or_made, registered
 from ledger.cli.output import Answer, fields
-from ledger.cli.session import Session, passphrase
+from ledger.cli.session import Session
 from ledger.cli.settings import checked_url, url_for_people
 from ledger.cli.verb import Verbs
 from ledger.errors import ConfigurationError, UsageError
-
-if TYPE_CHECKING:
-    from ledger.broker.home import BrokerHome
 
 app = Verbs("Set up and look at a key broker.")
 
@@ -29,25 +28,19 @@ def init(
     url: Annotated[
         str, typer.Option("--url", metavar="URL", help="How runtimes will reach it; public.")
     ] = "http://127.0.0.1:8800",
+    keystore: KeyStoreName = "file",
+    option: KeyStoreOptions = None,
 ) -> Answer:
     """Make a broker's keys, register them on chain, and create a broker set of one.
 
     Interrupted, it goes on where it was when run again.
     """
-    from ledger.broker.home import BrokerHome
     from ledger.broker.setup import register_broker
 
     checked_url(url, what="a broker")
-    exists = (home / "keys.json").exists()
-    secret = passphrase(
-        session.settings,
-        f"{'Passphrase' if exists else 'New passphrase'} of the broker in {home}",
-        new=not exists,
-        name="broker_passphrase_file",
-    )
     sender = session.sender
-    made = BrokerHome.open(home, secret) if exists else BrokerHome.create(home, secret)
-    if _registered(made):
+    made = opened_or_made(session, home, keystore, option)
+    if registered(made):
         raise ConfigurationError(
             f"{home} holds broker {made.identity.id}, registered already",
             hint="choose another folder with --home",
@@ -109,8 +102,6 @@ def status(
     return Answer(data, fields(rows), ok=all(same.values()))
 
 
-def _registered(home: BrokerHome) -> bool:
-    try:
-        return home.identity.id > 0
-    except ConfigurationError:
-        return False
+for _part in (broker_keys,):
+    app.registered_commands += _part.app.registered_commands
+broker_account.add(app)

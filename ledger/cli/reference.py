@@ -56,15 +56,20 @@ def reference() -> str:
         parts.append(f"## deed {entry.name}\n\n{_block((entry.name,))}")
         if entry.group:
             parts += [
-                f"### deed {entry.name} {verb}\n\n{_block((entry.name, verb))}"
+                f"### deed {entry.name} {verb}\n\n{_block((entry.name, *verb.split()))}"
                 for verb in _verbs(entry.module)
             ]
     return "\n".join(parts)
 
 
 def _verbs(module: str) -> Iterator[str]:
-    for command in importlib.import_module(f"ledger.cli.{module}").app.registered_commands:
+    app = importlib.import_module(f"ledger.cli.{module}").app
+    for command in app.registered_commands:
         yield command.name
+    for group in app.registered_groups:
+        yield group.name
+        for command in group.typer_instance.registered_commands:
+            yield f"{group.name} {command.name}"
 
 
 def _block(words: tuple[str, ...]) -> str:

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ledger.canonical import parse_json
-from ledger.cli import settings
+from ledger.cli import runtime_fleet, settings
 from ledger.cli.output import Answer, console, fields, table, time_text
 from ledger.cli.quantities import moment
+from ledger.cli.runtime_signing import require_same, to_sign, wallet_of
 from ledger.cli.session import Session
 from ledger.cli.settings import Settings, write_text
 from ledger.cli.verb import Verbs
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from ledger.licensing.card import BrokerSet
 
 app = Verbs("Enrol a machine that runs models.")
+app.add_typer(runtime_fleet.app, name="fleet", help=runtime_fleet.app.info.help)
 
 _MAX_FILE = 1 << 20
 REQUEST = Path("runtime.request.json")
@@ -54,6 +56,17 @@ def init(
     field: Annotated[
         str | None, typer.Option("--field", metavar="WORD", help="Field of use, as radiology.")
     ] = None,
+    alg: Annotated[
+        str | None, typer.Option("--alg", metavar="NAME", help="ed25519 (default) or p256.")
+    ] = None,
+    signer: Annotated[
+        str | None,
+        typer.Option("--signer", metavar="PLUGIN", help="Keep the key there (TPM, PKCS#11)."),
+    ] = None,
+    signer_option: Annotated[
+        list[str] | None,
+        typer.Option("--signer-option", metavar="NAME=TEXT", help="For the plug-in; no secret."),
+    ] = None,
 ) -> Answer:
     """Make this machine's key (once) and a request file for the license's holder.
 
@@ -62,7 +75,15 @@ def init(
     """
     declared = {"territory": territory, "purpose": purpose, "field": field}
     use = {key: value for key, value in declared.items() if value is not None}
-    path, request = enrol(settings.load(), out, name=name, use=use)
+    path, request = enrol(
+        settings.load(),
+        out,
+        name=name,
+        use=use,
+        alg=None if alg is None else algorithm(alg),
+        signer=signer,
+        options=_pairs(signer_option or []),
+    )
     from ledger.broker.identity import RuntimeIdentity
 
     identity = RuntimeIdentity.load(path)
@@ -98,15 +119,31 @@ def grant(
         Path | None,
         typer.Option("--terms", metavar="FILE", help="Compare these terms with those accepted."),
     ] = None,
+    typed_data: Annotated[
+        Path | None,
+        typer.Option(
+            "--typed-data", metavar="FILE", help="Write what is to be signed elsewhere, and stop."
+        ),
+    ] = None,
+    signature_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--signature-file", metavar="FILE", help="That file, with its signatures filled in."
+        ),
+    ] = None,
 ) -> Answer:
     """Let a runtime use your license, and accept its terms. Costs nothing: nothing is sent.
 
     The runtime opens cards of this license only when they name the model, its licensor and the
     brokers that the chain shows now; when those change, grant again.
 
+    A contract wallet (ERC-1271, or ERC-6492 before it is deployed) signs elsewhere: --typed-data
+    writes the three messages, and --signature-file takes them back, signed, and asks the wallet.
+
     deed license show tells what you hold; deed inspect CARD shows the terms you accept by this.
     """
-    from ledger.broker.identity import EnrolmentRequest, grant_runtime
+    from ledger.broker.grant_signing import Drafter, signed_grant
+    from ledger.broker.identity import EnrolmentRequest, GrantFile, grant_runtime
     from ledger.licensing.entitlement import PERPETUAL
     from ledger.licensing.terms import parse
 
@@ -122,7 +159,12 @@ def grant(
             f"there is no license {license_id} on {session.network.name}",
             remedy="deed license list shows those that exist",
         )
-    signer = session.signer
+    if typed_data is not None and signature_file is not None:
+        raise UsageError(
+            "--typed-data writes and --signature-file reads", hint="first the one, then the other"
+        )
+    drafter = None if typed_data is None and signature_file is None else Drafter(state.holder)
+    signer = drafter or session.signer
     if state.holder != signer.address:
         raise WrongHolder(
             f"license {license_id} is held by {state.holder}, not by {signer.address}",
@@ -136,8 +178,12 @@ def grant(
         )
     licensor, brokers = _chain_facts(session, license_id, offer)
     console.note(f"by signing you accept the terms {offer.terms_hash} of plan {license_id.plan}")
-    if not (session.yes or session.network.profile.test_network) and not console.confirm(
-        f"Let {asked.name or 'this runtime'} use license {license_id}?"
+    if asked.fleet:
+        console.note("this is a fleet key: it certifies any workers, up to the license's seats")
+    if (
+        drafter is None
+        and not (session.yes or session.network.profile.test_network)
+        and not console.confirm(f"Let {asked.name or 'this runtime'} use license {license_id}?")
     ):
         raise UsageError("not granted", hint="answer y, or pass --yes")
     not_after = moment(until, now=int(time.time())) if until else PERPETUAL
@@ -155,8 +201,16 @@ def grant(
         brokers_hash=brokers.hash(),
         not_after=not_after,
     )
+    if typed_data is not None and drafter is not None:
+        return to_sign(typed_data, drafter.document(document), request, license_id)
+    contract = False
+    if signature_file is not None:
+        imported = signed_grant(_json(signature_file), wallet_of(session))
+        require_same(imported, GrantFile.unsigned(document))
+        document, contract = imported.to_json(), imported.contract_wallet
+        not_after = imported.grant.not_after
     write_text(dest, json.dumps(document, indent=2) + "\n")
-    key = asked.runtime.hash()
+    key = asked.key_hash
     return Answer(
         {
             "grant": dest,
@@ -166,6 +220,8 @@ def grant(
             "model": offer.model_id,
             "licensor": licensor,
             "not_after": not_after,
+            "fleet": asked.fleet,
+            "contract_wallet": contract,
         },
         fields(
             [
@@ -177,24 +233,54 @@ def grant(
                 ("until", time_text(not_after)),
             ]
         ),
-        notes=(f"next: on the runtime's machine, deed runtime accept {dest.name}",),
+        notes=(
+            f"next: deed runtime fleet certify WORKER --grant {dest.name}"
+            if asked.fleet
+            else f"next: on the runtime's machine, deed runtime accept {dest.name}"
+            + (" --contract-wallet" if contract else ""),
+        ),
     )
 
 
 @app.verb("accept")
 def accept(
     file: Annotated[Path, typer.Argument(metavar="GRANT", help="The holder's grant file.")],
+    *,
+    contract_wallet: Annotated[
+        bool,
+        typer.Option(
+            "--contract-wallet", help="The holder is a contract: nothing it signed is checked here."
+        ),
+    ] = False,
 ) -> Answer:
     """Check a grant and keep it beside this machine's key.
+
+    A worker accepts the file that deed runtime fleet certify wrote for it.
 
     Cards of its license must fit it from then on, so accept only a grant whose holder you know.
     """
     from ledger.broker.identity import RuntimeIdentity
 
     identity = RuntimeIdentity.load(settings.load().runtime_key)
-    kept = identity.accept(_json(file))
+    kept = identity.accept(_json(file), contract_wallet=contract_wallet)
+    signed = (
+        "contract wallet: checked by the broker, not here"
+        if kept.contract_wallet
+        else "by the holder's account, checked"
+    )
+    worker: list[tuple[str, object]] = []
+    if kept.certificate is not None:
+        worker = [
+            ("workload", kept.certificate.workload),
+            ("certified until", time_text(kept.certificate.not_after)),
+        ]
+    notes = ["next: deed check CARD, then ledger.load(CARD) in Python"]
+    if kept.contract_wallet:
+        notes.insert(0, "licensor, model and brokers rest on whoever gave you this file")
     return Answer(
         {
+            "signatures": "not checked" if kept.contract_wallet else "checked",
+            "certificate": None if kept.certificate is None else kept.certificate.to_json(),
             "license": kept.grant.license,
             "holder": kept.holder,
             "licensor": kept.pin.licensor,
@@ -209,9 +295,11 @@ def accept(
                 ("model", kept.pin.model),
                 ("chain", kept.chain_id),
                 ("until", time_text(kept.grant.not_after)),
+                ("signatures", signed),
+                *worker,
             ]
         ),
-        notes=("next: deed check CARD, then ledger.load(CARD) in Python",),
+        notes=tuple(notes),
     )
 
 
@@ -228,6 +316,8 @@ def show() -> Answer:
             "ledger": g.ledger,
             "holder": g.holder,
             "not_after": g.grant.not_after,
+            "contract_wallet": g.contract_wallet,
+            "certified_until": None if g.certificate is None else g.certificate.not_after,
         }
         for g in identity.grants()
     ]
@@ -244,7 +334,12 @@ def show() -> Answer:
             table(
                 ("license", "chain", "holder", "until"),
                 [
-                    (g["license"], g["chain_id"], g["holder"], time_text(g["not_after"]))
+                    (
+                        g["license"],
+                        g["chain_id"],
+                        f"{g['holder']}{' (contract wallet)' if g['contract_wallet'] else ''}",
+                        time_text(g["certified_until"] or g["not_after"]),
+                    )
                     for g in grants
                 ],
                 empty="no grants; send the request file to the license's holder",
@@ -262,7 +357,14 @@ def show() -> Answer:
 
 
 def enrol(
-    found: Settings, out: Path, *, name: str | None = None, use: dict[str, str] | None = None
+    found: Settings,
+    out: Path,
+    *,
+    name: str | None = None,
+    use: dict[str, str] | None = None,
+    alg: int | None = None,
+    signer: str | None = None,
+    options: dict[str, str] | None = None,
 ) -> tuple[Path, Path]:
     """Make this machine's key unless there is one, and write its request file.
 
@@ -271,6 +373,7 @@ def enrol(
 
     Raises:
         UsageError: there is a key, and it declares something else; or `out` is a folder.
+        ConfigurationError, KeyAccessError: the signer named cannot be used.
     """
     from ledger.broker.identity import RuntimeIdentity
     from ledger.licensing.terms import Use
@@ -286,12 +389,41 @@ def enrol(
                 f"the runtime key {path} declares another name or use",
                 hint="leave those options away, or name another key file in DEED_RUNTIME_KEY",
             )
+        if signer is not None or alg not in {None, identity.key.alg}:
+            raise UsageError(
+                f"the runtime key {path} is made already, of another kind",
+                hint="leave those options away, or name another key file in DEED_RUNTIME_KEY",
+            )
     else:
         identity = RuntimeIdentity.create(
-            path, name=socket.gethostname() if name is None else name, use=declared
+            path,
+            name=socket.gethostname() if name is None else name,
+            use=declared,
+            alg=alg or algorithm("ed25519"),
+            plugin=signer,
+            options=options,
         )
     write_text(out, json.dumps(identity.enrolment_request(), indent=2) + "\n")
     return path, out
+
+
+def algorithm(name: str) -> int:
+    """The number of a key algorithm.
+
+    Raises:
+        UsageError: no such algorithm.
+    """
+    from ledger.broker.runtime_signers import ALGS
+
+    if name not in ALGS:
+        raise UsageError(f"there is no algorithm {name!r}", hint=f"give {' or '.join(ALGS)}")
+    return ALGS[name]
+
+
+def _pairs(texts: list[str]) -> dict[str, str]:
+    if any("=" not in text for text in texts):
+        raise UsageError("a signer's option is NAME=TEXT", hint="for example slot=0")
+    return dict(text.split("=", 1) for text in texts)
 
 
 def _chain_facts(

@@ -73,14 +73,17 @@ def serve(
     if public_url is not None:
         environment["DEED_API_PUBLIC_URL"] = public_url
     if broker_home is not None:
+        from ledger.broker.home import BrokerHome
+
         file = session.settings.get("broker_passphrase_file")
-        if file is None:
+        if file is None and BrokerHome.key_file(broker_home).asks:
             raise UsageError(
                 "a broker that nobody watches needs its passphrase in a file",
                 hint="name it in DEED_BROKER_PASSPHRASE_FILE",
             )
         environment["DEED_API_BROKER_HOME"] = str(broker_home.absolute())
-        environment["DEED_API_BROKER_PASSPHRASE_FILE"] = file
+        if file is not None:
+            environment["DEED_API_BROKER_PASSPHRASE_FILE"] = file
     console.note(f"serving {network.name} on {host}:{port}; Ctrl-C stops")
     # The service is another layer, above this one: it takes this process's place.
     os.execve(sys.executable, [sys.executable, "-m", "api"], environment)  # noqa: S606

@@ -59,7 +59,13 @@ KNOWN: Final[tuple[Known, ...]] = (
     Known(
         "broker_passphrase_file",
         "DEED_BROKER_PASSPHRASE_FILE",
-        "file whose first line opens a broker's folder; without it deed asks",
+        "file whose first line (passphrase or PIN) opens a broker's folder; without it deed asks",
+        in_file=False,
+    ),
+    Known(
+        "broker_other_passphrase_file",
+        "DEED_BROKER_OTHER_PASSPHRASE_FILE",
+        "the same for the other key store, while deed broker rotate --kek changes it",
         in_file=False,
     ),
     Known("anvil", "DEED_ANVIL", "the Anvil program, when npm's is not wanted", in_file=False),

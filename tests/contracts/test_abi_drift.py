@@ -21,6 +21,7 @@ NAMES = (
     "LicenseMarket",
     "LicenseRenderer",
     "ModelRegistry",
+    "WalletProbe",
 )
 EIP_170_LIMIT = 24_576
 
@@ -89,6 +90,7 @@ def test_every_error_of_ours_starts_with_its_domain_and_stands_once():
         "LicenseMarket": ("Market", "Royalt", "Payee"),
         "EntitlementLens": (),
         "LicenseRenderer": (),
+        "WalletProbe": (),
     }
     # solady's own, which its ERC-721 and EIP-712 bases bring in, and OpenZeppelin's in the market.
     inherited = {

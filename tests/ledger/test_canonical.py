@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -124,3 +125,42 @@ def test_brackets_inside_strings_do_not_count_as_depth():
     text = "[" * 1000 + '\\"{'
     assert parse_json(json.dumps([text] * 100).encode(), what="it") == [text] * 100
     assert parse_json(b"[" + b"[]," * 1000 + b"[]]", what="it") == [[]] * 1001
+
+
+@given(
+    st.recursive(
+        st.none()
+        | st.booleans()
+        | st.integers(-(2**53) + 1, 2**53 - 1)
+        | st.floats(allow_nan=False, allow_infinity=False)
+        | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+        max_leaves=30,
+    )
+)
+def test_the_quick_way_writes_the_bytes_of_the_long_one(document):
+    try:
+        wanted = bytes(rfc8785.dumps(document))
+    except (rfc8785.CanonicalizationError, UnicodeEncodeError):
+        with pytest.raises(ManifestError):
+            canonical_json(document)
+    else:
+        assert canonical_json(document) == wanted
+
+
+@pytest.mark.parametrize(
+    "value",
+    [True, 1, -1, 0, 2**53 - 1, '\x00\x1f\x7f\u2028\ud7ff\U0001f600\\"/\b\f\n\r\t', (), [()]],
+)
+def test_the_quick_way_on_what_escapes_and_borders_bring(value):
+    assert canonical_json({"a": value}) == bytes(rfc8785.dumps({"a": value}))
+
+
+def test_keys_beyond_ascii_stand_in_the_order_of_utf_16():
+    assert canonical_json({"\uff61": 1, "\U0001f600": 2}) == '{"\U0001f600":2,"\uff61":1}'.encode()
+
+
+@pytest.mark.parametrize("value", [2**53, -(2**53), float("nan"), b"x", {1: 2}, {"\ud800": 1}])
+def test_the_quick_way_lets_nothing_through_that_the_long_one_refuses(value):
+    with pytest.raises(ManifestError):
+        canonical_json([value])

@@ -37,7 +37,7 @@ from ledger.chain.rpc import Rpc
 from ledger.chain.transactions import Sender
 from ledger.chain.wallet import LocalWallet, dev_wallet
 from ledger.claim import Claim
-from ledger.ids import ZERO_ADDRESS, ZERO_DIGEST, Digest, LicenseId, ModelId
+from ledger.ids import ZERO_ADDRESS, ZERO_DIGEST, Address, Digest, LicenseId, ModelId
 from ledger.licensing import card as card_module
 from ledger.licensing import terms as terms_module
 from ledger.sealed.file import seal
@@ -195,13 +195,13 @@ def issue(
     chain: Chain,
     plan_id: int,
     *,
-    to: str = "holder",
+    to: str | Address = "holder",
     who: str = "licensor",
     not_before: int = 0,
     not_after: int = 0,
 ) -> LicenseId:
     """Issue one license."""
-    address = chain.wallet(to).address
+    address = to if isinstance(to, Address) else chain.wallet(to).address
     events = chain.send(who, "LicenseLedger", "issue", plan_id, address, not_before, not_after)
     (event,) = (e for e in events if "licenseId" in e and "notBefore" in e)
     return LicenseId(int(event["licenseId"]))
@@ -319,10 +319,19 @@ class World:
     def grant(
         self, identity: RuntimeIdentity, license_id: LicenseId, who: str = "holder", **options: Any
     ) -> None:
+        identity.accept(
+            self.grant_file(identity, license_id, who, **options),
+            contract_wallet=bool(options.get("contract_wallet")),
+        )
+
+    def grant_file(
+        self, identity: Any, license_id: LicenseId, who: str = "holder", **options: Any
+    ) -> dict[str, Any]:
+        """A grant file for a runtime or a fleet; `signer` signs in the place of account `who`."""
         nonce = self.chain.view("LicenseLedger", "grantNonceOf", license_id)[0]
-        granted = grant_runtime(
+        return grant_runtime(
             identity.enrolment_request(),
-            self.chain.wallet(who),
+            options.pop("signer", None) or self.chain.wallet(who),
             chain_id=31337,
             ledger=self.chain.deployment.addresses["LicenseLedger"],
             license_id=license_id,
@@ -333,7 +342,6 @@ class World:
             brokers_hash=options.pop("brokers_hash", self.broker.card_brokers().hash()),
             **options,
         )
-        identity.accept(granted)
 
     def card(
         self, license_id: LicenseId, published: Published | None = None, **changes: Any

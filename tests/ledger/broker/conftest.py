@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 
-def load_world():
-    name = "broker_world"
+def load_world(name="broker_world"):
     if name not in sys.modules:
         path = Path(__file__).parents[2] / "worlds" / f"{name}.py"
         spec = importlib.util.spec_from_file_location(name, path)
@@ -29,3 +28,15 @@ def world(broker_world, tmp_path_factory):
     """Anvil, contracts, a published model and its broker behind HTTP."""
     with broker_world.world(tmp_path_factory.mktemp("broker")) as made:
         yield made
+
+
+@pytest.fixture(scope="session")
+def softhsm(tmp_path_factory):
+    """A real PKCS#11 library with a store of its own."""
+    return load_world("softhsm_world").start(tmp_path_factory.mktemp("softhsm"))
+
+
+@pytest.fixture(scope="session")
+def wallets(world):
+    """Contract wallets on the world's chain."""
+    return load_world("wallet_world").Wallets(world.chain)

@@ -1,15 +1,16 @@
 """Secrets at rest."""
 
 import json
-import stat
+import secrets
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ledger.broker.custody import (
-    FileKeyStore,
+    LocalKeyStore,
     decrypt_with_passphrase,
+    destroy_file,
     encrypt_with_passphrase,
     read_private,
     write_private,
@@ -75,29 +76,42 @@ def test_no_altered_file_raises_anything_but_our_errors(member, value):
 BASE = sealed()
 
 
-def test_a_key_store_keeps_secrets_over_a_restart(tmp_path):
-    path = tmp_path / "keystore.json"
-    store = FileKeyStore.create(path, "pass", cost=14)
-    blob = store.encrypt(SECRET, context="a")
-    again = FileKeyStore.open(path, "pass")
-    assert again.decrypt(blob, context="a") == SECRET
-    assert again.kek_id == store.kek_id
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+def local():
+    return LocalKeyStore(bytearray(secrets.token_bytes(32)), "id")
 
 
-def test_a_stored_secret_opens_only_in_its_place(tmp_path):
-    store = FileKeyStore.create(tmp_path / "k", "pass", cost=14)
-    other = FileKeyStore.create(tmp_path / "l", "pass", cost=14)
+def test_a_stored_secret_opens_only_in_its_place():
+    store, other = local(), local()
     blob = store.encrypt(SECRET, context="a")
-    for keystore, data, context in ((store, blob, "b"), (other, blob, "a"), (store, b"", "a")):
+    assert store.decrypt(blob, context="a") == SECRET
+    altered = blob[:-1] + bytes([blob[-1] ^ 1])
+    for keystore, data, context in (
+        (store, blob, "b"),
+        (other, blob, "a"),
+        (store, b"", "a"),
+        (store, blob[:20], "a"),
+        (store, altered, "a"),
+    ):
         with pytest.raises(KeyAccessError):
             keystore.decrypt(data, context=context)
 
 
-def test_the_key_store_shows_no_key(tmp_path):
-    store = FileKeyStore.create(tmp_path / "k", "pass", cost=14)
-    assert bytes(store._kek).hex() not in repr(store)
-    assert repr(bytes(store._kek)) not in repr(store)
+def test_the_key_store_takes_the_key_over_and_shows_none():
+    kek = bytearray(SECRET)
+    store = LocalKeyStore(kek, "id")
+    assert kek == bytes(32)
+    assert SECRET.hex() not in repr(store)
+    assert repr(SECRET) not in repr(store)
+
+
+def test_a_closed_key_store_has_no_key():
+    store = local()
+    blob = store.encrypt(SECRET, context="a")
+    store.close()
+    assert bytes(store._kek.view) == bytes(32)
+    for call in (store.encrypt, store.decrypt):
+        with pytest.raises(UsageError, match="closed"):
+            call(blob, context="a")
 
 
 def test_a_private_file_is_never_overwritten_or_left_half_written(tmp_path):
@@ -122,3 +136,17 @@ def test_zero_overwrites_in_place():
     secret = bytearray(SECRET)
     zero(secret)
     assert secret == bytes(len(SECRET))
+
+
+def test_a_destroyed_file_is_overwritten_before_it_goes(tmp_path):
+    path, held = tmp_path / "secret", tmp_path / "held"
+    write_private(path, SECRET)
+    with path.open("rb") as reader:
+        destroy_file(path)
+        assert reader.read() == bytes(len(SECRET))
+    assert not path.exists()
+    destroy_file(path)
+    write_private(path, SECRET)
+    held.hardlink_to(path)
+    destroy_file(path)
+    assert held.read_bytes() == SECRET

@@ -67,8 +67,8 @@ def test_a_key_that_others_can_read_is_refused(identity):
 
 def test_no_repr_or_request_holds_the_key(identity):
     for text in (repr(identity), json.dumps(identity.enrolment_request())):
-        assert identity.seed.hex() not in text
-        assert repr(identity.seed) not in text
+        assert identity.signer.seed.hex() not in text
+        assert repr(identity.signer.seed) not in text
 
 
 def test_a_request_for_someone_elses_key_is_refused(identity, tmp_path):

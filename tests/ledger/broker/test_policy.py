@@ -11,6 +11,7 @@ from ledger.broker.grants import ALG_ED25519, RuntimeKey, sign_acceptance, sign_
 from ledger.broker.leases import BlockRef
 from ledger.broker.policy import Deliberation
 from ledger.broker.protocol import Evidence, KeyRequest
+from ledger.broker.wallet_signatures import SignatureState, WalletSays
 from ledger.chain.wallet import dev_wallet
 from ledger.errors import (
     ChainUnavailable,
@@ -172,6 +173,88 @@ def test_a_bound_plan_needs_no_grant():
 
 def test_without_a_chain_only_the_signature_is_checked():
     assert grant_step(ChainUnavailable("down")).startswith("signed by")
+
+
+# -- (4), the holder a contract wallet
+
+CONTRACT = replace(grant(RIVAL), signature=b"as the wallet likes it")
+YES, NO = WalletSays.ACCEPTED, WalletSays.REFUSED
+
+
+def wallet_step(said, chain=None, given=CONTRACT):
+    asked = []
+
+    def ask(chain, digest, signature):
+        asked.append(digest)
+        if isinstance(said, Exception):
+            raise said
+        return said
+
+    try:
+        policy.check_grant(
+            LICENSE, RUNTIME, given, chain or state(), domain=DOMAIN, at=NOW, ask=ask
+        )
+    finally:
+        wallet_step.asked = asked
+
+
+def test_a_contract_wallet_that_accepts_at_both_blocks_passes():
+    wallet_step(SignatureState(YES, YES))
+    assert wallet_step.asked == [CONTRACT.digest(DOMAIN)]
+
+
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [
+        (SignatureState(YES, NO), WrongHolder),
+        (SignatureState(NO, NO), WrongHolder),
+        (SignatureState(NO, YES), PendingFinality),
+        (SignatureState(WalletSays.NO_CODE, YES), PendingFinality),
+        (SignatureState(YES, WalletSays.NO_CODE), WrongHolder),
+        (SignatureState(YES, WalletSays.FAILED), WrongHolder),
+        (SignatureState(YES, WalletSays.MALFORMED), WrongHolder),
+        (SignatureState(YES, WalletSays.FACTORY_FAILED), WrongHolder),
+        (SignatureState(YES, YES, ("one",)), EndpointsDisagree),
+        (SignatureState(YES, NO, ("one",)), WrongHolder),
+        (ChainUnavailable("down"), ChainUnavailable),
+        (EndpointsDisagree("split"), EndpointsDisagree),
+    ],
+)
+def test_a_contract_wallet_must_accept_at_both_blocks_through_all_endpoints(said, kind):
+    with pytest.raises(kind):
+        wallet_step(said)
+
+
+def test_an_account_that_holds_the_license_is_never_asked():
+    wallet_step(SignatureState(NO, NO), given=grant())
+    assert wallet_step.asked == []
+
+
+@pytest.mark.parametrize(
+    ("chain", "kind"),
+    [
+        (state(grant_nonce=1), WrongHolder),
+        (state(plan=replace(PLAN, terms_hash=Digest(bytes(32)))), RuntimeNotBound),
+        (state(final={"grant_nonce": 1}), PendingFinality),
+        (state(final={"license": replace(FACTS, holder=LICENSOR.address)}), PendingFinality),
+    ],
+)
+def test_a_wallet_is_not_asked_about_a_grant_that_is_void_anyway(chain, kind):
+    with pytest.raises(kind):
+        wallet_step(SignatureState(YES, YES), chain)
+    assert wallet_step.asked == []
+
+
+def test_without_a_chain_a_contract_wallets_grant_is_left_to_step_5():
+    """A no here would unload a running model because an endpoint is down."""
+    assert "no account" in grant_step(ChainUnavailable("down"), CONTRACT)
+    with pytest.raises(ChainUnavailable):
+        policy.check_chain(ChainUnavailable("down"), broker_id=1)
+
+
+def test_without_a_way_to_ask_only_accounts_sign():
+    with pytest.raises(WrongHolder):
+        grant_step(state(), CONTRACT)
 
 
 # -- (5)

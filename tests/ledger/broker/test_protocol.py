@@ -8,11 +8,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ledger import errors
 from ledger.broker.deposits import KeyDeposit
-from ledger.broker.grants import GRANT_TYPE, RuntimeGrant
+from ledger.broker.fleet import WorkerCertificate, check_certificate
+from ledger.broker.grants import GRANT_TYPE, RuntimeGrant, RuntimeKey
 from ledger.broker.leases import Heartbeat, Lease
 from ledger.broker.protocol import KeyRequest, audience, release_info
 from ledger.broker.signing import BrokerPublicKeys
+from ledger.broker.wallet_probe import open_envelope
+from ledger.broker.wallet_signatures import account_of
 from ledger.errors import FormatError, LedgerError, SignatureInvalid
 from ledger.ids import Address
 from ledger.licensing.card import ledger_domain
@@ -55,6 +59,46 @@ def test_a_grant_recovers_its_holder(vector):
     assert str(DOMAIN.digest(GRANT_TYPE, grant.values())) == vector["digest"]
     assert str(grant.signer(DOMAIN)) == vector["signer"]
     assert grant.nonce == 3
+
+
+@pytest.mark.parametrize("vector", vectors("contract-grant"))
+def test_a_grants_signature_has_any_length_up_to_the_bound(vector):
+    if not vector["reads"]:
+        with pytest.raises(FormatError):
+            RuntimeGrant.from_json(vector["message"])
+        return
+    grant = RuntimeGrant.from_json(vector["message"])
+    assert grant.to_json() == vector["message"]
+    assert account_of(grant.digest(DOMAIN), grant.signature) is None
+
+
+@pytest.mark.parametrize("vector", vectors("envelope"))
+def test_an_envelope_opens_only_in_its_one_form(vector):
+    signature = bytes.fromhex(vector["signature"][2:])
+    if not vector["opens"]:
+        with pytest.raises(SignatureInvalid):
+            open_envelope(signature)
+        return
+    factory, creation, inner = open_envelope(signature)
+    assert str(factory) == vector["factory"]
+    assert ["0x" + creation.hex(), "0x" + inner.hex()] == [vector["creation"], vector["inner"]]
+
+
+@pytest.mark.parametrize("vector", vectors("certificate"))
+def test_a_certificate_passes_exactly_without_a_fault(vector):
+    certificate = WorkerCertificate.from_json(vector["message"])
+    assert certificate.to_json() == vector["message"]
+    assert str(certificate.digest()) == vector["digest"]
+    grant, worker = RuntimeGrant.from_json(vector["grant"]), RuntimeKey.from_json(vector["worker"])
+
+    def check():
+        return check_certificate(certificate, grant, worker, domain=DOMAIN, at=vector["at"])
+
+    if vector["expect"] == "ok":
+        assert certificate.workload in check()
+    else:
+        with pytest.raises(getattr(errors, vector["expect"])):
+            check()
 
 
 @pytest.mark.parametrize("vector", vectors("lease"))

@@ -672,7 +672,12 @@ def test_no_secret_is_in_the_database_the_log_or_any_message(world, client, capl
     with pytest.raises(RuntimeNotBound) as caught:
         client.release(asker(world, world.runtime(), license_id))
     home = world.broker.home
-    secrets_ = [bytes(key), identity.seed, home.signing.ed25519_seed, home.signing.mldsa65_seed]
+    secrets_ = [
+        bytes(key),
+        identity.signer.seed,
+        home.signing.ed25519_seed,
+        home.signing.mldsa65_seed,
+    ]
     texts = caplog.text + json.dumps(decision.reply) + str(caught.value) + repr(caught.value)
     texts += repr(world.broker.service) + repr(home) + repr(asker(world, identity, license_id))
     stored = b"".join(

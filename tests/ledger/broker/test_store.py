@@ -9,7 +9,7 @@ import pytest
 
 from ledger.broker.grants import ALG_ED25519, RuntimeKey
 from ledger.broker.leases import BlockRef, Heartbeat, Lease
-from ledger.broker.store import BrokerStore
+from ledger.broker.store import SCHEMA_VERSION, BrokerStore
 from ledger.errors import ConfigurationError, UnsupportedVersion
 from ledger.ids import Digest, LicenseId, ModelId
 
@@ -182,7 +182,7 @@ def test_what_is_no_database_is_refused(tmp_path):
 def test_a_database_of_a_later_release_is_refused(tmp_path):
     path = tmp_path / "broker.sqlite3"
     store = BrokerStore(path)
-    store._db.execute("PRAGMA user_version=2")
+    store._db.execute(f"PRAGMA user_version={SCHEMA_VERSION + 1}")
     store.close()
     with pytest.raises(UnsupportedVersion):
         BrokerStore(path)
