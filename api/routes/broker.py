@@ -38,6 +38,12 @@ async def info(request: Request) -> dict[str, Any]:
     return await lanes(request).keys.run(_service(request).info)
 
 
+@router.get("/endpoints", summary="How its chain endpoints are")
+async def endpoints(request: Request) -> dict[str, Any]:
+    """What the broker remembers of each endpoint it asks: hosts only. Asks none of them."""
+    return await lanes(request).desk.run(_service(request).endpoints)
+
+
 @router.post("/deposits", summary="Deposit the key of a sealing")
 async def deposit(request: Request, message: Message) -> dict[str, Any]:
     """Take a licensor-signed deposit; the reply is the broker's signed receipt."""

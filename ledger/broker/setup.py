@@ -9,11 +9,11 @@ from pathlib import Path
 from ledger.broker.chainview import ChainView
 from ledger.broker.home import BrokerHome, BrokerIdentity
 from ledger.broker.service import BrokerService
+from ledger.broker.witnesses import witness_rpc
 from ledger.chain.brokers import BrokerRegistry
 from ledger.chain.deployment import Deployment
 from ledger.chain.profile import ChainProfile
 from ledger.chain.reverts import BrokerSetUnknown
-from ledger.chain.rpc import Rpc
 from ledger.chain.transactions import Sender
 from ledger.errors import WrongNetwork
 from ledger.ids import ZERO_ADDRESS
@@ -90,5 +90,5 @@ def open_service(
             "this broker is registered with other contracts than the network's",
             hint="choose the network it was made for, or make a new broker: deed broker init",
         )
-    rpcs = [Rpc(url, chain_id=deployment.chain_id) for url in rpc_urls]
+    rpcs = [witness_rpc(url, chain_id=deployment.chain_id) for url in rpc_urls]
     return BrokerService(home, ChainView(rpcs, deployment, profile, clock=clock), clock=clock)

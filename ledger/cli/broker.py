@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ledger.cli.broker_endpoints import endpoint_rows, witnesses
 from ledger.cli.output import Answer, fields
 from ledger.cli.session import Session, passphrase
 from ledger.cli.settings import checked_url, url_for_people
@@ -91,6 +92,7 @@ def status(
         raise UsageError("no broker is named", hint="pass --url, or set DEED_BROKER")
     with BrokerClient(checked_url(where, what="a broker")) as client:
         said = client.facts()
+        seen = witnesses(client)
     record = session.brokers.broker_of(said.identity.id)
     same = {
         "signing_key_hash": said.signing.hash() == record.signing_key_hash,
@@ -104,8 +106,9 @@ def status(
         ("signing keys", "as on chain" if same["signing_key_hash"] else "NOT those on chain"),
         ("KEM key", "as on chain" if same["kem_key_hash"] else "NOT the one on chain"),
         ("chain", said.identity.chain_id),
+        *endpoint_rows(seen),
     ]
-    data = {"broker": said.identity.id, "chain": record, "same": same}
+    data = {"broker": said.identity.id, "chain": record, "same": same, **seen}
     return Answer(data, fields(rows), ok=all(same.values()))
 
 

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 
-def load_world():
-    name = "broker_world"
+def load_world(name="broker_world"):
     if name not in sys.modules:
         path = Path(__file__).parents[2] / "worlds" / f"{name}.py"
         spec = importlib.util.spec_from_file_location(name, path)
@@ -29,3 +28,9 @@ def world(broker_world, tmp_path_factory):
     """Anvil, contracts, a published model and its broker behind HTTP."""
     with broker_world.world(tmp_path_factory.mktemp("broker")) as made:
         yield made
+
+
+@pytest.fixture(scope="session")
+def faults():
+    """The module with endpoints that fail and lie."""
+    return load_world("fault_world")
