@@ -293,7 +293,7 @@ class Panel:
                 raise Reorganised(f"{sight.witness.host} does not show block {number}")
             return self._block(sight.witness, raw)
 
-        answers = self.each(sights, at_height)
+        answers = self._ask(sights, at_height)
         blocks = [answer for _, answer in answers if not isinstance(answer, LedgerError)]
         # Where hashes are not recomputed from headers, the time needs the votes as well.
         votes = Counter((block.hash, block.timestamp) for block in blocks if block.number == number)
@@ -340,7 +340,16 @@ class Panel:
     def each(
         self, sights: Sequence[Sight], act: Callable[[Sight], _T]
     ) -> list[tuple[Sight, _T | LedgerError]]:
-        """Ask all healthy endpoints at once; each answer, or why there is none."""
+        """Put the question to all healthy endpoints; each answer, or why there is none."""
+        answers = self._ask(sights, act)
+        for sight, answer in answers:
+            if not isinstance(answer, LedgerError):
+                sight.witness.record.delivered()
+        return answers
+
+    def _ask(
+        self, sights: Sequence[Sight], act: Callable[[Sight], _T]
+    ) -> list[tuple[Sight, _T | LedgerError]]:
         answers = gather(
             [(sight.witness, sight.witness.start(partial(act, sight))) for sight in sights],
             enough=self.quorum,
@@ -350,8 +359,6 @@ class Panel:
         for sight, answer in zip(sights, answers, strict=True):
             if isinstance(answer, LedgerError):
                 sight.witness.record.stumbled(answer)
-            else:
-                sight.witness.record.delivered()
         return list(zip(sights, answers, strict=True))
 
     def any(self, sights: Sequence[Sight], act: Callable[[Sight], _T]) -> _T | None:

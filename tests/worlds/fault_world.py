@@ -249,7 +249,7 @@ def no_proofs(change: Change) -> Change:
 
     def changed(question: dict[str, Any], result: Any) -> Any:
         if question["method"] == "eth_getProof":
-            return {**result, "accountProof": result["accountProof"][::-1]}
+            return {**result, "accountProof": result["accountProof"][:-1]}
         return change(question, result)
 
     return changed
