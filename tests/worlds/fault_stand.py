@@ -32,7 +32,7 @@ class Direct(BrokerClient):
         if name.startswith("leases/"):
             return service.heartbeat(Digest.parse(name.split("/")[1]), body)
         calls = {
-            "": lambda: service.info(),
+            "": service.info,
             "challenges": lambda: service.challenge(body),
             "releases": lambda: service.release(body),
             "checks": lambda: service.check(body),
@@ -194,4 +194,3 @@ def stand(
         service.close()
         for proxy in proxies:
             proxy.close()
-

@@ -235,9 +235,7 @@ def frozen(head: dict[str, Any], final: dict[str, Any]) -> Change:
 
 
 def other_chain_id(number: int) -> Change:
-    return lambda question, result: (
-        hex(number) if question["method"] == "eth_chainId" else result
-    )
+    return lambda question, result: hex(number) if question["method"] == "eth_chainId" else result
 
 
 def other_code(question: dict[str, Any], result: Any) -> Any:

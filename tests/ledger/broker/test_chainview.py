@@ -77,9 +77,7 @@ def test_one_endpoint_that_shows_a_revocation_is_contrary(
     assert "REVOKED" in sentence
 
 
-def test_one_endpoint_that_lies_a_license_into_being_grants_nothing(
-    world, view, endpoints, faults
-):
+def test_one_endpoint_that_lies_a_license_into_being_grants_nothing(world, view, endpoints, faults):
     endpoints[0].change = faults.says_code(Code.VALID)
     seen = view.license_state(
         LicenseId.of(9, 9), world.published.model_id, Digest(bytes(32)), now=int(time.time())
@@ -245,9 +243,7 @@ def test_the_block_that_is_agreed_on_is_held_against_the_clock(
     # Each shows a fresh head of its own; where two agree, the block is an hour old.
     for proxy, height in zip(endpoints, (10**6, block.number, block.number - 1), strict=True):
         shown = {"timestamp": hex(now), "number": hex(height)}
-        proxy.change = faults.tagged(
-            lambda tag, block, shown=shown: faults.forged(block, **shown)
-        )
+        proxy.change = faults.tagged(lambda tag, block, shown=shown: faults.forged(block, **shown))
     with pytest.raises(ChainUnavailable, match="agree on is 3600 s old"):
         state(world, late, license_id)
     with pytest.raises(ChainUnavailable, match="agree on is 3600 s old"):
@@ -280,9 +276,7 @@ def test_a_head_of_tomorrow_is_unhealthy_where_heads_keep_time(
     now = world.chain.rpc.block("latest").timestamp
     made = ChainView(rpcs, world.chain.deployment, profile, clock=lambda: now)
     endpoints[0].change = faults.tagged(
-        lambda tag, block: faults.forged(
-            block, timestamp=hex(int(block["timestamp"], 16) + 86400)
-        )
+        lambda tag, block: faults.forged(block, timestamp=hex(int(block["timestamp"], 16) + 86400))
     )
     assert state(world, made, license_id).head.code == Code.VALID
     assert "ahead of this clock" in made.health()[0].trouble

