@@ -7,6 +7,7 @@ and a fleet's grant is no runtime's.
 
 from __future__ import annotations
 
+import contextlib
 import re
 import secrets
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from typing import Any, Final
 from ledger.broker.grants import RuntimeGrant, RuntimeKey
 from ledger.canonical import hash_bytes, hash_json
 from ledger.eip712 import Domain
-from ledger.errors import ManifestError, RuntimeNotBound, UsageError
+from ledger.errors import ManifestError, RuntimeNotBound, SignatureInvalid, UsageError
 from ledger.ids import Digest
 from ledger.licensing.document import Document, hex_text
 from ledger.licensing.entitlement import moment
@@ -209,6 +210,22 @@ def check_certificate(
     # (5) The fleet key signed it.
     certificate.fleet.verify(certificate.signature, certificate.digest(), step=step)
     return f"worker {hex_text(certificate.serial)} ({certificate.workload}) of its fleet"
+
+
+def later(
+    held: WorkerCertificate | None, shown: WorkerCertificate | None, *, now: int
+) -> WorkerCertificate | None:
+    """The certificate that counts: no lease without one gets one, and none gets an older one."""
+    if held is None or shown is None or shown.not_after <= held.not_after:
+        return held
+    # Unsigned by the runtime, so what does not verify must not cost a good lease.
+    same = (shown.grant, shown.fleet, shown.worker) == (held.grant, held.fleet, held.worker)
+    with contextlib.suppress(SignatureInvalid):
+        shown.fleet.verify(shown.signature, shown.digest())
+        begun = shown.not_before <= now
+        if same and begun and shown.not_after - shown.not_before <= MAX_SECONDS:
+            return shown
+    return held
 
 
 def _refused(message: str, *, since: int | None = None) -> RuntimeNotBound:

@@ -16,8 +16,14 @@ from ledger.broker.evidence import EvidenceVerifier
 from ledger.broker.facts import ChainState, IssuedChallenge, PlanFacts, Side
 from ledger.broker.fleet import WorkerCertificate, check_certificate, fleet_key_hash
 from ledger.broker.grants import RuntimeGrant, RuntimeKey
+from ledger.broker.holding import (
+    check_grant_on_chain,
+    check_seat_of_worker,
+    not_accepted,
+    not_granted,
+)
 from ledger.broker.protocol import KeyRequest
-from ledger.broker.wallet_signatures import AskWallet, WalletSays, account_of, refusal
+from ledger.broker.wallet_signatures import AskWallet, account_of
 from ledger.eip712 import Domain
 from ledger.errors import (
     EndpointsDisagree,
@@ -27,9 +33,8 @@ from ledger.errors import (
     PlanNotOfTitle,
     RuntimeNotBound,
     UseNotPermitted,
-    WrongHolder,
 )
-from ledger.ids import Address, Digest, LicenseId
+from ledger.ids import Digest, LicenseId
 from ledger.licensing import entitlement
 from ledger.licensing.entitlement import Code, Status, moment
 from ledger.licensing.terms import Terms, permits
@@ -203,7 +208,7 @@ def check_grant(
     exists = state is not None and state.head.license.status is not Status.NONE
     if grant is None:
         if certificate is not None:
-            raise _not_granted(
+            raise not_granted(
                 "a worker's certificate counts only beside its fleet's grant",
                 f"license {license_id}",
             )
@@ -218,9 +223,9 @@ def check_grant(
     name = f"license {license_id}"
     granted = runtime.hash() if certificate is None else fleet_key_hash(certificate.fleet)
     if grant.license != license_id or grant.runtime_key_hash != granted:
-        raise _not_granted(f"the grant shown is for another license or runtime than {name}", name)
+        raise not_granted(f"the grant shown is for another license or runtime than {name}", name)
     if at >= grant.not_after:
-        raise _not_granted(
+        raise not_granted(
             f"the grant for {name} ended on {moment(grant.not_after)}", name, since=grant.not_after
         )
     worker = ""
@@ -231,76 +236,9 @@ def check_grant(
         # Step 5 says what the chain lacks; a contract wallet's signature is checked nowhere else.
         signer = account_of(grant.digest(domain), grant.signature)
         return f"signed by {signer or 'no account'}{worker}"
-    how = _check_grant_on_chain(grant, state, domain, ask)
-    _check_seat_of_worker(certificate, runtime, state)
+    how = check_grant_on_chain(grant, state, domain, ask)
+    check_seat_of_worker(certificate, runtime, state)
     return f"signed by the holder {state.head.license.holder}{how}{worker}"
-
-
-def _check_grant_on_chain(
-    grant: RuntimeGrant, chain: ChainState, domain: Domain, ask: AskWallet | None
-) -> str:
-    name, holder = f"license {grant.license}", chain.head.license.holder
-    digest = grant.digest(domain)
-    signer = account_of(digest, grant.signature)
-    by_account = signer == holder
-    if not by_account and (ask is None or grant.nonce != chain.head.grant_nonce):
-        # Void whatever a wallet would say about it, so it is not asked.
-        raise _signed_by_another(grant, signer, holder)
-    if grant.nonce != chain.head.grant_nonce:
-        raise _not_granted(f"the holder cancelled the grants for {name}", name)
-    if chain.head.plan is not None and grant.terms_hash != chain.head.plan.terms_hash:
-        raise _not_granted(f"the grant for {name} was given under other terms", name)
-    final = chain.finalized
-    if (final.license.holder, final.grant_nonce) != (holder, grant.nonce):
-        raise PendingFinality(
-            f"{holder} holds {name}, but not yet finally (block {final.block.number} is final)",
-            retry_after=2.0,
-            hint="wait for finality",
-        )
-    if by_account:
-        return ""
-    assert ask is not None
-    said = ask(chain, digest, grant.signature)
-    if said.head is WalletSays.NO_CODE:
-        raise _signed_by_another(grant, signer, holder)
-    if why := refusal(said, holder, "grant"):
-        raise WrongHolder(
-            f"the grant for {name} is not signed by its holder: {why}",
-            remedy=f"let {holder} grant this runtime: "
-            f"deed runtime grant REQUEST --license {grant.license}",
-        )
-    return ", a contract wallet"
-
-
-def _signed_by_another(grant: RuntimeGrant, signer: Address | None, holder: Address) -> WrongHolder:
-    return WrongHolder(
-        f"the grant is signed by {signer or 'no account'}, but license {grant.license} is held "
-        f"by {holder}",
-        remedy=f"let {holder} grant this runtime: "
-        f"deed runtime grant REQUEST --license {grant.license}",
-    )
-
-
-def _check_seat_of_worker(
-    certificate: WorkerCertificate | None, runtime: RuntimeKey, chain: ChainState
-) -> None:
-    plan = chain.head.plan
-    if certificate is None or plan is None or plan.floating:
-        return
-    if chain.head.code == Code.RUNTIME_NOT_BOUND:
-        holder = chain.head.license.holder
-        raise RuntimeNotBound(
-            f"plan {plan.id} keeps its seats on chain, where a fleet's certificate takes none: "
-            f"worker {runtime.hash()} is not bound",
-            remedy=f"the holder {holder} can bind this worker (deed license bind), or get a "
-            "license with floating seats for the fleet",
-        )
-
-
-def _not_granted(message: str, name: str, *, since: int | None = None) -> RuntimeNotBound:
-    return RuntimeNotBound(
-        message, since=since, remedy=f"the holder of {name} can sign a new one: deed runtime grant"
-    )
 
 
 # -- (5) and (6): what the chain says ------------------------------------------------------------
@@ -485,36 +423,13 @@ def check_policy(
             remedy=f"the licensor {plan.licensor} sets the terms; what the runtime declares is "
             "set by deed runtime init",
         )
-    why = None if accepted else _not_accepted(request, chain, plan.terms_hash, domain, ask)
+    why = None if accepted else not_accepted(request, chain, plan.terms_hash, domain, ask)
     if why is not None:
         raise UseNotPermitted(
             f"the holder {holder} has not accepted the terms of license {request.license}{why}",
             remedy=f"let {holder} run deed runtime grant REQUEST --license {request.license}",
         )
     return f"terms {plan.terms_hash.short} permit it; accepted by {holder}"
-
-
-def _not_accepted(
-    request: KeyRequest,
-    chain: ChainState,
-    terms_hash: Digest,
-    domain: Domain,
-    ask: AskWallet | None,
-) -> str | None:
-    """Why the request's acceptance is not the holder's; None when it is."""
-    shown, holder = request.acceptance, chain.head.license.holder
-    if shown is None or (shown.license, shown.terms_hash) != (request.license, terms_hash):
-        return ""
-    digest = shown.digest(domain)
-    if account_of(digest, shown.signature) == holder:
-        return None
-    if ask is None:
-        return ""
-    said = ask(chain, digest, shown.signature)
-    if said.head is WalletSays.NO_CODE:
-        return ""
-    why = refusal(said, holder, "acceptance of the terms")
-    return None if why is None else f": {why}"
 
 
 def lease_times(plan: PlanFacts, limit: int, *, now: int) -> tuple[int, int]:

@@ -21,7 +21,6 @@ from ledger.broker.defence import Defence
 from ledger.broker.deposits import CONTENT_KEY, KeyDeposit, Wrap, deposit_info
 from ledger.broker.evidence import EvidenceVerifier, SoftwareEvidence
 from ledger.broker.facts import ChainState
-from ledger.broker.fleet import WorkerCertificate
 from ledger.broker.health import EndpointHealth
 from ledger.broker.home import BrokerHome
 from ledger.broker.leases import Heartbeat, Lease
@@ -487,7 +486,7 @@ class BrokerService:
             raise KeyRequestRejected(
                 "the heartbeat was used before, or its lease has ended", check=1
             )
-        held = replace(held, certificate=_later(held.certificate, beat.certificate, now=now))
+        held = replace(held, certificate=fleet.later(held.certificate, beat.certificate, now=now))
         talk, chain = self._still_entitled(held, now)
         with self.store.transaction():
             lease: Lease | None = None
@@ -551,22 +550,6 @@ def _outcome(talk: Deliberation, *, granted: bool) -> dict[str, Any]:
         "checks": talk.to_json(),
         "denial": None if talk.denial is None else talk.denial.to_json(),
     }
-
-
-def _later(
-    held: WorkerCertificate | None, shown: WorkerCertificate | None, *, now: int
-) -> WorkerCertificate | None:
-    """The certificate that counts: no lease without one gets one, and none gets an older one."""
-    if held is None or shown is None or shown.not_after <= held.not_after:
-        return held
-    # Unsigned by the runtime, so what does not verify must not cost a good lease.
-    same = (shown.grant, shown.fleet, shown.worker) == (held.grant, held.fleet, held.worker)
-    with contextlib.suppress(SignatureInvalid):
-        shown.fleet.verify(shown.signature, shown.digest())
-        begun = shown.not_before <= now
-        if same and begun and shown.not_after - shown.not_before <= fleet.MAX_SECONDS:
-            return shown
-    return held
 
 
 def _must_unload(talk: Deliberation, held: HeldLease) -> bool:

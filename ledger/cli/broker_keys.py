@@ -93,7 +93,7 @@ def rotate(
     ] = None,
     option: KeyStoreOptions = None,
     new_passphrase: Annotated[
-        bool, typer.Option("--new-passphrase", help="With --kek: choose another passphrase.")
+        bool, typer.Option("--new-phrase", help="With --kek: choose another passphrase.")
     ] = False,
     url: Annotated[
         str | None,
@@ -109,7 +109,7 @@ def rotate(
     if kek == keys:
         raise UsageError("say what to rotate", hint="either --kek or --keys")
     if keys and (keystore or option or new_passphrase):
-        raise UsageError("--keystore, --option and --new-passphrase go with --kek")
+        raise UsageError("--keystore, --option and --new-phrase go with --kek")
     if url is not None:
         checked_url(url, what="a broker")
     asks = BrokerHome.key_file(home).asks

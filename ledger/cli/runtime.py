@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import socket
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,6 +18,7 @@ from ledger.canonical import parse_json
 from ledger.cli import runtime_fleet, settings
 from ledger.cli.output import Answer, console, fields, table, time_text
 from ledger.cli.quantities import moment
+from ledger.cli.runtime_signing import require_same, to_sign, wallet_of
 from ledger.cli.session import Session
 from ledger.cli.settings import Settings, write_text
 from ledger.cli.verb import Verbs
@@ -27,11 +27,8 @@ from ledger.ids import ZERO_ADDRESS, LicenseId
 from ledger.paths import require_file_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from ledger.broker.identity import GrantFile
     from ledger.chain.licenses import PlanTerms
-    from ledger.ids import Address, Digest
+    from ledger.ids import Address
     from ledger.licensing.card import BrokerSet
 
 app = Verbs("Enrol a machine that runs models.")
@@ -205,11 +202,11 @@ def grant(
         not_after=not_after,
     )
     if typed_data is not None and drafter is not None:
-        return _to_sign(typed_data, drafter.document(document), request, license_id)
+        return to_sign(typed_data, drafter.document(document), request, license_id)
     contract = False
     if signature_file is not None:
-        imported = signed_grant(_json(signature_file), _wallet_of(session))
-        _require_same(imported, GrantFile.unsigned(document))
+        imported = signed_grant(_json(signature_file), wallet_of(session))
+        require_same(imported, GrantFile.unsigned(document))
         document, contract = imported.to_json(), imported.contract_wallet
         not_after = imported.grant.not_after
     write_text(dest, json.dumps(document, indent=2) + "\n")
@@ -427,50 +424,6 @@ def _pairs(texts: list[str]) -> dict[str, str]:
     if any("=" not in text for text in texts):
         raise UsageError("a signer's option is NAME=TEXT", hint="for example slot=0")
     return dict(text.split("=", 1) for text in texts)
-
-
-def _to_sign(dest: Path, document: dict[str, Any], request: Path, license_id: LicenseId) -> Answer:
-    if dest.exists():
-        raise UsageError(f"{dest} exists", hint="move it away, or name another file")
-    write_text(dest, json.dumps(document, indent=2) + "\n")
-    holder = document["grant_file"]["holder"]
-    return Answer(
-        {"to_sign": dest, "license": license_id, "holder": holder},
-        fields([("to sign", dest), ("license", license_id), ("holder", holder)]),
-        notes=(
-            (
-                "sign each message of typed_data with the holder's wallet, and put the three 0x "
-                "texts into signatures"
-            ),
-            f"next: deed runtime grant {request} --license {license_id} --signature-file {dest}",
-        ),
-    )
-
-
-def _wallet_of(session: Session) -> Callable[[Address, Digest, bytes], str | None]:
-    from ledger.broker.wallet_probe import ask_wallet
-    from ledger.broker.wallet_signatures import WalletSays
-
-    def accepts(wallet: Address, digest: Digest, signature: bytes) -> str | None:
-        said = ask_wallet(session.rpc, wallet, digest, signature)
-        return None if said is WalletSays.ACCEPTED else f"the wallet {wallet} {said.sentence}"
-
-    return accepts
-
-
-def _require_same(imported: GrantFile, now: GrantFile) -> None:
-    """Refuse signatures over what the chain no longer says, or over another request."""
-
-    def facts(file: GrantFile) -> tuple[object, ...]:
-        grant, pin = file.grant, replace(file.pin, signature=b"")
-        named = (grant.license, grant.runtime_key_hash, grant.nonce, grant.terms_hash)
-        return file.domain, file.holder, named, pin
-
-    if facts(imported) != facts(now):
-        raise UsageError(
-            "what was signed is for another request or license, or the chain says otherwise now",
-            hint="write it again with --typed-data, and sign that",
-        )
 
 
 def _chain_facts(

@@ -24,7 +24,7 @@ KEY_FILE = "fleet.json"
 _Key = Annotated[
     Path | None,
     typer.Option(
-        "--key", metavar="FILE", help="The fleet's key file; fleet.json beside runtime.json."
+        "--key-file", metavar="FILE", help="The fleet's key file; fleet.json beside runtime.json."
     ),
 ]
 
@@ -48,7 +48,7 @@ def init(
     Whoever has this key decides which machines use the license, up to its seats: keep it where
     workers are scheduled, not on workers.
     """
-    from ledger.broker.identity import FleetIdentity
+    from ledger.broker.fleet_identity import FleetIdentity
     from ledger.cli.runtime import algorithm
 
     require_file_name(out, what="a file for the request")
@@ -93,7 +93,8 @@ def certify(
 
     Certify a running worker again before its day is over; it takes the new file up by itself.
     """
-    from ledger.broker.identity import FleetIdentity, GrantFile
+    from ledger.broker.fleet_identity import FleetIdentity
+    from ledger.broker.identity import GrantFile
 
     require_file_name(request, what="the request file that deed runtime init wrote")
     dest = out or request.with_name(request.name.partition(".")[0] + ".grant.json")

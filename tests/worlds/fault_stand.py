@@ -13,8 +13,9 @@ from ledger.broker.client import Asker, BrokerClient, BrokerPin, Decision
 from ledger.broker.identity import RuntimeIdentity
 from ledger.broker.leases import Lease
 from ledger.broker.service import BrokerService
-from ledger.broker.witnesses import witness_rpc
+from ledger.broker.witnesses import MAX_REPLY, REQUEST_SECONDS
 from ledger.chain.abi_codec import contract
+from ledger.chain.rpc import Rpc
 from ledger.errors import LedgerError
 from ledger.ids import ZERO_ADDRESS, Digest, LicenseId
 from ledger.licensing.entitlement import Code
@@ -182,7 +183,12 @@ def stand(
     """A broker of its own view over `n` endpoints in front of the world's node."""
     proxies = [faults.FaultProxy(world.chain.node.rpc_url) for _ in range(n)]
     used = replace(world.chain.profile, **{"min_endpoints": n, **(profile or {})})
-    rpcs = [witness_rpc(proxy.url, chain_id=31337) for proxy in proxies]
+    # The client of `witness_rpc` keeps what an endpoint said of a block: a fault that begins later
+    # would not show there until the next block, and here blocks stand still.
+    rpcs = [
+        Rpc(proxy.url, chain_id=31337, timeout=REQUEST_SECONDS, max_reply=MAX_REPLY)
+        for proxy in proxies
+    ]
     view = ChainView(rpcs, world.chain.deployment, used, **{"patience": 0.5, **options})
     service = BrokerService(world.broker.home, view)
     home = world.broker.home

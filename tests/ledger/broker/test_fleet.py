@@ -18,8 +18,9 @@ from ledger.broker.fleet import (
     check_certificate,
     fleet_key_hash,
 )
+from ledger.broker.fleet_identity import FleetIdentity
 from ledger.broker.grants import ALG_ED25519, ALG_P256, sign_grant
-from ledger.broker.identity import EnrolmentRequest, FleetIdentity, GrantFile, RuntimeIdentity
+from ledger.broker.identity import EnrolmentRequest, GrantFile, RuntimeIdentity
 from ledger.broker.runtime_signers import FileSigner, sign_digest
 from ledger.chain.wallet import dev_wallet
 from ledger.errors import (

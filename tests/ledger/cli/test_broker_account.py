@@ -48,7 +48,7 @@ def test_a_brokers_log_is_audited_anchored_and_shown_receipt_by_receipt(live, ho
 def test_an_audit_that_finds_something_ends_with_1(live, home, tmp_path):
     copy = tmp_path / "broker"
     copy.mkdir(mode=0o700)
-    for name in ("keystore.json", "keys.json", "broker.json"):
+    for name in ("keys.json", "broker.json"):
         (copy / name).write_bytes((home / name).read_bytes())
         (copy / name).chmod(0o600)
     with (

@@ -117,7 +117,7 @@ def test_a_running_broker_is_not_rotated(live, published):
     [
         (("rotate",), "say what to rotate"),
         (("rotate", "--kek", "--keys"), "say what to rotate"),
-        (("rotate", "--keys", "--new-passphrase"), "go with --kek"),
+        (("rotate", "--keys", "--new-phrase"), "go with --kek"),
         (("rotate", "--kek", "--home", "nowhere"), "holds no broker"),
         (("init", "--home", "x", "--keystore", "cloud"), "no key store 'cloud'"),
         (("init", "--home", "x", "--option", "pin"), "NAME=VALUE"),

@@ -59,7 +59,7 @@ def licensed(live, plan):
 
     def issue(to, card=None):
         card = card or f"{to}-{next(count)}.license.json"
-        ran = live("license", "issue", plan, "--to", to, "--card", card, "--json")
+        ran = live("license", "issue", plan, "--to", to, "--card", card, "--wait", "--json")
         assert ran.code == 0, ran.err
         return ran.json["license"], card
 
