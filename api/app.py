@@ -79,6 +79,8 @@ def create_app(settings: Settings, opened: Opened | None = None) -> FastAPI:
             app.state.service = served
             app.state.broker = held.broker
             registry.register(health.IndexGauges(served))
+            if held.broker is not None:
+                registry.register(brokering.EndpointGauges(held.broker))
             stop = threading.Event()
             thread = _start(served, stop)
             has_broker = held.broker is not None

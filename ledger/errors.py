@@ -574,9 +574,24 @@ class UnavailableError(LedgerError):
 
 
 class ChainUnavailable(UnavailableError):
-    """No RPC endpoint answers."""
+    """No RPC endpoint answers.
+
+    Attributes:
+        fault: how it failed, in a word for counters: down, slow, malformed, stale, future.
+    """
 
     default_hint = "check the endpoint with deed doctor; locally, start it with deed up"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        retry_after: float = 1.0,
+        hint: str | None = None,
+        fault: str = "down",
+    ) -> None:
+        super().__init__(message, retry_after=retry_after, hint=hint)
+        self.fault = fault
 
 
 class BrokerUnavailable(UnavailableError):

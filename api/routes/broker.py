@@ -52,6 +52,12 @@ async def info(request: Request) -> Response:
     return _sent(await lanes(request).keys.run(_service(request).info))
 
 
+@router.get("/endpoints", summary="How its chain endpoints are")
+async def endpoints(request: Request) -> dict[str, Any]:
+    """What the broker remembers of each endpoint it asks: hosts only. Asks none of them."""
+    return await lanes(request).desk.run(_service(request).endpoints)
+
+
 @router.post("/deposits", summary="Deposit the key of a sealing", response_model=dict[str, Any])
 async def deposit(request: Request, message: Message) -> Response:
     """Take a licensor-signed deposit; the reply is the broker's signed receipt."""

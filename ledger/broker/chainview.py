@@ -4,24 +4,36 @@ q = ⌊n/2⌋ + 1 endpoints must be healthy (right chain, right contracts, a hea
 of time) and agree on two blocks: the q-th highest head and the q-th highest finalized block,
 heights that q of them claim to have reached, so that no single one holds the others back. A grant
 needs VALID at both. A single endpoint that shows something else is reported as contrary, which
-stops new releases; it is no authoritative no.
+stops new releases; it is no authoritative no, unless it proves what it shows.
+
+Who counts and which blocks are agreed on stands in ``panel``, how endpoints are asked in
+``witnesses``, what is remembered of each in ``health``, what a block proves in ``stateproof``, and
+what each fault leads to in docs/spec/endpoint-faults.md.
 """
 
 from __future__ import annotations
 
 import itertools
-import math
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from typing import Final, TypeVar
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from functools import partial
 
 from ledger.broker.facts import ChainState, PlanFacts, Side
+from ledger.broker.health import EndpointHealth
 from ledger.broker.leases import BlockRef
+from ledger.broker.panel import Panel, Sight
+from ledger.broker.stateproof import (
+    Kept,
+    ProvenLicense,
+    grants,
+    overruled,
+    prove_license,
+    proven_side,
+)
 from ledger.broker.wallet_probe import answer_of, probe_request
 from ledger.broker.wallet_signatures import SignatureState, WalletSays
+from ledger.broker.witnesses import DEADLINE, PATIENCE
 from ledger.chain.abi_codec import contract
 from ledger.chain.deployment import Deployment
 from ledger.chain.profile import ChainProfile
@@ -31,39 +43,23 @@ from ledger.errors import (
     ChainUnavailable,
     ContractReverted,
     EndpointsDisagree,
+    FormatError,
     LedgerError,
-    UnavailableError,
-    UsageError,
 )
 from ledger.ids import ZERO_ADDRESS, Address, Digest, LicenseId, ModelId
 from ledger.licensing.entitlement import Code, LicenseFacts, Seat, Status
 
-VERIFY_SECONDS: Final = 60.0
-"""How long an endpoint's identity (genesis and contract code) is taken as known."""
-
 Title = tuple[Address, Digest]
 """A model's titleholder, and the record hash lodged for one epoch."""
 
-_T = TypeVar("_T")
-_S = TypeVar("_S")
-
 
 @dataclass(frozen=True, slots=True)
-class _Sight:
-    """One healthy endpoint's present head and finalized block."""
+class _Shown:
+    """What one endpoint holds at the agreed blocks, if it has them, and at its own head."""
 
-    rpc: Rpc
-    head: Block
-    finalized: Block
-
-
-@dataclass(frozen=True, slots=True)
-class EndpointHealth:
-    """One endpoint as last seen; `trouble` is empty when healthy."""
-
-    host: str
-    head: int | None
-    trouble: str
+    final: Side | None
+    head: Side | None
+    own: Side
 
 
 class ChainView:
@@ -74,6 +70,8 @@ class ChainView:
         deployment: the contracts.
         profile: of the chain.
         clock: Unix seconds, for the age of heads.
+        patience: seconds that an endpoint has once q others have answered.
+        deadline: seconds after which a decision is given up.
 
     Raises:
         UsageError: fewer endpoints than the profile asks for, or one of them named twice.
@@ -86,45 +84,31 @@ class ChainView:
         profile: ChainProfile,
         *,
         clock: Callable[[], float] = time.time,
+        patience: float = PATIENCE,
+        deadline: float = DEADLINE,
     ) -> None:
-        if len(rpcs) < profile.min_endpoints:
-            raise UsageError(
-                f"{profile.name} needs {profile.min_endpoints} RPC endpoints of different "
-                f"operators, not {len(rpcs)}",
-                hint="name more with --rpc",
-            )
-        hosts = [host.lower().removesuffix(":443") for rpc in rpcs for host in rpc.hosts]
-        if profile.min_endpoints > 1 and len(set(hosts)) < len(hosts):
-            raise UsageError(
-                f"{profile.name} needs endpoints of different operators, and one is named twice",
-                hint="give each --rpc another operator's URL",
-            )
-        self._rpcs = tuple(rpcs)
-        self._quorum = len(rpcs) // 2 + 1
+        self._panel = Panel(
+            rpcs, deployment, profile, clock=clock, patience=patience, deadline=deadline
+        )
         self._deployment = deployment
-        self._profile = profile
-        self._clock = clock
-        self._verified: dict[int, float] = {}
         self._sets: dict[int, tuple[int, ...]] = {}
-        self._health: dict[int, EndpointHealth] = {}
+        self._proofs: Kept[tuple[Digest, LicenseId, Digest], ProvenLicense] = Kept()
         self._ledger = deployment.addresses["LicenseLedger"]
         self._registry = deployment.addresses["ModelRegistry"]
         self._brokers = deployment.addresses["BrokerRegistry"]
-        self._pool = ThreadPoolExecutor(len(rpcs)) if len(rpcs) > 1 else None
+
+    @property
+    def quorum(self) -> int:
+        """How many endpoints must agree."""
+        return self._panel.quorum
 
     def health(self) -> tuple[EndpointHealth, ...]:
         """Each endpoint as last seen, in the order given."""
-        return tuple(
-            self._health.get(i, EndpointHealth(rpc.hosts[0], None, "not asked yet"))
-            for i, rpc in enumerate(self._rpcs)
-        )
+        return self._panel.health()
 
     def close(self) -> None:
         """Close the connections."""
-        for rpc in self._rpcs:
-            rpc.close()
-        if self._pool is not None:
-            self._pool.shutdown(wait=False)
+        self._panel.close()
 
     # -- the two questions ---------------------------------------------------------------------
 
@@ -137,34 +121,96 @@ class ChainView:
             ChainUnavailable: fewer than q endpoints are healthy, or what they agree on is old.
             EndpointsDisagree: no q of them agree.
         """
-        sights = self._survey()
-        head = self._agreed_head(sights)
-        final = self._agreed(sights, self._reached(sight.finalized.number for sight in sights))
+        sights = self._panel.survey()
+        head = self._panel.agreed_head(sights)
+        final = self._panel.agreed_final(sights, head)
         at = max(now, head.timestamp)
-
-        def read(sight: _Sight) -> tuple[Side, Side, Side]:
-            blocks = _distinct((final, head, sight.head))
-            sides = self._sides(sight.rpc, blocks, license_id, model, runtime_key_hash, at=at)
-            known = {side.block.hash: side for side in sides}
-            return known[final.hash], known[head.hash], known[sight.head.hash]
-
-        answers = self._each(sights, read)
-        good = [(sight, sides) for sight, sides in answers if not isinstance(sides, LedgerError)]
-        if len(good) < self._quorum:
-            raise self._too_few(answer for _, answer in answers)
-        final_side = self._majority(sides[0] for _, sides in good)
-        head_side = self._majority(sides[1] for _, sides in good)
-        contrary = tuple(
-            f"{sight.rpc.hosts[0]} shows {_word(own.code)} at block {own.block.number}"
-            for sight, (at_final, at_head, own) in good
-            if at_final != final_side
-            or at_head != head_side
-            or replace(own, block=head_side.block) != head_side
+        ask = partial(
+            self._sides, license_id=license_id, model=model, runtime_key_hash=runtime_key_hash
         )
+
+        def read(sight: Sight) -> _Shown:
+            own = sight.head
+            # The contract answers for no moment before its block.
+            moments = {final.hash: at, head.hash: at}
+            moments.setdefault(own.hash, max(at, own.timestamp))
+            try:
+                blocks = _distinct((final, head, own))
+                known = {side.block.hash: side for side in ask(sight.rpc, blocks, at=moments)}
+                return _Shown(known[final.hash], known[head.hash], known[own.hash])
+            except (ChainError, FormatError) as error:
+                if own.hash in {final.hash, head.hash}:
+                    raise
+                # It does not hold the agreed blocks: no vote there, but what it holds is heard.
+                sight.apart(error)
+                return _Shown(None, None, *ask(sight.rpc, [own], at=moments))
+
+        answers = self._panel.each(sights, read)
+        shown = [(sight, each) for sight, each in answers if isinstance(each, _Shown)]
+        prove = partial(self._proven, sights, head, license_id, runtime_key_hash, at=at)
+        try:
+            if sum(each.head is not None for _, each in shown) < self._panel.quorum:
+                raise self._panel.too_few(answer for _, answer in answers)
+            final_side = self._panel.majority(each.final for _, each in shown if each.final)
+            head_side = self._panel.majority(each.head for _, each in shown if each.head)
+        except (ChainUnavailable, EndpointsDisagree) as error:
+            proven = prove()
+            if proven is None or (grants(proven.code) and isinstance(error, ChainUnavailable)):
+                raise
+            # One proof may deny where no q agree. As contrary, it can never become a yes.
+            return ChainState(proven, proven, (error.message,))
+        contrary = self._contrary(shown, final_side, head_side)
+        if contrary and grants(head_side.code) and (proven := prove()) is not None:
+            head_side = overruled(head_side, proven)
         if final_side.plan is not None and final_side.brokers:
             # A set never changes, and q endpoints agreed on this one at a finalized block.
             self._sets[final_side.plan.broker_set] = final_side.brokers
         return ChainState(final_side, head_side, contrary)
+
+    def _contrary(
+        self, shown: Iterable[tuple[Sight, _Shown]], final: Side, head: Side
+    ) -> tuple[str, ...]:
+        """Who shows anything else than q endpoints, at the agreed blocks or at its own head."""
+        sentences = []
+        for sight, each in shown:
+            pairs = ((each.final, final), (each.head, head), (each.own, head))
+            for side, agreed in pairs:
+                other = None if side is None else _difference(side, agreed)
+                if side is not None and other is not None:
+                    sentence = f"{sight.rpc.hosts[0]} shows {other} at block {side.block.number}"
+                    sight.witness.record.contradicted(sentence)
+                    sentences.append(sentence)
+                    break
+        return tuple(sentences)
+
+    def _proven(
+        self,
+        sights: Sequence[Sight],
+        head: Block,
+        license_id: LicenseId,
+        runtime_key_hash: Digest,
+        *,
+        at: int,
+    ) -> Side | None:
+        """The license's words under the agreed head, proven by any one endpoint; None: by none."""
+        if not self._panel.headers.provable:
+            return None
+        key = (head.hash, license_id, runtime_key_hash)
+        proven = self._proofs.get(key)
+        if proven is None:
+            header = self._panel.headers.header(head)
+
+            def ask(sight: Sight) -> ProvenLicense:
+                return prove_license(
+                    sight.rpc, header, self._deployment, license_id, runtime_key_hash
+                )
+
+            # Whoever brings one, they are all the same: the same words under the same root.
+            proven = self._panel.any(sights, ask)
+            if proven is None:
+                return None
+            self._proofs.put(key, proven)
+        return proven_side(proven, head, license_id, runtime_key_hash, at=at)
 
     def title_state(self, model: ModelId, epoch: int) -> tuple[Address, Digest]:
         """Titleholder of a model and the record hash lodged for one sealing epoch, at the head.
@@ -173,40 +219,50 @@ class ChainView:
             ChainUnavailable: fewer than q endpoints are healthy, or what they agree on is old.
             EndpointsDisagree: no q of them agree, or one shows something else at its own head.
         """
-        sights = self._survey()
-        head = self._agreed_head(sights)
+        sights = self._panel.survey()
+        head = self._panel.agreed_head(sights)
         registry = contract("ModelRegistry")
 
-        def read(sight: _Sight) -> tuple[Title, Title]:
+        def titles(rpc: Rpc, blocks: Sequence[Block]) -> list[Title]:
             answers = self._calls(
-                sight.rpc,
+                rpc,
                 [
                     call
-                    for block in (head, sight.head)
+                    for block in blocks
                     for call in (
                         (block, self._registry, registry.encode("licensorOf", model)),
                         (block, self._registry, registry.encode("sealingAt", model, epoch)),
                     )
                 ],
             )
-            agreed, own = (
+            return [
                 (
                     registry.decode("licensorOf", holder)[0],
                     registry.decode("sealingAt", lodged)[0],
                 )
                 for holder, lodged in _grouped(answers, 2)
-            )
+            ]
+
+        def read(sight: Sight) -> tuple[Title | None, Title]:
+            try:
+                agreed, own = titles(sight.rpc, (head, sight.head))
+            except (ChainError, FormatError) as error:
+                if sight.head.hash == head.hash:
+                    raise
+                sight.apart(error)
+                return None, titles(sight.rpc, (sight.head,))[0]
             return agreed, own
 
-        answers = self._each(sights, read)
+        answers = self._panel.each(sights, read)
         good = [answer for _, answer in answers if not isinstance(answer, LedgerError)]
-        if len(good) < self._quorum:
-            raise self._too_few(answer for _, answer in answers)
-        title = self._majority(agreed for agreed, _ in good)
-        if any(shown != title for shown in itertools.chain(*good)):
+        votes = [agreed for agreed, _ in good if agreed is not None]
+        if len(votes) < self._panel.quorum:
+            raise self._panel.too_few(answer for _, answer in answers)
+        title = self._panel.majority(votes)
+        if any(shown not in {None, title} for shown in itertools.chain(*good)):
             raise EndpointsDisagree(
                 "endpoints show different titles or sealings of the model",
-                hint="try again shortly; deed doctor shows each endpoint",
+                hint="try again shortly; deed broker status shows each endpoint",
             )
         return title
 
@@ -230,151 +286,23 @@ class ChainView:
             probe_request(side.license.holder, digest, signature, side.block.hash) for side in sides
         ]
 
-        def ask(rpc: Rpc) -> tuple[WalletSays, ...]:
-            return tuple(answer_of(result) for result in rpc.batch(requests))
+        def ask(sight: Sight) -> tuple[WalletSays, ...]:
+            return tuple(answer_of(result) for result in sight.rpc.batch(requests))
 
-        healthy = [
-            rpc for rpc, health in zip(self._rpcs, self.health(), strict=True) if not health.trouble
-        ]
-        answers = self._each(healthy, ask)
-        good = [(rpc, said) for rpc, said in answers if not isinstance(said, LedgerError)]
-        if len(good) < self._quorum:
-            raise self._too_few(said for _, said in answers)
-        final, head = self._majority(said for _, said in good)
-        contrary = tuple(
-            f"through {rpc.hosts[0]} the wallet {says.sentence} at block {side.block.number}"
-            for rpc, said in good
-            for side, says, agreed in zip(sides, said, (final, head), strict=True)
-            if says is not agreed
-        )
-        return SignatureState(final, head, contrary)
-
-    # -- which blocks --------------------------------------------------------------------------
-
-    def _survey(self) -> list[_Sight]:
-        """Ask every endpoint where it stands; keep the healthy ones."""
-        numbered = list(enumerate(self._rpcs))
-        answers = self._each(numbered, lambda item: self._look(*item))
-        sights: list[_Sight] = []
-        for (index, rpc), answer in answers:
-            trouble = answer.message if isinstance(answer, LedgerError) else ""
-            head = None if isinstance(answer, LedgerError) else answer.head.number
-            self._health[index] = EndpointHealth(rpc.hosts[0], head, trouble)
-            if not isinstance(answer, LedgerError):
-                sights.append(answer)
-        if len(sights) < self._quorum:
-            raise self._too_few(answer for _, answer in answers)
-        return sights
-
-    def _look(self, index: int, rpc: Rpc) -> _Sight:
-        now = self._clock()
-        if now - self._verified.get(index, float("-inf")) > VERIFY_SECONDS:
-            self._deployment.verify(rpc)
-            self._verified[index] = now
-        if self._profile.finality == "tag":
-            final, head = (
-                Block.of(raw)
-                for raw in rpc.batch(
-                    [
-                        ("eth_getBlockByNumber", ["finalized", False]),
-                        ("eth_getBlockByNumber", ["latest", False]),
-                    ]
-                )
-            )
-        else:
-            head = rpc.block("latest")
-            final = rpc.block(max(0, head.number - self._profile.finality_depth))
-        limit = self._profile.max_head_age
-        if limit is not None and now - head.timestamp > limit:
-            raise ChainUnavailable(
-                f"{rpc.hosts[0]} is {int(now - head.timestamp)} s behind", retry_after=12.0
-            )
-        # A chain whose heads have no greatest age keeps no true time either: a local one, whose
-        # clock tests set forward.
-        ahead = head.timestamp - now
-        if limit is not None and ahead > self._profile.timestamp_tolerance:
-            raise ChainUnavailable(
-                f"{rpc.hosts[0]} shows a head {math.ceil(ahead)} s ahead of this clock",
-                retry_after=12.0,
-                hint="check the clock of this host and the endpoint",
-            )
-        return _Sight(rpc, head, final)
-
-    def _reached(self, numbers: Iterable[int]) -> int:
-        """The greatest height that q endpoints claim to have reached: the q-th highest."""
-        return sorted(numbers, reverse=True)[self._quorum - 1]
-
-    def _agreed_head(self, sights: list[_Sight]) -> Block:
-        """The head of q endpoints, held against the clock itself: one endpoint's word is not."""
-        head = self._agreed(sights, self._reached(sight.head.number for sight in sights))
-        limit, age = self._profile.max_head_age, self._clock() - head.timestamp
-        if limit is not None and age > limit:
-            raise ChainUnavailable(
-                f"the newest block that {self._quorum} of {len(self._rpcs)} endpoints agree on is "
-                f"{int(age)} s old",
-                retry_after=12.0,
-            )
-        return head
-
-    def _agreed(self, sights: list[_Sight], number: int) -> Block:
-        """The block at a height that q endpoints show under one hash and with one time."""
-
-        def at_height(sight: _Sight) -> Block:
-            for block in (sight.head, sight.finalized):
-                if block.number == number:
-                    return block
-            return sight.rpc.block(number)
-
-        answers = self._each(sights, at_height)
-        blocks = [answer for _, answer in answers if not isinstance(answer, LedgerError)]
-        # The hash is not recomputed from the header, so the time needs the votes as well.
-        votes = Counter((block.hash, block.timestamp) for block in blocks if block.number == number)
-        if votes:
-            (hash_, time_), count = votes.most_common(1)[0]
-            if count >= self._quorum:
-                return next(b for b in blocks if (b.hash, b.timestamp) == (hash_, time_))
-        raise EndpointsDisagree(
-            f"no {self._quorum} of {len(self._rpcs)} endpoints agree on block {number}",
-            hint="try again shortly; deed doctor shows each endpoint",
-        )
-
-    def _majority(self, values: Iterable[_T]) -> _T:
-        listed = list(values)
-        for value in listed:
-            if sum(other == value for other in listed) >= self._quorum:
-                return value
-        raise EndpointsDisagree(
-            f"no {self._quorum} of {len(self._rpcs)} endpoints agree on the license",
-            hint="try again shortly; deed doctor shows each endpoint",
-        )
-
-    def _too_few(self, answers: Iterable[object]) -> ChainUnavailable:
-        troubles = "; ".join(
-            answer.message for answer in answers if isinstance(answer, LedgerError)
-        )
-        count = len(self._rpcs)
-        short = (
-            "the chain's endpoint is not healthy"
-            if count == 1
-            else f"fewer than {self._quorum} of {count} endpoints are healthy"
-        )
-        return ChainUnavailable(
-            f"{short}: {troubles}",
-            retry_after=2.0,
-        )
-
-    def _each(
-        self, items: Sequence[_S], act: Callable[[_S], _T]
-    ) -> list[tuple[_S, _T | LedgerError]]:
-        def guarded(item: _S) -> _T | LedgerError:
-            try:
-                return act(item)
-            except (ChainError, UnavailableError) as error:
-                return error
-
-        if self._pool is None or len(items) == 1:
-            return [(item, guarded(item)) for item in items]
-        return list(zip(items, self._pool.map(guarded, items), strict=True))
+        answers = self._panel.each(self._panel.survey(), ask)
+        good = [(sight, said) for sight, said in answers if not isinstance(said, LedgerError)]
+        if len(good) < self._panel.quorum:
+            raise self._panel.too_few(said for _, said in answers)
+        final, head = self._panel.majority(said for _, said in good)
+        contrary = []
+        for sight, said in good:
+            for side, says, agreed in zip(sides, said, (final, head), strict=True):
+                if says is not agreed:
+                    host, number = sight.witness.host, side.block.number
+                    sentence = f"through {host} the wallet {says.sentence} at block {number}"
+                    sight.witness.record.contradicted(sentence)
+                    contrary.append(sentence)
+        return SignatureState(final, head, tuple(contrary))
 
     # -- what they hold ------------------------------------------------------------------------
 
@@ -390,16 +318,17 @@ class ChainView:
         self,
         rpc: Rpc,
         blocks: Sequence[Block],
+        *,
         license_id: LicenseId,
         model: ModelId,
         runtime_key_hash: Digest,
-        *,
-        at: int,
+        at: Mapping[Digest, int],
     ) -> list[Side]:
-        """Everything a decision needs at each block, in two round trips."""
+        """Everything a decision needs at each block, in two round trips; `at` by block hash."""
         ledger, registry = contract("LicenseLedger"), contract("ModelRegistry")
+        asked = (license_id, ZERO_ADDRESS, runtime_key_hash)
+        checks = {b.hash: ledger.encode("check", *asked, at[b.hash]) for b in blocks}
         opening = [
-            (self._ledger, ledger.encode("check", license_id, ZERO_ADDRESS, runtime_key_hash, at)),
             (self._registry, registry.encode("modelOf", model)),
             (self._registry, registry.encode("sealingOf", model)),
         ]
@@ -409,7 +338,8 @@ class ChainView:
             (self._ledger, ledger.encode("planOf", license_id.plan)),
             (self._ledger, ledger.encode("seatOf", license_id, runtime_key_hash)),
         ]
-        first = _grouped(self._calls(rpc, [(b, *call) for b in blocks for call in opening]), 3)
+        calls = [(b, *call) for b in blocks for call in ((self._ledger, checks[b.hash]), *opening)]
+        first = _grouped(self._calls(rpc, calls), 3)
         codes = [int(ledger.decode("check", answer[0])[0]) for answer in first]
         there = [b for b, code in zip(blocks, codes, strict=True) if code != Code.NOT_FOUND]
         rest = iter(_grouped(self._calls(rpc, [(b, *call) for b in there for call in detail]), 3))
@@ -489,6 +419,16 @@ def _distinct(blocks: Iterable[Block]) -> list[Block]:
 
 def _no_license(license_id: LicenseId) -> LicenseFacts:
     return LicenseFacts(license_id, ZERO_ADDRESS, Status.NONE, 0, 0, 0, ZERO_ADDRESS)
+
+
+def _difference(side: Side, agreed: Side) -> str | None:
+    """What a side holds otherwise than the agreed one, in words; None: nothing."""
+    if side.code != agreed.code:
+        return _word(side.code)
+    for one in fields(Side):
+        if one.name != "block" and getattr(side, one.name) != getattr(agreed, one.name):
+            return f"another {one.name.replace('_', ' ')}"
+    return None
 
 
 def _word(code: int) -> str:

@@ -169,6 +169,14 @@ class BrokerClient:
             self._facts = facts
         return self._facts
 
+    def endpoints(self) -> dict[str, Any]:
+        """How the broker's chain endpoints are, as it says; unsigned, for its operator's eyes.
+
+        Raises:
+            BrokerUnavailable: it does not answer, or does not tell.
+        """
+        return self._send("GET", "/v1/broker/endpoints")
+
     @property
     def pinned(self) -> bool:
         """Whether it believes only certain keys."""

@@ -29,7 +29,8 @@ def check_grant_on_chain(
     digest = grant.digest(domain)
     signer = account_of(digest, grant.signature)
     by_account = signer == holder
-    if not by_account and (ask is None or grant.nonce != chain.head.grant_nonce):
+    former = signer is not None and signer == chain.finalized.license.holder
+    if not by_account and (ask is None or former or grant.nonce != chain.head.grant_nonce):
         # Void whatever a wallet would say about it, so it is not asked.
         raise _signed_by_another(grant, signer, holder)
     if grant.nonce != chain.head.grant_nonce:

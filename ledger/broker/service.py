@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, Protocol
 
@@ -21,6 +21,7 @@ from ledger.broker.defence import Defence
 from ledger.broker.deposits import CONTENT_KEY, KeyDeposit, Wrap, deposit_info
 from ledger.broker.evidence import EvidenceVerifier, SoftwareEvidence
 from ledger.broker.facts import ChainState
+from ledger.broker.health import EndpointHealth
 from ledger.broker.home import BrokerHome
 from ledger.broker.leases import Heartbeat, Lease
 from ledger.broker.limits import UNKNOWN_NETWORK, Limits
@@ -96,6 +97,15 @@ class ChainReader(Protocol):
         """
         ...
 
+    def health(self) -> Sequence[EndpointHealth]:
+        """What is remembered of each endpoint, in the order given."""
+        ...
+
+    @property
+    def quorum(self) -> int:
+        """How many endpoints must agree."""
+        ...
+
 
 class BrokerService:
     """One broker. Thread-safe.
@@ -165,6 +175,13 @@ class BrokerService:
                 "time": self._now(),
             }
         )
+
+    def endpoints(self) -> dict[str, Any]:
+        """How the endpoints are that its decisions rest on, as last seen; hosts, never URLs."""
+        return {
+            "quorum": self._chain.quorum,
+            "endpoints": [each.to_json() for each in self._chain.health()],
+        }
 
     def deposit(self, body: Any) -> dict[str, Any]:
         """Take a sealing's key from its licensor and sign for it.

@@ -9,7 +9,7 @@ from pathlib import Path
 from ledger.broker.chainview import ChainView
 from ledger.broker.home import BrokerHome, BrokerIdentity
 from ledger.broker.service import BrokerService
-from ledger.broker.sharing import SharedRpc
+from ledger.broker.witnesses import witness_rpc
 from ledger.chain.brokers import BrokerRegistry
 from ledger.chain.deployment import Deployment
 from ledger.chain.profile import ChainProfile
@@ -90,5 +90,5 @@ def open_service(
             "this broker is registered with other contracts than the network's",
             hint="choose the network it was made for, or make a new broker: deed broker init",
         )
-    rpcs = [SharedRpc(url, chain_id=deployment.chain_id) for url in rpc_urls]
+    rpcs = [witness_rpc(url, chain_id=deployment.chain_id) for url in rpc_urls]
     return BrokerService(home, ChainView(rpcs, deployment, profile, clock=clock), clock=clock)

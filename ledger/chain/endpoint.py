@@ -63,12 +63,17 @@ class Endpoint:
         self._secrets = _secrets(url)
         self._timeout = timeout
         self._max_reply = max_reply
-        self._client = httpx.Client(
-            timeout=httpx.Timeout(timeout, connect=min(timeout, 5.0)),
+        self._transport = transport
+        # A proxy from the environment must not see, or break, calls to this machine.
+        self._trust_env = host not in _LOOPBACK
+        self._client = self._connect()
+
+    def _connect(self) -> httpx.Client:
+        return httpx.Client(
+            timeout=httpx.Timeout(self._timeout, connect=min(self._timeout, 5.0)),
             limits=httpx.Limits(max_connections=64, max_keepalive_connections=16),
-            transport=transport,
-            # A proxy from the environment must not see, or break, calls to this machine.
-            trust_env=host not in _LOOPBACK,
+            transport=self._transport,
+            trust_env=self._trust_env,
             headers={"content-type": "application/json"},
             follow_redirects=False,
         )
@@ -76,6 +81,15 @@ class Endpoint:
     def close(self) -> None:
         """Close the connections."""
         self._client.close()
+
+    def abort(self) -> None:
+        """Break off every request under way; later ones use new connections.
+
+        The bound on a reply's time is looked at between the parts of its body. A server that sends
+        its headers byte by byte is ended by this alone.
+        """
+        old, self._client = self._client, self._connect()
+        old.close()
 
     def shown(self, text: object) -> str:
         """`text` from outside, fit for a message: one line, short, without parts of our URL."""
@@ -102,11 +116,13 @@ class Endpoint:
             if not retry:
                 raise self._unavailable(_reason(error)) from None
         except httpx.HTTPError as error:
-            raise self._unavailable(_reason(error)) from None
+            raise self._unavailable(_reason(error), fault=_fault(error)) from None
+        if time.monotonic() > deadline:
+            raise self._unavailable(f"took longer than {self._timeout:g} s", fault="slow")
         try:
             return self._once(body, deadline)
         except httpx.HTTPError as error:
-            raise self._unavailable(_reason(error)) from None
+            raise self._unavailable(_reason(error), fault=_fault(error)) from None
 
     def _once(self, body: bytes, deadline: float) -> bytes:
         with self._client.stream("POST", self._url, content=body) as reply:
@@ -121,14 +137,23 @@ class Endpoint:
             for part in reply.iter_bytes():
                 size += len(part)
                 if size > self._max_reply:
-                    raise self._unavailable(f"sent more than {self._max_reply} bytes")
+                    raise self._unavailable(
+                        f"sent more than {self._max_reply} bytes", fault="malformed"
+                    )
                 if time.monotonic() > deadline:
-                    raise self._unavailable(f"took longer than {self._timeout:g} s")
+                    raise self._unavailable(f"took longer than {self._timeout:g} s", fault="slow")
                 parts.append(part)
             return b"".join(parts)
 
-    def _unavailable(self, why: str, *, retry_after: float = 1.0) -> ChainUnavailable:
-        return ChainUnavailable(f"the RPC endpoint {self.host} {why}", retry_after=retry_after)
+    def _unavailable(
+        self, why: str, *, retry_after: float = 1.0, fault: str = "down"
+    ) -> ChainUnavailable:
+        return ChainUnavailable(
+            f"the RPC endpoint {self.host} {why}", retry_after=retry_after, fault=fault
+        )
+
+    def _malformed(self, why: str) -> ChainUnavailable:
+        return self._unavailable(why, fault="malformed")
 
     def exchange(self, payload: dict[str, Any], *, retry: bool) -> dict[str, Any]:
         """One JSON-RPC request; its reply object, which holds ``result`` or ``error``.
@@ -138,7 +163,7 @@ class Endpoint:
         """
         reply = self._parse(self.post(payload, retry=retry))
         if not isinstance(reply, dict) or reply.get("id") != payload["id"] or not _one(reply):
-            raise self._unavailable("sent something that is not a JSON-RPC reply")
+            raise self._malformed("sent something that is not a JSON-RPC reply")
         return cast("dict[str, Any]", reply)
 
     def exchange_batch(self, payload: list[dict[str, Any]]) -> list[dict[str, Any]] | None:
@@ -152,16 +177,16 @@ class Endpoint:
             return None
         by_id = {r["id"]: r for r in replies if isinstance(r, dict) and _one(r)}
         if len(by_id) != len(replies) or set(by_id) != {p["id"] for p in payload}:
-            raise self._unavailable("left out part of a batch")
+            raise self._malformed("left out part of a batch")
         return [by_id[p["id"]] for p in payload]
 
     def _parse(self, data: bytes) -> Any:
         try:
             parsed = parse_json(data, what="the reply", limit=self._max_reply)
         except FormatError as error:
-            raise self._unavailable(f"sent a reply that cannot be read: {_plain(error)}") from None
+            raise self._malformed(f"sent a reply that cannot be read: {_plain(error)}") from None
         if not isinstance(parsed, (dict, list)):
-            raise self._unavailable("sent something that is not a JSON-RPC reply")
+            raise self._malformed("sent something that is not a JSON-RPC reply")
         return parsed
 
 
@@ -199,6 +224,10 @@ def _reason(error: httpx.HTTPError) -> str:
             return "does not answer in time"
         case _:
             return f"broke off ({type(error).__name__})"
+
+
+def _fault(error: httpx.HTTPError) -> str:
+    return "slow" if isinstance(error, httpx.TimeoutException) else "down"
 
 
 def _retry_after(value: str | None) -> float:

@@ -65,6 +65,9 @@ class KeptEndpoint(Endpoint):
 
     def abort(self) -> None:
         """Break off every request under way; later ones use new connections."""
+        if not self._plain:
+            super().abort()
+            return
         with self._guard:
             busy = list(self._busy)
         for connection in busy:
@@ -115,10 +118,10 @@ class KeptEndpoint(Endpoint):
             size += len(part)
             if size > self._bound:
                 connection.close()
-                raise self._unavailable(f"sent more than {self._bound} bytes")
+                raise self._unavailable(f"sent more than {self._bound} bytes", fault="malformed")
             if time.monotonic() > deadline:
                 connection.close()
-                raise self._unavailable(f"took longer than {self._seconds:g} s")
+                raise self._unavailable(f"took longer than {self._seconds:g} s", fault="slow")
             parts.append(part)
         if reply.length:
             raise http.client.IncompleteRead(b"", reply.length)

@@ -161,6 +161,11 @@ class Rpc:
         for endpoint in self._endpoints:
             endpoint.close()
 
+    def abort(self) -> None:
+        """Break off what is under way at every endpoint; later requests use new connections."""
+        for endpoint in self._endpoints:
+            endpoint.abort()
+
     @property
     def hosts(self) -> tuple[str, ...]:
         """The endpoints' hosts: what may be shown of their URLs."""

@@ -19,6 +19,7 @@ REGISTRY_SEALINGS = 3
 REGISTRY_CONFIRMATIONS = 6
 LEDGER_PLANS = 1
 LEDGER_EXTS = 3
+LEDGER_SEATS = 4
 PLAN_MODEL_WORD = 5
 PLAN_TERMS_WORD = 6
 # Seed of the slots of the ERC-721 base that LicenseLedger inherits, at bytes 28 to 35 of its input.
@@ -28,6 +29,7 @@ MODEL_STATUS = ("none", "active", "withdrawn", "compromised")
 LICENSE_STATUS = ("none", "active", "suspended", "revoked")
 PERPETUAL = (1 << 40) - 1
 _FLAG_HAS_EXT = 1
+_FLAG_FLOATING = 32
 _FLAG_HELD = 64
 
 
@@ -75,6 +77,11 @@ def plan_slot(plan: int, word: int = 0) -> int:
 def ext_slot(license_id: LicenseId) -> int:
     """LicenseLedger: a license's second word, written only when it needs one."""
     return mapping_slot(LEDGER_EXTS, int(license_id))
+
+
+def seat_slot(license_id: LicenseId, runtime_key_hash: Digest) -> int:
+    """LicenseLedger: the seat of one runtime key."""
+    return mapping_slot(mapping_slot(LEDGER_SEATS, int(license_id)), runtime_key_hash.raw)
 
 
 def owner_slot(license_id: LicenseId) -> int:
@@ -143,6 +150,7 @@ class License:
         not_after: end, Unix seconds; `PERPETUAL` when it has none.
         held: suspended at present.
         has_ext: whether the second word means something.
+        floating: whether its seats are leased by brokers, and none is asked for on chain.
     """
 
     holder: Address
@@ -152,6 +160,7 @@ class License:
     status: int
     held: bool
     has_ext: bool
+    floating: bool = False
 
     @classmethod
     def parse(cls, word: bytes) -> License:
@@ -165,20 +174,37 @@ class License:
             status=_bits(word, 168, 8),
             held=bool(flags & _FLAG_HELD),
             has_ext=bool(flags & _FLAG_HAS_EXT),
+            floating=bool(flags & _FLAG_FLOATING),
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Ext:
-    """A license's second word: when it begins, and since when it is suspended; zeros when unset."""
+    """A license's second word, zeros when unset: begin, suspension, number of voided grants."""
 
     not_before: int
     suspended_at: int
+    grant_nonce: int = 0
 
     @classmethod
     def parse(cls, word: bytes) -> Ext:
-        """``notBefore40 | suspendedAt40 | …``."""
-        return cls(_bits(word, 0, 40), _bits(word, 40, 40))
+        """``notBefore40 | suspendedAt40 | grantNonce64 | …``."""
+        return cls(_bits(word, 0, 40), _bits(word, 40, 40), _bits(word, 80, 64))
+
+
+@dataclass(frozen=True, slots=True)
+class SeatWord:
+    """A seat: when it was bound (0: never), until when (0: as the license), what it measures."""
+
+    bound_at: int
+    until: int
+    measurement: bytes
+
+    @classmethod
+    def parse(cls, word: bytes) -> SeatWord:
+        """``boundAt40 | until40 | measurement160``."""
+        measured = _bits(word, 80, 160).to_bytes(20, "big")
+        return cls(_bits(word, 0, 40), _bits(word, 40, 40), measured)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -51,6 +52,29 @@ def test_a_service_with_a_brokers_folder_is_that_broker(home, deployed, make, tm
     finally:
         assert service.stop() == 0
     assert "correct horse" not in service.log.read_text()
+
+
+def test_the_service_shows_how_its_endpoints_are_and_never_their_urls(
+    home, deployed, make, tmp_path
+):
+    key = "an-api-key-in-the-path"
+    network = replace(deployed.network, rpc_urls=(f"{deployed.network.rpc_urls[0]}/?k={key}",))
+    service = make.service(tmp_path, network, **settings(home, "good")).start()
+    try:
+        told = service.get("/v1/broker/endpoints")
+        assert told["quorum"] == 1
+        (only,) = told["endpoints"]
+        assert (only["host"], only["circuit"]) == (f"127.0.0.1:{deployed.chain.port}", "closed")
+        assert only["last_trouble"] is None
+        text = service.client.get("/metrics").text
+        host = only["host"]
+        assert f'deed_endpoint_healthy{{host="{host}"}} 0.0' in text  # not asked yet
+        assert f'deed_endpoint_faults_total{{host="{host}",kind="slow"}} 0.0' in text
+        assert f'deed_endpoint_contrary_total{{host="{host}"}} 0.0' in text
+        assert key not in text + json.dumps(told)
+    finally:
+        assert service.stop() == 0
+    assert key not in service.log.read_text()
 
 
 def test_a_wrong_passphrase_ends_it_before_it_serves(home, deployed, make, tmp_path):

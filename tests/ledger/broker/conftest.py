@@ -40,3 +40,22 @@ def softhsm(tmp_path_factory):
 def wallets(world):
     """Contract wallets on the world's chain."""
     return load_world("wallet_world").Wallets(world.chain)
+
+
+@pytest.fixture(scope="session")
+def faults():
+    """The module with endpoints that fail and lie."""
+    return load_world("fault_world")
+
+
+@pytest.fixture(scope="session")
+def fault_stand():
+    """The module with a broker over such endpoints."""
+    return load_world("fault_stand")
+
+
+@pytest.fixture(scope="module")
+def own_world(broker_world, tmp_path_factory):
+    """A stack of this module's own, whose chain it may hold, split and reorganise."""
+    with broker_world.world(tmp_path_factory.mktemp("own")) as made:
+        yield made

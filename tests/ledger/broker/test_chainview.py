@@ -1,80 +1,23 @@
 """The chain rule over several endpoints, some of them faulty, on real sockets."""
 
-import json
-import threading
 import time
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-import httpx
 import pytest
 
 from ledger.broker.chainview import ChainView
 from ledger.chain.abi_codec import contract
 from ledger.chain.rpc import Rpc
 from ledger.errors import ChainUnavailable, EndpointsDisagree, UsageError
-from ledger.ids import ZERO_ADDRESS, Digest, LicenseId
+from ledger.ids import Digest, LicenseId
 from ledger.licensing.entitlement import Code, Status
 
 pytestmark = pytest.mark.chain
 
 
-class Proxy:
-    """An endpoint in front of the real node that can be made to fail or lie."""
-
-    def __init__(self, target):
-        self.change = lambda method, result: result
-        self.down = False
-        self.client = httpx.Client(trust_env=False)
-        proxy = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_POST(self):
-                body = self.rfile.read(int(self.headers["content-length"]))
-                if proxy.down:
-                    self.send_error(503)
-                    return
-                asked = json.loads(body)
-                reply = proxy.client.post(target, content=body, headers=HEADERS).json()
-                many = isinstance(asked, list)
-                for question, answer in zip(
-                    asked if many else [asked], reply if many else [reply], strict=True
-                ):
-                    if "result" in answer:
-                        answer["result"] = proxy.change(question, answer["result"])
-                data = json.dumps(reply).encode()
-                self.send_response(200)
-                self.send_header("content-type", "application/json")
-                self.send_header("content-length", str(len(data)))
-                self.end_headers()
-                self.wfile.write(data)
-
-            def log_message(self, *args):
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-    def close(self):
-        self.server.shutdown()
-        self.server.server_close()
-        self.client.close()
-
-
-HEADERS = {"content-type": "application/json"}
-CHECK = (
-    "0x"
-    + contract("LicenseLedger").encode("check", 0, ZERO_ADDRESS, Digest(bytes(32)), 0)[:4].hex()
-)
-
-
 @pytest.fixture
-def endpoints(world):
-    made = [Proxy(world.chain.node.rpc_url) for _ in range(3)]
+def endpoints(world, faults):
+    made = [faults.FaultProxy(world.chain.node.rpc_url) for _ in range(3)]
     yield made
     for proxy in made:
         proxy.close()
@@ -100,17 +43,6 @@ def state(world, view, license_id):
     )
 
 
-def says(code):
-    """An endpoint that answers every ``check`` with this code."""
-
-    def change(question, result):
-        if question["method"] == "eth_call" and question["params"][0]["data"].startswith(CHECK):
-            return "0x" + code.to_bytes(32, "big").hex() + result[66:]
-        return result
-
-    return change
-
-
 def test_three_honest_endpoints_agree(world, view, license_id):
     seen = state(world, view, license_id)
     assert seen.contrary == ()
@@ -124,27 +56,29 @@ def test_three_honest_endpoints_agree(world, view, license_id):
 
 
 def test_one_endpoint_down_of_three_changes_nothing(world, view, endpoints, license_id):
-    endpoints[1].down = True
+    endpoints[1].socket_fault = "refuse"
     assert state(world, view, license_id).head.code == 0
     assert [bool(health.trouble) for health in view.health()] == [False, True, False]
 
 
 def test_two_endpoints_down_of_three_is_no_answer(world, view, endpoints, license_id):
-    endpoints[0].down = endpoints[2].down = True
+    endpoints[0].socket_fault = endpoints[2].socket_fault = "refuse"
     with pytest.raises(ChainUnavailable, match="fewer than 2 of 3"):
         state(world, view, license_id)
 
 
-def test_one_endpoint_that_shows_a_revocation_is_contrary(world, view, endpoints, license_id):
-    endpoints[2].change = says(Code.REVOKED)
+def test_one_endpoint_that_shows_a_revocation_is_contrary(
+    world, view, endpoints, license_id, faults
+):
+    endpoints[2].change = faults.says_code(Code.REVOKED)
     seen = state(world, view, license_id)
     assert seen.head.code == 0
     (sentence,) = seen.contrary
     assert "REVOKED" in sentence
 
 
-def test_one_endpoint_that_lies_a_license_into_being_grants_nothing(world, view, endpoints):
-    endpoints[0].change = says(Code.VALID)
+def test_one_endpoint_that_lies_a_license_into_being_grants_nothing(world, view, endpoints, faults):
+    endpoints[0].change = faults.says_code(Code.VALID)
     seen = view.license_state(
         LicenseId.of(9, 9), world.published.model_id, Digest(bytes(32)), now=int(time.time())
     )
@@ -172,12 +106,12 @@ def test_a_stale_endpoint_is_unhealthy_where_heads_have_an_age(world, endpoints,
     late.close()
 
 
-def test_endpoints_on_different_forks_give_no_answer(world, view, endpoints, license_id):
+def test_endpoints_on_different_forks_give_no_answer(world, view, endpoints, license_id, faults):
     def forked(mark):
         def change(question, result):
             block = question["method"].startswith("eth_getBlock") and isinstance(result, dict)
             if block and int(result["number"], 16) > 0:
-                return {**result, "hash": "0x" + mark * 32}
+                return faults.forged(result, extraData="0x" + mark)
             return result
 
         return change
@@ -297,7 +231,9 @@ def test_a_title_that_an_endpoint_shows_otherwise_is_not_taken(
         view.title_state(made.model_id, 1)
 
 
-def test_the_block_that_is_agreed_on_is_held_against_the_clock(world, endpoints, license_id):
+def test_the_block_that_is_agreed_on_is_held_against_the_clock(
+    world, endpoints, license_id, faults
+):
     mine(world)
     block = world.chain.rpc.block("latest")
     profile = replace(world.chain.profile, min_endpoints=3, max_head_age=120)
@@ -307,7 +243,7 @@ def test_the_block_that_is_agreed_on_is_held_against_the_clock(world, endpoints,
     # Each shows a fresh head of its own; where two agree, the block is an hour old.
     for proxy, height in zip(endpoints, (10**6, block.number, block.number - 1), strict=True):
         shown = {"timestamp": hex(now), "number": hex(height)}
-        proxy.change = block_of(lambda tag, block, shown=shown: shown)
+        proxy.change = faults.tagged(lambda tag, block, shown=shown: faults.forged(block, **shown))
     with pytest.raises(ChainUnavailable, match="agree on is 3600 s old"):
         state(world, late, license_id)
     with pytest.raises(ChainUnavailable, match="agree on is 3600 s old"):
@@ -331,14 +267,16 @@ def test_one_false_time_does_not_move_the_moment_of_the_decision(
             assert seen.head.block.timestamp < 1 << 39
 
 
-def test_a_head_of_tomorrow_is_unhealthy_where_heads_keep_time(world, endpoints, license_id):
+def test_a_head_of_tomorrow_is_unhealthy_where_heads_keep_time(
+    world, endpoints, license_id, faults
+):
     mine(world)
     profile = replace(world.chain.profile, min_endpoints=3, max_head_age=3600)
     rpcs = [Rpc(proxy.url, chain_id=31337) for proxy in endpoints]
     now = world.chain.rpc.block("latest").timestamp
     made = ChainView(rpcs, world.chain.deployment, profile, clock=lambda: now)
-    endpoints[0].change = block_of(
-        lambda tag, block: {"timestamp": hex(int(block["timestamp"], 16) + 86400)}
+    endpoints[0].change = faults.tagged(
+        lambda tag, block: faults.forged(block, timestamp=hex(int(block["timestamp"], 16) + 86400))
     )
     assert state(world, made, license_id).head.code == Code.VALID
     assert "ahead of this clock" in made.health()[0].trouble

@@ -193,17 +193,17 @@ class HeldFinality:
         self.world = world
 
     def __enter__(self):
-        self.view = self.world.broker.view
-        self.real = self.view._look
+        self.panel = self.world.broker.view._panel
+        self.real = self.panel._look
         final = self.world.chain.rpc.block("finalized")
 
-        def look(index, rpc):
-            return replace(self.real(index, rpc), finalized=final)
+        def look(witness, until):
+            return replace(self.real(witness, until), finalized=final)
 
-        self.view._look = look
+        self.panel._look = look
 
     def __exit__(self, *_):
-        self.view._look = self.real
+        self.panel._look = self.real
 
 
 @pytest.mark.chain
@@ -343,14 +343,8 @@ def test_the_probes_caller_is_nobody(world):
 
 
 @pytest.fixture
-def proxies(world):
-    from importlib.util import module_from_spec, spec_from_file_location
-    from pathlib import Path
-
-    spec = spec_from_file_location("views", Path(__file__).with_name("test_chainview.py"))
-    views = module_from_spec(spec)
-    spec.loader.exec_module(views)
-    made = [views.Proxy(world.chain.node.rpc_url) for _ in range(3)]
+def proxies(world, faults):
+    made = [faults.FaultProxy(world.chain.node.rpc_url) for _ in range(3)]
     yield made
     for proxy in made:
         proxy.close()

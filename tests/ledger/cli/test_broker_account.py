@@ -46,6 +46,7 @@ def test_a_brokers_log_is_audited_anchored_and_shown_receipt_by_receipt(live, ho
 
 
 def test_an_audit_that_finds_something_ends_with_1(live, home, tmp_path):
+    assert live("broker", "anchor", "--home", home).code == 0
     copy = tmp_path / "broker"
     copy.mkdir(mode=0o700)
     for name in ("keys.json", "broker.json"):

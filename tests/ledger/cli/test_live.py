@@ -288,6 +288,11 @@ def test_the_broker_answers_with_the_keys_that_the_chain_lists(live):
     ran = live("broker", "status", "--json")
     assert ran.code == 0
     assert all(ran.json["same"].values())
+    (endpoint,) = ran.json["endpoints"]
+    assert (ran.json["quorum"], endpoint["healthy"], endpoint["circuit"]) == (1, True, "closed")
+    told = live("broker", "status").out
+    assert "1, of which 1 must agree" in told
+    assert f"{endpoint['host']}; healthy, head " in told
 
 
 def test_the_doctor_finds_all_well(live, models):
