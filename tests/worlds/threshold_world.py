@@ -135,5 +135,3 @@ def trio(world: Any, folder: Path) -> Any:
     finally:
         for broker in brokers:
             broker.close()
-
-

@@ -116,7 +116,9 @@ def test_a_lying_broker_is_named_and_left_out(trio, licensed, lie):
     with trio.lying(1, lie), warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         assert loads(trio, licensed)
-    assert [str(w.message) for w in told if f"broker {trio.brokers[1].id} was left" in str(w.message)]
+    assert [
+        str(w.message) for w in told if f"broker {trio.brokers[1].id} was left" in str(w.message)
+    ]
 
 
 @pytest.mark.parametrize("lie", LIES)
