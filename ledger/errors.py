@@ -42,7 +42,8 @@ The tree, grouped by what the caller can do about it::
     │   ├── EndpointsDisagree
     │   └── PendingFinality (.retry_after)
     ├── UnavailableError (.retry_after)
-    │   └── ChainUnavailable BrokerUnavailable IndexUnavailable Fenced RateLimited
+    │   ├── ChainUnavailable IndexUnavailable Fenced RateLimited
+    │   └── BrokerUnavailable         ThresholdNotMet (.failures)
     └── ModelError
         ├── CapacityExceeded
         └── UnsupportedModel
@@ -598,6 +599,27 @@ class BrokerUnavailable(UnavailableError):
     """The key broker does not answer."""
 
     default_hint = "check it with deed doctor; locally, start it with deed up"
+
+
+class ThresholdNotMet(BrokerUnavailable):
+    """Fewer brokers than the plan asks for can release their share now.
+
+    Attributes:
+        failures: id of each broker that did not, and why.
+    """
+
+    default_hint = "try again when more of the brokers it names answer; deed check shows which do"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        retry_after: float = 1.0,
+        hint: str | None = None,
+        failures: tuple[tuple[int, LedgerError], ...] = (),
+    ) -> None:
+        super().__init__(message, retry_after=retry_after, hint=hint)
+        self.failures = failures
 
 
 class IndexUnavailable(UnavailableError):

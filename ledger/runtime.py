@@ -23,7 +23,7 @@ from ledger.broker.cards import Source, locate
 from ledger.broker.client import BrokerClient, Decision
 from ledger.broker.custody import zero
 from ledger.broker.identity import RuntimeIdentity
-from ledger.broker.keeper import LeaseKeeper
+from ledger.broker.joint import BrokerGroup, keeper_of
 from ledger.broker.leases import Lease
 from ledger.errors import LedgerError, ToolMissing, UsageError
 from ledger.ids import LicenseId
@@ -54,7 +54,7 @@ def load(
             one in the user's configuration folder.
         broker: URL to use instead of the card's; its keys must still be those of the card. A
             client with a pin of its own is used as it is, and then no grant is needed to pin the
-            card.
+            card. Not where the key is shared: there all brokers of the card are asked.
         framework: what tensors are returned as.
         device: torch device; with another one than "cpu" tensors are copied there.
         names: tensors to offer; None offers all.
@@ -193,7 +193,7 @@ class SealedModel:
     def __init__(
         self,
         sealed: SealedFile,
-        client: BrokerClient,
+        client: BrokerClient | BrokerGroup,
         identity: RuntimeIdentity,
         lease: Lease,
         *,
@@ -211,7 +211,7 @@ class SealedModel:
         self._callback = on_loss
         # The keeper's thread holds on to the model: tensors of a model that nobody named, as in
         # load(card).state_dict(), must not turn into zeros under their user.
-        self._keeper = LeaseKeeper(client, identity, lease, on_loss=self._unload)
+        self._keeper = keeper_of(client, identity, lease, on_loss=self._unload)
         self._keeper.start()
 
     def __repr__(self) -> str:

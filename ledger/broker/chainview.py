@@ -91,7 +91,7 @@ class ChainView:
             rpcs, deployment, profile, clock=clock, patience=patience, deadline=deadline
         )
         self._deployment = deployment
-        self._sets: dict[int, tuple[int, ...]] = {}
+        self._sets: dict[int, tuple[int, tuple[int, ...]]] = {}
         self._proofs: Kept[tuple[Digest, LicenseId, Digest], ProvenLicense] = Kept()
         self._ledger = deployment.addresses["LicenseLedger"]
         self._registry = deployment.addresses["ModelRegistry"]
@@ -164,7 +164,7 @@ class ChainView:
             head_side = overruled(head_side, proven)
         if final_side.plan is not None and final_side.brokers:
             # A set never changes, and q endpoints agreed on this one at a finalized block.
-            self._sets[final_side.plan.broker_set] = final_side.brokers
+            self._sets[final_side.plan.broker_set] = (final_side.threshold, final_side.brokers)
         return ChainState(final_side, head_side, contrary)
 
     def _contrary(
@@ -386,16 +386,18 @@ class ChainView:
             seat=Seat(int(bound_at), int(until), bytes(measurement)),
         )
         plan = PlanFacts.of(license_id.plan, terms, licensor)
+        threshold, brokers = self._members(rpc, block, plan.broker_set)
         return replace(
             side,
             license=facts,
             plan=plan,
             grant_nonce=int(nonce),
-            brokers=self._members(rpc, block, plan.broker_set),
+            brokers=brokers,
+            threshold=threshold,
         )
 
-    def _members(self, rpc: Rpc, block: Block, set_id: int) -> tuple[int, ...]:
-        """The brokers of a set: as agreed before, or as this endpoint shows them."""
+    def _members(self, rpc: Rpc, block: Block, set_id: int) -> tuple[int, tuple[int, ...]]:
+        """Threshold and brokers of a set: as agreed before, or as this endpoint shows them."""
         known = self._sets.get(set_id)
         if known is not None:
             return known
@@ -405,8 +407,9 @@ class ChainView:
                 rpc, [(block, self._brokers, registry.encode("brokerSetOf", set_id))]
             )
         except ContractReverted:
-            return ()
-        return tuple(int(member) for member in registry.decode("brokerSetOf", answer)[2])
+            return 1, ()  # a set without members releases nothing
+        _, threshold, members = registry.decode("brokerSetOf", answer)
+        return int(threshold), tuple(int(member) for member in members)
 
 
 def _grouped(values: Sequence[bytes], size: int) -> list[Sequence[bytes]]:

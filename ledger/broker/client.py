@@ -17,6 +17,7 @@ from ledger.broker.fleet import WorkerCertificate
 from ledger.broker.grants import Acceptance, RuntimeGrant
 from ledger.broker.home import BrokerIdentity
 from ledger.broker.identity import RuntimeIdentity
+from ledger.broker.keyshares import KeyShares, deposit_label
 from ledger.broker.leases import Heartbeat, Lease
 from ledger.broker.policy import Check
 from ledger.broker.protocol import (
@@ -26,6 +27,7 @@ from ledger.broker.protocol import (
     release_info,
     request_hash,
 )
+from ledger.broker.shamir import Share
 from ledger.broker.signing import BrokerPublicKeys
 from ledger.canonical import parse_json
 from ledger.eip712 import Domain, TypedSigner
@@ -241,19 +243,59 @@ class BrokerClient:
             KeyRequestRejected, PendingFinality, SignatureInvalid, KeyAccessError: it refuses.
             BrokerUnavailable: it does not answer.
         """
+        return self._deposit(record, CONTENT_KEY, content_key, signer, domain, terms=terms)
+
+    def deposit_share(
+        self,
+        record: SealingRecord,
+        share: Share,
+        shares: KeyShares,
+        signer: TypedSigner,
+        domain: Domain | None = None,
+        *,
+        terms: Sequence[Mapping[str, Any]] = (),
+    ) -> dict[str, Any]:
+        """Hand one share of a sealing's content key to the broker, as `deposit` does the key.
+
+        Args:
+            record: the lodged sealing.
+            share: for this broker.
+            shares: what the licensor signed about all of them.
+            signer: the titleholder's wallet.
+            domain: as `deposit`.
+            terms: as `deposit`.
+
+        Raises:
+            as `deposit`.
+        """
+        label = deposit_label(share)
+        return self._deposit(record, label, share.value, signer, domain, terms=terms, shares=shares)
+
+    def _deposit(
+        self,
+        record: SealingRecord,
+        label: str,
+        secret: bytes | bytearray,
+        signer: TypedSigner,
+        domain: Domain | None,
+        *,
+        terms: Sequence[Mapping[str, Any]],
+        shares: KeyShares | None = None,
+    ) -> dict[str, Any]:
         facts = self.facts()
         if domain is not None and domain != facts.identity.domain:
             raise UsageError(f"broker {self.host} decides by another license ledger")
         audience = facts.identity.audience
-        info = deposit_info(CONTENT_KEY, record.hash(), audience)
+        info = deposit_info(label, record.hash(), audience)
         unsigned = KeyDeposit(
             record=record,
-            wraps=(Wrap(CONTENT_KEY, wrap(content_key, facts.kem, info=info)),),
+            wraps=(Wrap(label, wrap(secret, facts.kem, info=info)),),
             kem_key_hash=facts.kem.hash(),
             audience=audience,
             issued_at=int(self._clock()),
             licensor=signer.address,
             terms=tuple(terms),
+            shares=shares,
         )
         signed = unsigned.signed(signer, facts.identity.domain)
         body = signed.to_json()
@@ -262,6 +304,10 @@ class BrokerClient:
         stored = Document(doc.object("deposit"), "the deposit receipt")
         if stored.digest("sealing") != record.hash() or stored.digest("commit") != record.commit:
             raise SignatureInvalid("the deposit receipt is for another sealing")
+        if stored.texts("labels") != (label,) or (
+            shares is not None and stored.digest("shares") != shares.set_id
+        ):
+            raise SignatureInvalid("the deposit receipt is for another secret")
         return reply
 
     # -- asking --------------------------------------------------------------------------------
@@ -300,7 +346,7 @@ class BrokerClient:
             decision.raise_if_denied()
             doc = Document(decision.reply, "the broker's reply")
             lease = Lease.from_json(doc.object("lease"))
-            _check_lease(lease, request)
+            check_lease(lease, request)
             wraps = {entry.label: entry for entry in wraps_of(doc.items("wraps"))}
             if CONTENT_KEY not in wraps:
                 raise ManifestError("the broker's reply holds no content key")
@@ -308,6 +354,20 @@ class BrokerClient:
             return unwrap(wraps[CONTENT_KEY].data, kem, info=info), lease, decision
         finally:
             kem.wipe()
+
+    def ask_share(self, asker: Asker, kem: KemPublicKey) -> tuple[KeyRequest, Decision]:
+        """Ask for a share, to a KEM key that several brokers are asked with; nothing is opened.
+
+        Returns:
+            The request and the verified decision; the share is in its reply, still encrypted.
+
+        Raises:
+            as `release`.
+        """
+        request = self._request(asker, kem, "release")
+        decision = self._decision("release", "/v1/broker/releases", request, asker)
+        decision.raise_if_denied()
+        return request, decision
 
     def heartbeat(
         self, identity: RuntimeIdentity, lease: Lease, *, sequence: int | None = None
@@ -426,7 +486,12 @@ class BrokerClient:
         raise _problem(value, response.status_code, self.host)
 
 
-def _check_lease(lease: Lease, request: KeyRequest) -> None:
+def check_lease(lease: Lease, request: KeyRequest) -> None:
+    """The lease is for what was asked for.
+
+    Raises:
+        SignatureInvalid: it is for something else.
+    """
     expected = (
         request.license, request.model, request.evidence.sealing, request.runtime.hash(),
         request.kem.hash(), request.audience,

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from ledger.broker.keyshares import KeyShares
 from ledger.broker.signing import wrap_hash
 from ledger.canonical import canonical_json, hash_json
 from ledger.eip712 import Domain, StructType, TypedSigner, recover
@@ -74,9 +75,10 @@ class KeyDeposit:
 
     Attributes:
         record: the sealing whose keys these are.
-        wraps: ``content-key``, later cells and shares, each HPKE-wrapped to the broker's KEM key.
+        wraps: ``content-key`` or one share of it, HPKE-wrapped to the broker's KEM key.
         kem_key_hash: of that KEM key.
         terms: terms documents the broker is to keep for policy decisions.
+        shares: what the licensor signed about a share; it has a signature of its own.
     """
 
     record: SealingRecord
@@ -87,6 +89,7 @@ class KeyDeposit:
     licensor: Address
     terms: tuple[Mapping[str, Any], ...] = ()
     signature: bytes = b""
+    shares: KeyShares | None = None
 
     def values(self) -> dict[str, Any]:
         """The EIP-712 field values."""
@@ -108,7 +111,9 @@ class KeyDeposit:
 
     def to_json(self) -> dict[str, Any]:
         """The deposit as it is sent."""
+        shared = {} if self.shares is None else {"shares": self.shares.to_json()}
         return {
+            **shared,
             "version": VERSION,
             "record": self.record.to_json(),
             "wraps": [wrap.to_json() for wrap in self.wraps],
@@ -140,7 +145,7 @@ class KeyDeposit:
             "the key deposit",
             (
                 "version", "record", "wraps", "kem_key_hash", "audience", "issued_at", "licensor",
-                "terms", "signature",
+                "terms", "signature", "shares",
             ),
         )  # fmt: skip
         doc.integer("version", VERSION, VERSION)
@@ -156,6 +161,7 @@ class KeyDeposit:
             licensor=doc.address("licensor"),
             terms=tuple(documents),
             signature=doc.raw("signature", 65),
+            shares=KeyShares.from_json(doc.object("shares")) if "shares" in value else None,
         )
 
 

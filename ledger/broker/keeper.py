@@ -81,6 +81,10 @@ class LeaseKeeper:
         """Begin sending heartbeats."""
         self._thread.start()
 
+    def halt(self) -> None:
+        """Send no more heartbeats; waits for nothing."""
+        self._stopping.set()
+
     def stop(self) -> None:
         """End the thread and the connection; the lease simply runs out. Safe to repeat."""
         self._stopping.set()

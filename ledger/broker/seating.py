@@ -119,6 +119,7 @@ class Seating:
         lease: Lease | None,
         *,
         gate: Callable[[], None],
+        threshold: int = 1,
     ) -> Lease | None:
         """Run steps 9 and 10 inside the caller's transaction; None unless both pass.
 
@@ -129,7 +130,7 @@ class Seating:
             assert lease is not None
             assert plan is not None, "steps 1 to 8 passed"
             gate()
-            _check_countable(plan)
+            _check_countable(plan, threshold)
             free = self._store.take_seat(
                 lease,
                 request.runtime,
@@ -143,6 +144,7 @@ class Seating:
 
         def quota() -> str:
             assert plan is not None, "steps 1 to 8 passed"
+            _check_metered(plan, threshold)
             if not self._store.use(request.license, quota=plan.quota):
                 raise _spent(request.license, plan)
             return _used(self._store.used(request.license), plan)
@@ -162,13 +164,19 @@ class Seating:
         return None
 
     def look(
-        self, talk: Deliberation, request: KeyRequest, plan: PlanFacts | None, *, now: int
+        self,
+        talk: Deliberation,
+        request: KeyRequest,
+        plan: PlanFacts | None,
+        *,
+        now: int,
+        threshold: int = 1,
     ) -> None:
         """Run steps 9 and 10 without taking anything."""
 
         def seat() -> str:
             assert plan is not None, "steps 1 to 8 passed"
-            _check_countable(plan)
+            _check_countable(plan, threshold)
             taken = self._store.seats_taken(request.license, request.runtime.hash(), now=now)
             if plan.floating and plan.seats and taken >= plan.seats:
                 raise _full(request.license, plan)
@@ -176,6 +184,7 @@ class Seating:
 
         def quota() -> str:
             assert plan is not None, "steps 1 to 8 passed"
+            _check_metered(plan, threshold)
             used = self._store.used(request.license)
             if plan.quota and used >= plan.quota:
                 raise _spent(request.license, plan)
@@ -206,12 +215,30 @@ def check_running(lease: Lease, *, now: int) -> str:
     return "held"
 
 
-def _check_countable(plan: PlanFacts) -> None:
+def _check_countable(plan: PlanFacts, threshold: int) -> None:
+    if threshold > 1 and plan.floating:
+        raise KeyRequestRejected(
+            f"plan {plan.id} has floating seats and a broker set of which {threshold} must "
+            "release: brokers that decide alone cannot count seats together",
+            check=9,
+            hint=f"the licensor {plan.licensor} can offer a plan with bound seats, which the "
+            "chain counts",
+        )
     if plan.floating and plan.seats and plan.lease_ttl + plan.grace == 0:
         raise KeyRequestRejected(
             f"the leases of plan {plan.id} last no time, so its floating seats cannot be counted",
             check=9,
             hint=f"the licensor {plan.licensor} can offer a plan with a lease time",
+        )
+
+
+def _check_metered(plan: PlanFacts, threshold: int) -> None:
+    if threshold > 1 and plan.quota:
+        raise KeyRequestRejected(
+            f"plan {plan.id} is metered and has a broker set of which {threshold} must release: "
+            "brokers that decide alone cannot count leases together",
+            check=10,
+            hint=f"the licensor {plan.licensor} can offer a plan without a quota",
         )
 
 

@@ -23,6 +23,7 @@ from ledger.broker.evidence import EvidenceVerifier, SoftwareEvidence
 from ledger.broker.facts import ChainState
 from ledger.broker.health import EndpointHealth
 from ledger.broker.home import BrokerHome
+from ledger.broker.keyshares import deposited_index
 from ledger.broker.leases import Heartbeat, Lease
 from ledger.broker.limits import UNKNOWN_NETWORK, Limits
 from ledger.broker.notices import Notices
@@ -36,6 +37,7 @@ from ledger.broker.protocol import (
 )
 from ledger.broker.receipts import ReceiptLog, worth_an_entry
 from ledger.broker.seating import Seating, check_running
+from ledger.broker.shareholding import Shareholding
 from ledger.broker.store import BrokerStore, HeldLease
 from ledger.broker.vault import Vault
 from ledger.broker.wallet_signatures import SignatureState
@@ -136,6 +138,7 @@ class BrokerService:
         self._in_use = home.in_use()
         self.store = store or BrokerStore(home.database)
         self._vault = Vault(self.store, home.keystore)
+        self._shareholding = Shareholding(self.store, self._vault, self.identity.id)
         self._log = ReceiptLog(self.store, home.signing, self.identity.audience)
         self._seating = Seating(self.store)
         self.notices = Notices.of(home.path, self.store)
@@ -193,7 +196,7 @@ class BrokerService:
             KeyRequestRejected: addressed, timed or keyed wrongly, or not by the titleholder.
             SignatureInvalid: not signed by the stated licensor.
             PendingFinality: the sealing is not lodged (yet).
-            KeyAccessError: the wrap does not open, or the key is not the one committed to.
+            KeyAccessError: the wrap does not open, or the key or share is not the one committed to.
             UnavailableError, ChainError: the chain cannot be read.
         """
         deposit, now = KeyDeposit.from_json(body), self._now()
@@ -211,12 +214,18 @@ class BrokerService:
         # (4) The wrap opens. (5) The key is the committed one: stored, read back, checked again.
         documents = [terms_module.validate(dict(value)) for value in deposit.terms]
         (only,) = deposit.wraps
+        if deposit.shares is not None:
+            self._shareholding.check(deposit.shares, record, signer, self._domain)
         info = deposit_info(only.label, record.hash(), self.identity.audience)
         key = unwrap(only.data, self.home.kem, info=info)
         try:
             with self.store.transaction():
                 self.store.add_sealing(record, signer, now=now)
-                self._vault.keep(record, only.label, key)
+                if deposit.shares is None:
+                    self._vault.keep(record, only.label, key)
+                else:
+                    index = deposited_index(only.label, deposit.shares)
+                    self._shareholding.keep(deposit.shares, index, key)
                 for document in documents:
                     self.store.add_terms(document.hash(), document.document)
                 # (6) Only now is it signed for.
@@ -229,6 +238,8 @@ class BrokerService:
                     "licensor": str(signer),
                     "terms": [str(document.hash()) for document in documents],
                 }
+                if deposit.shares is not None:
+                    stored["shares"] = str(deposit.shares.set_id)
                 return self._log.answer("deposit", deposit.to_json(), {"deposit": stored}, now=now)
         finally:
             zero(key)
@@ -246,8 +257,13 @@ class BrokerService:
             raise KeyRequestRejected(
                 f"the deposit was signed at {moment(deposit.issued_at)}, too far from now", check=1
             )
-        if [entry.label for entry in deposit.wraps] != [CONTENT_KEY]:
-            raise UnsupportedVersion("this broker takes one content key per deposit, and no more")
+        labels = [entry.label for entry in deposit.wraps]
+        if len(labels) != 1 or (deposit.shares is None and labels != [CONTENT_KEY]):
+            raise UnsupportedVersion(
+                "this broker takes one content key, or one share, per deposit and no more"
+            )
+        if deposit.shares is not None:
+            deposited_index(labels[0], deposit.shares)
 
     def _check_title(self, record: SealingRecord, signer: Address) -> None:
         holder, lodged = self._chain.title_state(record.model_id, record.epoch)
@@ -324,10 +340,13 @@ class BrokerService:
                 gate=lambda: self.defence.admit(
                     request.license, request.runtime.hash(), network, now=now
                 ),
+                threshold=_threshold(chain),
             )
             wraps: list[dict[str, str]] = []
+            shared: dict[str, Any] = {}
             if lease is not None and isinstance(chain, ChainState) and terms is not None:
-                wraps = [self._wrap(CONTENT_KEY, request, lease).to_json()]
+                released, shared = self._wrap(request, lease, chain)
+                wraps = [released.to_json()]
                 self.store.add_terms(terms.hash(), terms.document)
                 if request.acceptance is not None:
                     self.store.add_acceptance(chain.head.license.holder, request.acceptance)
@@ -335,6 +354,7 @@ class BrokerService:
                 **_outcome(talk, granted=lease is not None),
                 "lease": None if lease is None else lease.to_json(),
                 "wraps": wraps,
+                **shared,
             }
             return self._log.answer(
                 "release",
@@ -357,7 +377,7 @@ class BrokerService:
         now = self._now()
         talk, chain, _ = self._deliberate(request, offered, intent="check", now=now)
         plan = chain.head.plan if isinstance(chain, ChainState) else None
-        self._seating.look(talk, request, plan, now=now)
+        self._seating.look(talk, request, plan, now=now, threshold=_threshold(chain))
         result = _outcome(talk, granted=talk.open)
         return self._log.answer("check", request.to_json(), result, now=now, log=False)
 
@@ -404,7 +424,7 @@ class BrokerService:
             ),
         )
         talk.step(5, lambda: policy.check_chain(chain, broker_id=self.identity.id))
-        deposited = self.store.sealing(request.evidence.sealing) is not None
+        deposited = self._shareholding.deposited(request.evidence.sealing, chain)
         talk.step(6, lambda: policy.check_title(request, chain, deposited=deposited))
         talk.step(7, lambda: policy.check_evidence(request, chain, self._verifiers))
         talk.step(
@@ -453,10 +473,15 @@ class BrokerService:
         accepted = self.store.accepted(license_facts.license, license_facts.holder, plan.terms_hash)
         return terms, accepted
 
-    def _wrap(self, label: str, request: KeyRequest, lease: Lease) -> Wrap:
+    def _wrap(
+        self, request: KeyRequest, lease: Lease, chain: ChainState
+    ) -> tuple[Wrap, dict[str, Any]]:
+        """The content key or this broker's share of it, and what the reply says about shares."""
+        stored, label, shares = self._shareholding.to_release(lease.sealing, chain.head)
         info = release_info(label, request, lease)
-        with self._vault.secret(lease.sealing, label) as secret:
-            return Wrap(label, wrap(secret, request.kem, info=info))
+        with self._vault.secret(lease.sealing, stored) as secret:
+            released = Wrap(label, wrap(secret, request.kem, info=info))
+        return released, {} if shares is None else {"shares": shares.to_json()}
 
     # -- heartbeat -----------------------------------------------------------------------------
 
@@ -558,6 +583,10 @@ def _must_unload(talk: Deliberation, held: HeldLease) -> bool:
         return False
     # A plan in warn mode lets a running model outlive its license's end, and nothing else.
     return held.lease.enforce or denial.number != Expired.number
+
+
+def _threshold(chain: ChainState | LedgerError) -> int:
+    return chain.head.threshold if isinstance(chain, ChainState) else 1
 
 
 def _parse_request(body: Any) -> tuple[KeyRequest, Any]:

@@ -89,6 +89,10 @@ CREATE TABLE anchors (
 CREATE TABLE lease_certificates (
     lease BLOB PRIMARY KEY, document TEXT NOT NULL
 ) WITHOUT ROWID;
+CREATE TABLE share_sets (
+    sealing BLOB NOT NULL REFERENCES sealings, broker_set INTEGER NOT NULL,
+    number INTEGER NOT NULL, document TEXT NOT NULL, PRIMARY KEY (sealing, broker_set)
+) WITHOUT ROWID;
 """
 
 

@@ -210,7 +210,9 @@ def issue(
 class Broker:
     """A registered broker behind HTTP on a free port."""
 
-    def __init__(self, chain: Chain, folder: Path, **service: Any) -> None:
+    def __init__(
+        self, chain: Chain, folder: Path, kind: type[BrokerService] = BrokerService, **service: Any
+    ) -> None:
         self.chain = chain
         home = BrokerHome.create(folder / "broker", PASSPHRASE, cost=14)
         (event,) = (
@@ -233,7 +235,7 @@ class Broker:
         self.view = ChainView(
             [Rpc(chain.node.rpc_url, chain_id=31337)], chain.deployment, chain.profile
         )
-        self.service = BrokerService(home, self.view, **service)
+        self.service = kind(home, self.view, **service)
         self._server: uvicorn.Server | None = None
         self.url = ""
         self.serve()
