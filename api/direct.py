@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
-from http import HTTPStatus
 from typing import Any, Final
 
 from starlette.exceptions import HTTPException
@@ -32,6 +31,8 @@ Act = Callable[[], dict[str, Any]]
 
 LEASES: Final = "/v1/broker/leases/"
 HEARTBEAT: Final = "/heartbeat"
+_JSON: Final = b"application/json"
+_OK: Final = int(problems.OK)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +78,7 @@ class Direct:
         except LedgerError as error:
             await problems.of_error(error)(scope, receive, send)
         except HTTPException as error:
-            status = HTTPStatus(error.status_code)
-            await problems.of_status(status)(scope, receive, send)
+            await problems.of_http(error)(scope, receive, send)
         else:
             await _answer(reply, send)
 
@@ -156,13 +156,10 @@ async def _answer(reply: dict[str, Any], send: Send) -> None:
     # Said whole by the service, and signed: nothing here may read it again or change a byte.
     body = encoded(reply)
     headers = [(b"content-length", b"%d" % len(body)), (b"content-type", _JSON)]
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.start", "status": _OK, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 
 
 def encoded(reply: dict[str, Any]) -> bytes:
     """A reply as it is sent."""
     return json.dumps(reply, ensure_ascii=False, separators=(",", ":")).encode()
-
-
-_JSON: Final = b"application/json"
