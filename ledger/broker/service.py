@@ -293,6 +293,10 @@ class BrokerService:
             BrokerUnavailable: too many challenges are outstanding.
             RateLimited: the network asks too often.
         """
+        with self.store.turns.mine():
+            return self._challenge(body, network)
+
+    def _challenge(self, body: Any, network: str) -> dict[str, Any]:
         self.defence.knock(network)
         doc = Document(body, "the challenge request", ("license", "model"))
         license_id, model, now = doc.license(), doc.model(), self._now()
@@ -321,6 +325,10 @@ class BrokerService:
             RateLimited: the network asks too often.
             KeyAccessError: the decision was yes, and the stored key does not open.
         """
+        with self.store.turns.mine():
+            return self._release(body, network)
+
+    def _release(self, body: Any, network: str) -> dict[str, Any]:
         self.defence.knock(network)
         request, offered = _parse_request(body)
         now = self._now()
@@ -445,7 +453,8 @@ class BrokerService:
         self, license_id: LicenseId, model: ModelId, runtime_key_hash: Digest, *, now: int
     ) -> ChainState | LedgerError:
         try:
-            return self._chain.license_state(license_id, model, runtime_key_hash, now=now)
+            with self.store.turns.aside():
+                return self._chain.license_state(license_id, model, runtime_key_hash, now=now)
         except (PendingFinality, EndpointsDisagree, Reorganised, UnavailableError) as error:
             return error
         except (ChainError, FormatError) as error:
@@ -454,7 +463,8 @@ class BrokerService:
 
     def _ask_wallet(self, chain: ChainState, digest: Digest, signature: bytes) -> SignatureState:
         try:
-            return self._chain.signature_state(chain, digest, signature)
+            with self.store.turns.aside():
+                return self._chain.signature_state(chain, digest, signature)
         except (EndpointsDisagree, Reorganised, UnavailableError):
             raise
         except (ChainError, FormatError) as error:

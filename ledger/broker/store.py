@@ -23,6 +23,7 @@ from ledger.broker.fleet import WorkerCertificate
 from ledger.broker.grants import Acceptance, RuntimeGrant, RuntimeKey
 from ledger.broker.leases import Heartbeat, Lease
 from ledger.broker.protocol import receipt_hash
+from ledger.broker.turns import Turns
 from ledger.errors import BrokerUnavailable, ConfigurationError, UnsupportedVersion
 from ledger.ids import ZERO_DIGEST, Address, Digest, LicenseId, ModelId
 from ledger.sealed.record import SealingRecord
@@ -128,6 +129,7 @@ class BrokerStore:
 
     def __init__(self, path: Path) -> None:
         self._lock = threading.RLock()
+        self.turns = Turns()
         try:
             self._db = sqlite3.connect(
                 path, timeout=10.0, isolation_level=None, check_same_thread=False
@@ -177,7 +179,8 @@ class BrokerStore:
             with self._unsettled():
                 yield
         if not inner and self._disk is not None:
-            self._disk.settle()
+            with self.turns.aside():
+                self._disk.settle()
 
     @contextlib.contextmanager
     def _unsettled(self) -> Iterator[None]:
