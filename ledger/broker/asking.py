@@ -10,7 +10,7 @@ import time
 from dataclasses import replace
 from typing import Final
 
-from ledger.broker.client import Asker, BrokerClient, BrokerPin, Decision
+from ledger.broker.client import Asker, BrokerClient, BrokerPin, Decision, Keep
 from ledger.broker.denials import Denial
 from ledger.broker.identity import RuntimeIdentity
 from ledger.broker.leases import Lease
@@ -95,12 +95,14 @@ def ask(
     identity: RuntimeIdentity,
     broker: BrokerClient | str | None,
     timeout: float,
+    *,
+    keep: Keep | None = None,
 ) -> tuple[BrokerClient, bytearray, Lease]:
     """The key and its lease, from the first broker of the card that gives them.
 
-    Call `require_pin` first.
+    Call `require_pin` first. `keep` is given what was released.
     """
-    asker = _asker(card, identity)
+    asker = replace(_asker(card, identity), keep=keep)
     clients = _clients(card, broker, timeout)
     problem: LedgerError | None = None
     for number, client in enumerate(clients):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeAlias
 from urllib.parse import urlsplit
 
 import httpx
@@ -47,7 +47,7 @@ from ledger.sealed.record import SealingRecord
 MAX_REPLY_BYTES: Final = 4 << 20
 REQUEST_SECONDS: Final = 120
 MAX_RETRY_SECONDS: Final = 3600
-_SOFTWARE: Final = "modeldeed"
+SOFTWARE: Final = "modeldeed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +85,17 @@ class Decision:
             raise KeyRequestRejected("the broker neither granted nor said why")
 
 
+Keep: TypeAlias = Callable[[KeyRequest, BrokerPublicKeys, dict[str, Any], Lease, bytearray], object]
+"""Takes request, the broker's keys, its signed reply, lease and content key of a release."""
+
+
 @dataclass(frozen=True, slots=True)
 class Asker:
-    """On whose behalf a key is asked for."""
+    """On whose behalf a key is asked for.
+
+    Attributes:
+        keep: given what was released, before it is returned.
+    """
 
     identity: RuntimeIdentity
     license: LicenseId
@@ -96,6 +104,7 @@ class Asker:
     grant: RuntimeGrant | None = None
     acceptance: Acceptance | None = None
     terms: Mapping[str, Any] | None = None
+    keep: Keep | None = None
 
 
 class BrokerClient:
@@ -290,12 +299,15 @@ class BrokerClient:
             decision.raise_if_denied()
             doc = Document(decision.reply, "the broker's reply")
             lease = Lease.from_json(doc.object("lease"))
-            _check_lease(lease, request)
+            check_lease(lease, request)
             wraps = {entry.label: entry for entry in wraps_of(doc.items("wraps"))}
             if CONTENT_KEY not in wraps:
                 raise ManifestError("the broker's reply holds no content key")
             info = release_info(CONTENT_KEY, request, lease)
-            return unwrap(wraps[CONTENT_KEY].data, kem, info=info), lease, decision
+            key = unwrap(wraps[CONTENT_KEY].data, kem, info=info)
+            if asker.keep is not None:
+                asker.keep(request, self.facts().signing, decision.reply, lease, key)
+            return key, lease, decision
         finally:
             kem.wipe()
 
@@ -335,7 +347,7 @@ class BrokerClient:
         )
         body = beat.to_json()
         reply = self._send("POST", f"/v1/broker/leases/{lease.id}/heartbeat", body)
-        decision = _decision_of(self._verified(reply, "heartbeat", body))
+        decision = decision_of(self._verified(reply, "heartbeat", body))
         if not decision.granted:
             return None, decision
         extended = Lease.from_json(Document(reply, "the broker's reply").object("lease"))
@@ -362,7 +374,7 @@ class BrokerClient:
             license=asker.license,
             model=asker.model,
             kem=kem,
-            evidence=Evidence("software", intent, asker.sealing, identity.use, _SOFTWARE),
+            evidence=Evidence("software", intent, asker.sealing, identity.use, SOFTWARE),
             audience=facts.identity.audience,
             issued_at=now,
             expires_at=now + REQUEST_SECONDS,
@@ -379,7 +391,7 @@ class BrokerClient:
             "terms": None if asker.terms is None else dict(asker.terms),
         }
         reply = self._send("POST", path, body)
-        return _decision_of(self._verified(reply, kind, message))
+        return decision_of(self._verified(reply, kind, message))
 
     # -- HTTP ----------------------------------------------------------------------------------
 
@@ -413,7 +425,12 @@ class BrokerClient:
         raise _problem(value, response.status_code, self.host)
 
 
-def _check_lease(lease: Lease, request: KeyRequest) -> None:
+def check_lease(lease: Lease, request: KeyRequest) -> None:
+    """The lease is for what was asked for.
+
+    Raises:
+        SignatureInvalid: it is for something else.
+    """
     expected = (
         request.license, request.model, request.evidence.sealing, request.runtime.hash(),
         request.kem.hash(), request.audience,
@@ -426,7 +443,12 @@ def _check_lease(lease: Lease, request: KeyRequest) -> None:
         raise SignatureInvalid("the lease is for something else than was asked for")
 
 
-def _decision_of(doc: Document) -> Decision:
+def decision_of(doc: Document) -> Decision:
+    """The decision in a reply whose signatures were checked.
+
+    Raises:
+        ManifestError: not one.
+    """
     checks: list[Check] = []
     for item in doc.items("checks", limit=32):
         step = Document(item, "a step of the reply", ("number", "title", "result", "detail"))

@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 import platformdirs
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from ledger.broker.custody import read_private, write_private
 from ledger.broker.grants import (
@@ -128,6 +130,10 @@ class RuntimeIdentity:
     def sign(self, digest: Digest) -> bytes:
         """64 bytes of Ed25519 over the tagged digest."""
         return Ed25519PrivateKey.from_private_bytes(self.seed).sign(runtime_message(digest))
+
+    def derived_key(self, purpose: bytes, *, salt: bytes | None = None) -> bytes:
+        """32 bytes for one purpose, which only the holder of this key can derive (HKDF-SHA-256)."""
+        return HKDF(hashes.SHA256(), 32, salt, purpose).derive(self.seed)
 
     def enrolment_request(self, *, now: int | None = None) -> dict[str, Any]:
         """The request file for the holder; self-signed, so that nobody enrols another's key."""

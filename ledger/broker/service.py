@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
-from ledger.broker import policy, seating
+from ledger.broker import offline, policy, seating
 from ledger.broker.custody import zero
 from ledger.broker.deposits import CONTENT_KEY, KeyDeposit, Wrap, deposit_info
 from ledger.broker.evidence import EvidenceVerifier, SoftwareEvidence
@@ -243,8 +243,13 @@ class BrokerService:
             "time": now,
         }
 
-    def release(self, body: Any) -> dict[str, Any]:
+    def release(self, body: Any, *, intent: offline.Intent = "release") -> dict[str, Any]:
         """Decide on a key request and, if all ten steps pass, release the key under a lease.
+
+        Args:
+            body: request and terms.
+            intent: ``offline`` for a request that came as a file from the broker's operator, never
+                for one from the network.
 
         Returns:
             The signed reply, granted or denied.
@@ -255,7 +260,7 @@ class BrokerService:
         """
         request, offered = _parse_request(body)
         now = self._now()
-        talk, chain, terms = self._deliberate(request, offered, intent="release", now=now)
+        talk, chain, terms = self._deliberate(request, offered, intent=intent, now=now)
         with self.store.transaction():
             lease: Lease | None = None
             plan = chain.head.plan if isinstance(chain, ChainState) else None
@@ -264,6 +269,8 @@ class BrokerService:
                     request, chain, terms, audience=self.identity.audience, now=now
                 )
             lease = self._seating.take(talk, request, plan, lease)
+            if intent == offline.INTENT:
+                offline.settle(self.store, request, talk.denial)
             wraps: list[dict[str, str]] = []
             if lease is not None and isinstance(chain, ChainState) and terms is not None:
                 wraps = [self._wrap(CONTENT_KEY, request, lease).to_json()]
@@ -303,12 +310,18 @@ class BrokerService:
     ) -> tuple[Deliberation, ChainState | LedgerError, Terms | None]:
         """Steps 1 to 8. The chain is asked only for a request that is fresh and signed."""
         talk, domain, audience = Deliberation(), self._domain, self.identity.audience
-        issued = self.store.consume_challenge(request.challenge)
-        talk.step(1, lambda: policy.check_challenge(issued, request, now=now))
+        limits: Mapping[str, int] = {}
+        if intent == offline.INTENT:
+            limits = offline.LIMITS
+            unspent = offline.spend(self.store, request, now=now)
+            talk.step(1, lambda: offline.check_nonce(unspent=unspent))
+        else:
+            issued = self.store.consume_challenge(request.challenge)
+            talk.step(1, lambda: policy.check_challenge(issued, request, now=now))
         talk.step(
             2,
             lambda: policy.check_request(
-                request, domain=domain, audience=audience, intent=intent, now=now
+                request, domain=domain, audience=audience, intent=intent, now=now, **limits
             ),
         )
         talk.step(3, lambda: policy.check_signature(request, domain=domain))

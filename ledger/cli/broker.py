@@ -75,6 +75,54 @@ def init(
     )
 
 
+@app.verb("answer", waits=False)
+def answer(
+    session: Session,
+    request: Annotated[Path, typer.Argument(help="From deed runtime request.")],
+    *,
+    home: Annotated[
+        Path, typer.Option("--home", metavar="DIR", help="Where its keys and database live.")
+    ] = Path("broker"),
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="Write here, not on stdout.")
+    ] = None,
+) -> Answer:
+    """Decide on a request that came as a file, and write the answer to carry back.
+
+    The same ten steps and receipts as over the network. Each request is answered once; a refusal
+    is an answer too (exit code 1), and one that may change leaves the request open.
+    """
+    from ledger.broker import carrying
+    from ledger.broker.setup import open_service
+    from ledger.cli.runtime import carried, read_json, require_free
+
+    if out is not None:
+        require_free(out)
+    document = read_json(request)
+    secret = passphrase(
+        session.settings, f"Passphrase of the broker in {home}", name="broker_passphrase_file"
+    )
+    network = session.network
+    service = open_service(
+        home,
+        secret,
+        rpc_urls=network.rpc_urls,
+        deployment=network.deployment,
+        profile=network.profile,
+    )
+    try:
+        reply = carrying.answer(service, document)
+    finally:
+        service.close()
+    granted = reply.reply["granted"] is True
+    if granted:
+        then = "next: on the host, deed runtime accept-release RESPONSE"
+    else:
+        denial = reply.reply["denial"]
+        then = f"refused at step {denial['check']}: {denial['message']}. {denial['remedy']}"
+    return carried(reply.to_json(), out, note=then, ok=granted)
+
+
 @app.verb("status")
 def status(
     session: Session,
