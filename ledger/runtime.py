@@ -22,7 +22,7 @@ from typing import Any, Final, Literal, Self
 
 from ledger.broker import asking
 from ledger.broker.cards import LocatedModel, Source, locate
-from ledger.broker.client import BrokerClient, Decision
+from ledger.broker.client import Attest, BrokerClient, Decision
 from ledger.broker.custody import zero
 from ledger.broker.identity import RuntimeIdentity
 from ledger.broker.keeper import Beating, LeaseKeeper
@@ -57,6 +57,7 @@ def load(
     timeout: float = 60.0,
     on_loss: Callable[[LedgerError], None] | None = None,
     offline: bool = False,
+    attest: Attest | None = None,
 ) -> SealedModel:
     """Open a sealed model with a key from its broker.
 
@@ -78,6 +79,8 @@ def load(
         offline: use the release kept on this host while its lease holds, asking nobody; when there
             is none, ask, and keep what is given, sealed (docs/spec/offline-release.md). Without it
             a kept release is used only when no broker can be reached, and none is kept.
+        attest: in a trusted execution environment, gets an attestation token for 64 bytes of report
+            data and the challenge (docs/spec/attestation.md); else evidence is of class software.
 
     Raises:
         EntitlementError: not entitled; the message says which rule, since when, and who can
@@ -107,7 +110,13 @@ def load(
     try:
         kept = KeptReleases(identity())
         client, key, lease, now = _key(
-            located, identity(), kept, broker, timeout=timeout, offline=offline
+            located,
+            identity(),
+            kept,
+            broker,
+            timeout=timeout,
+            offline=offline,
+            attest=attest,
         )
         try:
             # (4) Opened against the record; the key is not needed again.
@@ -146,6 +155,7 @@ def _key(
     *,
     timeout: float,
     offline: bool,
+    attest: Attest | None,
 ) -> tuple[Beating, bytearray, Lease, int | None]:
     """(3) From what is kept here, or from a broker; who takes its heartbeats, and since when."""
     card = located.card
@@ -153,7 +163,7 @@ def _key(
         return _from_kept(located, kept)
     try:
         keep = kept.keep if offline else None
-        return *asking.ask(card, identity, broker, timeout, keep=keep), None
+        return *asking.ask(card, identity, broker, timeout, keep=keep, attest=attest), None
     except (EntitlementError, KeyRequestRejected) as error:
         if _is_final(error):
             # It counts for what was given before, too.
@@ -207,6 +217,7 @@ def check(
     runtime: RuntimeIdentity | Path | str | None = None,
     broker: BrokerClient | str | None = None,
     timeout: float = 60.0,
+    attest: Attest | None = None,
 ) -> Decision:
     """Whether `load` would get the key now: every numbered step of the broker's decision.
 
@@ -227,7 +238,7 @@ def check(
         admit=lambda card: asking.pinned(card, identity()),
     )
     try:
-        return asking.decide(located.card, identity(), broker, timeout)
+        return asking.decide(located.card, identity(), broker, timeout, attest=attest)
     finally:
         located.forget()
 

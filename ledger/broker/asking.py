@@ -10,7 +10,7 @@ import time
 from dataclasses import replace
 from typing import Final
 
-from ledger.broker.client import Asker, BrokerClient, BrokerPin, Decision, Keep
+from ledger.broker.client import Asker, Attest, BrokerClient, BrokerPin, Decision, Keep
 from ledger.broker.denials import Denial
 from ledger.broker.identity import RuntimeIdentity
 from ledger.broker.leases import Lease
@@ -68,6 +68,8 @@ def decide(
     identity: RuntimeIdentity,
     broker: BrokerClient | str | None,
     timeout: float,
+    *,
+    attest: Attest | None = None,
 ) -> Decision:
     """Every step of the broker's decision; takes nothing. Without a pin it is always a no.
 
@@ -76,7 +78,7 @@ def decide(
         BrokerUnavailable: nobody answers.
     """
     vouched = pinned(card, identity) or (isinstance(broker, BrokerClient) and broker.pinned)
-    asker = _asker(card, identity)
+    asker = replace(_asker(card, identity), attest=attest)
     problem: LedgerError | None = None
     for client in _clients(card, broker, timeout):
         with client:
@@ -97,12 +99,13 @@ def ask(
     timeout: float,
     *,
     keep: Keep | None = None,
+    attest: Attest | None = None,
 ) -> tuple[BrokerClient, bytearray, Lease]:
     """The key and its lease, from the first broker of the card that gives them.
 
     Call `require_pin` first. `keep` is given what was released.
     """
-    asker = replace(_asker(card, identity), keep=keep)
+    asker = replace(_asker(card, identity), keep=keep, attest=attest)
     clients = _clients(card, broker, timeout)
     problem: LedgerError | None = None
     for number, client in enumerate(clients):

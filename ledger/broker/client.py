@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from ledger import errors
+from ledger.broker.attestation import report_data
 from ledger.broker.denials import Denial
 from ledger.broker.deposits import CONTENT_KEY, KeyDeposit, Wrap, deposit_info, wraps_of
 from ledger.broker.grants import Acceptance, RuntimeGrant
@@ -87,6 +88,8 @@ class Decision:
 
 Keep: TypeAlias = Callable[[KeyRequest, BrokerPublicKeys, dict[str, Any], Lease, bytearray], object]
 """Takes request, the broker's keys, its signed reply, lease and content key of a release."""
+Attest: TypeAlias = Callable[[bytes, bytes], str]
+"""From report data (64 bytes) and challenge (32 bytes) to an attestation token."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +98,7 @@ class Asker:
 
     Attributes:
         keep: given what was released, before it is returned.
+        attest: gets attestation tokens; without it evidence is of class software.
     """
 
     identity: RuntimeIdentity
@@ -105,6 +109,7 @@ class Asker:
     acceptance: Acceptance | None = None
     terms: Mapping[str, Any] | None = None
     keep: Keep | None = None
+    attest: Attest | None = None
 
 
 class BrokerClient:
@@ -368,13 +373,25 @@ class BrokerClient:
         # The broker's clock is not believed, but a challenge for another broker is refused.
         if issued.text("audience", limit=200) != facts.identity.audience:
             raise SignatureInvalid("the challenge is another broker's")
-        now = int(self._clock())
+        now, challenge = int(self._clock()), issued.raw("challenge", 32)
+        token: str | None = None
+        if asker.attest is not None:
+            bound = report_data(
+                challenge=challenge,
+                kem_key_hash=kem.hash(),
+                runtime_key_hash=identity.key_hash,
+                license_id=asker.license,
+                model=asker.model,
+                audience=facts.identity.audience,
+            )
+            token = asker.attest(bound, challenge)
+        kind = "software" if token is None else "tee"
         unsigned = KeyRequest(
-            challenge=issued.raw("challenge", 32),
+            challenge=challenge,
             license=asker.license,
             model=asker.model,
             kem=kem,
-            evidence=Evidence("software", intent, asker.sealing, identity.use, SOFTWARE),
+            evidence=Evidence(kind, intent, asker.sealing, identity.use, SOFTWARE, token),
             audience=facts.identity.audience,
             issued_at=now,
             expires_at=now + REQUEST_SECONDS,

@@ -14,9 +14,10 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
 from ledger.broker import offline, policy, seating
+from ledger.broker.admitting import Admitted
 from ledger.broker.custody import zero
 from ledger.broker.deposits import CONTENT_KEY, KeyDeposit, Wrap, deposit_info
-from ledger.broker.evidence import EvidenceVerifier, SoftwareEvidence
+from ledger.broker.evidence import EvidenceVerifier
 from ledger.broker.facts import ChainState
 from ledger.broker.home import BrokerHome
 from ledger.broker.leases import Heartbeat, Lease
@@ -87,7 +88,8 @@ class BrokerService:
         home: its keys and identity.
         chain: where its facts come from.
         store: its database; by default the one in `home`.
-        verifiers: evidence it accepts, by class.
+        verifiers: evidence it accepts, by class; by default what its folder's ``evidence.json``
+            admits.
         clock: Unix seconds.
     """
 
@@ -107,7 +109,7 @@ class BrokerService:
         self._log = ReceiptLog(self.store, home.signing, self.identity.audience)
         self._seating = Seating(self.store)
         self._chain = chain
-        self._verifiers = dict(verifiers or {"software": SoftwareEvidence()})
+        self._verifiers = dict(verifiers or Admitted.load(home.path).verifiers(clock=clock))
         self._clock = clock
         self._domain = self.identity.domain
 

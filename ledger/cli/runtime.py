@@ -129,7 +129,7 @@ def grant(
             remedy="sign with the holder's wallet: --wallet NAME",
         )
     offer, _ = session.licenses.plan_of(license_id.plan)
-    if terms is not None and parse(_bytes(terms)).hash() != offer.terms_hash:
+    if terms is not None and parse(read_bytes(terms)).hash() != offer.terms_hash:
         raise UsageError(
             f"{terms} is not the terms of license {license_id}",
             hint=f"their hash is {offer.terms_hash}",
@@ -402,11 +402,12 @@ def require_free(out: Path) -> None:
         raise UsageError(f"{out} exists", hint="move it away, or choose another with --out")
 
 
-def _bytes(path: Path) -> bytes:
+def read_bytes(path: Path) -> bytes:
+    """A file's bytes, as far as a file of ours can go."""
     with path.open("rb") as handle:
         return handle.read(_MAX_FILE + 1)
 
 
 def read_json(path: Path) -> Any:
     """A JSON file of ours, read strictly."""
-    return parse_json(_bytes(path), what=str(path), limit=_MAX_FILE)
+    return parse_json(read_bytes(path), what=str(path), limit=_MAX_FILE)
