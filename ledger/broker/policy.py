@@ -423,6 +423,14 @@ def check_policy(
             remedy=f"the licensor {plan.licensor} sets the terms; what the runtime declares is "
             "set by deed runtime init",
         )
+    grant = request.grant
+    if grant is not None and grant.features & ~plan.features:
+        more = hex(grant.features & ~plan.features)
+        raise UseNotPermitted(
+            f"the grant gives features {more}, which plan {plan.id} does not have",
+            remedy=f"let {holder} grant features of the plan only: deed runtime grant REQUEST "
+            f"--license {request.license}",
+        )
     acceptance = request.acceptance
     if not accepted and (
         acceptance is None

@@ -18,7 +18,7 @@ from ledger.broker.store import BrokerStore
 from ledger.errors import KeyRequestRejected, LeaseExpired, QuotaSpent, SeatsFull
 from ledger.ids import Digest, LicenseId
 from ledger.licensing.entitlement import PERPETUAL, moment
-from ledger.licensing.terms import Terms
+from ledger.licensing.terms import Terms, ends_at
 
 
 def plan_of(chain: ChainState) -> PlanFacts:
@@ -32,7 +32,9 @@ def new_lease(
 ) -> Lease:
     """The lease a request gets if a seat is free. Nothing is stored."""
     plan = plan_of(chain)
-    not_after, grace_until = policy.lease_times(plan, _limit(chain, request.grant, terms), now=now)
+    not_after, grace_until = policy.lease_times(
+        plan, _limit(chain, request.grant, terms, now=now), now=now
+    )
     return Lease(
         id=Digest(secrets.token_bytes(32)),
         license=request.license,
@@ -64,7 +66,7 @@ def extended(
 ) -> Lease:
     """The same lease, later."""
     plan = plan_of(chain)
-    not_after, grace_until = policy.lease_times(plan, _limit(chain, grant, terms), now=now)
+    not_after, grace_until = policy.lease_times(plan, _limit(chain, grant, terms, now=now), now=now)
     return replace(
         lease,
         issued_at=now,
@@ -78,14 +80,16 @@ def extended(
     )
 
 
-def _limit(chain: ChainState, grant: RuntimeGrant | None, terms: Terms | None) -> int:
+def _limit(chain: ChainState, grant: RuntimeGrant | None, terms: Terms | None, *, now: int) -> int:
     """The first end among license, grant, terms and seat (Unix seconds)."""
     license_facts = chain.head.license
     ends = [license_facts.not_after, chain.finalized.license.not_after]
     if grant is not None:
         ends.append(grant.not_after)
-    if terms is not None and terms.not_after is not None:
-        ends.append(terms.not_after)
+    if terms is not None:
+        # At the moment that step 8 is asked about: what it permits then, a lease outlives no more.
+        end = ends_at(terms, max(now, chain.head.block.timestamp))
+        ends += [] if end is None else [end]
     if license_facts.seat is not None and license_facts.seat.until:
         ends.append(license_facts.seat.until)
     return min(*ends, PERPETUAL)
