@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ledger.canonical import parse_json
-from ledger.cli import settings
+from ledger.cli import runtime_carried, settings
 from ledger.cli.output import Answer, console, fields, table, time_text
 from ledger.cli.quantities import moment
 from ledger.cli.session import Session
@@ -114,7 +114,7 @@ def grant(
     dest = out or request.with_name(request.name.partition(".")[0] + ".grant.json")
     if dest.exists():
         raise UsageError(f"{dest} exists", hint="move it away, or choose another with --out")
-    asked = EnrolmentRequest.from_json(read_json(request))
+    asked = EnrolmentRequest.from_json(_json(request))
     license_id = LicenseId.parse(license_)
     state = session.licenses.license_of(license_id)
     if state.holder == ZERO_ADDRESS:
@@ -129,7 +129,7 @@ def grant(
             remedy="sign with the holder's wallet: --wallet NAME",
         )
     offer, _ = session.licenses.plan_of(license_id.plan)
-    if terms is not None and parse(read_bytes(terms)).hash() != offer.terms_hash:
+    if terms is not None and parse(_bytes(terms)).hash() != offer.terms_hash:
         raise UsageError(
             f"{terms} is not the terms of license {license_id}",
             hint=f"their hash is {offer.terms_hash}",
@@ -192,7 +192,7 @@ def accept(
     from ledger.broker.identity import RuntimeIdentity
 
     identity = RuntimeIdentity.load(settings.load().runtime_key)
-    kept = identity.accept(read_json(file))
+    kept = identity.accept(_json(file))
     return Answer(
         {
             "license": kept.grant.license,
@@ -212,70 +212,6 @@ def accept(
             ]
         ),
         notes=("next: deed check CARD, then ledger.load(CARD) in Python",),
-    )
-
-
-@app.verb("request")
-def request_(
-    card: Annotated[Path, typer.Argument(metavar="CARD", help="The license card.")],
-    *,
-    out: Annotated[
-        Path | None, typer.Option("--out", metavar="FILE", help="Write here, not on stdout.")
-    ] = None,
-    broker: Annotated[
-        int | None,
-        typer.Option("--broker", metavar="ID", help="Which broker of the card; its first."),
-    ] = None,
-) -> Answer:
-    """Ask for a key by file, where there is no network; carry it to the broker's operator.
-
-    The key that will open the answer stays beside this machine's key, until the answer is accepted.
-    Answered within 72 hours, once.
-    """
-    from ledger.broker.carrying import make_request
-    from ledger.broker.identity import RuntimeIdentity
-    from ledger.licensing.card import MAX_BYTES, parse
-
-    if out is not None:
-        require_free(out)
-    with require_file_name(card, what="the license card").open("rb") as handle:
-        asked = parse(handle.read(MAX_BYTES + 1))
-    asked.verify()
-    identity = RuntimeIdentity.load(settings.load().runtime_key)
-    document = make_request(asked, identity, broker=broker).to_json()
-    return carried(
-        document,
-        out,
-        note="next: the broker's operator runs deed broker answer REQUEST > response.json",
-    )
-
-
-@app.verb("accept-release")
-def accept_release(
-    file: Annotated[Path, typer.Argument(metavar="RESPONSE", help="The broker's answer.")],
-) -> Answer:
-    """Check a broker's answer to this machine's request, and keep the release, sealed."""
-    from ledger.broker import carrying
-    from ledger.broker.identity import RuntimeIdentity
-
-    identity = RuntimeIdentity.load(settings.load().runtime_key)
-    lease = carrying.accept_release(identity, read_json(file))
-    return Answer(
-        {
-            "license": lease.license,
-            "model": lease.model,
-            "not_after": lease.not_after,
-            "grace_until": lease.grace_until,
-        },
-        fields(
-            [
-                ("license", lease.license),
-                ("model", lease.model),
-                ("until", time_text(lease.not_after)),
-                ("grace until", time_text(lease.grace_until)),
-            ]
-        ),
-        notes=("next: ledger.load(CARD, offline=True) in Python",),
     )
 
 
@@ -383,31 +319,13 @@ def _chain_facts(
     return licensor, BrokerSet(offer.broker_set, found.threshold, tuple(members))
 
 
-def carried(document: dict[str, Any], out: Path | None, *, note: str, ok: bool = True) -> Answer:
-    """A document to carry, on stdout or in a file."""
-    text = json.dumps(document, indent=2)
-    if out is None:
-        return Answer(document, text, ok=ok, notes=(note,))
-    write_text(out, text + "\n")
-    return Answer({"file": out}, fields([("file", out)]), ok=ok, notes=(note,))
-
-
-def require_free(out: Path) -> None:
-    """Refuse to write over a file.
-
-    Raises:
-        UsageError: it is there.
-    """
-    if require_file_name(out).exists():
-        raise UsageError(f"{out} exists", hint="move it away, or choose another with --out")
-
-
-def read_bytes(path: Path) -> bytes:
-    """A file's bytes, as far as a file of ours can go."""
+def _bytes(path: Path) -> bytes:
     with path.open("rb") as handle:
         return handle.read(_MAX_FILE + 1)
 
 
-def read_json(path: Path) -> Any:
-    """A JSON file of ours, read strictly."""
-    return parse_json(read_bytes(path), what=str(path), limit=_MAX_FILE)
+def _json(path: Path) -> Any:
+    return parse_json(_bytes(path), what=str(path), limit=_MAX_FILE)
+
+
+runtime_carried.add(app)
