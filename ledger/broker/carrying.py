@@ -7,12 +7,13 @@ import secrets
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from ledger.broker import asking
-from ledger.broker.client import SOFTWARE
+from ledger.broker.attestation import report_data_of
+from ledger.broker.client import SOFTWARE, Attest
 from ledger.broker.custody import read_private, write_private, zero
 from ledger.broker.deposits import CONTENT_KEY, wraps_of
 from ledger.broker.identity import RuntimeIdentity
@@ -103,6 +104,7 @@ def make_request(
     identity: RuntimeIdentity,
     *,
     broker: int | None = None,
+    attest: Attest | None = None,
     clock: Callable[[], float] = time.time,
 ) -> OfflineRequest:
     """Ask for a key without a network; the KEM key stays here, beside the runtime's.
@@ -111,6 +113,7 @@ def make_request(
         card: as ``locate`` or ``LicenseCard.verify`` has checked it.
         identity: this host's runtime.
         broker: which broker of the card; the first by default.
+        attest: gets an attestation token, which must still be fresh when the request is answered.
         clock: Unix seconds.
 
     Raises:
@@ -134,12 +137,13 @@ def make_request(
     kem = KemPrivateKey.generate()
     secret = kem.to_bytes()
     try:
+        bare = Evidence("software", INTENT, card.sealing_hash, identity.use, SOFTWARE)
         unsigned = KeyRequest(
             challenge=secrets.token_bytes(32),
             license=card.license,
             model=card.model,
             kem=kem.public,
-            evidence=Evidence("software", INTENT, card.sealing_hash, identity.use, SOFTWARE),
+            evidence=bare,
             audience=audience(card.chain_id, card.broker_registry, member.id),
             issued_at=now,
             expires_at=now + WINDOW_SECONDS,
@@ -147,6 +151,9 @@ def make_request(
             grant=granted.grant,
             acceptance=granted.acceptance,
         )
+        if attest is not None:
+            token = attest(report_data_of(unsigned), unsigned.challenge)
+            unsigned = replace(unsigned, evidence=replace(bare, kind="tee", token=token))
         request = unsigned.signed(identity.sign, card.domain)
         # (2) The key first: an answer to a request without one would be lost.
         pending = Pending(request, bytes(secret), member.signing_key_hash, record.commit)

@@ -11,10 +11,12 @@ import pytest
 from ledger import runtime
 from ledger.broker.admitting import Admitted
 from ledger.broker.attestation import Attester
+from ledger.broker.carrying import accept_release, answer, make_request
 from ledger.broker.client import Asker
 from ledger.broker.grants import sign_grant
 from ledger.broker.service import BrokerService
 from ledger.errors import KeyRequestRejected, UseNotPermitted
+from ledger.licensing import card as card_module
 
 pytestmark = pytest.mark.chain
 
@@ -175,3 +177,15 @@ def test_a_token_seen_on_the_wire_serves_nobody_else(world, admit, tokens, servi
         client.release(asker(world, identity, license_id, attest=spied))
         with pytest.raises(KeyRequestRejected, match="another challenge"):
             client.release(asker(world, identity, license_id, attest=lambda *_: seen[0]))
+
+
+def test_a_carried_request_can_be_attested_too(world, admit, tokens, service):
+    admit(software=False)
+    license_id = world.license()
+    identity = world.runtime(license_id)
+    card = card_module.parse(world.card_file(license_id).read_bytes())
+    attest = attest_with(tokens, service)
+    bare = make_request(card, identity).to_json()
+    assert answer(world.broker.service, bare).reply["denial"]["check"] == 7
+    shown = make_request(card, identity, attest=attest).to_json()
+    accept_release(identity, answer(world.broker.service, shown).to_json())

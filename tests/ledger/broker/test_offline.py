@@ -7,15 +7,18 @@ import warnings
 from dataclasses import replace
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ledger import runtime
-from ledger.broker.carrying import accept_release, answer, make_request
-from ledger.broker.keeping import KeptReleases
-from ledger.broker.offline import OfflineRequest
+from ledger.broker.carrying import Pending, accept_release, answer, make_request
+from ledger.broker.keeping import KeptRelease, KeptReleases
+from ledger.broker.offline import OfflineRequest, OfflineResponse
 from ledger.broker.receipts import verify_log
 from ledger.errors import (
     BrokerUnavailable,
     ClockFloorInvalid,
+    FormatError,
     KeyAccessError,
     KeyRequestRejected,
     LeaseExpired,
@@ -408,3 +411,53 @@ def test_a_running_model_of_a_kept_release_ends_with_its_grace(world):
         assert lost.wait(10)
         with pytest.raises(LeaseExpired):
             model.get_tensor("steps")
+
+
+def test_a_lease_that_its_broker_ends_takes_the_kept_release_along(world):
+    card, identity = licensed(world, leaseTtl=2, grace=10)
+    lost = []
+    with runtime.load(card, runtime=identity, offline=True, on_loss=lost.append):
+        assert kept_file(identity).exists()
+        world.chain.send("licensor", "LicenseLedger", "revoke", parsed(card).license, 0, bytes(32))
+        deadline = time.monotonic() + 15
+        while not lost and time.monotonic() < deadline:
+            time.sleep(0.05)
+    assert isinstance(lost[0], Revoked)
+    with pytest.raises(LeaseExpired, match="no release"):
+        opened(world, card, identity)
+
+
+def test_a_denial_of_the_lease_by_the_clock_can_be_accepted_once_the_clock_is_right(world):
+    card, identity = licensed(world)
+    response = answered(world, requested(card, identity))
+    with pytest.raises(LeaseExpired):
+        accept_release(identity, response, clock=later(3 * 86400))
+    accept_release(identity, response)
+    assert opened(world, card, identity)[0] == world.published.key
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**60), 2**60) | st.text(max_size=12),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["type", "version", "request", "terms", "signing", "reply"]), inner
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(json_values, st.sampled_from([OfflineRequest, OfflineResponse, Pending, KeptRelease]))
+def test_what_is_no_such_file_is_a_format_error(value, kind):
+    types = {
+        OfflineRequest: "modeldeed/offline-request",
+        OfflineResponse: "modeldeed/offline-response",
+        Pending: "modeldeed/pending-request",
+        KeptRelease: "modeldeed/kept-release",
+    }
+    typed = {**value, "type": types[kind], "version": 1} if isinstance(value, dict) else value
+    for document in (value, typed):
+        with pytest.raises(FormatError):
+            kind.from_json(document)
