@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ledger.canonical import parse_json
-from ledger.cli import runtime_fleet, settings
+from ledger.cli import runtime_carried, runtime_fleet, settings
 from ledger.cli.output import Answer, console, fields, table, time_text
 from ledger.cli.quantities import moment
 from ledger.cli.runtime_signing import require_same, to_sign, wallet_of
@@ -458,3 +458,6 @@ def _bytes(path: Path) -> bytes:
 
 def _json(path: Path) -> Any:
     return parse_json(_bytes(path), what=str(path), limit=_MAX_FILE)
+
+
+runtime_carried.add(app)
