@@ -30,6 +30,7 @@ from ledger.broker.fleet import (
 )
 from ledger.broker.grants import (
     ALG_ED25519,
+    NO_MEASUREMENT,
     Acceptance,
     RuntimeGrant,
     RuntimeKey,
@@ -475,6 +476,7 @@ def grant_runtime(
     brokers_hash: Digest,
     not_after: int = PERPETUAL,
     features: int = 0,
+    measurement: bytes = NO_MEASUREMENT,
     contract_wallet: bool = False,
 ) -> dict[str, Any]:
     """Sign grant, acceptance of terms and pin as the holder; the result is the grant file.
@@ -492,6 +494,7 @@ def grant_runtime(
         brokers_hash: ``BrokerSet.hash()`` of the plan's set, with the keys in BrokerRegistry.
         not_after: Unix seconds; the license's own end counts anyway.
         features: bits of the plan's features.
+        measurement: 20 bytes that its attested evidence must show; zeros ask for none.
         contract_wallet: whether the signer is a contract, whose signatures a host cannot check.
 
     Raises:
@@ -510,6 +513,7 @@ def grant_runtime(
         grant_nonce=grant_nonce,
         not_after=not_after,
         features=features,
+        measurement=measurement,
     )
     acceptance = sign_acceptance(signer, domain, license_id=license_id, terms_hash=terms_hash)
     pin = sign_pin(

@@ -35,12 +35,19 @@ def request(
         int | None,
         typer.Option("--broker", metavar="ID", help="Which broker of the card; its first."),
     ] = None,
+    attester: Annotated[
+        str | None,
+        typer.Option("--attester", metavar="PROGRAM", help="Gets attestation tokens on this host."),
+    ] = None,
 ) -> Answer:
     """Ask for a key by file, where there is no network; carry it to the broker's operator.
 
     The key that will open the answer stays beside this machine's key, until the answer is accepted.
     Answered within 72 hours, once.
     """
+    import shlex
+
+    from ledger.broker.attesters import program
     from ledger.broker.carrying import make_request
     from ledger.broker.identity import RuntimeIdentity
     from ledger.licensing.card import MAX_BYTES, parse
@@ -51,7 +58,8 @@ def request(
         asked = parse(handle.read(MAX_BYTES + 1))
     asked.verify()
     identity = RuntimeIdentity.load(settings.load().runtime_key)
-    document = make_request(asked, identity, broker=broker).to_json()
+    attest = None if attester is None else program(shlex.split(attester))
+    document = make_request(asked, identity, broker=broker, attest=attest).to_json()
     return carried(
         document,
         out,

@@ -90,6 +90,23 @@ def test_the_operator_chooses_what_evidence_counts(live, broker, tmp_path):
     (broker / "evidence.json").unlink()
 
 
+def test_a_grant_names_an_image_and_features_of_the_plan_only(live, card):
+    number = json.loads((live.cwd / card).read_text())["license"]
+    words = ("runtime", "grant", "runtime.request.json", "--license", number, "--out")
+    ran = live(*words, "m.grant.json", "--measurement", "0x" + "5f" * 20)
+    assert ran.code == 0, ran.err
+    grant = json.loads((live.cwd / "m.grant.json").read_text())["grant"]
+    assert grant["measurement"] == "0x" + "5f" * 20
+    assert live(*words, "n.grant.json", "--measurement", "0x5f").code == 2
+    refused = live(*words, "n.grant.json", "--features", "0x2")
+    assert refused.code == 2
+    assert "has no features 0x2" in refused.err
+    assert not (live.cwd / "n.grant.json").exists()
+    missing = live("runtime", "request", card, "--attester", "no-such-attester")
+    assert missing.code == 2
+    assert "no-such-attester" in missing.err
+
+
 def test_nothing_secret_was_said(live, card, broker):
     said = "\n".join(live.said)
     folder = live.cwd.parent / live.env["DEED_CONFIG_DIR"]
