@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ledger.broker.deposits import Wrap
 from ledger.broker.depositing import SharingBrokers
+from ledger.broker.deposits import Wrap
 from ledger.broker.keyshares import KeyShares
 from ledger.broker.protocol import release_info
 from ledger.broker.service import BrokerService
