@@ -65,7 +65,6 @@ def main() -> int:
     """Read the settings and serve. Exit statuses are those of the deed command."""
     try:
         settings = from_environment()
-        import os; sys.setswitchinterval(float(os.environ.get("SWI","0.005")))
         logs.configure(settings.log_level)
         return serve(settings)
     except LedgerError as error:

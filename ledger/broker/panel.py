@@ -18,7 +18,7 @@ from typing import Any, Final, TypeVar
 
 from ledger.broker.health import EndpointHealth, EndpointRecord
 from ledger.broker.stateproof import Headers
-from ledger.broker.witnesses import DEADLINE, PATIENCE, Task, Witness, done, gather
+from ledger.broker.witnesses import DEADLINE, PATIENCE, Witness, gather, outcome
 from ledger.chain.deployment import Deployment
 from ledger.chain.profile import ChainProfile
 from ledger.chain.rpc import Block, Rpc, quantity
@@ -387,20 +387,27 @@ class Panel:
     def _ask(
         self, sights: Sequence[Sight], act: Callable[[Sight], _T], *, known: Callable[[Sight], bool]
     ) -> list[tuple[Sight, _T | LedgerError]]:
-        def begin(sight: Sight) -> Task[_T]:
-            question = partial(act, sight)
-            return done(question) if known(sight) else sight.witness.start(question)
-
-        answers = gather(
-            [(sight.witness, begin(sight)) for sight in sights],
-            enough=self.quorum,
-            patience=self._patience,
-            until=sights[0].until,
-        )
-        for sight, answer in zip(sights, answers, strict=True):
+        found = {sight.witness: outcome(partial(act, sight)) for sight in sights if known(sight)}
+        good = sum(not isinstance(answer, LedgerError) for answer in found.values())
+        tasks = [
+            (sight.witness, sight.witness.start(partial(act, sight)))
+            for sight in sights
+            if sight.witness not in found
+        ]
+        if tasks:
+            asked = gather(
+                tasks,
+                enough=self.quorum,
+                patience=self._patience,
+                until=sights[0].until,
+                good=good,
+            )
+            found.update(zip((witness for witness, _ in tasks), asked, strict=True))
+        answers = [(sight, found[sight.witness]) for sight in sights]
+        for sight, answer in answers:
             if isinstance(answer, LedgerError):
                 sight.witness.record.stumbled(answer)
-        return list(zip(sights, answers, strict=True))
+        return answers
 
     def any(self, sights: Sequence[Sight], act: Callable[[Sight], _T]) -> _T | None:
         """The first good answer of whichever endpoint has one, where one is enough."""

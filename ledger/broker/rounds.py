@@ -14,8 +14,14 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final, Generic, TypeVar
 
+from ledger.broker.turns import TURNS
+
 LONG_ROUND: Final = 0.1
 """Seconds after which those who wait do not wait for the round under way any more."""
+
+import os
+LULL: Final = float(os.environ.get("LULL", "0.005"))
+"""Seconds that a round waits at most until no decision computes, so that more may join it."""
 
 MOST_ROUNDS: Final = 8
 """Rounds under way at once."""
@@ -73,37 +79,43 @@ class Rounds(Generic[Q, A]):
         mine: _Asked[Q, A] = _Asked(question)
         with self._lock:
             self._waiting.append(mine)
-            load = self._load()
+            leads = self._begins()
         while not mine.over:
-            if load:
-                self._run(load)
+            if leads:
+                # Let more come while others compute anyway: each that joins saves a round.
+                TURNS.lull(LULL)
+                self._run(self._load())
             else:
                 mine.bell.acquire(timeout=-1 if mine.taken else LONG_ROUND)
             with self._lock:
-                load = [] if mine.taken else self._load()
+                leads = not mine.taken and self._begins()
         if mine.failure is not None:
             raise mine.failure
         return mine.answer  # type: ignore[return-value]  # it is over, and did not fail
 
-    def _load(self) -> list[_Asked[Q, A]]:
-        """What a round that may begin now carries; the lock is held."""
+    def _begins(self) -> bool:
+        """Whether the caller begins a round now; the lock is held."""
         if self._under_way:
             fresh = self._clock() - self._latest < LONG_ROUND
             if fresh or self._under_way >= MOST_ROUNDS:
-                return []
-        load, self._waiting = self._waiting[:MOST_TOGETHER], self._waiting[MOST_TOGETHER:]
-        for each in load:
-            each.taken = True
-        if load:
-            self._under_way += 1
-            self._latest = self._clock()
+                return False
+        self._under_way += 1
+        self._latest = self._clock()
+        return True
+
+    def _load(self) -> list[_Asked[Q, A]]:
+        """What a round carries: all that wait, none if another round took them meanwhile."""
+        with self._lock:
+            load, self._waiting = self._waiting[:MOST_TOGETHER], self._waiting[MOST_TOGETHER:]
+            for each in load:
+                each.taken = True
         return load
 
     def _run(self, load: list[_Asked[Q, A]]) -> None:
         answers: Sequence[A | BaseException] = ()
         failure: BaseException | None = None
         try:
-            answers = self._carry([each.question for each in load])
+            answers = self._carry([each.question for each in load]) if load else ()
         except BaseException as error:  # noqa: BLE001  each of those who asked raises it
             failure = error
         for number, each in enumerate(load):

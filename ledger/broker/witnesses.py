@@ -40,8 +40,21 @@ def witness_rpc(url: str, *, chain_id: int) -> Rpc:
     return SharedRpc(url, chain_id=chain_id, timeout=REQUEST_SECONDS, max_reply=MAX_REPLY)
 
 
+def outcome(act: Callable[[], T]) -> T | LedgerError:
+    """What comes of a question, whatever that is."""
+    try:
+        return act()
+    except LedgerError as error:
+        return error
+    except Exception as error:  # noqa: BLE001  an endpoint's bytes may break anything
+        # What an endpoint sends is a stranger's: whatever it breaks, it breaks for itself.
+        return ChainUnavailable(
+            f"an endpoint's answer cannot be read ({type(error).__name__})", fault="malformed"
+        )
+
+
 class Task(Generic[T]):
-    """One question under way; `result` is an answer or the failure it ended in."""
+    """One question under way; `future` holds what comes of it."""
 
     def __init__(self, act: Callable[[], T]) -> None:
         self._act = act
@@ -53,25 +66,7 @@ class Task(Generic[T]):
         if not self.future.set_running_or_notify_cancel():
             return
         self.started = time.monotonic()
-        try:
-            self.future.set_result(self._act())
-        except LedgerError as error:
-            self.future.set_result(error)
-        except Exception as error:  # noqa: BLE001  an endpoint's bytes may break anything
-            # What an endpoint sends is a stranger's: whatever it breaks, it breaks for itself.
-            self.future.set_result(
-                ChainUnavailable(
-                    f"an endpoint's answer cannot be read ({type(error).__name__})",
-                    fault="malformed",
-                )
-            )
-
-
-def done(act: Callable[[], T]) -> Task[T]:
-    """A question that needs no endpoint any more, answered at once in this thread."""
-    task = Task(act)
-    task.run()
-    return task
+        self.future.set_result(outcome(self._act))
 
 
 class Witness:
@@ -137,7 +132,12 @@ class Witness:
 
 
 def gather(
-    tasks: Sequence[tuple[Witness, Task[T]]], *, enough: int, patience: float, until: float
+    tasks: Sequence[tuple[Witness, Task[T]]],
+    *,
+    enough: int,
+    patience: float,
+    until: float,
+    good: int = 0,
 ) -> list[T | LedgerError]:
     """The tasks' results in order; those that took too long are ``slow``.
 
@@ -146,13 +146,9 @@ def gather(
         enough: good answers after which the others have only `patience` seconds left.
         patience: seconds.
         until: on the monotonic clock, the end in any case.
+        good: good answers that were there before.
     """
-    pending = {task.future for _, task in tasks if not task.future.done()}
-    good = sum(
-        not isinstance(task.future.result(), LedgerError)
-        for _, task in tasks
-        if task.future not in pending
-    )
+    pending = {task.future for _, task in tasks}
     limit = until if good < enough else min(until, time.monotonic() + patience)
     while pending:
         left = limit - time.monotonic()
