@@ -19,8 +19,7 @@ from ledger.broker.turns import TURNS
 LONG_ROUND: Final = 0.1
 """Seconds after which those who wait do not wait for the round under way any more."""
 
-import os
-LULL: Final = float(os.environ.get("LULL", "0.005"))
+LULL: Final = 0.005
 """Seconds that a round waits at most until no decision computes, so that more may join it."""
 
 MOST_ROUNDS: Final = 8
