@@ -23,6 +23,7 @@ The tree, grouped by what the caller can do about it::
     │   ├── StateProofInvalid
     │   ├── SignatureInvalid
     │   ├── TimestampInvalid
+    │   ├── ClockFloorInvalid         the remembered time was altered or removed
     │   └── SealedAuthError           WrongKey HeaderTampered SegmentTampered ContentMismatch
     ├── EntitlementError              the answer is no (.code .number .since .remedy)
     │   ├── NoLicense NotYetValid Expired Suspended Revoked WrongHolder RuntimeNotBound
@@ -250,6 +251,12 @@ class TimestampInvalid(VerificationError):
     """A time-stamp token or proof does not verify."""
 
     default_hint = "do not rely on it: ask for the time stamp again, or leave it out"
+
+
+class ClockFloorInvalid(VerificationError):
+    """The remembered time of this host was altered or removed; nothing kept is used."""
+
+    default_hint = "get a new release: deed runtime request CARD, or load online once"
 
 
 class SealedAuthError(VerificationError):

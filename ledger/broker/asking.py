@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Final
 
-from ledger.broker.client import Asker, BrokerClient, Decision
+from ledger.broker.client import Asker, Attest, BrokerClient, Decision, Keep
 from ledger.broker.denials import Denial
 from ledger.broker.identity import RuntimeIdentity
 from ledger.broker.joint import BrokerGroup
@@ -65,6 +65,8 @@ def decide(
     identity: RuntimeIdentity,
     broker: BrokerClient | str | None,
     timeout: float,
+    *,
+    attest: Attest | None = None,
 ) -> Decision:
     """Every step of the broker's decision; takes nothing. Without a pin it is always a no.
 
@@ -73,7 +75,7 @@ def decide(
         BrokerUnavailable: nobody answers.
     """
     vouched = pinned(card, identity) or (isinstance(broker, BrokerClient) and broker.pinned)
-    asker = _asker(card, identity)
+    asker = replace(_asker(card, identity), attest=attest)
     if _shared(card, broker):
         decision = decide_shares(card, asker, timeout)
         return decision if vouched or not decision.granted else _unpinned(decision, card)
@@ -95,13 +97,25 @@ def ask(
     identity: RuntimeIdentity,
     broker: BrokerClient | str | None,
     timeout: float,
+    *,
+    keep: Keep | None = None,
+    attest: Attest | None = None,
 ) -> tuple[BrokerClient | BrokerGroup, bytearray, Lease]:
     """The key and its lease, from the first broker of the card that gives them, or from t.
 
-    Call `require_pin` first.
+    Call `require_pin` first. `keep` is given what was released.
+
+    Raises:
+        UsageError: `keep` where the key is shared: one lease is kept, and t must hold.
     """
-    asker = _asker(card, identity)
+    asker = replace(_asker(card, identity), keep=keep, attest=attest)
     if _shared(card, broker):
+        if keep is not None:
+            raise UsageError(
+                f"the key is shared among {card.brokers.threshold} brokers, and such a release "
+                "cannot be kept for use without them",
+                hint="load without offline=True, or ask the licensor for a plan of one broker",
+            )
         return ask_shares(card, asker, timeout)
     clients = _clients(card, broker, timeout)
     problem: LedgerError | None = None

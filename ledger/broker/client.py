@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeAlias
 from urllib.parse import urlsplit
 
 import httpx
 
 from ledger import errors
+from ledger.broker.attestation import report_data
 from ledger.broker.denials import Denial
 from ledger.broker.deposits import CONTENT_KEY, KeyDeposit, Wrap, deposit_info, wraps_of
 from ledger.broker.fleet import WorkerCertificate
@@ -50,7 +51,7 @@ from ledger.sealed.record import SealingRecord
 MAX_REPLY_BYTES: Final = 4 << 20
 REQUEST_SECONDS: Final = 120
 MAX_RETRY_SECONDS: Final = 3600
-_SOFTWARE: Final = "modeldeed"
+SOFTWARE: Final = "modeldeed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +89,20 @@ class Decision:
             raise KeyRequestRejected("the broker neither granted nor said why")
 
 
+Keep: TypeAlias = Callable[[KeyRequest, BrokerPublicKeys, dict[str, Any], Lease, bytearray], object]
+"""Takes request, the broker's keys, its signed reply, lease and content key of a release."""
+Attest: TypeAlias = Callable[[bytes, bytes], str]
+"""From report data (64 bytes) and challenge (32 bytes) to an attestation token."""
+
+
 @dataclass(frozen=True, slots=True)
 class Asker:
-    """On whose behalf a key is asked for."""
+    """On whose behalf a key is asked for.
+
+    Attributes:
+        keep: given what was released, before it is returned.
+        attest: gets attestation tokens; without it evidence is of class software.
+    """
 
     identity: RuntimeIdentity
     license: LicenseId
@@ -100,6 +112,8 @@ class Asker:
     acceptance: Acceptance | None = None
     terms: Mapping[str, Any] | None = None
     certificate: WorkerCertificate | None = None
+    keep: Keep | None = None
+    attest: Attest | None = None
 
 
 class BrokerClient:
@@ -351,7 +365,10 @@ class BrokerClient:
             if CONTENT_KEY not in wraps:
                 raise ManifestError("the broker's reply holds no content key")
             info = release_info(CONTENT_KEY, request, lease)
-            return unwrap(wraps[CONTENT_KEY].data, kem, info=info), lease, decision
+            key = unwrap(wraps[CONTENT_KEY].data, kem, info=info)
+            if asker.keep is not None:
+                asker.keep(request, self.facts().signing, decision.reply, lease, key)
+            return key, lease, decision
         finally:
             kem.wipe()
 
@@ -407,7 +424,7 @@ class BrokerClient:
         )
         body = beat.to_json()
         reply = self._send("POST", f"/v1/broker/leases/{lease.id}/heartbeat", body)
-        decision = _decision_of(self._verified(reply, "heartbeat", body))
+        decision = decision_of(self._verified(reply, "heartbeat", body))
         if not decision.granted:
             return None, decision
         extended = Lease.from_json(Document(reply, "the broker's reply").object("lease"))
@@ -428,13 +445,25 @@ class BrokerClient:
         # The broker's clock is not believed, but a challenge for another broker is refused.
         if issued.text("audience", limit=200) != facts.identity.audience:
             raise SignatureInvalid("the challenge is another broker's")
-        now = int(self._clock())
+        now, challenge = int(self._clock()), issued.raw("challenge", 32)
+        token: str | None = None
+        if asker.attest is not None:
+            bound = report_data(
+                challenge=challenge,
+                kem_key_hash=kem.hash(),
+                runtime_key_hash=identity.key_hash,
+                license_id=asker.license,
+                model=asker.model,
+                audience=facts.identity.audience,
+            )
+            token = asker.attest(bound, challenge)
+        kind = "software" if token is None else "tee"
         unsigned = KeyRequest(
-            challenge=issued.raw("challenge", 32),
+            challenge=challenge,
             license=asker.license,
             model=asker.model,
             kem=kem,
-            evidence=Evidence("software", intent, asker.sealing, identity.use, _SOFTWARE),
+            evidence=Evidence(kind, intent, asker.sealing, identity.use, SOFTWARE, token),
             audience=facts.identity.audience,
             issued_at=now,
             expires_at=now + REQUEST_SECONDS,
@@ -452,7 +481,7 @@ class BrokerClient:
             "terms": None if asker.terms is None else dict(asker.terms),
         }
         reply = self._send("POST", path, body)
-        return _decision_of(self._verified(reply, kind, message))
+        return decision_of(self._verified(reply, kind, message))
 
     # -- HTTP ----------------------------------------------------------------------------------
 
@@ -504,7 +533,12 @@ def check_lease(lease: Lease, request: KeyRequest) -> None:
         raise SignatureInvalid("the lease is for something else than was asked for")
 
 
-def _decision_of(doc: Document) -> Decision:
+def decision_of(doc: Document) -> Decision:
+    """The decision in a reply whose signatures were checked.
+
+    Raises:
+        ManifestError: not one.
+    """
     checks: list[Check] = []
     for item in doc.items("checks", limit=32):
         step = Document(item, "a step of the reply", ("number", "title", "result", "detail"))

@@ -34,7 +34,7 @@ RUNTIME_TAG: Final = "modeldeed/runtime-signature/1"
 ALG_ED25519: Final = 1
 ALG_P256: Final = 2
 _KEY_BYTES = {ALG_ED25519: 32, ALG_P256: 33}
-_NO_MEASUREMENT = bytes(20)
+NO_MEASUREMENT = bytes(20)
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +195,7 @@ def sign_grant(
     grant_nonce: int,
     not_after: int = PERPETUAL,
     features: int = 0,
-    measurement: bytes = _NO_MEASUREMENT,
+    measurement: bytes = NO_MEASUREMENT,
 ) -> RuntimeGrant:
     """Sign a grant as the holder.
 

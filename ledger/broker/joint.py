@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from ledger.broker.client import BrokerClient
 from ledger.broker.identity import RuntimeIdentity
-from ledger.broker.keeper import LeaseKeeper
+from ledger.broker.keeper import Beating, LeaseKeeper
 from ledger.broker.leases import Lease
 from ledger.errors import LeaseExpired, LedgerError
 
@@ -114,13 +114,14 @@ class JointKeeper:
 
 
 def keeper_of(
-    client: BrokerClient | BrokerGroup,
+    client: Beating | BrokerGroup,
     identity: RuntimeIdentity,
     lease: Lease,
     *,
     on_loss: Callable[[LedgerError], None],
+    now: int | None = None,
 ) -> LeaseKeeper | JointKeeper:
-    """What keeps the lease of one broker, or those of several, alive."""
+    """What keeps the lease of one broker, or those of several, alive; `now` as `LeaseKeeper`."""
     if isinstance(client, BrokerGroup):
         return JointKeeper(client, identity, on_loss=on_loss)
-    return LeaseKeeper(client, identity, lease, on_loss=on_loss)
+    return LeaseKeeper(client, identity, lease, on_loss=on_loss, now=now)

@@ -14,9 +14,9 @@ import threading
 import time
 import warnings
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
-from ledger.broker.client import BrokerClient
+from ledger.broker.client import Decision
 from ledger.broker.identity import RuntimeIdentity
 from ledger.broker.leases import Lease
 from ledger.errors import KeyAccessError, LeaseExpired, LedgerError
@@ -31,17 +31,32 @@ class LeaseClock:
     def __init__(self, issued_at: int) -> None:
         self._start = float(issued_at)
         self._wall = time.time()
-        self._boot = _boot_seconds()
+        self._boot = boot_seconds()
 
     def now(self) -> float:
         """Never earlier than any time that really passed."""
-        return self._start + max(time.time() - self._wall, _boot_seconds() - self._boot, 0.0)
+        return self._start + max(time.time() - self._wall, boot_seconds() - self._boot, 0.0)
 
 
-def _boot_seconds() -> float:
+def boot_seconds() -> float:
+    """Seconds by a clock that nobody can set."""
     # CLOCK_BOOTTIME counts suspension and cannot be set; other systems have no such clock.
     clock = getattr(time, "CLOCK_BOOTTIME", None)
     return time.monotonic() if clock is None else time.clock_gettime(clock)
+
+
+class Beating(Protocol):
+    """Who takes heartbeats: ``BrokerClient``, or nobody for a release that was kept."""
+
+    def heartbeat(
+        self, identity: RuntimeIdentity, lease: Lease, *, sequence: int | None = None
+    ) -> tuple[Lease | None, Decision]:
+        """Extend a lease, or say why not; raises when nobody answers."""
+        ...
+
+    def close(self) -> None:
+        """Close what is open."""
+        ...
 
 
 class LeaseKeeper:
@@ -52,6 +67,7 @@ class LeaseKeeper:
         identity: the runtime it was given to.
         lease: as released.
         on_loss: called once, from the heartbeat thread, when the lease is lost.
+        now: Unix seconds at which the lease is taken up; by default when it was issued.
 
     Attributes:
         lease: the lease as last extended.
@@ -59,17 +75,18 @@ class LeaseKeeper:
 
     def __init__(
         self,
-        client: BrokerClient,
+        client: Beating,
         identity: RuntimeIdentity,
         lease: Lease,
         *,
         on_loss: Callable[[LedgerError], None],
+        now: int | None = None,
     ) -> None:
         self.lease = lease
         self._client = client
         self._identity = identity
         self._on_loss = on_loss
-        self._clock = LeaseClock(lease.issued_at)
+        self._clock = LeaseClock(lease.issued_at if now is None else now)
         self._lost: LedgerError | None = None
         self._warned = False
         self._sequence = lease.sequence

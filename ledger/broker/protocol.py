@@ -65,7 +65,8 @@ class Evidence:
 
     Attributes:
         kind: ``software`` proves nothing and says so; ``tee`` carries an attestation token.
-        intent: ``release`` or ``check``; a check can never be turned into a release.
+        intent: ``release``, ``check`` or ``offline`` (a release carried as files); none can be
+            turned into another.
         sealing: hash of the sealing record of the file at hand.
         use: what the runtime declares to do.
         software: name and version, for the receipt.
@@ -107,7 +108,7 @@ class Evidence:
         kind = doc.choice("class", EVIDENCE_CLASSES)
         return cls(
             kind=kind,
-            intent=doc.choice("intent", ("release", "check")),
+            intent=doc.choice("intent", ("release", "check", "offline")),
             sealing=doc.digest("sealing"),
             use=Use.from_json(doc.object("use"), evidence=kind),
             software=doc.text("software", limit=200),

@@ -20,7 +20,7 @@ from ledger.broker.store import BrokerStore
 from ledger.errors import KeyRequestRejected, LeaseExpired, QuotaSpent, SeatsFull
 from ledger.ids import Digest, LicenseId
 from ledger.licensing.entitlement import PERPETUAL, moment
-from ledger.licensing.terms import Terms
+from ledger.licensing.terms import Terms, ends_at
 
 
 def plan_of(chain: ChainState) -> PlanFacts:
@@ -35,7 +35,7 @@ def new_lease(
     """The lease a request gets if a seat is free. Nothing is stored."""
     plan = plan_of(chain)
     not_after, grace_until = policy.lease_times(
-        plan, _limit(chain, request.grant, terms, request.certificate), now=now
+        plan, _limit(chain, request.grant, terms, request.certificate, now=now), now=now
     )
     return Lease(
         id=Digest(secrets.token_bytes(32)),
@@ -70,7 +70,7 @@ def extended(
     """The same lease, later."""
     plan = plan_of(chain)
     not_after, grace_until = policy.lease_times(
-        plan, _limit(chain, grant, terms, certificate), now=now
+        plan, _limit(chain, grant, terms, certificate, now=now), now=now
     )
     return replace(
         lease,
@@ -90,6 +90,8 @@ def _limit(
     grant: RuntimeGrant | None,
     terms: Terms | None,
     certificate: WorkerCertificate | None,
+    *,
+    now: int,
 ) -> int:
     """The first end among license, grant, certificate, terms and seat (Unix seconds)."""
     license_facts = chain.head.license
@@ -98,8 +100,10 @@ def _limit(
         ends.append(grant.not_after)
     if certificate is not None:
         ends.append(certificate.not_after)
-    if terms is not None and terms.not_after is not None:
-        ends.append(terms.not_after)
+    if terms is not None:
+        # At the moment that step 8 is asked about: what it permits then, a lease outlives no more.
+        end = ends_at(terms, max(now, chain.head.block.timestamp))
+        ends += [] if end is None else [end]
     if license_facts.seat is not None and license_facts.seat.until:
         ends.append(license_facts.seat.until)
     return min(*ends, PERPETUAL)

@@ -14,12 +14,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, Protocol
 
-from ledger.broker import fleet, policy, seating
+from ledger.broker import fleet, offline, policy, seating
+from ledger.broker.admitting import Admitted
 from ledger.broker.anomaly import Rules
 from ledger.broker.custody import zero
 from ledger.broker.defence import Defence
 from ledger.broker.deposits import CONTENT_KEY, KeyDeposit, Wrap, deposit_info
-from ledger.broker.evidence import EvidenceVerifier, SoftwareEvidence
+from ledger.broker.evidence import EvidenceVerifier
 from ledger.broker.facts import ChainState
 from ledger.broker.health import EndpointHealth
 from ledger.broker.home import BrokerHome
@@ -116,7 +117,8 @@ class BrokerService:
         home: its keys and identity.
         chain: where its facts come from.
         store: its database; by default the one in `home`.
-        verifiers: evidence it accepts, by class.
+        verifiers: evidence it accepts, by class; by default what its folder's ``evidence.json``
+            admits.
         clock: Unix seconds.
         limits: rates; by default those of docs/spec/key-release.md.
         rules: thresholds of the anomaly rules.
@@ -146,7 +148,7 @@ class BrokerService:
             self.store, self._log, limits=limits, rules=rules, tell=self.notices.put
         )
         self._chain = chain
-        self._verifiers = dict(verifiers or {"software": SoftwareEvidence()})
+        self._verifiers = dict(verifiers or Admitted.load(home.path).verifiers(clock=clock))
         self._clock = clock
         self._domain = self.identity.domain
 
@@ -306,12 +308,20 @@ class BrokerService:
             "time": now,
         }
 
-    def release(self, body: Any, *, network: str = UNKNOWN_NETWORK) -> dict[str, Any]:
+    def release(
+        self,
+        body: Any,
+        *,
+        network: str = UNKNOWN_NETWORK,
+        intent: offline.Intent = "release",
+    ) -> dict[str, Any]:
         """Decide on a key request and, if all ten steps pass, release the key under a lease.
 
         Args:
-            body: the request.
+            body: request and terms.
             network: where it came from (`limits.network_of`).
+            intent: ``offline`` for a request that came as a file from the broker's operator, never
+                for one from the network.
 
         Returns:
             The signed reply, granted or denied.
@@ -324,7 +334,7 @@ class BrokerService:
         self.defence.knock(network)
         request, offered = _parse_request(body)
         now = self._now()
-        talk, chain, terms = self._deliberate(request, offered, intent="release", now=now)
+        talk, chain, terms = self._deliberate(request, offered, intent=intent, now=now)
         with self.store.transaction():
             lease: Lease | None = None
             plan = chain.head.plan if isinstance(chain, ChainState) else None
@@ -342,6 +352,8 @@ class BrokerService:
                 ),
                 threshold=_threshold(chain),
             )
+            if intent == offline.INTENT:
+                offline.settle(self.store, request, talk.denial)
             wraps: list[dict[str, str]] = []
             shared: dict[str, Any] = {}
             if lease is not None and isinstance(chain, ChainState) and terms is not None:
@@ -386,12 +398,18 @@ class BrokerService:
     ) -> tuple[Deliberation, ChainState | LedgerError, Terms | None]:
         """Steps 1 to 8. The chain is asked only for a request that is fresh and signed."""
         talk, domain, audience = Deliberation(), self._domain, self.identity.audience
-        issued = self.store.consume_challenge(request.challenge)
-        talk.step(1, lambda: policy.check_challenge(issued, request, now=now))
+        limits: Mapping[str, int] = {}
+        if intent == offline.INTENT:
+            limits = offline.LIMITS
+            unspent = offline.spend(self.store, request, now=now)
+            talk.step(1, lambda: offline.check_nonce(unspent=unspent))
+        else:
+            issued = self.store.consume_challenge(request.challenge)
+            talk.step(1, lambda: policy.check_challenge(issued, request, now=now))
         talk.step(
             2,
             lambda: policy.check_request(
-                request, domain=domain, audience=audience, intent=intent, now=now
+                request, domain=domain, audience=audience, intent=intent, now=now, **limits
             ),
         )
         talk.step(

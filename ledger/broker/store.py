@@ -93,6 +93,9 @@ CREATE TABLE share_sets (
     sealing BLOB NOT NULL REFERENCES sealings, broker_set INTEGER NOT NULL,
     number INTEGER NOT NULL, document TEXT NOT NULL, PRIMARY KEY (sealing, broker_set)
 ) WITHOUT ROWID;
+CREATE TABLE spent_nonces (
+    nonce BLOB PRIMARY KEY, forget_at INTEGER NOT NULL
+) WITHOUT ROWID;
 """
 
 
@@ -256,6 +259,19 @@ class BrokerStore:
         if row is None:
             return None
         return IssuedChallenge(LicenseId.parse(row[0]), ModelId(row[1]), row[2])
+
+    def spend_nonce(self, nonce: bytes, *, now: int, forget_at: int) -> bool:
+        """Use up a challenge that its runtime made itself: at most one caller ever gets True."""
+        with self.transaction():
+            self._run("DELETE FROM spent_nonces WHERE forget_at <= ?", now)
+            spent = self._run(
+                "INSERT INTO spent_nonces VALUES (?, ?) ON CONFLICT DO NOTHING", nonce, forget_at
+            )
+            return spent == 1
+
+    def return_nonce(self, nonce: bytes) -> None:
+        """Hand back a nonce that the caller has spent, and nothing was given for."""
+        self._run("DELETE FROM spent_nonces WHERE nonce = ?", nonce)
 
     # -- deposits ----------------------------------------------------------------------------------
 

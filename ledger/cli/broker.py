@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ledger.cli import broker_account, broker_keys, broker_set
+from ledger.cli import broker_account, broker_admit, broker_keys, broker_set
 from ledger.cli.broker_endpoints import endpoint_rows, witnesses
 from ledger.cli.broker_keys import KeyStoreName, KeyStoreOptions, opened_or_made, registered
 from ledger.cli.output import Answer, fields
@@ -108,4 +108,5 @@ def status(
 for _part in (broker_keys,):
     app.registered_commands += _part.app.registered_commands
 broker_account.add(app)
+broker_admit.add(app)
 app.add_typer(broker_set.app, name="set", help=broker_set.app.info.help)

@@ -1,0 +1,329 @@
+"""Releases kept on the host, sealed, while their lease holds (docs/spec/offline-release.md).
+
+The content key lies under a key that only this runtime's key derives, and only for this very lease:
+it names the KEM key, the runtime and the blocks the decision rested on.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from ledger.broker.client import Decision, check_lease, decision_of
+from ledger.broker.custody import read_private, write_private, zero
+from ledger.broker.floor import ClockFloor
+from ledger.broker.identity import RuntimeIdentity
+from ledger.broker.leases import Lease
+from ledger.broker.protocol import KeyRequest, audience
+from ledger.broker.signing import BrokerPublicKeys, without_ciphertexts
+from ledger.broker.vault import check_commitment
+from ledger.canonical import canonical_json, parse_json
+from ledger.errors import (
+    BrokerUnavailable,
+    ClaimMismatch,
+    ClockFloorInvalid,
+    FormatError,
+    KeyAccessError,
+    LeaseExpired,
+    LedgerError,
+    SignatureInvalid,
+    UseNotPermitted,
+    VerificationError,
+)
+from ledger.ids import Digest, LicenseId
+from ledger.licensing import terms as terms_module
+from ledger.licensing.card import LicenseCard
+from ledger.licensing.document import Document, base64_text, hex_text
+from ledger.licensing.entitlement import moment
+from ledger.sealed.record import SealingRecord
+
+TYPE: Final = "modeldeed/kept-release"
+KEY_TAG: Final = "modeldeed/kept-release/1"
+_NONCE = 12
+_REMEMBER_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class KeptRelease:
+    """A release at rest. The key in it is sealed."""
+
+    request: KeyRequest
+    signing: BrokerPublicKeys
+    reply: dict[str, Any] = field(repr=False)
+    lease: Lease
+    nonce: bytes = field(repr=False)
+    sealed: bytes = field(repr=False)
+
+    def to_json(self) -> dict[str, Any]:
+        """The file."""
+        return {
+            "type": TYPE,
+            "version": 1,
+            "request": self.request.to_json(),
+            "signing": self.signing.to_json(),
+            "reply": self.reply,
+            "nonce": hex_text(self.nonce),
+            "sealed": base64_text(self.sealed),
+        }
+
+    @classmethod
+    def from_json(cls, value: Any) -> KeptRelease:
+        """Read and verify a file: the broker's signatures, and that its parts belong together.
+
+        Raises:
+            ManifestError, UnsupportedVersion: not one.
+            SignatureInvalid: not signed by the keys in it, or the lease is not the request's.
+        """
+        doc = Document(
+            value,
+            "the kept release",
+            ("type", "version", "request", "signing", "reply", "nonce", "sealed"),
+        )
+        doc.kind(TYPE)
+        request = KeyRequest.from_json(doc.object("request"))
+        signing = BrokerPublicKeys.from_json(doc.object("signing"))
+        lease = released(request, signing, doc.object("reply"))[1]
+        return cls(
+            request,
+            signing,
+            doc.object("reply"),
+            lease,
+            doc.raw("nonce", _NONCE),
+            doc.blob("sealed", limit=256),
+        )
+
+
+def released(
+    request: KeyRequest, signing: BrokerPublicKeys, reply: dict[str, Any]
+) -> tuple[int, Lease]:
+    """Check that a broker with these keys granted this request; its signed time and the lease.
+
+    Raises:
+        SignatureInvalid: not signed by these keys, or the answer to something else.
+        ManifestError: not a reply.
+        EntitlementError, KeyRequestRejected, …: it is a denial.
+    """
+    signing.verify(reply)
+    doc = Document(reply, "the broker's reply")
+    doc.choice("type", ("release",))
+    if doc.text("audience", limit=200) != request.audience or (
+        doc.digest("request") != request.hash()
+    ):
+        raise SignatureInvalid("the broker's reply answers another request")
+    decision_of(doc).raise_if_denied()
+    lease = Lease.from_json(doc.object("lease"))
+    check_lease(lease, request)
+    return doc.integer("time"), lease
+
+
+class KeptReleases:
+    """The releases that one runtime keeps, beside its key.
+
+    Args:
+        identity: whose.
+        clock: the system's Unix seconds.
+    """
+
+    def __init__(
+        self, identity: RuntimeIdentity, *, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._identity = identity
+        self.floor = ClockFloor(identity, clock=clock)
+        self.folder = identity.path.with_name(identity.path.stem + ".releases")
+
+    def keep(
+        self,
+        request: KeyRequest,
+        signing: BrokerPublicKeys,
+        reply: dict[str, Any],
+        lease: Lease,
+        key: bytearray,
+    ) -> None:
+        """Seal a release and write it, over an older one of the same license and sealing.
+
+        Raises:
+            ConfigurationError: the file cannot be written.
+        """
+        bare = without_ciphertexts(reply)
+        self.take_time(Document(reply, "the broker's reply").integer("time"))
+        nonce = secrets.token_bytes(_NONCE)
+        sealed = AESGCM(self._key(lease)).encrypt(nonce, key, canonical_json(bare))
+        kept = KeptRelease(request, signing, bare, lease, nonce, sealed)
+        data = json.dumps(kept.to_json()).encode() + b"\n"
+        write_private(self._path(lease.license, lease.sealing), data, replace=True)
+
+    def take_time(self, signed: int) -> None:
+        """Take in a broker-signed time.
+
+        Where the clock floor was altered or removed it begins anew, and what was kept under it is
+        deleted: nothing says when that ended.
+
+        Raises:
+            ConfigurationError: files here cannot be read or written.
+        """
+        try:
+            if any(self.folder.glob("*.json")):
+                self.floor.now()
+            self.floor.confirm(signed)
+        except ClockFloorInvalid:
+            for path in self.folder.glob("*.json"):
+                path.unlink(missing_ok=True)
+            self.floor.restart(signed)
+
+    def find(self, card: LicenseCard) -> KeptRelease | None:
+        """The release kept for a card's license and sealing, verified; None when there is none.
+
+        Raises:
+            ManifestError, SignatureInvalid: the file was altered.
+            ClaimMismatch: it was given under other keys, or for another model or runtime.
+        """
+        path = self._path(card.license, card.sealing_hash)
+        if not path.exists():
+            return None
+        kept = KeptRelease.from_json(parse_json(read_private(path), what="the kept release"))
+        lease = kept.lease
+        pinned = [
+            audience(card.chain_id, card.broker_registry, member.id)
+            for member in card.brokers.members
+            if member.signing_key_hash == kept.signing.hash()
+        ]
+        if lease.audience not in pinned:
+            raise ClaimMismatch(
+                "the kept release was signed with other keys than the card names",
+                hint="get a fresh release: deed runtime request CARD",
+            )
+        if (lease.license, lease.model, lease.sealing, lease.runtime_key_hash) != (
+            card.license,
+            card.model,
+            card.sealing_hash,
+            self._identity.key_hash,
+        ):
+            raise ClaimMismatch("the kept release is for another license, model or runtime")
+        return kept
+
+    def holds(self, card: LicenseCard) -> bool:
+        """Whether one is kept whose lease has not ended; `open` says why not."""
+        try:
+            kept = self.find(card)
+            return kept is not None and self.floor.now() < kept.lease.grace_until
+        except (FormatError, VerificationError):
+            return False
+
+    def open(self, card: LicenseCard, record: SealingRecord) -> tuple[bytearray, Lease, int]:
+        """The content key (the caller zeroes it), its lease, and this host's time.
+
+        Raises:
+            LeaseExpired: nothing is kept, or its lease has ended.
+            ClockFloorInvalid: nothing says that the clock was not set back.
+            UseNotPermitted: the card's terms do not permit the declared use now.
+            KeyAccessError: it does not open with this runtime's key, or is another model's.
+            ManifestError, SignatureInvalid, ClaimMismatch: as `find`.
+        """
+        # (1) Format, signatures, keys, and what it is for.
+        kept = self.find(card)
+        way = "ask again: deed runtime request CARD, or load where a broker can be reached"
+        if kept is None:
+            raise LeaseExpired(f"no release of license {card.license} is kept here", hint=way)
+        # (2) The clock.
+        now, lease = self.floor.now(), kept.lease
+        if now >= lease.grace_until:
+            raise LeaseExpired(
+                f"the kept lease of license {lease.license} ended on {moment(lease.grace_until)}",
+                hint=way,
+            )
+        # (3) The terms, where they are at hand; `card.verify` has checked their hash.
+        if card.terms is not None:
+            permit(card, self._identity, at=now)
+        # (4) The key.
+        try:
+            plain = AESGCM(self._key(lease)).decrypt(
+                kept.nonce, kept.sealed, canonical_json(kept.reply)
+            )
+        except InvalidTag:
+            raise KeyAccessError(
+                "the kept release does not open with this runtime's key", hint=way
+            ) from None
+        key = bytearray(plain)
+        try:
+            check_commitment(key, record)
+        except KeyAccessError:
+            zero(key)
+            raise
+        return key, lease, now
+
+    def forget(self, license_id: LicenseId, sealing: Digest) -> None:
+        """Delete what is kept for a license and sealing, if anything."""
+        self._path(license_id, sealing).unlink(missing_ok=True)
+
+    def _path(self, license_id: LicenseId, sealing: Digest) -> Path:
+        return self.folder / f"{license_id}-{sealing.raw.hex()}.json"
+
+    def _key(self, lease: Lease) -> bytes:
+        purpose = KEY_TAG.encode() + b"\0" + canonical_json(lease.to_json())
+        return self._identity.derived_key(purpose, salt=lease.kem_key_hash.raw)
+
+
+def permit(card: LicenseCard, identity: RuntimeIdentity, *, at: int) -> None:
+    """Evaluate the card's terms on this host; without terms in the card nothing is said.
+
+    Raises:
+        UseNotPermitted: they do not permit what this runtime declares, at this time.
+    """
+    if card.terms is None:
+        return
+    terms = terms_module.validate(dict(card.terms))
+    # Which class of evidence was shown is the broker's to say; this host cannot judge itself.
+    shown = [
+        terms_module.permits(
+            terms,
+            terms_module.Use(
+                identity.use.territory, identity.use.purpose, identity.use.field, evidence
+            ),
+            at=at,
+        )
+        for evidence in terms.evidence
+    ]
+    reasons = min(shown, key=len)
+    if reasons:
+        raise UseNotPermitted(
+            f"license {card.license} does not permit this: {'; '.join(reasons)}",
+            remedy=f"the licensor {card.licensor} sets the terms; what the runtime declares is "
+            "set by deed runtime init",
+        )
+
+
+class Nobody:
+    """Takes the heartbeats of a kept release: nobody answers, and time is remembered."""
+
+    def __init__(self, floor: ClockFloor) -> None:
+        self._floor = floor
+        self._next = 0.0
+
+    def heartbeat(
+        self, identity: RuntimeIdentity, lease: Lease, *, sequence: int | None = None
+    ) -> tuple[Lease | None, Decision]:
+        """Remember the time, at most once a minute.
+
+        Raises:
+            BrokerUnavailable: always.
+        """
+        del identity, lease, sequence
+        if time.monotonic() >= self._next:
+            self._next = time.monotonic() + _REMEMBER_SECONDS
+            self._floor.now()
+        raise BrokerUnavailable("a kept release has no broker to ask")
+
+    def close(self) -> None:
+        """Remember the time once more."""
+        try:
+            self._floor.now()
+        except LedgerError:
+            return  # the next use of what is kept says so, and fails closed
