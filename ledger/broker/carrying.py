@@ -27,6 +27,7 @@ from ledger.broker.offline import (
     OfflineResponse,
 )
 from ledger.broker.protocol import Evidence, KeyRequest, audience, release_info
+from ledger.broker.released import ReleasedKeys, open_cells
 from ledger.canonical import parse_json
 from ledger.errors import (
     EntitlementError,
@@ -202,7 +203,7 @@ def accept_release(
         # Final: its nonce is spent.
         _pending_path(identity, answered).unlink(missing_ok=True)
         raise
-    key = _unwrapped(pending, response.reply, lease)
+    keys = _unwrapped(pending, response.reply, lease)
     try:
         # (7) The clock.
         kept = KeptReleases(identity, clock=clock)
@@ -214,9 +215,9 @@ def accept_release(
                 "longer leases",
             )
         # (8) Kept; then the way to open it again is gone.
-        kept.keep(request, response.signing, response.reply, lease, key)
+        kept.keep(request, response.signing, response.reply, lease, keys)
     finally:
-        zero(key)
+        keys.wipe()
     _pending_path(identity, answered).unlink(missing_ok=True)
     return lease
 
@@ -244,7 +245,7 @@ def _member(card: LicenseCard, broker: int | None) -> CardBroker:
     )
 
 
-def _unwrapped(pending: Pending, reply: dict[str, Any], lease: Lease) -> bytearray:
+def _unwrapped(pending: Pending, reply: dict[str, Any], lease: Lease) -> ReleasedKeys:
     """(6) The wrap opens, and the key is the one the sealing commits to."""
     wraps = {
         entry.label: entry
@@ -255,16 +256,17 @@ def _unwrapped(pending: Pending, reply: dict[str, Any], lease: Lease) -> bytearr
     kem = KemPrivateKey.from_bytes(pending.kem)
     try:
         info = release_info(CONTENT_KEY, pending.request, lease)
-        key = unwrap(wraps[CONTENT_KEY].data, kem, info=info)
+        cells = open_cells(reply, wraps, kem, pending.request, lease)
+        keys = ReleasedKeys(unwrap(wraps[CONTENT_KEY].data, kem, info=info), cells)
     finally:
         kem.wipe()
-    if len(key) != 32 or key_commitment(key) != pending.commit:
-        zero(key)
+    if len(keys.content) != 32 or key_commitment(keys.content) != pending.commit:
+        keys.wipe()
         raise KeyAccessError(
             "the released key is not the one that the sealing commits to",
             hint="tell the licensor and the broker's operator",
         )
-    return key
+    return keys
 
 
 def _waiting(identity: RuntimeIdentity, request: Digest) -> Pending:

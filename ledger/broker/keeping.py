@@ -23,8 +23,8 @@ from ledger.broker.floor import ClockFloor
 from ledger.broker.identity import RuntimeIdentity
 from ledger.broker.leases import Lease
 from ledger.broker.protocol import KeyRequest, audience
+from ledger.broker.released import ReleasedKeys
 from ledger.broker.signing import BrokerPublicKeys, without_ciphertexts
-from ledger.broker.vault import check_commitment
 from ledger.canonical import canonical_json, parse_json
 from ledger.errors import (
     BrokerUnavailable,
@@ -43,11 +43,15 @@ from ledger.licensing import terms as terms_module
 from ledger.licensing.card import LicenseCard
 from ledger.licensing.document import Document, base64_text, hex_text
 from ledger.licensing.entitlement import moment
+from ledger.sealed.cells import released_bytes
+from ledger.sealed.codeword import MAX_CELLS
+from ledger.sealed.memory import burn
 from ledger.sealed.record import SealingRecord
 
 TYPE: Final = "modeldeed/kept-release"
 KEY_TAG: Final = "modeldeed/kept-release/1"
 _NONCE = 12
+_MAX_SEALED = 32 + released_bytes(MAX_CELLS) + 16
 _REMEMBER_SECONDS = 60.0
 
 
@@ -97,7 +101,7 @@ class KeptRelease:
             doc.object("reply"),
             lease,
             doc.raw("nonce", _NONCE),
-            doc.blob("sealed", limit=256),
+            doc.blob("sealed", limit=_MAX_SEALED),
         )
 
 
@@ -145,7 +149,7 @@ class KeptReleases:
         signing: BrokerPublicKeys,
         reply: dict[str, Any],
         lease: Lease,
-        key: bytearray,
+        keys: ReleasedKeys,
     ) -> None:
         """Seal a release and write it, over an older one of the same license and sealing.
 
@@ -155,7 +159,11 @@ class KeptReleases:
         bare = without_ciphertexts(reply)
         self.take_time(Document(reply, "the broker's reply").integer("time"))
         nonce = secrets.token_bytes(_NONCE)
-        sealed = AESGCM(self._key(lease)).encrypt(nonce, key, canonical_json(bare))
+        plain = keys.to_bytes()
+        try:
+            sealed = AESGCM(self._key(lease)).encrypt(nonce, plain, canonical_json(bare))
+        finally:
+            zero(plain)
         kept = KeptRelease(request, signing, bare, lease, nonce, sealed)
         data = json.dumps(kept.to_json()).encode() + b"\n"
         write_private(self._path(lease.license, lease.sealing), data, replace=True)
@@ -217,8 +225,8 @@ class KeptReleases:
         except (FormatError, VerificationError):
             return False
 
-    def open(self, card: LicenseCard, record: SealingRecord) -> tuple[bytearray, Lease, int]:
-        """The content key (the caller zeroes it), its lease, and this host's time.
+    def open(self, card: LicenseCard, record: SealingRecord) -> tuple[ReleasedKeys, Lease, int]:
+        """The keys (the caller zeroes them), their lease, and this host's time.
 
         Raises:
             LeaseExpired: nothing is kept, or its lease has ended.
@@ -251,13 +259,11 @@ class KeptReleases:
             raise KeyAccessError(
                 "the kept release does not open with this runtime's key", hint=way
             ) from None
-        key = bytearray(plain)
-        try:
-            check_commitment(key, record)
-        except KeyAccessError:
-            zero(key)
-            raise
-        return key, lease, now
+        opened = bytearray(plain)
+        burn(plain)
+        keys = ReleasedKeys.from_bytes(opened)
+        keys.check(record)
+        return keys, lease, now
 
     def forget(self, license_id: LicenseId, sealing: Digest) -> None:
         """Delete what is kept for a license and sealing, if anything."""

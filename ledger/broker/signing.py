@@ -21,6 +21,7 @@ from ledger.canonical import canonical_json, hash_bytes
 from ledger.errors import ManifestError, SignatureInvalid
 from ledger.ids import Digest
 from ledger.licensing.document import Document, base64_text, hex_text
+from ledger.sealed.recipients import MAX_WRAP_BYTES
 
 KEYS_TAG: Final = "modeldeed/broker-signing-keys/1"
 REPLY_TAG: Final = "modeldeed/broker-reply/1"
@@ -157,9 +158,14 @@ def wrap_hash(wrap: bytes) -> Digest:
 
 
 def without_ciphertexts(reply: dict[str, Any]) -> dict[str, Any]:
-    """The reply as the receipt log keeps it: each wrap by its hash alone."""
+    """The message as the receipt log keeps it: each wrap by its hash alone.
+
+    Of a deposit's cells the record hashes are left out too: the sealing record commits to them.
+    """
     if "wraps" not in reply:
         return reply
+    if isinstance(reply.get("cells"), dict) and "records" in reply["cells"]:
+        reply = {**reply, "cells": {**reply["cells"], "records": None}}
     kept = [
         {key: value for key, value in entry.items() if key != "wrap"} for entry in reply["wraps"]
     ]
@@ -179,7 +185,7 @@ def signed_bytes(reply: dict[str, Any], *, step: int = 0) -> bytes:
     for entry in wraps:
         doc = Document(entry, "a wrap of the reply", ("label", "hash", "wrap"))
         stated = doc.digest("hash")
-        if doc.has("wrap") and wrap_hash(doc.blob("wrap")) != stated:
+        if doc.has("wrap") and wrap_hash(doc.blob("wrap", limit=MAX_WRAP_BYTES)) != stated:
             raise SignatureInvalid("a wrapped key is not the one that was signed", step=step)
     body = {key: value for key, value in reply.items() if key != "signature"}
     return REPLY_TAG.encode() + b"\0" + canonical_json(without_ciphertexts(body))

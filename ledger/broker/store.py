@@ -96,6 +96,10 @@ CREATE TABLE share_sets (
 CREATE TABLE spent_nonces (
     nonce BLOB PRIMARY KEY, forget_at INTEGER NOT NULL
 ) WITHOUT ROWID;
+CREATE TABLE cell_codes (
+    sealing BLOB PRIMARY KEY REFERENCES sealings, count INTEGER NOT NULL,
+    colluders INTEGER NOT NULL
+) WITHOUT ROWID;
 """
 
 

@@ -17,6 +17,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Generic, TypeVar
 
+from ledger.broker.celldeposits import cell_share_label
+from ledger.broker.cellshares import Place, ReleasedPart, join_cells
 from ledger.broker.client import Asker, BrokerClient, Decision, check_lease
 from ledger.broker.custody import zero
 from ledger.broker.deposits import wraps_of
@@ -25,6 +27,7 @@ from ledger.broker.keyshares import KeyShares, release_label
 from ledger.broker.leases import Lease
 from ledger.broker.members import check_ledger, patiently, pin_of
 from ledger.broker.protocol import KeyRequest, release_info
+from ledger.broker.released import ReleasedKeys, open_part
 from ledger.broker.shamir import Share, join
 from ledger.errors import (
     BrokerUnavailable,
@@ -80,15 +83,27 @@ class _Taken:
     client: BrokerClient
     lease: Lease
     share: Share
+    cells: ReleasedPart | None
+
+    @property
+    def group(self) -> tuple[object, ...]:
+        """What it must have in common with those it is joined with."""
+        return self.share.set_id, None if self.cells is None else self.cells.cells.word
+
+    def wipe(self) -> None:
+        """Zero the shares."""
+        self.share.wipe()
+        if self.cells is not None:
+            self.cells.wipe()
 
 
 def ask_shares(
     card: LicenseCard, asker: Asker, timeout: float
-) -> tuple[BrokerGroup, bytearray, Lease]:
-    """The key from the first t valid shares, and the leases the model then runs under.
+) -> tuple[BrokerGroup, ReleasedKeys, Lease]:
+    """The keys from the first t valid shares, and the leases the model then runs under.
 
     Returns:
-        The brokers that gave a lease, the key (the caller zeroes it), and the lease that decides.
+        The brokers that gave a lease, the keys (the caller zeroes them), the deciding lease.
 
     Raises:
         EntitlementError, KeyRequestRejected: so many brokers refuse that t cannot agree.
@@ -118,7 +133,7 @@ def ask_shares(
             except LedgerError as error:
                 heard.result.client.close()
                 troubles[heard.place] = error
-        chosen, key = _joined(card, record, taken, troubles)
+        chosen, keys = _joined(card, record, taken, troubles)
     except BaseException:
         for each in taken.values():
             each.client.close()
@@ -127,13 +142,13 @@ def ask_shares(
         stopping.set()
         kem.wipe()
         for each in taken.values():
-            each.share.wipe()
+            each.wipe()
     for each in taken.values():
         if each not in chosen:
             each.client.close()
     _name_faults(card, troubles)
     group = BrokerGroup(card.brokers.threshold, [(each.client, each.lease) for each in chosen])
-    return group, key, group.deciding([each.lease for each in chosen])
+    return group, keys, group.deciding([each.lease for each in chosen])
 
 
 def decide_shares(card: LicenseCard, asker: Asker, timeout: float) -> Decision:
@@ -274,11 +289,23 @@ def _take(card: LicenseCard, place: int, reply: _Reply, kem: KemPrivateKey, aske
     # (3) The share of this broker's place, and no other's, opens under this request and lease.
     label = release_label(place + 1)
     wraps = {entry.label: entry for entry in wraps_of(doc.items("wraps"))}
-    if set(wraps) != {label}:
+    cell_label = cell_share_label(label)
+    if set(wraps) - {cell_label} != {label} or bool(shares.cells) != (cell_label in wraps):
         raise ManifestError(f"the broker's reply does not hold {label}, which is this broker's")
     value = unwrap(wraps[label].data, kem, info=release_info(label, reply.request, lease))
-    # (4) It is the one committed to.
-    return _Taken(reply.client, lease, shares.share(place + 1, value))
+    # (4) It is the one committed to; so is each cell key's.
+    share = shares.share(place + 1, value)
+    try:
+        part = open_part(
+            reply.decision.reply, cell_label, wraps, kem, request=reply.request, lease=lease
+        )
+        if part is not None:
+            numbers = Place(shares.threshold, len(shares.commitments), place + 1)
+            part.check(numbers, shares.cells[place])
+    except BaseException:
+        share.wipe()
+        raise
+    return _Taken(reply.client, lease, share, part)
 
 
 def _check_statement(shares: KeyShares, card: LicenseCard, asker: Asker) -> None:
@@ -298,10 +325,10 @@ def _check_statement(shares: KeyShares, card: LicenseCard, asker: Asker) -> None
 
 
 def _largest_set(taken: Sequence[_Taken]) -> list[_Taken]:
-    """The shares of that set of which most are here; sets never mix."""
+    """The shares of that set of which most are here; sets never mix, nor do code words."""
     sets: dict[object, list[_Taken]] = {}
     for each in taken:
-        sets.setdefault(each.share.set_id, []).append(each)
+        sets.setdefault(each.group, []).append(each)
     return max(sets.values(), key=len, default=[])
 
 
@@ -310,7 +337,7 @@ def _joined(
     record: SealingRecord,
     taken: dict[int, _Taken],
     troubles: dict[int, LedgerError],
-) -> tuple[list[_Taken], bytearray]:
+) -> tuple[list[_Taken], ReleasedKeys]:
     """(5) The key of t shares of one set. (6) It is the one that the sealing commits to."""
     chosen = _largest_set(list(taken.values()))
     if len(chosen) < card.brokers.threshold:
@@ -323,7 +350,20 @@ def _joined(
             f"{record.hash().short}: they were made wrongly",
             hint="the licensor must deposit shares of this sealing's key again",
         )
-    return chosen, key
+    keys = ReleasedKeys(key)
+    try:
+        parts = [
+            (each.share.index, each.cells)
+            for each in chosen[: card.brokers.threshold]
+            if each.cells is not None
+        ]
+        if parts:
+            keys.cells = join_cells(parts)
+        keys.check(record)
+    except BaseException:
+        keys.wipe()
+        raise
+    return chosen, keys
 
 
 def _name_faults(card: LicenseCard, troubles: dict[int, LedgerError]) -> None:
