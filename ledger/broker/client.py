@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Self, TypeAlias
+from typing import Any, Final, Protocol, Self, TypeAlias
 from urllib.parse import urlsplit
 
 import httpx
@@ -98,10 +98,16 @@ class Decision:
             raise KeyRequestRejected("the broker neither granted nor said why")
 
 
-Keep: TypeAlias = Callable[
-    [KeyRequest, BrokerPublicKeys, dict[str, Any], Lease, ReleasedKeys], object
-]
-"""Takes request, the broker's keys, its signed reply, lease and content key of a release."""
+class Keepable(Protocol):
+    """The keys of a release, or one broker's share of them."""
+
+    def to_bytes(self) -> bytearray:
+        """All of it; the caller zeroes it."""
+        ...
+
+
+Keep: TypeAlias = Callable[[KeyRequest, BrokerPublicKeys, dict[str, Any], Lease, Keepable], object]
+"""Takes request, the broker's keys, its signed reply, lease and what was released."""
 Attest: TypeAlias = Callable[[bytes, bytes], str]
 """From report data (64 bytes) and challenge (32 bytes) to an attestation token."""
 
