@@ -268,10 +268,18 @@ def restore(
 ) -> Answer:
     """Rebuild a lost broker: new keys in a new folder, and the model's key deposited again.
 
+    A key that several brokers share is not given to one of them: share it anew, as is said then.
+
     Interrupted, it goes on where it was when run again; into a folder with a broker, it deposits.
     """
     from ledger.broker.chainview import ChainView
-    from ledger.broker.restoring import deposit_again, read_recovery, sealing_of, take_over
+    from ledger.broker.restoring import (
+        deposit_again,
+        read_recovery,
+        sealing_of,
+        shared_by,
+        take_over,
+    )
     from ledger.broker.service import BrokerService
     from ledger.broker.setup import identity_on, register_broker
     from ledger.chain.rpc import Rpc
@@ -306,12 +314,15 @@ def restore(
         deployment,
         network.profile,
     )
-    service = BrokerService(made, view)
-    try:
-        receipt = deposit_again(service, recovery, record, signer, terms=documents)
-    finally:
-        service.close()
-        view.close()
+    receipt: dict[str, Any] | None = None
+    shared = shared_by(session.brokers, record)
+    if not shared:
+        service = BrokerService(made, view)
+        try:
+            receipt = deposit_again(service, recovery, record, signer, terms=documents)
+        finally:
+            service.close()
+            view.close()
     data = {
         "broker": identity.id,
         "home": home,
@@ -326,7 +337,191 @@ def restore(
         ("folder", home),
         ("model", record.model_id),
         ("sealing", record.hash()),
-        ("deposit", "read back and signed for"),
+        ("deposit", "read back and signed for" if receipt else "none: the key is shared"),
+        ("signing keys", made.signing_key_hash),
+        ("KEM key", made.kem_key_hash),
+    ]
+    sharing = (
+        f"then share the key anew among its brokers: deed broker set deposit {record.broker_set} "
+        "RECOVERY",
+    )
+    return Answer(
+        data,
+        fields(rows),
+        notes=(
+            f"next: deed serve --broker-home {home} --database URL",
+            *(sharing if shared else ()),
+            "licensors: issue new license cards, which name the brokers' keys",
+            "holders: grant each runtime again (deed runtime grant), which pins them",
+        ),
+    )
+
+
+@app.verb("export")
+def export(
+    session: Session,
+    *,
+    recovery: Annotated[Path, typer.Argument(help="The recovery file that publishing wrote.")],
+    threshold: Annotated[
+        int, typer.Option("--threshold", min=1, max=255, help="How many shares restore the key.")
+    ] = 2,
+    count: Annotated[
+        int, typer.Option("--shares", min=1, max=255, help="How many shares are made.")
+    ] = 3,
+    out: Annotated[
+        Path, typer.Option("--out", metavar="DIR", help="Where the share files go.")
+    ] = Path("shares"),
+) -> Answer:
+    """Split a recovery file into shares for several people; fewer than the threshold know nothing.
+
+    Each share file is given to another person and then removed here. Restoring from them needs
+    no passphrase.
+    """
+    from ledger.broker.custody import write_private
+    from ledger.broker.recovery import Recovery
+    from ledger.broker.shares import split_recovery
+
+    if threshold > count:
+        raise UsageError(f"{threshold} of {count} shares cannot be asked for")
+    stem = recovery.name.removesuffix(".json").removesuffix(".recovery")
+    paths = [out / f"{stem}.share-{index}-of-{count}.json" for index in range(1, count + 1)]
+    for path in paths:
+        if path.exists():
+            raise UsageError(
+                f"{path} is already there", hint="choose another folder with --out: shares mix up"
+            )
+    secret = passphrase(session.settings, f"Passphrase of {recovery.name}")
+    files = split_recovery(Recovery.load(recovery, secret), threshold, count)
+    for path, file in zip(paths, files, strict=True):
+        write_private(path, json.dumps(file.to_json(), indent=2).encode() + b"\n")
+        file.share.wipe()
+    first = files[0]
+    data = {
+        "set": first.share.set_id,
+        "threshold": threshold,
+        "count": count,
+        "model": first.model,
+        "sealing": first.sealing,
+        "files": paths,
+    }
+    rows: list[tuple[str, object]] = [
+        ("set", first.share.set_id),
+        ("model", first.model or "not registered yet"),
+        ("restores with", f"any {threshold} of {count}"),
+        *(("share", path) for path in paths),
+    ]
+    return Answer(
+        data, fields(rows), notes=("hand each file to another person, then remove it here",)
+    )
+
+
+@app.verb("restore", signs="broker", waits=False)
+def restore(
+    session: Session,
+    *,
+    files: Annotated[
+        list[Path], typer.Argument(help="A recovery file, or as many share files as it takes.")
+    ],
+    home: Home = Path("broker"),
+    broker: Annotated[
+        int | None,
+        typer.Option(
+            "--broker",
+            min=1,
+            max=(1 << 64) - 1,
+            help="The lost broker's number, which keeps its place in plans; else a new one.",
+        ),
+    ] = None,
+    url: Annotated[
+        str, typer.Option("--url", metavar="URL", help="How runtimes will reach it; public.")
+    ] = "http://127.0.0.1:8800",
+    licensor: Annotated[
+        str | None,
+        typer.Option(
+            "--licensor",
+            metavar="NAME",
+            help="The titleholder's wallet, when it is not the broker's.",
+        ),
+    ] = None,
+    terms: Annotated[
+        Path | None,
+        typer.Option("--terms", metavar="FILE", help="Terms for the broker to keep a copy of."),
+    ] = None,
+    keystore: KeyStoreName = "file",
+    option: KeyStoreOptions = None,
+) -> Answer:
+    """Rebuild a lost broker: new keys in a new folder, and the model's key deposited again.
+
+    A key that several brokers share is not given to one of them: share it anew, as is said then.
+
+    Interrupted, it goes on where it was when run again; into a folder with a broker, it deposits.
+    """
+    from ledger.broker.chainview import ChainView
+    from ledger.broker.restoring import (
+        deposit_again,
+        read_recovery,
+        sealing_of,
+        shared_by,
+        take_over,
+    )
+    from ledger.broker.service import BrokerService
+    from ledger.broker.setup import identity_on, register_broker
+    from ledger.chain.rpc import Rpc
+    from ledger.licensing.terms import parse
+
+    checked_url(url, what="a broker")
+    documents: list[dict[str, Any]] = []
+    if terms is not None:
+        with terms.open("rb") as handle:
+            documents.append(dict(parse(handle.read(_MAX_TERMS)).document))
+    recovery = read_recovery(
+        files, lambda path: passphrase(session.settings, f"Passphrase of {path.name}")
+    )
+    network = session.network
+    deployment = network.deployment
+    record = sealing_of(recovery, deployment)
+    signer, sender = _licensor(session, licensor), session.sender
+    made = opened_or_made(session, home, keystore, option)
+    if not registered(made):
+        if broker is None:
+            register_broker(made, sender, deployment, url)
+        else:
+            take_over(made, sender, deployment, broker, url)
+    identity = made.identity
+    if identity != identity_on(deployment, identity.id) or broker not in {None, identity.id}:
+        raise ConfigurationError(
+            f"{home} holds broker {identity.id} of other contracts, or another broker",
+            hint="choose another folder with --home",
+        )
+    view = ChainView(
+        [Rpc(one, chain_id=deployment.chain_id) for one in network.rpc_urls],
+        deployment,
+        network.profile,
+    )
+    receipt: dict[str, Any] | None = None
+    shared = shared_by(session.brokers, record)
+    if not shared:
+        service = BrokerService(made, view)
+        try:
+            receipt = deposit_again(service, recovery, record, signer, terms=documents)
+        finally:
+            service.close()
+            view.close()
+    data = {
+        "broker": identity.id,
+        "home": home,
+        "model": record.model_id,
+        "sealing": record.hash(),
+        "signing_key_hash": made.signing_key_hash,
+        "kem_key_hash": made.kem_key_hash,
+        "receipt": receipt,
+    }
+    rows: list[tuple[str, object]] = [
+        ("broker", identity.id),
+        ("folder", home),
+        ("model", record.model_id),
+        ("sealing", record.hash()),
+        ("deposit", "read back and signed for" if receipt else "none: the key is shared"),
         ("signing keys", made.signing_key_hash),
         ("KEM key", made.kem_key_hash),
     ]
@@ -335,6 +530,14 @@ def restore(
         fields(rows),
         notes=(
             f"next: deed serve --broker-home {home} --database URL",
+            *(
+                [
+                    f"then share the key anew among all brokers of set {record.broker_set}: "
+                    f"deed broker set deposit {record.broker_set} RECOVERY"
+                ]
+                if shared
+                else []
+            ),
             "licensors: issue new license cards, which name the broker's new keys",
             "holders: grant each runtime again (deed runtime grant), which pins them",
             "leases, quotas and receipts of the lost broker are not restored",
