@@ -99,6 +99,15 @@ def sealing_of(recovery: Recovery, deployment: Deployment) -> SealingRecord:
     return record
 
 
+def shared_by(registry: BrokerRegistry, record: SealingRecord) -> bool:
+    """Whether the sealing's broker set shares its key: then no one of them may get it whole.
+
+    Raises:
+        ContractReverted, ChainUnavailable: the set cannot be read.
+    """
+    return record.broker_set > 0 and registry.broker_set_of(record.broker_set).threshold > 1
+
+
 def take_over(
     home: BrokerHome, sender: Sender, deployment: Deployment, broker_id: int, url: str
 ) -> None:

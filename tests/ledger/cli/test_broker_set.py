@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
@@ -171,3 +172,18 @@ def test_three_processes_of_which_one_is_down_and_one_lies(live, brokers):
     first.stop()
     third.stop()
     assert opened().code == 3
+    # The third is lost for good. Restored, it gets no whole key: the key is shared anew.
+    recovery = published["recovery"]
+    shutil.rmtree(third.home)
+    words = ("--home", third.home, "--broker", third.broker, "--url", third.url)
+    restored = good(live("broker", "restore", recovery, *words, "--json"))
+    assert restored.json["receipt"] is None
+    assert "deed broker set deposit" in restored.err
+    third.start()
+    first.start()
+    good(live("broker", "set", "deposit", made["set"], recovery))
+    refused = live("broker", "set", "deposit", 1, recovery)
+    assert (refused.code, "one broker of set 1 suffices" in refused.err) == (2, True)
+    # Cards pin keys, so the other two are whom this card still believes; the liar was mended too.
+    third.stop()
+    good(opened())
