@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from ledger.broker.audit_holds import HoldBook
 from ledger.broker.grants import RuntimeKey
 from ledger.broker.leases import Heartbeat, Lease
 from ledger.broker.protocol import KeyRequest, receipt_hash, request_hash
@@ -249,9 +250,11 @@ def _broker_signatures(book: Book, keys: Sequence[BrokerPublicKeys]) -> str:
 def _asker_signatures(book: Book, domain: Domain) -> str:
     checked = 0
     runtimes: dict[str, RuntimeKey] = {}
+    holds = HoldBook(domain)
     for number, entry in book.entries:
         request, reply = entry["request"], entry["reply"]
         kind = reply.get("type")
+        holds.take(number, entry)
         if kind not in {"release", "heartbeat"}:
             continue
         # A deposit's ciphertexts are not kept, so its hash and signature cannot be recomputed.
@@ -272,7 +275,7 @@ def _asker_signatures(book: Book, domain: Domain) -> str:
         except SignatureInvalid:
             raise SignatureInvalid(f"receipt {number} holds a request nobody signed") from None
         checked += 1
-    return f"the runtime's signature under each of {checked} requests and heartbeats"
+    return f"the runtime's signature under each of {checked} requests and heartbeats{holds.text()}"
 
 
 def _granted(book: Book) -> Iterator[tuple[int, Lease, dict[str, Any]]]:

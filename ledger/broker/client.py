@@ -216,6 +216,17 @@ class BrokerClient:
             raise SignatureInvalid("the broker's reply answers another request")
         return doc
 
+    def signed(
+        self, method: str, path: str, kind: str, request: dict[str, Any], *, body: Any = None
+    ) -> Document:
+        """Send a message of another module, and verify that the reply is this broker's answer.
+
+        Raises:
+            BrokerUnavailable: it does not answer.
+            SignatureInvalid: the answer is not the pinned broker's, or to another request.
+        """
+        return self._verified(self._send(method, path, body), kind, request)
+
     # -- deposit -------------------------------------------------------------------------------
 
     def deposit(

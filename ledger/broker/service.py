@@ -22,6 +22,7 @@ from ledger.broker.deposits import CONTENT_KEY, KeyDeposit, Wrap, deposit_info
 from ledger.broker.evidence import EvidenceVerifier, SoftwareEvidence
 from ledger.broker.facts import ChainState
 from ledger.broker.health import EndpointHealth
+from ledger.broker.hold_desk import HoldDesk
 from ledger.broker.home import BrokerHome
 from ledger.broker.leases import Heartbeat, Lease
 from ledger.broker.limits import UNKNOWN_NETWORK, Limits
@@ -146,6 +147,10 @@ class BrokerService:
         self._verifiers = dict(verifiers or {"software": SoftwareEvidence()})
         self._clock = clock
         self._domain = self.identity.domain
+        self.holds = HoldDesk(
+            self.identity, self.store, self._log,
+            defence=self.defence, chain=chain, now=self._now,
+        )  # fmt: skip
 
     def close(self) -> None:
         """Stop the notices, close the database and let the folder go."""

@@ -89,6 +89,7 @@ CREATE TABLE anchors (
 CREATE TABLE lease_certificates (
     lease BLOB PRIMARY KEY, document TEXT NOT NULL
 ) WITHOUT ROWID;
+CREATE INDEX receipts_holds ON receipts (license, sequence) WHERE kind = 'hold';
 """
 
 
