@@ -11,12 +11,13 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Request
+from fastapi import APIRouter, Body, Query, Request
 from fastapi.responses import Response
 
 from api.lanes import lanes
 from api.problems import WRITE_FAILURES
 from ledger.broker.limits import network_of
+from ledger.broker.log_pages import DEFAULT_HASHES, MAX_HASHES
 from ledger.broker.service import BrokerService
 from ledger.errors import BrokerUnavailable, ManifestError, UsageError
 from ledger.ids import Digest, LicenseId
@@ -134,3 +135,14 @@ async def release_hold(request: Request, license_id: str, message: Message) -> R
     return _sent(
         await lanes(request).desk.run(holds.release, which, message, network=_network(request))
     )
+
+
+@router.get("/log", summary="Hashes of the broker's receipts", response_model=dict[str, Any])
+async def log_page(
+    request: Request,
+    after: Annotated[int, Query(ge=0, lt=1 << 53)] = 0,
+    limit: Annotated[int, Query(ge=0, le=MAX_HASHES)] = DEFAULT_HASHES,
+) -> Response:
+    """One page of the log's hashes and its head, signed (docs/spec/broker-log.md)."""
+    pages = _service(request).pages
+    return _sent(await lanes(request).desk.run(pages.page, after, limit, network=_network(request)))

@@ -220,7 +220,8 @@ def audit(
     report.step(5, lambda: _seats(book, chain))
     report.step(6, lambda: _quota(book, chain))
     report.step(7, lambda: _tables(book))
-    report.step(8, lambda: _roots(book, broker_id, chain))
+    hashes = [receipt_hash(entry) for _, entry in book.entries]
+    report.step(8, lambda: check_roots(hashes, broker_id, chain))
     return report
 
 
@@ -372,9 +373,14 @@ def _tables(book: Book) -> str:
     return "leases and usage are those of the log"
 
 
-def _roots(book: Book, broker_id: int, chain: ChainSource) -> str:
+def check_roots(hashes: Sequence[Digest], broker_id: int, chain: ChainSource) -> str:
+    """Step 8, over the hashes of receipt 1 and following.
+
+    Raises:
+        ClaimMismatch: the chain holds something else.
+        ChainError, UnavailableError: it cannot be read.
+    """
     events, (sequence, root) = chain.anchored(broker_id)
-    hashes = [receipt_hash(entry) for _, entry in book.entries]
     done, previous = 0, ZERO_DIGEST
     for expected, event in enumerate(events, start=1):
         count = int(event["count"])

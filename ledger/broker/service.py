@@ -26,6 +26,7 @@ from ledger.broker.hold_desk import HoldDesk
 from ledger.broker.home import BrokerHome
 from ledger.broker.leases import Heartbeat, Lease
 from ledger.broker.limits import UNKNOWN_NETWORK, Limits
+from ledger.broker.log_pages import LogPages
 from ledger.broker.notices import Notices
 from ledger.broker.policy import Deliberation
 from ledger.broker.protocol import (
@@ -151,6 +152,8 @@ class BrokerService:
             self.identity, self.store, self._log,
             defence=self.defence, chain=chain, now=self._now,
         )  # fmt: skip
+
+        self.pages = LogPages(self.store, self._log, knock=self.defence.knock, now=self._now)
 
     def close(self) -> None:
         """Stop the notices, close the database and let the folder go."""
