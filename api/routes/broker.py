@@ -146,3 +146,9 @@ async def log_page(
     """One page of the log's hashes and its head, signed (docs/spec/broker-log.md)."""
     pages = _service(request).pages
     return _sent(await lanes(request).desk.run(pages.page, after, limit, network=_network(request)))
+
+
+@router.get("/anchoring", summary="How the anchoring of its receipts stands")
+async def anchoring(request: Request) -> dict[str, Any]:
+    """Whether and how often this broker anchors by itself, and what is wrong. Unsigned."""
+    return (await lanes(request).desk.run(_service(request).anchoring.status)).to_json()

@@ -175,7 +175,15 @@ class BrokerClient:
         Raises:
             BrokerUnavailable: it does not answer, or does not tell.
         """
-        return self._send("GET", "/v1/broker/endpoints")
+        return self.unsigned("/v1/broker/endpoints")
+
+    def unsigned(self, path: str) -> dict[str, Any]:
+        """What a broker says of itself without signing it, for its operator's eyes.
+
+        Raises:
+            BrokerUnavailable: it does not answer, or does not tell.
+        """
+        return self._send("GET", path)
 
     @property
     def pinned(self) -> bool:

@@ -15,6 +15,7 @@ from dataclasses import replace
 from typing import Any, Final, Protocol
 
 from ledger.broker import fleet, policy, seating
+from ledger.broker.anchor_timer import AnchorTimer
 from ledger.broker.anomaly import Rules
 from ledger.broker.custody import zero
 from ledger.broker.defence import Defence
@@ -153,11 +154,13 @@ class BrokerService:
             defence=self.defence, chain=chain, now=self._now,
         )  # fmt: skip
 
+        self.anchoring = AnchorTimer(self.store)
         self.pages = LogPages(self.store, self._log, knock=self.defence.knock, now=self._now)
 
     def close(self) -> None:
         """Stop the notices, close the database and let the folder go."""
         self.notices.stop()
+        self.anchoring.stop()
         self.store.close()
         self._in_use.close()
 

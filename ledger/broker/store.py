@@ -89,6 +89,9 @@ CREATE TABLE anchors (
 CREATE TABLE lease_certificates (
     lease BLOB PRIMARY KEY, document TEXT NOT NULL
 ) WITHOUT ROWID;
+CREATE TABLE anchor_sends (
+    sequence INTEGER PRIMARY KEY, account BLOB NOT NULL, nonce INTEGER NOT NULL, raw BLOB NOT NULL
+);
 CREATE INDEX receipts_holds ON receipts (license, sequence) WHERE kind = 'hold';
 """
 
