@@ -36,9 +36,8 @@ def home(deployed, tmp_path):
     made.register(identity_on(deployed.deployment, broker))
     (folder / "good").write_text("correct horse\n")
     (folder / "wallet.pass").write_text("battery staple\n")
-    (folder / "wallet.json").write_text(
-        json.dumps(operator.to_keystore("battery staple", rounds=4096))
-    )
+    keystore = operator.to_keystore("battery staple", rounds=4096)
+    (folder / "wallet.json").write_text(json.dumps(keystore))
     return folder, made, operator.address
 
 
@@ -120,7 +119,7 @@ def test_a_service_killed_between_sending_and_receipt_sends_no_second_transactio
 def test_a_service_whose_wallet_is_not_the_operators_serves_on_and_says_so(
     home, deployed, make, tmp_path
 ):
-    folder, made, operator = home
+    folder, made, _ = home
     receipts(made, 1)
     wallet = LocalWallet.from_keystore(folder / "wallet.json", "battery staple")
     sender = Sender(deployed.rpc, wallet, deployed.profile)

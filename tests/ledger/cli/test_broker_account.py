@@ -80,6 +80,15 @@ def test_a_broker_is_audited_from_outside_by_its_url(live, home):
     assert live(*words, "--receipt", "none.json").code == 2
 
 
+def test_status_tells_how_the_anchoring_stands(live, home):
+    assert live("broker", "anchor", "--home", home).code == 0
+    ran = live("broker", "status", "--json")
+    assert ran.code == 0, ran.err
+    told = ran.json["anchoring"]
+    assert (told["state"], told["anchored"]) == ("off", told["receipts"])
+    assert "0 not anchored yet; deed broker anchor" in live("broker", "status").out
+
+
 def test_an_audit_that_finds_something_ends_with_1(live, home, tmp_path):
     assert live("broker", "anchor", "--home", home).code == 0
     copy = tmp_path / "broker"
