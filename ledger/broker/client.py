@@ -208,7 +208,15 @@ class BrokerClient:
         Raises:
             BrokerUnavailable: it does not answer, or does not tell.
         """
-        return self._send("GET", "/v1/broker/endpoints")
+        return self.unsigned("/v1/broker/endpoints")
+
+    def unsigned(self, path: str) -> dict[str, Any]:
+        """What a broker says of itself without signing it, for its operator's eyes.
+
+        Raises:
+            BrokerUnavailable: it does not answer, or does not tell.
+        """
+        return self._send("GET", path)
 
     @property
     def pinned(self) -> bool:
@@ -248,6 +256,17 @@ class BrokerClient:
         ):
             raise SignatureInvalid("the broker's reply answers another request")
         return doc
+
+    def signed(
+        self, method: str, path: str, kind: str, request: dict[str, Any], *, body: Any = None
+    ) -> Document:
+        """Send a message of another module, and verify that the reply is this broker's answer.
+
+        Raises:
+            BrokerUnavailable: it does not answer.
+            SignatureInvalid: the answer is not the pinned broker's, or to another request.
+        """
+        return self._verified(self._send(method, path, body), kind, request)
 
     # -- deposit -------------------------------------------------------------------------------
 
