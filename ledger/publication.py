@@ -373,6 +373,7 @@ class Publication:
                 self.sender.signer,
                 self._licenses.domain(),
                 terms=(self.terms.document,),
+                cells=recovery.cells,
             )
         )
         write_private(path, canonical_json(receipt) + b"\n", replace=True)

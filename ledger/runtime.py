@@ -23,12 +23,12 @@ from typing import Any, Final, Literal, Self
 from ledger.broker import asking
 from ledger.broker.cards import LocatedModel, Source, locate
 from ledger.broker.client import Attest, BrokerClient, Decision
-from ledger.broker.custody import zero
 from ledger.broker.identity import RuntimeIdentity
 from ledger.broker.joint import BrokerGroup, keeper_of
 from ledger.broker.keeper import Beating
 from ledger.broker.keeping import KeptReleases, Nobody
 from ledger.broker.leases import Lease
+from ledger.broker.released import ReleasedKeys
 from ledger.errors import (
     BrokerUnavailable,
     EntitlementError,
@@ -110,7 +110,7 @@ def load(
     )
     try:
         kept = KeptReleases(identity())
-        client, key, lease, now = _key(
+        client, keys, lease, now = _keys(
             located,
             identity(),
             kept,
@@ -121,12 +121,12 @@ def load(
         )
         try:
             # (4) Opened against the record; the key is not needed again.
-            sealed = open_sealed(located.path, key, record=located.record, verify=verify)
+            sealed = open_sealed(located.path, keys.content, record=located.record, verify=verify)
         except BaseException:
             client.close()
             raise
         finally:
-            zero(key)
+            keys.wipe()
     finally:
         located.forget()
     try:
@@ -148,7 +148,7 @@ def load(
     return model
 
 
-def _key(
+def _keys(
     located: LocatedModel,
     identity: RuntimeIdentity,
     kept: KeptReleases,
@@ -157,7 +157,7 @@ def _key(
     timeout: float,
     offline: bool,
     attest: Attest | None,
-) -> tuple[Beating | BrokerGroup, bytearray, Lease, int | None]:
+) -> tuple[Beating | BrokerGroup, ReleasedKeys, Lease, int | None]:
     """(3) From what is kept here, or from a broker; who takes its heartbeats, and since when."""
     card = located.card
     if offline and kept.holds(card):
@@ -171,15 +171,15 @@ def _key(
             kept.forget(card.license, card.sealing_hash)
         raise
     except BrokerUnavailable:
-        if kept.find(card) is None:
+        if not kept.find(card):
             raise
         return _from_kept(located, kept)
 
 
 def _from_kept(
     located: LocatedModel, kept: KeptReleases
-) -> tuple[Beating | BrokerGroup, bytearray, Lease, int | None]:
-    key, lease, now = kept.open(located.card, located.record)
+) -> tuple[Beating | BrokerGroup, ReleasedKeys, Lease, int | None]:
+    keys, lease, now = kept.open(located.card, located.record)
     if now >= lease.not_after:
         with contextlib.suppress(Warning):
             warnings.warn(
@@ -187,7 +187,7 @@ def _from_kept(
                 f"{moment(lease.grace_until)}; get a new release",
                 stacklevel=4,
             )
-    return Nobody(kept.floor), key, lease, now
+    return Nobody(kept.floor), keys, lease, now
 
 
 def _forgetting(

@@ -16,6 +16,7 @@ from ledger.broker.identity import RuntimeIdentity
 from ledger.broker.joint import BrokerGroup
 from ledger.broker.leases import Lease
 from ledger.broker.members import check_ledger, patiently, pin_of
+from ledger.broker.released import ReleasedKeys
 from ledger.broker.threshold import ask_shares, decide_shares
 from ledger.errors import (
     BrokerUnavailable,
@@ -25,6 +26,7 @@ from ledger.errors import (
     UsageError,
 )
 from ledger.licensing.card import CardBroker, LicenseCard
+from ledger.sealed.record import SealingRecord
 
 _GRANT_CHECK: Final = 4
 
@@ -100,29 +102,21 @@ def ask(
     *,
     keep: Keep | None = None,
     attest: Attest | None = None,
-) -> tuple[BrokerClient | BrokerGroup, bytearray, Lease]:
-    """The key and its lease, from the first broker of the card that gives them, or from t.
+) -> tuple[BrokerClient | BrokerGroup, ReleasedKeys, Lease]:
+    """The keys and their lease, from the first broker of the card that gives them, or from t.
 
-    Call `require_pin` first. `keep` is given what was released.
-
-    Raises:
-        UsageError: `keep` where the key is shared: one lease is kept, and t must hold.
+    Call `require_pin` first. `keep` is given what was released, by each broker.
     """
     asker = replace(_asker(card, identity), keep=keep, attest=attest)
     if _shared(card, broker):
-        if keep is not None:
-            raise UsageError(
-                f"the key is shared among {card.brokers.threshold} brokers, and such a release "
-                "cannot be kept for use without them",
-                hint="load without offline=True, or ask the licensor for a plan of one broker",
-            )
         return ask_shares(card, asker, timeout)
     clients = _clients(card, broker, timeout)
     problem: LedgerError | None = None
     for number, client in enumerate(clients):
         try:
             check_ledger(client, card)
-            key, lease, _ = patiently(partial(client.release, asker), timeout)
+            keys, lease, _ = patiently(partial(client.release_keys, asker), timeout)
+            keys.check(SealingRecord.from_json(dict(card.sealing)))
         except (BrokerUnavailable, SignatureInvalid) as error:
             # Another broker of the card may be reachable, or be the real one.
             client.close()
@@ -134,7 +128,7 @@ def ask(
         else:
             for other in clients[number + 1 :]:
                 other.close()
-            return client, key, lease
+            return client, keys, lease
     assert problem is not None, "a card names at least one broker"
     raise problem
 

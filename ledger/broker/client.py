@@ -5,13 +5,20 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Self, TypeAlias
+from typing import Any, Final, Protocol, Self, TypeAlias
 from urllib.parse import urlsplit
 
 import httpx
 
 from ledger import errors
 from ledger.broker.attestation import report_data
+from ledger.broker.celldeposits import (
+    CELL_KEYS,
+    CODE_KEY,
+    CellSecrets,
+    DepositedCells,
+    cell_share_label,
+)
 from ledger.broker.denials import Denial
 from ledger.broker.deposits import CONTENT_KEY, KeyDeposit, Wrap, deposit_info, wraps_of
 from ledger.broker.fleet import WorkerCertificate
@@ -28,6 +35,7 @@ from ledger.broker.protocol import (
     release_info,
     request_hash,
 )
+from ledger.broker.released import ReleasedKeys, open_cells
 from ledger.broker.shamir import Share
 from ledger.broker.signing import BrokerPublicKeys
 from ledger.canonical import parse_json
@@ -45,6 +53,7 @@ from ledger.errors import (
 )
 from ledger.ids import Digest, LicenseId, ModelId
 from ledger.licensing.document import Document
+from ledger.sealed.cells import CellKeys
 from ledger.sealed.recipients import KemPrivateKey, KemPublicKey, unwrap, wrap
 from ledger.sealed.record import SealingRecord
 
@@ -89,8 +98,16 @@ class Decision:
             raise KeyRequestRejected("the broker neither granted nor said why")
 
 
-Keep: TypeAlias = Callable[[KeyRequest, BrokerPublicKeys, dict[str, Any], Lease, bytearray], object]
-"""Takes request, the broker's keys, its signed reply, lease and content key of a release."""
+class Keepable(Protocol):
+    """The keys of a release, or one broker's share of them."""
+
+    def to_bytes(self) -> bytearray:
+        """All of it; the caller zeroes it."""
+        ...
+
+
+Keep: TypeAlias = Callable[[KeyRequest, BrokerPublicKeys, dict[str, Any], Lease, Keepable], object]
+"""Takes request, the broker's keys, its signed reply, lease and what was released."""
 Attest: TypeAlias = Callable[[bytes, bytes], str]
 """From report data (64 bytes) and challenge (32 bytes) to an attestation token."""
 
@@ -191,7 +208,15 @@ class BrokerClient:
         Raises:
             BrokerUnavailable: it does not answer, or does not tell.
         """
-        return self._send("GET", "/v1/broker/endpoints")
+        return self.unsigned("/v1/broker/endpoints")
+
+    def unsigned(self, path: str) -> dict[str, Any]:
+        """What a broker says of itself without signing it, for its operator's eyes.
+
+        Raises:
+            BrokerUnavailable: it does not answer, or does not tell.
+        """
+        return self._send("GET", path)
 
     @property
     def pinned(self) -> bool:
@@ -232,6 +257,17 @@ class BrokerClient:
             raise SignatureInvalid("the broker's reply answers another request")
         return doc
 
+    def signed(
+        self, method: str, path: str, kind: str, request: dict[str, Any], *, body: Any = None
+    ) -> Document:
+        """Send a message of another module, and verify that the reply is this broker's answer.
+
+        Raises:
+            BrokerUnavailable: it does not answer.
+            SignatureInvalid: the answer is not the pinned broker's, or to another request.
+        """
+        return self._verified(self._send(method, path, body), kind, request)
+
     # -- deposit -------------------------------------------------------------------------------
 
     def deposit(
@@ -242,12 +278,14 @@ class BrokerClient:
         domain: Domain | None = None,
         *,
         terms: Sequence[Mapping[str, Any]] = (),
+        cells: CellSecrets | None = None,
     ) -> dict[str, Any]:
-        """Hand a sealing's content key to the broker and return its verified receipt.
+        """Hand a sealing's keys to the broker and return its verified receipt.
 
         Args:
             record: the lodged sealing.
             content_key: 32 bytes.
+            cells: of a sealing with cells, their keys and the code key.
             signer: the titleholder's wallet.
             domain: of the license ledger; when given, the broker must decide by that ledger.
             terms: documents the broker should keep for its policy decisions.
@@ -257,7 +295,14 @@ class BrokerClient:
             KeyRequestRejected, PendingFinality, SignatureInvalid, KeyAccessError: it refuses.
             BrokerUnavailable: it does not answer.
         """
-        return self._deposit(record, CONTENT_KEY, content_key, signer, domain, terms=terms)
+        more: list[tuple[str, bytes | bytearray]] = []
+        said = None
+        if cells is not None:
+            more = [(CELL_KEYS, cells.keys.data), (CODE_KEY, cells.code_secret())]
+            said = DepositedCells(cells.parameters, cells.records)
+        return self._deposit(
+            record, [(CONTENT_KEY, content_key), *more], signer, domain, terms=terms, cells=said
+        )
 
     def deposit_share(
         self,
@@ -268,6 +313,8 @@ class BrokerClient:
         domain: Domain | None = None,
         *,
         terms: Sequence[Mapping[str, Any]] = (),
+        part: CellKeys | None = None,
+        cells: CellSecrets | None = None,
     ) -> dict[str, Any]:
         """Hand one share of a sealing's content key to the broker, as `deposit` does the key.
 
@@ -278,38 +325,57 @@ class BrokerClient:
             signer: the titleholder's wallet.
             domain: as `deposit`.
             terms: as `deposit`.
+            part: this broker's part of the cell keys, of a sealing with cells.
+            cells: as `deposit`; of them the broker gets the code key alone.
 
         Raises:
             as `deposit`.
         """
         label = deposit_label(share)
-        return self._deposit(record, label, share.value, signer, domain, terms=terms, shares=shares)
+        more: list[tuple[str, bytes | bytearray]] = []
+        said = None
+        if cells is not None and part is not None:
+            more = [(cell_share_label(label), part.data), (CODE_KEY, cells.code_secret())]
+            said = DepositedCells(cells.parameters)
+        return self._deposit(
+            record,
+            [(label, share.value), *more],
+            signer,
+            domain,
+            terms=terms,
+            shares=shares,
+            cells=said,
+        )
 
     def _deposit(
         self,
         record: SealingRecord,
-        label: str,
-        secret: bytes | bytearray,
+        secrets: Sequence[tuple[str, bytes | bytearray]],
         signer: TypedSigner,
         domain: Domain | None,
         *,
         terms: Sequence[Mapping[str, Any]],
         shares: KeyShares | None = None,
+        cells: DepositedCells | None = None,
     ) -> dict[str, Any]:
         facts = self.facts()
         if domain is not None and domain != facts.identity.domain:
             raise UsageError(f"broker {self.host} decides by another license ledger")
         audience = facts.identity.audience
-        info = deposit_info(label, record.hash(), audience)
+        wraps = [
+            Wrap(label, wrap(one, facts.kem, info=deposit_info(label, record.hash(), audience)))
+            for label, one in secrets
+        ]
         unsigned = KeyDeposit(
             record=record,
-            wraps=(Wrap(label, wrap(secret, facts.kem, info=info)),),
+            wraps=tuple(wraps),
             kem_key_hash=facts.kem.hash(),
             audience=audience,
             issued_at=int(self._clock()),
             licensor=signer.address,
             terms=tuple(terms),
             shares=shares,
+            cells=cells,
         )
         signed = unsigned.signed(signer, facts.identity.domain)
         body = signed.to_json()
@@ -318,7 +384,7 @@ class BrokerClient:
         stored = Document(doc.object("deposit"), "the deposit receipt")
         if stored.digest("sealing") != record.hash() or stored.digest("commit") != record.commit:
             raise SignatureInvalid("the deposit receipt is for another sealing")
-        if stored.texts("labels") != (label,) or (
+        if stored.texts("labels") != tuple(label for label, _ in secrets) or (
             shares is not None and stored.digest("shares") != shares.set_id
         ):
             raise SignatureInvalid("the deposit receipt is for another secret")
@@ -341,17 +407,32 @@ class BrokerClient:
             kem.wipe()
 
     def release(self, asker: Asker) -> tuple[bytearray, Lease, Decision]:
-        """Ask for the content key.
+        """Ask for the content key; `release_keys` gives the keys of cells too.
 
         Returns:
             The key (the caller zeroes it), the lease it comes under, and the decision.
 
         Raises:
+            as `release_keys`.
+        """
+        keys, lease, decision = self.release_keys(asker)
+        if keys.cells is not None:
+            keys.cells.wipe()
+        return keys.content, lease, decision
+
+    def release_keys(self, asker: Asker) -> tuple[ReleasedKeys, Lease, Decision]:
+        """Ask for the keys that open this license's copy.
+
+        Returns:
+            The keys (the caller zeroes them), the lease they come under, and the decision.
+
+        Raises:
             EntitlementError, KeyRequestRejected, PendingFinality, EndpointsDisagree,
             ChainUnavailable: the broker's denial.
             BrokerUnavailable: it does not answer.
-            SignatureInvalid: the answer is not the pinned broker's.
+            SignatureInvalid: the answer is not the pinned broker's, or states another code word.
             NoIdentityMatch: the wrap does not open.
+            ManifestError, LimitExceeded: what is in it is not what was asked for.
         """
         kem = KemPrivateKey.generate()
         try:
@@ -365,10 +446,12 @@ class BrokerClient:
             if CONTENT_KEY not in wraps:
                 raise ManifestError("the broker's reply holds no content key")
             info = release_info(CONTENT_KEY, request, lease)
-            key = unwrap(wraps[CONTENT_KEY].data, kem, info=info)
+            # The cells first: where they fail, no content key is left behind.
+            cells = open_cells(decision.reply, wraps, kem, request, lease)
+            keys = ReleasedKeys(unwrap(wraps[CONTENT_KEY].data, kem, info=info), cells)
             if asker.keep is not None:
-                asker.keep(request, self.facts().signing, decision.reply, lease, key)
-            return key, lease, decision
+                asker.keep(request, self.facts().signing, decision.reply, lease, keys)
+            return keys, lease, decision
         finally:
             kem.wipe()
 

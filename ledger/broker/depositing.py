@@ -5,8 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any, Self
 
+from ledger.broker.celldeposits import CellSecrets
+from ledger.broker.cellshares import deal_cells
 from ledger.broker.client import BrokerClient
 from ledger.broker.keyshares import KeyShares
 from ledger.broker.pinning import require_registered
@@ -16,6 +19,8 @@ from ledger.chain.deployment import Deployment
 from ledger.chain.rpc import Rpc
 from ledger.eip712 import Domain, TypedSigner
 from ledger.errors import SignatureInvalid, UsageError
+from ledger.ids import Digest
+from ledger.sealed.cells import CellKeys
 from ledger.sealed.record import SealingRecord
 
 
@@ -89,6 +94,7 @@ class SharingBrokers:
         domain: Domain,
         *,
         terms: Sequence[Mapping[str, Any]] = (),
+        cells: CellSecrets | None = None,
         clock: Callable[[], float] = time.time,
     ) -> dict[str, Any]:
         """Split the key and hand each broker its share; call `require_registered` first.
@@ -103,6 +109,10 @@ class SharingBrokers:
             as `BrokerClient.deposit`.
         """
         parts = split(content_key, self.threshold, len(self.clients))
+        dealt: list[CellKeys] = []
+        roots: tuple[Digest, ...] = ()
+        if cells is not None:
+            dealt, roots = deal_cells(cells.keys, self.threshold, len(self.clients))
         try:
             shares = KeyShares.of(
                 record,
@@ -110,12 +120,17 @@ class SharingBrokers:
                 broker_set=self.broker_set,
                 licensor=signer.address,
                 issued_at=int(clock()),
+                cells=roots,
             ).signed(signer, domain)
             receipts = [
-                client.deposit_share(record, share, shares, signer, domain, terms=terms)
-                for client, share in zip(self.clients, parts, strict=True)
+                client.deposit_share(
+                    record, share, shares, signer, domain, terms=terms, part=part, cells=cells
+                )
+                for client, share, part in zip_longest(self.clients, parts, dealt)
             ]
         finally:
             for share in parts:
                 share.wipe()
+            for part in dealt:
+                part.wipe()
         return {"shares": shares.to_json(), "receipts": receipts}

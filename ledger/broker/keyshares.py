@@ -14,7 +14,7 @@ from typing import Any, Final
 from ledger.broker.shamir import Share, set_id
 from ledger.eip712 import Domain, StructType, TypedSigner, recover
 from ledger.errors import ManifestError
-from ledger.ids import Address, Digest, ModelId
+from ledger.ids import ZERO_DIGEST, Address, Digest, ModelId
 from ledger.licensing.document import Document, hex_text
 from ledger.sealed.record import SealingRecord
 
@@ -26,7 +26,7 @@ _PREFIX: Final = "share/"
 
 SHARES_TYPE: Final = StructType.parse(
     "KeyShares(bytes32 modelId,uint64 epoch,bytes32 sealingRecordHash,uint64 brokerSet,"
-    "uint64 threshold,uint64 count,bytes32 setId,uint64 issuedAt)"
+    "uint64 threshold,uint64 count,bytes32 setId,bytes32 cellSetId,uint64 issuedAt)"
 )
 
 
@@ -39,6 +39,7 @@ class KeyShares:
         threshold: how many shares give the key, at least 2.
         commitments: to share 1, 2, … (docs/spec/shares.md).
         issued_at: Unix seconds; a later statement takes the place of an earlier one.
+        cells: commitments to the brokers' parts of the cell keys; none without cells.
     """
 
     model: ModelId
@@ -50,6 +51,7 @@ class KeyShares:
     issued_at: int
     licensor: Address
     signature: bytes = b""
+    cells: tuple[Digest, ...] = ()
 
     @classmethod
     def of(
@@ -60,6 +62,7 @@ class KeyShares:
         broker_set: int,
         licensor: Address,
         issued_at: int,
+        cells: tuple[Digest, ...] = (),
     ) -> KeyShares:
         """The unsigned statement about freshly split shares."""
         return cls(
@@ -71,6 +74,7 @@ class KeyShares:
             commitments=shares[0].commitments,
             issued_at=issued_at,
             licensor=licensor,
+            cells=cells,
         )
 
     @property
@@ -102,6 +106,7 @@ class KeyShares:
             "threshold": self.threshold,
             "count": len(self.commitments),
             "setId": self.set_id,
+            "cellSetId": set_id(self.threshold, self.cells) if self.cells else ZERO_DIGEST,
             "issuedAt": self.issued_at,
         }
 
@@ -119,7 +124,9 @@ class KeyShares:
 
     def to_json(self) -> dict[str, Any]:
         """The statement as deposits and releases carry it."""
+        cells = {"cells": [str(one) for one in self.cells]} if self.cells else {}
         return {
+            **cells,
             "version": VERSION,
             "model": str(self.model),
             "epoch": self.epoch,
@@ -144,16 +151,16 @@ class KeyShares:
             "the statement about key shares",
             (
                 "version", "model", "epoch", "sealing", "broker_set", "threshold", "commitments",
-                "issued_at", "licensor", "signature",
+                "issued_at", "licensor", "signature", "cells",
             ),
         )  # fmt: skip
         doc.integer("version", VERSION, VERSION)
-        commitments = tuple(
-            Document({"commitment": one}, "a commitment").digest("commitment")
-            for one in doc.items("commitments", limit=MAX_MEMBERS)
-        )
+        commitments = _digests(doc, "commitments")
         if len(commitments) < 2:
             raise doc.fail("commitments", "a list of at least two digests")
+        cells = _digests(doc, "cells") if "cells" in value else ()
+        if "cells" in value and len(cells) != len(commitments):
+            raise doc.fail("cells", "as many digests as there are commitments")
         return cls(
             model=doc.model(),
             epoch=doc.integer("epoch", 1),
@@ -164,7 +171,15 @@ class KeyShares:
             issued_at=doc.integer("issued_at"),
             licensor=doc.address("licensor"),
             signature=doc.raw("signature", 65),
+            cells=cells,
         )
+
+
+def _digests(doc: Document, name: str) -> tuple[Digest, ...]:
+    return tuple(
+        Document({"digest": one}, "a commitment").digest("digest")
+        for one in doc.items(name, limit=MAX_MEMBERS)
+    )
 
 
 def deposit_label(share: Share) -> str:
@@ -192,3 +207,8 @@ def deposited_index(label: str, shares: KeyShares) -> int:
 def release_label(index: int) -> str:
     """Label of a released share."""
     return f"{_PREFIX}{index}"
+
+
+def released_index(label: str) -> int:
+    """Which share a label of ours names."""
+    return int(label.removeprefix(_PREFIX))

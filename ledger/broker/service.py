@@ -16,17 +16,21 @@ from typing import Any, Final, Protocol
 
 from ledger.broker import fleet, offline, policy, seating
 from ledger.broker.admitting import Admitted
+from ledger.broker.anchor_timer import AnchorTimer
 from ledger.broker.anomaly import Rules
+from ledger.broker.cellkeeping import CellKeeping, check_labels
 from ledger.broker.custody import zero
 from ledger.broker.defence import Defence
-from ledger.broker.deposits import CONTENT_KEY, KeyDeposit, Wrap, deposit_info
+from ledger.broker.deposits import KeyDeposit, Wrap, deposit_info
 from ledger.broker.evidence import EvidenceVerifier
 from ledger.broker.facts import ChainState
 from ledger.broker.health import EndpointHealth
+from ledger.broker.hold_desk import HoldDesk
 from ledger.broker.home import BrokerHome
-from ledger.broker.keyshares import deposited_index
+from ledger.broker.keyshares import deposited_index, released_index
 from ledger.broker.leases import Heartbeat, Lease
 from ledger.broker.limits import UNKNOWN_NETWORK, Limits
+from ledger.broker.log_pages import LogPages
 from ledger.broker.notices import Notices
 from ledger.broker.policy import Deliberation
 from ledger.broker.protocol import (
@@ -57,7 +61,6 @@ from ledger.errors import (
     Reorganised,
     SignatureInvalid,
     UnavailableError,
-    UnsupportedVersion,
 )
 from ledger.ids import Address, Digest, LicenseId, ModelId
 from ledger.licensing import terms as terms_module
@@ -143,6 +146,7 @@ class BrokerService:
         self.store = store or BrokerStore(home.database)
         self._vault = Vault(self.store, home.keystore)
         self._shareholding = Shareholding(self.store, self._vault, self.identity.id)
+        self._cells = CellKeeping(self.store, self._vault)
         self._log = ReceiptLog(self.store, home.signing, self.identity.audience)
         self._seating = Seating(self.store)
         self.notices = Notices.of(home.path, self.store)
@@ -156,10 +160,18 @@ class BrokerService:
         self._kept_terms: Kept[Digest, Terms] = Kept()
         self._kept_acceptances: Kept[tuple[LicenseId, Address, Digest], bool] = Kept(4096)
         self._domain = self.identity.domain
+        self.holds = HoldDesk(
+            self.identity, self.store, self._log,
+            defence=self.defence, chain=chain, now=self._now,
+        )  # fmt: skip
+
+        self.anchoring = AnchorTimer(self.store)
+        self.pages = LogPages(self.store, self._log, knock=self.defence.knock, now=self._now)
 
     def close(self) -> None:
         """Stop the notices, close the database and let the folder go."""
         self.notices.stop()
+        self.anchoring.stop()
         self.store.close()
         self._in_use.close()
 
@@ -220,19 +232,23 @@ class BrokerService:
         self._check_title(record, signer)
         # (4) The wrap opens. (5) The key is the committed one: stored, read back, checked again.
         documents = [terms_module.validate(dict(value)) for value in deposit.terms]
-        (only,) = deposit.wraps
         if deposit.shares is not None:
             self._shareholding.check(deposit.shares, record, signer, self._domain)
-        info = deposit_info(only.label, record.hash(), self.identity.audience)
-        key = unwrap(only.data, self.home.kem, info=info)
+        opened: dict[str, bytearray] = {}
         try:
+            for entry in deposit.wraps:
+                info = deposit_info(entry.label, record.hash(), self.identity.audience)
+                opened[entry.label] = unwrap(entry.data, self.home.kem, info=info)
+            first, *_ = deposit.wraps
+            key = opened[first.label]
             with self.store.transaction():
                 self.store.add_sealing(record, signer, now=now)
                 if deposit.shares is None:
-                    self._vault.keep(record, only.label, key)
+                    self._vault.keep(record, first.label, key)
                 else:
-                    index = deposited_index(only.label, deposit.shares)
+                    index = deposited_index(first.label, deposit.shares)
                     self._shareholding.keep(deposit.shares, index, key)
+                self._cells.keep(deposit, opened)
                 for document in documents:
                     self.store.add_terms(document.hash(), document.document)
                 # (6) Only now is it signed for.
@@ -241,7 +257,7 @@ class BrokerService:
                     "model": str(record.model_id),
                     "epoch": record.epoch,
                     "commit": str(record.commit),
-                    "labels": [only.label],
+                    "labels": list(opened),
                     "licensor": str(signer),
                     "terms": [str(document.hash()) for document in documents],
                 }
@@ -249,7 +265,8 @@ class BrokerService:
                     stored["shares"] = str(deposit.shares.set_id)
                 return self._log.answer("deposit", deposit.to_json(), {"deposit": stored}, now=now)
         finally:
-            zero(key)
+            for secret in opened.values():
+                zero(secret)
 
     def _check_addressed(self, deposit: KeyDeposit, now: int) -> None:
         if deposit.audience != self.identity.audience:
@@ -264,13 +281,7 @@ class BrokerService:
             raise KeyRequestRejected(
                 f"the deposit was signed at {moment(deposit.issued_at)}, too far from now", check=1
             )
-        labels = [entry.label for entry in deposit.wraps]
-        if len(labels) != 1 or (deposit.shares is None and labels != [CONTENT_KEY]):
-            raise UnsupportedVersion(
-                "this broker takes one content key, or one share, per deposit and no more"
-            )
-        if deposit.shares is not None:
-            deposited_index(labels[0], deposit.shares)
+        check_labels(deposit)
 
     def _check_title(self, record: SealingRecord, signer: Address) -> None:
         holder, lodged = self._chain.title_state(record.model_id, record.epoch)
@@ -371,7 +382,9 @@ class BrokerService:
             shared: dict[str, Any] = {}
             if lease is not None and isinstance(chain, ChainState) and terms is not None:
                 released, shared = self._wrap(request, lease, chain)
-                wraps = [released.to_json()]
+                cells, said = self._wrap_cells(request, lease, chain)
+                wraps = [each.to_json() for each in (released, *cells)]
+                shared |= said
                 self._keep_papers(request, chain, terms)
             result = {
                 **_outcome(talk, granted=lease is not None),
@@ -454,7 +467,10 @@ class BrokerService:
             ),
         )
         talk.step(5, lambda: policy.check_chain(chain, broker_id=self.identity.id))
-        deposited = self._shareholding.deposited(request.evidence.sealing, chain)
+        sealing = request.evidence.sealing
+        deposited = self._shareholding.deposited(sealing, chain) and self._cells.deposited(
+            sealing, chain
+        )
         talk.step(6, lambda: policy.check_title(request, chain, deposited=deposited))
         talk.step(7, lambda: policy.check_evidence(request, chain, self._verifiers))
         talk.step(
@@ -532,6 +548,14 @@ class BrokerService:
         with self._vault.secret(lease.sealing, stored) as secret:
             released = Wrap(label, wrap(secret, request.kem, info=info))
         return released, {} if shares is None else {"shares": shares.to_json()}
+
+    def _wrap_cells(
+        self, request: KeyRequest, lease: Lease, chain: ChainState
+    ) -> tuple[list[Wrap], dict[str, Any]]:
+        """The license's cell keys or shares of them, of a sealing with cells."""
+        _, label, shares = self._shareholding.to_release(lease.sealing, chain.head)
+        index = 0 if shares is None else released_index(label)
+        return self._cells.wraps(request, lease, chain.head, shares=shares, index=index)
 
     # -- heartbeat -----------------------------------------------------------------------------
 

@@ -21,6 +21,7 @@ from ledger.canonical import canonical_json, canonical_object, hash_bytes
 from ledger.errors import ManifestError, SignatureInvalid
 from ledger.ids import Digest
 from ledger.licensing.document import Document, base64_text, hex_text
+from ledger.sealed.recipients import MAX_WRAP_BYTES
 
 KEYS_TAG: Final = "modeldeed/broker-signing-keys/1"
 REPLY_TAG: Final = "modeldeed/broker-reply/1"
@@ -165,9 +166,14 @@ def wrap_hash(wrap: bytes) -> Digest:
 
 
 def without_ciphertexts(reply: dict[str, Any]) -> dict[str, Any]:
-    """The reply as the receipt log keeps it: each wrap by its hash alone."""
+    """The message as the receipt log keeps it: each wrap by its hash alone.
+
+    Of a deposit's cells the record hashes are left out too: the sealing record commits to them.
+    """
     if "wraps" not in reply:
         return reply
+    if isinstance(reply.get("cells"), dict) and "records" in reply["cells"]:
+        reply = {**reply, "cells": {**reply["cells"], "records": None}}
     kept = [
         {key: value for key, value in entry.items() if key != "wrap"} for entry in reply["wraps"]
     ]
@@ -193,5 +199,5 @@ def _check_wraps(reply: dict[str, Any], *, step: int) -> None:
     for entry in wraps:
         doc = Document(entry, "a wrap of the reply", ("label", "hash", "wrap"))
         stated = doc.digest("hash")
-        if doc.has("wrap") and wrap_hash(doc.blob("wrap")) != stated:
+        if doc.has("wrap") and wrap_hash(doc.blob("wrap", limit=MAX_WRAP_BYTES)) != stated:
             raise SignatureInvalid("a wrapped key is not the one that was signed", step=step)

@@ -98,6 +98,14 @@ CREATE TABLE share_sets (
 CREATE TABLE spent_nonces (
     nonce BLOB PRIMARY KEY, forget_at INTEGER NOT NULL
 ) WITHOUT ROWID;
+CREATE TABLE cell_codes (
+    sealing BLOB PRIMARY KEY REFERENCES sealings, count INTEGER NOT NULL,
+    colluders INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE anchor_sends (
+    sequence INTEGER PRIMARY KEY, account BLOB NOT NULL, nonce INTEGER NOT NULL, raw BLOB NOT NULL
+);
+CREATE INDEX receipts_holds ON receipts (license, sequence) WHERE kind = 'hold';
 """
 
 

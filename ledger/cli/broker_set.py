@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from ledger.cli.output import Answer, fields, table
 from ledger.cli.receipts import receipt_data, settle
-from ledger.cli.session import Session
+from ledger.cli.session import Session, passphrase
 from ledger.cli.verb import Verbs
+from ledger.errors import UsageError
 
 app = Verbs("Name brokers of which several must release a key together.")
 
 _MAX_ID = (1 << 64) - 1
+_MAX_TERMS = 1 << 20
 
 
 @app.verb("create", signs="broker", waits=False)
@@ -57,6 +61,66 @@ def create(
         data,
         fields(rows),
         notes=(f"next: deed publish MODEL --terms FILE --broker-set {set_id}{bound}",),
+    )
+
+
+@app.verb("deposit", signs="licensor", waits=False)
+def deposit(
+    session: Session,
+    *,
+    number: Annotated[int, typer.Argument(metavar="SET", min=1, max=_MAX_ID)],
+    files: Annotated[
+        list[Path], typer.Argument(help="A recovery file, or as many share files as it takes.")
+    ],
+    terms: Annotated[
+        Path | None,
+        typer.Option("--terms", metavar="FILE", help="Terms for the brokers to keep a copy of."),
+    ] = None,
+) -> Answer:
+    """Share a sealing's key anew among all brokers of a set, which all have to answer.
+
+    After one of them was lost or restored, or when a deposit was interrupted; also to give the key
+    to another set, for a new plan. What they held of an earlier sharing is replaced.
+    """
+    from ledger.broker.depositing import SharingBrokers
+    from ledger.broker.restoring import read_recovery, sealing_of
+    from ledger.licensing.terms import parse
+
+    documents = []
+    if terms is not None:
+        with terms.open("rb") as handle:
+            documents.append(parse(handle.read(_MAX_TERMS)).document)
+    deployment = session.network.deployment
+    brokers = SharingBrokers.of(session.rpc, deployment, number)
+    if brokers is None:
+        raise UsageError(
+            f"one broker of set {number} suffices: nothing is shared among them",
+            hint="deed broker restore deposits a key at a single broker",
+        )
+    with contextlib.closing(brokers):
+        recovery = read_recovery(
+            files, lambda path: passphrase(session.settings, f"Passphrase of {path.name}")
+        )
+        record = sealing_of(recovery, deployment)
+        brokers.require_registered(session.rpc, deployment)
+        done = brokers.deposit(
+            record,
+            recovery.content_key,
+            session.signer,
+            session.licenses.domain(),
+            terms=documents,
+            cells=recovery.cells,
+        )
+    count = len(brokers.clients)
+    return Answer(
+        {"set": number, "sealing": record.hash(), **done},
+        fields(
+            [
+                ("broker set", number),
+                ("sealing", record.hash()),
+                ("shares", f"{count}, of which {brokers.threshold} must be released"),
+            ]
+        ),
     )
 
 

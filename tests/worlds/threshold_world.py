@@ -91,9 +91,8 @@ class Trio:
         license_id = world.license(plan)
         identity = world.runtime(license_id, brokers_hash=self.card_brokers().hash())
         if not changes.get("floating"):
-            world.chain.send(
-                "holder", "LicenseLedger", "bindRuntime", license_id, identity.key_hash, 0, bytes(20)
-            )  # fmt: skip
+            seat = (license_id, identity.key_hash, 0, bytes(20))
+            world.chain.send("holder", "LicenseLedger", "bindRuntime", *seat)
         return license_id, world.card_file(license_id, brokers=self.card_brokers()), identity
 
     @contextlib.contextmanager

@@ -69,7 +69,7 @@ def flipped(text):
 
 def test_a_host_without_network_gets_its_key_by_file(world):
     card, identity = licensed(world)
-    lease = accept_release(identity, answered(world, requested(card, identity)))
+    lease = accept_release(identity, answered(world, requested(card, identity))).lease
     world.broker.unserve()
     try:
         with runtime.load(card, runtime=identity, offline=True) as model:
@@ -243,7 +243,7 @@ def test_secrets_of_a_waiting_request_are_the_owners_alone_and_not_shown(world):
     (path,) = folder.glob("*.json")
     assert path.stat().st_mode & 0o077 == 0
     accept_release(identity, answered(world, requested(card, identity)))
-    kept = KeptReleases(identity).find(parsed(card))
+    (kept,) = KeptReleases(identity).find(parsed(card))
     assert world.published.key.hex() not in kept.to_json().__repr__() + repr(kept)
 
 
@@ -270,9 +270,9 @@ def kept_file(identity):
 def test_a_kept_release_opens_until_its_grace_ends_and_then_says_the_way_out(world, kept):
     card, identity = kept
     key, lease, _ = opened(world, card, identity)
-    assert key == world.published.key
+    assert key.content == world.published.key
     # Between the lease's end and the grace's the plan's grace counts.
-    assert opened(world, card, identity, clock=later(90))[0] == world.published.key
+    assert opened(world, card, identity, clock=later(90))[0].content == world.published.key
     with pytest.raises(LeaseExpired, match="ended on") as caught:
         opened(world, card, identity, clock=later(lease.grace_until - lease.issued_at + 1))
     assert "deed runtime request" in caught.value.hint
@@ -298,7 +298,7 @@ def test_another_runtime_key_does_not_open_it(world, kept):
         opened(world, card, other)
     # Nor the right name with another seed.
     thief = replace(identity, signer=other.signer)
-    sealed = KeptReleases(identity).find(parsed(card))
+    (sealed,) = KeptReleases(identity).find(parsed(card))
     assert KeptReleases(thief)._key(sealed.lease) != KeptReleases(identity)._key(sealed.lease)
 
 
@@ -339,7 +339,7 @@ def test_an_altered_or_missing_floor_stops_everything_until_a_new_release(world,
     world.grant(identity, other_license)
     other = world.card_file(other_license)
     accept_release(identity, answered(world, requested(other, identity)))
-    assert opened(world, other, identity)[0] == world.published.key
+    assert opened(world, other, identity)[0].content == world.published.key
     # What was kept under the lost floor is gone with it.
     with pytest.raises(LeaseExpired, match="no release"):
         opened(world, card, identity)
@@ -351,7 +351,7 @@ def test_terms_are_evaluated_on_the_host_as_well(world):
     identity = made.runtime(license_id, use=runtime_use("research"))
     card = made.card_file(license_id)
     accept_release(identity, answered(made, requested(card, identity)))
-    assert opened(made, card, identity)[0] == made.published.key
+    assert opened(made, card, identity)[0].content == made.published.key
     with pytest.raises(UseNotPermitted, match="declares production"):
         opened(made, card, replace(identity, use=runtime_use("production")))
 
@@ -433,7 +433,7 @@ def test_a_denial_of_the_lease_by_the_clock_can_be_accepted_once_the_clock_is_ri
     with pytest.raises(LeaseExpired):
         accept_release(identity, response, clock=later(3 * 86400))
     accept_release(identity, response)
-    assert opened(world, card, identity)[0] == world.published.key
+    assert opened(world, card, identity)[0].content == world.published.key
 
 
 json_values = st.recursive(

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from ledger import runtime
-from ledger.broker import threshold
+from ledger.broker import joining
 from ledger.broker.keyshares import KeyShares, release_label
 from ledger.broker.shamir import Share, join
 from ledger.errors import (
+    BrokerUnavailable,
     FormatError,
     KeyAccessError,
     KeyRequestRejected,
@@ -73,7 +74,7 @@ def joined(monkeypatch):
         made.append(len(shares))
         return join(shares)
 
-    monkeypatch.setattr(threshold, "join", spy)
+    monkeypatch.setattr(joining, "join", spy)
     return made
 
 
@@ -138,9 +139,9 @@ def test_one_down_and_one_lying_is_too_few(trio, licensed, joined, lie):
 
 def test_two_liars_are_no_outage(trio, licensed, joined):
     _, card, identity = licensed
-    with trio.lying(0, "wrong share"), trio.lying(2, "wrong share"):
-        with pytest.raises(SharesRejected) as caught:
-            runtime.load(card, runtime=identity, timeout=3)
+    liars = (trio.lying(0, "wrong share"), trio.lying(2, "wrong share"))
+    with liars[0], liars[1], pytest.raises(SharesRejected) as caught:
+        runtime.load(card, runtime=identity, timeout=3)
     assert joined == []
     for place in (0, 2):
         assert f"broker {trio.brokers[place].id}: share {place + 1} of set" in caught.value.message
@@ -265,12 +266,11 @@ def test_shares_of_two_splits_do_not_mix(trio, licensed):
     time.sleep(1)
     # As an interrupted publication leaves it: only the first broker has the new split's share.
     world = trio.world
-    with trio.down(1, 2), pytest.raises(Exception, match="does not answer"):
-        trio_clients = trio.clients()
-        trio_clients.deposit(
-            world.published.record, world.published.key, world.chain.wallet("licensor"),
-            trio.brokers[0].home.identity.domain,
-        )  # fmt: skip
+    clients, made, licensor = trio.clients(), world.published, world.chain.wallet("licensor")
+    domain = trio.brokers[0].home.identity.domain
+    with trio.down(1, 2), pytest.raises(BrokerUnavailable, match="does not answer"):
+        clients.deposit(made.record, made.key, licensor, domain)
+    clients.close()
     assert loads(trio, licensed)  # the two others still have shares of one split
     with trio.down(2), pytest.raises(ThresholdNotMet):
         runtime.load(card, runtime=identity, timeout=3)
