@@ -36,7 +36,7 @@ from ledger.errors import (
 )
 
 VERIFY_SECONDS: Final = 60.0
-"""How long an endpoint's contract code is taken as known; chain id and genesis it shows always."""
+"""How long an endpoint's contract code is taken as known; its chain is looked at every time."""
 
 Asked = tuple[str, list[Any]]
 """A read: method and parameters."""
@@ -187,28 +187,17 @@ class Panel:
             self._deployment.verify(rpc)
             witness.verified_at = now
         started = time.monotonic()
-        tagged = self._profile.finality == "tag"
-        asked: list[Asked] = [
-            ("eth_chainId", []),
-            ("eth_getBlockByNumber", ["0x0", False]),
-            ("eth_getBlockByNumber", ["finalized" if tagged else "latest", False]),
-            ("eth_getBlockByNumber", ["latest", False]),
-        ]
-        said = self._together(rpc, asked, also)
-        (chain_id, first, *raw), early = said[: len(asked)], tuple(said[len(asked) :])
-        if (quantity(chain_id), self._block(witness, first).hash) != (
-            self._deployment.chain_id,
-            self._deployment.genesis_hash,
-        ):
-            witness.verified_at = float("-inf")
+        chain_id, final, head, early = self._heights(rpc, witness, also)
+        # A hash commits to all blocks before it: only a final block that is neither the known one
+        # nor its child can belong to a chain with another first block.
+        linked = witness.final in {final.hash, final.parent_hash}
+        if chain_id != self._deployment.chain_id or not (linked or self._begins_well(witness)):
+            witness.verified_at, witness.final = float("-inf"), None
             raise WrongNetwork(
                 f"{witness.host} has gone over to another chain",
                 hint="check the URL, and what stands behind it",
             )
-        final, head = (self._block(witness, each) for each in raw)
-        if not tagged:
-            height = max(0, head.number - self._profile.finality_depth)
-            final = self._block(witness, rpc.block(height).raw)
+        witness.final = final.hash
         if final.number > head.number:
             raise ChainUnavailable(
                 f"{witness.host} shows a finalized block above its head", fault="malformed"
@@ -222,6 +211,30 @@ class Panel:
             with contextlib.suppress(ContractReverted, RpcRefused):
                 return rpc.batch([*asked, *also])
         return rpc.batch(asked)
+
+    def _heights(
+        self, rpc: Rpc, witness: Witness, also: Sequence[Asked]
+    ) -> tuple[int, Block, Block, tuple[Any, ...]]:
+        """Chain id, finalized block, head and what else is asked.
+
+        In one round trip where the chain has a tag.
+        """
+        tagged = self._profile.finality == "tag"
+        asked: list[Asked] = [
+            ("eth_chainId", []),
+            *(("eth_getBlockByNumber", [tag, False]) for tag in ("finalized",) if tagged),
+            ("eth_getBlockByNumber", ["latest", False]),
+        ]
+        said = self._together(rpc, asked, also)
+        (chain_id, *raw), early = said[: len(asked)], tuple(said[len(asked) :])
+        head = self._block(witness, raw[-1])
+        height = max(0, head.number - self._profile.finality_depth)
+        final = self._block(witness, raw[0] if tagged else rpc.block(height).raw)
+        return quantity(chain_id), final, head, early
+
+    def _begins_well(self, witness: Witness) -> bool:
+        first = self._block(witness, witness.rpc.block(0).raw)
+        return first.hash == self._deployment.genesis_hash
 
     def _block(self, witness: Witness, raw: object) -> Block:
         """A block as an endpoint shows it, its header recomputed."""

@@ -18,6 +18,7 @@ from ledger.broker.health import EndpointRecord
 from ledger.broker.sharing import SharedRpc
 from ledger.chain.rpc import Rpc
 from ledger.errors import ChainUnavailable, LedgerError
+from ledger.ids import Digest
 
 PATIENCE: Final = 1.0
 """Seconds that an endpoint has once enough others have answered."""
@@ -70,12 +71,18 @@ class Task(Generic[T]):
 
 
 class Witness:
-    """One endpoint: its client, its threads, its record."""
+    """One endpoint: its client, its threads, its record.
+
+    Attributes:
+        verified_at: Unix seconds when its contracts were last looked at.
+        final: hash of a finalized block it showed that was seen to be on the right chain.
+    """
 
     def __init__(self, rpc: Rpc, record: EndpointRecord, *, stuck_after: float) -> None:
         self.rpc = rpc
         self.record = record
         self.verified_at = float("-inf")
+        self.final: Digest | None = None
         self._stuck_after = stuck_after
         self._queue: queue.SimpleQueue[Task[Any] | None] = queue.SimpleQueue()
         self._lock = threading.Lock()

@@ -68,7 +68,8 @@ def test_the_service_shows_how_its_endpoints_are_and_never_their_urls(
         assert only["last_trouble"] is None
         text = service.client.get("/metrics").text
         host = only["host"]
-        assert f'deed_endpoint_healthy{{host="{host}"}} 0.0' in text  # not asked yet
+        assert only["healthy"] is None  # not asked yet
+        assert f'deed_endpoint_asked{{host="{host}"}} 1.0' in text
         assert f'deed_endpoint_faults_total{{host="{host}",kind="slow"}} 0.0' in text
         assert f'deed_endpoint_contrary_total{{host="{host}"}} 0.0' in text
         assert key not in text + json.dumps(told)
