@@ -13,7 +13,7 @@ from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 from starlette.concurrency import run_in_threadpool
 
-from api import brokering, problems
+from api import anchoring, brokering, problems
 from api.dependencies import Service
 from api.routes import broker, entitlements, events, evidence, health, licenses, models
 from api.security import BodyLimit, Boundary
@@ -81,6 +81,7 @@ def create_app(settings: Settings, opened: Opened | None = None) -> FastAPI:
             registry.register(health.IndexGauges(served))
             if held.broker is not None:
                 registry.register(brokering.EndpointGauges(held.broker))
+                registry.register(anchoring.AnchorGauges(held.broker))
             stop = threading.Event()
             thread = _start(served, stop)
             has_broker = held.broker is not None

@@ -176,7 +176,7 @@ def _keys(
             kept.forget(card.license, card.sealing_hash)
         raise
     except BrokerUnavailable:
-        if kept.find(card) is None:
+        if not kept.find(card):
             raise
         return _from_kept(located, kept)
 

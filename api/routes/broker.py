@@ -11,15 +11,16 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Request
+from fastapi import APIRouter, Body, Query, Request
 from fastapi.responses import Response
 
 from api.lanes import lanes
 from api.problems import WRITE_FAILURES
 from ledger.broker.limits import network_of
+from ledger.broker.log_pages import DEFAULT_HASHES, MAX_HASHES
 from ledger.broker.service import BrokerService
 from ledger.errors import BrokerUnavailable, ManifestError, UsageError
-from ledger.ids import Digest
+from ledger.ids import Digest, LicenseId
 
 router = APIRouter(prefix="/v1/broker", tags=["broker"], responses=WRITE_FAILURES)
 
@@ -102,3 +103,52 @@ async def heartbeat(request: Request, lease_id: str, message: Message) -> Respon
     except UsageError as error:
         raise ManifestError(error.message, hint=error.hint) from None
     return _sent(await lanes(request).keys.run(_service(request).heartbeat, lease, message))
+
+
+# -- holds: docs/spec/hold-release.md --------------------------------------------------------------
+
+
+def _license(text: str) -> LicenseId:
+    try:
+        return LicenseId.parse(text)
+    except UsageError as error:
+        raise ManifestError(error.message, hint=error.hint) from None
+
+
+@router.get(
+    "/holds/{license_id}", summary="Whether a license is held", response_model=dict[str, Any]
+)
+async def hold(request: Request, license_id: str) -> Response:
+    """Whether this broker holds a license, and what the hold is called; signed."""
+    holds, which = _service(request).holds, _license(license_id)
+    return _sent(await lanes(request).desk.run(holds.look, which, network=_network(request)))
+
+
+@router.post(
+    "/holds/{license_id}/release",
+    summary="End a hold, as its licensor",
+    response_model=dict[str, Any],
+)
+async def release_hold(request: Request, license_id: str, message: Message) -> Response:
+    """End the hold that a message signed by the license's licensor names; a signed receipt."""
+    holds, which = _service(request).holds, _license(license_id)
+    return _sent(
+        await lanes(request).desk.run(holds.release, which, message, network=_network(request))
+    )
+
+
+@router.get("/log", summary="Hashes of the broker's receipts", response_model=dict[str, Any])
+async def log_page(
+    request: Request,
+    after: Annotated[int, Query(ge=0, lt=1 << 53)] = 0,
+    limit: Annotated[int, Query(ge=0, le=MAX_HASHES)] = DEFAULT_HASHES,
+) -> Response:
+    """One page of the log's hashes and its head, signed (docs/spec/broker-log.md)."""
+    pages = _service(request).pages
+    return _sent(await lanes(request).desk.run(pages.page, after, limit, network=_network(request)))
+
+
+@router.get("/anchoring", summary="How the anchoring of its receipts stands")
+async def anchoring(request: Request) -> dict[str, Any]:
+    """Whether and how often this broker anchors by itself, and what is wrong. Unsigned."""
+    return (await lanes(request).desk.run(_service(request).anchoring.status)).to_json()

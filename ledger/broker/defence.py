@@ -111,8 +111,8 @@ class Defence:
             raise LicenseHeld(
                 f"this broker holds license {license_id}: {conduct.reason}",
                 since=conduct.since,
-                remedy="its licensor or the broker's operator can release it: "
-                f"deed broker release-hold {license_id}",
+                remedy=f"its licensor can release it (deed license release-hold {license_id}), or "
+                f"the broker's operator (deed broker release-hold {license_id})",
             )
         self._licenses.take(str(license_id), self._limits.license)
         if conduct.level == THROTTLED and now < conduct.until:
@@ -130,13 +130,25 @@ class Defence:
         rows = self._store.rows("SELECT license, conduct FROM conduct WHERE level = ?", HELD)
         return [(LicenseId.parse(name), Conduct(**json.loads(text))) for name, text in rows]
 
-    def release(self, license_id: LicenseId, *, by: str, now: int) -> dict[str, Any]:
+    def is_held(self, license_id: LicenseId) -> bool:
+        """Whether a license is held."""
+        return self.conduct(license_id).level == HELD
+
+    def release(
+        self,
+        license_id: LicenseId,
+        *,
+        by: str,
+        now: int,
+        request: dict[str, Any] | None = None,
+    ) -> dict[str, Any]:
         """End a hold; its signed receipt.
 
         Args:
             license_id: the license.
             by: who ended it, for the receipt.
             now: Unix seconds.
+            request: the licensor's signed message; None where the operator ends it.
 
         Raises:
             UsageError: it is not held.
@@ -153,7 +165,7 @@ class Defence:
             self._inform(HOLD_END_EVENT, document, now)
             return self._log.answer(
                 HOLD_END,
-                {"version": 1, "type": "modeldeed/hold-end", **document},
+                request or {"version": 1, "type": "modeldeed/hold-end", **document},
                 {"hold": None},
                 now=now,
                 license_id=license_id,

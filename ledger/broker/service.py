@@ -16,6 +16,7 @@ from typing import Any, Final, Protocol
 
 from ledger.broker import fleet, offline, policy, seating
 from ledger.broker.admitting import Admitted
+from ledger.broker.anchor_timer import AnchorTimer
 from ledger.broker.anomaly import Rules
 from ledger.broker.cellkeeping import CellKeeping, check_labels
 from ledger.broker.custody import zero
@@ -24,10 +25,12 @@ from ledger.broker.deposits import KeyDeposit, Wrap, deposit_info
 from ledger.broker.evidence import EvidenceVerifier
 from ledger.broker.facts import ChainState
 from ledger.broker.health import EndpointHealth
+from ledger.broker.hold_desk import HoldDesk
 from ledger.broker.home import BrokerHome
 from ledger.broker.keyshares import deposited_index, released_index
 from ledger.broker.leases import Heartbeat, Lease
 from ledger.broker.limits import UNKNOWN_NETWORK, Limits
+from ledger.broker.log_pages import LogPages
 from ledger.broker.notices import Notices
 from ledger.broker.policy import Deliberation
 from ledger.broker.protocol import (
@@ -152,10 +155,18 @@ class BrokerService:
         self._verifiers = dict(verifiers or Admitted.load(home.path).verifiers(clock=clock))
         self._clock = clock
         self._domain = self.identity.domain
+        self.holds = HoldDesk(
+            self.identity, self.store, self._log,
+            defence=self.defence, chain=chain, now=self._now,
+        )  # fmt: skip
+
+        self.anchoring = AnchorTimer(self.store)
+        self.pages = LogPages(self.store, self._log, knock=self.defence.knock, now=self._now)
 
     def close(self) -> None:
         """Stop the notices, close the database and let the folder go."""
         self.notices.stop()
+        self.anchoring.stop()
         self.store.close()
         self._in_use.close()
 

@@ -100,6 +100,10 @@ CREATE TABLE cell_codes (
     sealing BLOB PRIMARY KEY REFERENCES sealings, count INTEGER NOT NULL,
     colluders INTEGER NOT NULL
 ) WITHOUT ROWID;
+CREATE TABLE anchor_sends (
+    sequence INTEGER PRIMARY KEY, account BLOB NOT NULL, nonce INTEGER NOT NULL, raw BLOB NOT NULL
+);
+CREATE INDEX receipts_holds ON receipts (license, sequence) WHERE kind = 'hold';
 """
 
 

@@ -318,7 +318,10 @@ def test_an_anchoring_interrupted_anywhere_goes_on_with_the_same_root(world, min
     real = world.chain.sender("broker")
 
     class Dying:
-        rpc = real.rpc
+        rpc, address = real.rpc, real.address
+
+        def keeping(self, keep):
+            return self
 
         def send(self, *args, **options):
             if mined:
