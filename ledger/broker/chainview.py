@@ -108,6 +108,11 @@ class ChainView:
         """How many endpoints must agree."""
         return self._panel.quorum
 
+    @property
+    def panel(self) -> Panel:
+        """The endpoints, for questions of other modules under the same rule."""
+        return self._panel
+
     def health(self) -> tuple[EndpointHealth, ...]:
         """Each endpoint as last seen, in the order given."""
         return self._panel.health()
