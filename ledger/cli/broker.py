@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ledger.cli import broker_account, broker_keys
+from ledger.cli import broker_account, broker_keys, broker_operator
 from ledger.cli.broker_anchoring import anchoring_of, anchoring_rows
 from ledger.cli.broker_endpoints import endpoint_rows, witnesses
 from ledger.cli.broker_keys import KeyStoreName, KeyStoreOptions, opened_or_made, registered
@@ -110,3 +110,4 @@ def status(
 for _part in (broker_keys,):
     app.registered_commands += _part.app.registered_commands
 broker_account.add(app)
+broker_operator.add(app)
