@@ -83,19 +83,20 @@ def test_a_service_killed_between_sending_and_receipt_sends_no_second_transactio
     receipts(made, 3)
     before = nonce(deployed, operator, "latest")
     service = make.service(tmp_path / "s", deployed.network, **settings(folder))
-    deployed.rpc.call("evm_setAutomine", [False])
-    try:
-        service.start()
-        service.until(lambda: nonce(deployed, operator, "pending") == before + 1)
-        service.process.kill()
-        service.process.wait()
-        service.start()
-        service.until(lambda: service.get("/v1/broker/anchoring")["state"] == "anchoring")
-        time.sleep(1)
-        assert nonce(deployed, operator, "pending") == before + 1
-    finally:
-        deployed.rpc.call("evm_setAutomine", [True])
-        deployed.rpc.call("anvil_mine", ["0x1"])
+    with deployed.chain.hold_finality():
+        deployed.rpc.call("evm_setAutomine", [False])
+        try:
+            service.start()
+            service.until(lambda: nonce(deployed, operator, "pending") == before + 1)
+            service.process.kill()
+            service.process.wait()
+            service.start()
+            service.until(lambda: service.get("/v1/broker/anchoring")["state"] == "anchoring")
+            time.sleep(1)
+            assert nonce(deployed, operator, "pending") == before + 1
+        finally:
+            deployed.rpc.call("evm_setAutomine", [True])
+            deployed.rpc.call("anvil_mine", ["0x1"])
     try:
         service.until(lambda: service.get("/v1/broker/anchoring")["anchored"] == 3)
         receipts(made, 2)

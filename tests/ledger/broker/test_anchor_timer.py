@@ -123,10 +123,12 @@ def stand(deployed, tmp_path):
 @pytest.fixture
 def paused(deployed):
     """Transactions wait until the test lets them be mined."""
-    deployed.rpc.call("evm_setAutomine", [False])
-    yield lambda: deployed.rpc.call("anvil_mine", ["0x1"])
-    deployed.rpc.call("evm_setAutomine", [True])
-    deployed.rpc.call("anvil_mine", ["0x1"])
+    # The chain's keeper would mine them with the empty blocks that make others final.
+    with deployed.chain.hold_finality():
+        deployed.rpc.call("evm_setAutomine", [False])
+        yield lambda: deployed.rpc.call("anvil_mine", ["0x1"])
+        deployed.rpc.call("evm_setAutomine", [True])
+        deployed.rpc.call("anvil_mine", ["0x1"])
 
 
 def until(holds, seconds=30):
@@ -147,6 +149,7 @@ def test_receipts_are_anchored_at_once_and_again_and_never_when_there_are_none(s
         until(lambda: timer.status().anchored == 3)
         stand.receipts(2)
         until(lambda: timer.status().anchored == 5)
+        anchorings = len(stand.roots())  # the timer may come between the two receipts
         before = stand.nonce()
         time.sleep(1)
         assert stand.nonce() == before
@@ -156,7 +159,7 @@ def test_receipts_are_anchored_at_once_and_again_and_never_when_there_are_none(s
     finally:
         timer.stop()
     assert timer.status().state == "stopped"
-    assert len(stand.roots()) == 2
+    assert len(stand.roots()) == anchorings in (2, 3)
 
 
 def test_a_timer_that_is_off_does_nothing_and_says_so(stand):

@@ -353,9 +353,10 @@ def test_a_licensor_that_is_a_contract_is_asked(broker_world, wallet_world, stan
         hold_client.release_hold(client, license_id, signer)
     with pytest.raises(KeyRequestRejected, match="the licensor of license"):
         hold_client.release_hold(client, license_id, stand.chain.wallet("licensor"))
-    wallets_here.turn(wallet, None, final=False)
-    with pytest.raises(PendingFinality, match="at the finalized block"):
-        hold_client.release_hold(client, license_id, signer)
+    with stand.chain.node.hold_finality():
+        wallets_here.turn(wallet, None, final=False)
+        with pytest.raises(PendingFinality, match="at the finalized block"):
+            hold_client.release_hold(client, license_id, signer)
     wallets_here.turn(wallet, None)
     hold_client.release_hold(client, license_id, signer)
     assert hold_client.held(client, license_id) is None
