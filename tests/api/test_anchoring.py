@@ -112,8 +112,9 @@ def test_a_service_killed_between_sending_and_receipt_sends_no_second_transactio
             assert line in text
     finally:
         assert service.stop() == 0
-    assert [event.arguments["count"] for event in roots(deployed, made.identity.id)] == [3, 2]
-    assert nonce(deployed, operator, "latest") == before + 2
+    counts = [event.arguments["count"] for event in roots(deployed, made.identity.id)]
+    assert counts in ([3, 2], [3, 1, 1])  # the timer may come between the two receipts
+    assert nonce(deployed, operator, "latest") == before + len(counts)
     assert "battery" not in service.log.read_text()
 
 
