@@ -15,6 +15,7 @@ from starlette.concurrency import run_in_threadpool
 
 from api import anchoring, brokering, problems
 from api.dependencies import Service
+from api.direct import Direct
 from api.routes import broker, entitlements, events, evidence, health, licenses, models
 from api.security import BodyLimit, Boundary
 from api.settings import Settings
@@ -111,6 +112,7 @@ def create_app(settings: Settings, opened: Opened | None = None) -> FastAPI:
         app.include_router(module.router)
     if settings.broker_home is not None:
         app.include_router(broker.router, responses=problems.WRITE_FAILURES)
+        app.add_middleware(Direct)
     app.add_middleware(
         BodyLimit, limit=settings.max_body, larger={"/leaves": settings.max_leaves_body}
     )

@@ -3,17 +3,19 @@
 The service is ``request.app.state.broker``; when this process runs none, that attribute is absent
 or None and every route answers that the broker is unavailable. Refusals are signed replies and come
 with status 200: they are the broker's answer, and the signature must reach the client whole. Key
-release runs on threads of its own (`api.lanes`), which no reader of the index can take.
+release runs on threads of its own (`api.lanes`), which no reader of the index can take. Challenges,
+releases and heartbeats that are plain JSON objects are answered before they come here
+(`api.direct`).
 """
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Query, Request
 from fastapi.responses import Response
 
+from api.direct import encoded
 from api.lanes import lanes
 from api.problems import WRITE_FAILURES
 from ledger.broker.limits import network_of
@@ -43,8 +45,7 @@ def _network(request: Request) -> str:
 
 def _sent(reply: dict[str, Any]) -> Response:
     # Said whole by the service, and signed: nothing here may read it again or change a byte.
-    body = json.dumps(reply, ensure_ascii=False, separators=(",", ":")).encode()
-    return Response(body, media_type="application/json")
+    return Response(encoded(reply), media_type="application/json")
 
 
 @router.get("", summary="Who this broker is, and its public keys", response_model=dict[str, Any])

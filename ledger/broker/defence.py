@@ -101,8 +101,9 @@ class Defence:
         conduct = self.conduct(license_id)
         if conduct.level != HELD:
             seen = Sighting(str(runtime), network, now)
-            findings = anomaly.judge(self._past(license_id, seen), seen, self._rules)
-            self._remember(license_id, seen)
+            past = self._past(license_id, seen)
+            findings = anomaly.judge(past, seen, self._rules)
+            self._remember(license_id, seen, past)
             after = anomaly.advance(conduct, findings, now=now, rules=self._rules)
             if after != conduct:
                 self._change(license_id, conduct, after, now=now)
@@ -209,32 +210,28 @@ class Defence:
     def _past(self, license_id: LicenseId, seen: Sighting) -> Past:
         name, store = str(license_id), self._store
         oldest = seen.at - self._rules.memory
-        began = store.row("SELECT began FROM sighted WHERE license = ?", name)
-        network = store.row(
-            "SELECT 1 FROM sighted_networks WHERE license = ? AND network = ? AND last > ?",
+        # In one question: each one gives Python's lock away and waits to have it back.
+        row = store.row(
+            "SELECT (SELECT began FROM sighted WHERE license = ?1), "
+            "(SELECT 1 FROM sighted_networks WHERE license = ?1 AND network = ?2 AND last > ?3), "
+            "(SELECT count(*) FROM sighted_hosts "
+            "WHERE license = ?1 AND first > ?4 AND runtime <> ?5), "
+            "first, network, last, began, count FROM (SELECT 1) LEFT JOIN sighted_hosts "
+            "ON license = ?1 AND runtime = ?5 AND last > ?3",
             name,
             seen.network,
             oldest,
-        )
-        host = store.row(
-            "SELECT first, network, last, began, count FROM sighted_hosts "
-            "WHERE license = ? AND runtime = ? AND last > ?",
-            name,
-            seen.runtime,
-            oldest,
-        )
-        fresh = store.row(
-            "SELECT count(*) FROM sighted_hosts WHERE license = ? AND first > ? AND runtime <> ?",
-            name,
             seen.at - self._rules.window,
             seen.runtime,
         )
+        assert row is not None, "a row of literals is always there"
+        began, network, fresh, *host = row
         past = Past(
-            began=None if began is None else int(began[0]),
+            began=None if began is None else int(began),
             network_known=network is not None,
-            fresh_hosts=0 if fresh is None else int(fresh[0]),
+            fresh_hosts=int(fresh),
         )
-        if host is None:
+        if host[0] is None:
             return past
         return Past(
             began=past.began,
@@ -247,10 +244,11 @@ class Defence:
             fresh_hosts=past.fresh_hosts,
         )
 
-    def _remember(self, license_id: LicenseId, seen: Sighting) -> None:
+    def _remember(self, license_id: LicenseId, seen: Sighting, past: Past) -> None:
         name, write = str(license_id), self._store.write
         oldest = seen.at - self._rules.memory
-        write("INSERT INTO sighted VALUES (?, ?) ON CONFLICT DO NOTHING", name, seen.at)
+        if past.began is None:
+            write("INSERT INTO sighted VALUES (?, ?) ON CONFLICT DO NOTHING", name, seen.at)
         write(
             "INSERT INTO sighted_networks VALUES (?, ?, ?) "
             "ON CONFLICT DO UPDATE SET last = excluded.last",
@@ -271,4 +269,5 @@ class Defence:
             oldest,
             self._rules.window,
         )
-        write("DELETE FROM sighted_hosts WHERE license = ? AND last <= ?", name, oldest)
+        if past.host_since is None:  # only then are there more than before
+            write("DELETE FROM sighted_hosts WHERE license = ? AND last <= ?", name, oldest)

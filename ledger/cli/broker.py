@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ledger.cli import broker_account, broker_admit, broker_keys, broker_set
+from ledger.cli import broker_account, broker_admit, broker_keys, broker_operator, broker_set
 from ledger.cli.broker_anchoring import anchoring_of, anchoring_rows
 from ledger.cli.broker_endpoints import endpoint_rows, witnesses
 from ledger.cli.broker_keys import KeyStoreName, KeyStoreOptions, opened_or_made, registered
@@ -111,4 +111,5 @@ for _part in (broker_keys,):
     app.registered_commands += _part.app.registered_commands
 broker_account.add(app)
 broker_admit.add(app)
+broker_operator.add(app)
 app.add_typer(broker_set.app, name="set", help=broker_set.app.info.help)

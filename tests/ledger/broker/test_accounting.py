@@ -399,7 +399,7 @@ def altered(world, tmp_path, *statements):
     ("statement", "steps"),
     [
         ("DELETE FROM receipts WHERE sequence = 2", {1}),
-        (("UPDATE receipts SET entry = replace(entry, '\"granted\": true', '\"granted\": false') "
+        (("UPDATE receipts SET entry = replace(entry, '\"granted\":true', '\"granted\":false') "
          "WHERE kind = 'release'"), {2}),
         ("DELETE FROM leases WHERE sequence = 0", {7}),
         (("INSERT INTO leases SELECT randomblob(32), license, runtime_key_hash, runtime, "
