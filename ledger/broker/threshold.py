@@ -13,6 +13,7 @@ import queue
 import threading
 import time
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Generic, TypeVar
@@ -307,6 +308,14 @@ def _joined(
     threshold = card.brokers.threshold
     chosen = largest_set(list(taken.values()))
     if len(chosen) < threshold:
+        sets = Counter(each.share.share.set_id for each in taken.values())
+        if max(sets.values(), default=0) >= threshold:
+            # Right after a transfer some brokers still decide by the block before it.
+            raise ThresholdNotMet(
+                "the brokers chose cell keys by different code words: not all of them have seen "
+                "the license's last transfer",
+                retry_after=2.0,
+            )
         raise _not_met(card, taken, troubles)
     return chosen, joined([each.share for each in chosen[:threshold]], record)
 

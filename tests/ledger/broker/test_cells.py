@@ -24,6 +24,7 @@ from ledger.errors import (
     ManifestError,
     SharesRejected,
     SignatureInvalid,
+    ThresholdNotMet,
     UsageError,
 )
 from ledger.licensing import card as card_module
@@ -422,6 +423,22 @@ def test_two_of_three_brokers_give_the_cell_keys_and_a_liar_about_them_is_left_o
     finally:
         del liar._vault.secret
     assert keys.cells.data == celled.cells.keys.chosen(word)
+
+
+def test_brokers_that_have_not_seen_the_same_transfer_are_asked_again_later(
+    celled_trio, monkeypatch
+):
+    _, card, identity = celled_trio.licensed()
+    late = celled_trio.brokers[0].service
+    honest = late._cells._word
+
+    def behind(record, license_id, side):
+        return honest(record, license_id, dataclasses.replace(side, grant_nonce=77))
+
+    monkeypatch.setattr(late._cells, "_word", behind)
+    joined(celled_trio, card, identity).wipe()  # the two others agree
+    with celled_trio.down(2), pytest.raises(ThresholdNotMet, match="different code words"):
+        joined(celled_trio, card, identity)
 
 
 def test_a_broker_is_refused_a_part_that_is_not_its_own(celled_trio, celled, world, monkeypatch):
