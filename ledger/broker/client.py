@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol, Self, TypeAlias
-from urllib.parse import urlsplit
+from typing import Any, Final, Protocol, TypeAlias
 
-import httpx
-
-from ledger import errors
 from ledger.broker.attestation import report_data
 from ledger.broker.celldeposits import (
     CELL_KEYS,
@@ -23,33 +18,25 @@ from ledger.broker.denials import Denial
 from ledger.broker.deposits import CONTENT_KEY, KeyDeposit, Wrap, deposit_info, wraps_of
 from ledger.broker.fleet import WorkerCertificate
 from ledger.broker.grants import Acceptance, RuntimeGrant
-from ledger.broker.home import BrokerIdentity
 from ledger.broker.identity import RuntimeIdentity
 from ledger.broker.keyshares import KeyShares, deposit_label
 from ledger.broker.leases import Heartbeat, Lease
+from ledger.broker.link import BrokerLink
 from ledger.broker.policy import Check
 from ledger.broker.protocol import (
     Evidence,
     KeyRequest,
-    kem_from_json,
     release_info,
-    request_hash,
 )
 from ledger.broker.released import ReleasedKeys, open_cells
 from ledger.broker.shamir import Share
 from ledger.broker.signing import BrokerPublicKeys
-from ledger.canonical import parse_json
 from ledger.eip712 import Domain, TypedSigner
 from ledger.errors import (
-    BrokerUnavailable,
-    FormatError,
     KeyRequestRejected,
-    LedgerError,
     ManifestError,
     SignatureInvalid,
-    UnavailableError,
     UsageError,
-    VerificationError,
 )
 from ledger.ids import Digest, LicenseId, ModelId
 from ledger.licensing.document import Document
@@ -57,28 +44,8 @@ from ledger.sealed.cells import CellKeys
 from ledger.sealed.recipients import KemPrivateKey, KemPublicKey, unwrap, wrap
 from ledger.sealed.record import SealingRecord
 
-MAX_REPLY_BYTES: Final = 4 << 20
 REQUEST_SECONDS: Final = 120
-MAX_RETRY_SECONDS: Final = 3600
 SOFTWARE: Final = "modeldeed"
-
-
-@dataclass(frozen=True, slots=True)
-class BrokerPin:
-    """The keys a broker must answer with: from the license card or from BrokerRegistry."""
-
-    broker_id: int
-    signing_key_hash: Digest
-    kem_key_hash: Digest
-
-
-@dataclass(frozen=True, slots=True)
-class BrokerFacts:
-    """A broker's verified self-description."""
-
-    identity: BrokerIdentity
-    signing: BrokerPublicKeys
-    kem: KemPublicKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,8 +100,8 @@ class Asker:
     attest: Attest | None = None
 
 
-class BrokerClient:
-    """One broker at one URL. Thread-safe.
+class BrokerClient(BrokerLink):
+    """One broker at one URL, and all that is asked of one. Thread-safe.
 
     Args:
         url: base URL, ``http://host:port``.
@@ -143,130 +110,6 @@ class BrokerClient:
         timeout: seconds for one request.
         clock: Unix seconds.
     """
-
-    def __init__(
-        self,
-        url: str,
-        *,
-        pin: BrokerPin | None = None,
-        timeout: float = 30.0,
-        clock: Callable[[], float] = time.time,
-    ) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
-            raise UsageError("a broker is given as an http:// or https:// URL")
-        self.host = parts.netloc.rpartition("@")[2]
-        self._pin = pin
-        self._clock = clock
-        self._facts: BrokerFacts | None = None
-        self._http = httpx.Client(
-            base_url=url.rstrip("/"),
-            timeout=timeout,
-            trust_env=parts.hostname not in {"127.0.0.1", "::1", "localhost"},
-        )
-
-    def __repr__(self) -> str:
-        return f"BrokerClient({self.host!r})"
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._http.close()
-
-    # -- who is it -----------------------------------------------------------------------------
-
-    def facts(self) -> BrokerFacts:
-        """The broker's identity and keys, verified against the pin; asked for once.
-
-        Raises:
-            SignatureInvalid: it answers with other keys than those pinned.
-            BrokerUnavailable: it does not answer.
-        """
-        if self._facts is None:
-            reply = self._send("GET", "/v1/broker")
-            doc = Document(reply, "the broker's description")
-            signing = BrokerPublicKeys.from_json(doc.object("signing"))
-            signing.verify(reply)
-            doc.choice("type", ("info",))
-            facts = BrokerFacts(
-                BrokerIdentity.from_json(doc.integer("broker", 1), doc.object("chain")),
-                signing,
-                kem_from_json(doc.object("kem")),
-            )
-            self._check_pin(facts)
-            self._facts = facts
-        return self._facts
-
-    def endpoints(self) -> dict[str, Any]:
-        """How the broker's chain endpoints are, as it says; unsigned, for its operator's eyes.
-
-        Raises:
-            BrokerUnavailable: it does not answer, or does not tell.
-        """
-        return self.unsigned("/v1/broker/endpoints")
-
-    def unsigned(self, path: str) -> dict[str, Any]:
-        """What a broker says of itself without signing it, for its operator's eyes.
-
-        Raises:
-            BrokerUnavailable: it does not answer, or does not tell.
-        """
-        return self._send("GET", path)
-
-    @property
-    def pinned(self) -> bool:
-        """Whether it believes only certain keys."""
-        return self._pin is not None
-
-    def pin(self, pin: BrokerPin) -> None:
-        """Believe only these keys from now on.
-
-        Raises:
-            SignatureInvalid: the broker answers with others.
-        """
-        self._pin = pin
-        self._check_pin(self.facts())
-
-    def _check_pin(self, facts: BrokerFacts) -> None:
-        pin = self._pin
-        if pin is not None and (
-            facts.identity.id,
-            facts.signing.hash(),
-            facts.kem.hash(),
-        ) != (pin.broker_id, pin.signing_key_hash, pin.kem_key_hash):
-            raise SignatureInvalid(
-                f"{self.host} answers with other keys than those of broker {pin.broker_id}",
-                hint="its keys were rotated, or someone answers in its place; "
-                "get a fresh card, and a fresh grant from the holder",
-            )
-
-    def _verified(self, reply: dict[str, Any], kind: str, request: dict[str, Any]) -> Document:
-        """Check signatures, kind, sender and that it answers this very message."""
-        facts = self.facts()
-        facts.signing.verify(reply)
-        doc = Document(reply, "the broker's reply")
-        doc.choice("type", (kind,))
-        if doc.text("audience", limit=200) != facts.identity.audience or (
-            doc.digest("request") != request_hash(request)
-        ):
-            raise SignatureInvalid("the broker's reply answers another request")
-        return doc
-
-    def signed(
-        self, method: str, path: str, kind: str, request: dict[str, Any], *, body: Any = None
-    ) -> Document:
-        """Send a message of another module, and verify that the reply is this broker's answer.
-
-        Raises:
-            BrokerUnavailable: it does not answer.
-            SignatureInvalid: the answer is not the pinned broker's, or to another request.
-        """
-        return self._verified(self._send(method, path, body), kind, request)
 
     # -- deposit -------------------------------------------------------------------------------
 
@@ -566,37 +409,6 @@ class BrokerClient:
         reply = self._send("POST", path, body)
         return decision_of(self._verified(reply, kind, message))
 
-    # -- HTTP ----------------------------------------------------------------------------------
-
-    def _send(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
-        """One exchange; a problem document becomes the error it names."""
-        try:
-            with self._http.stream(
-                method, path, json=body, headers={"accept": "application/json"}
-            ) as response:
-                parts: list[bytes] = []
-                size = 0
-                for part in response.iter_bytes():
-                    size += len(part)
-                    if size > MAX_REPLY_BYTES:
-                        raise BrokerUnavailable(f"the broker {self.host} sends without end")
-                    parts.append(part)
-        except httpx.HTTPError as error:
-            raise BrokerUnavailable(
-                f"the broker {self.host} does not answer ({type(error).__name__})", retry_after=2.0
-            ) from None
-        try:
-            value = parse_json(b"".join(parts), what="the broker's reply", limit=MAX_REPLY_BYTES)
-        except FormatError:
-            value = None
-        if not isinstance(value, dict):
-            raise BrokerUnavailable(
-                f"{self.host} answered HTTP {response.status_code}, and not as a broker does"
-            )
-        if response.is_success or "signature" in value:
-            return value
-        raise _problem(value, response.status_code, self.host)
-
 
 def check_lease(lease: Lease, request: KeyRequest) -> None:
     """The lease is for what was asked for.
@@ -638,37 +450,3 @@ def decision_of(doc: Document) -> Decision:
     if granted == (denial is not None):
         raise ManifestError("the broker's reply both grants and denies, or neither")
     return Decision(granted, tuple(checks), denial, doc.value)
-
-
-def _problem(value: dict[str, Any], status: int, host: str) -> LedgerError:
-    """The exception a problem document (RFC 9457) stands for; what is unknown is unavailable."""
-
-    def text(*names: str) -> str:
-        found = next((value[name] for name in names if isinstance(value.get(name), str)), "")
-        return str(found)[:1000]
-
-    message = text("detail", "title") or f"{host} answered HTTP {status}"
-    code, hint = text("code"), text("hint")
-    kinds = [
-        kind
-        for kind in vars(errors).values()
-        if isinstance(kind, type) and issubclass(kind, LedgerError) and kind.code == code
-    ]
-    if kinds and issubclass(kinds[0], UnavailableError | errors.PendingFinality):
-        return kinds[0](message, retry_after=_seconds(value.get("retry_after")), hint=hint)
-    if kinds and issubclass(
-        kinds[0], FormatError | VerificationError | errors.KeyAccessError | errors.ChainError
-    ):
-        return kinds[0](message, hint=hint)
-    if status >= httpx.codes.INTERNAL_SERVER_ERROR or status == httpx.codes.TOO_MANY_REQUESTS:
-        return BrokerUnavailable(message, hint=hint or None)
-    return KeyRequestRejected(message, hint=hint)
-
-
-def _seconds(value: Any) -> float:
-    """A stranger's ``retry_after``, within sense; compared before it is made a float."""
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        return 2.0
-    if value >= MAX_RETRY_SECONDS:
-        return float(MAX_RETRY_SECONDS)
-    return float(value) if value > 0 else 0.0

@@ -31,8 +31,8 @@ from ledger.errors import (
 from ledger.ids import ZERO_DIGEST, Digest, LicenseId, ModelId
 
 if TYPE_CHECKING:
+    from ledger.broker.chain_reader import ChainReader
     from ledger.broker.home import BrokerIdentity
-    from ledger.broker.service import ChainReader
 
 HELD: Final = "held"
 _NO_MODEL: Final = ModelId(bytes(32))

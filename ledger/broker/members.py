@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable
 from typing import Final, TypeVar
 
-from ledger.broker.client import BrokerClient, BrokerPin
+from ledger.broker.client import BrokerClient
+from ledger.broker.link import BrokerPin
 from ledger.errors import EndpointsDisagree, PendingFinality, SignatureInvalid, UnavailableError
 from ledger.licensing.card import CardBroker, LicenseCard
 

@@ -28,7 +28,8 @@ def audit_url(session: Session, url: str, seen: Path | None, receipts: Sequence[
     """
     from ledger.broker import remote_audit
     from ledger.broker.audit import ChainSource
-    from ledger.broker.client import BrokerClient, BrokerPin
+    from ledger.broker.client import BrokerClient
+    from ledger.broker.link import BrokerPin
 
     earlier = None if seen is None or not seen.exists() else _seen(seen)
     with BrokerClient(checked_url(url, what="a broker")) as client:

@@ -167,7 +167,8 @@ def _places(
 
 @contextmanager
 def _client(session: Session, url: str, broker_id: int | None) -> Iterator[BrokerClient]:
-    from ledger.broker.client import BrokerClient, BrokerPin
+    from ledger.broker.client import BrokerClient
+    from ledger.broker.link import BrokerPin
 
     with BrokerClient(url) as client:
         named = broker_id or client.facts().identity.id

@@ -24,9 +24,10 @@ from safetensors.numpy import save_file
 from api import problems
 from api.routes.broker import router
 from ledger.broker.chainview import ChainView
-from ledger.broker.client import BrokerClient, BrokerPin
+from ledger.broker.client import BrokerClient
 from ledger.broker.home import BrokerHome
 from ledger.broker.identity import RuntimeIdentity, grant_runtime
+from ledger.broker.link import BrokerPin
 from ledger.broker.service import BrokerService
 from ledger.broker.setup import identity_on
 from ledger.chain.abi_codec import contract

@@ -18,8 +18,9 @@ import pytest
 from ledger.broker import anchoring
 from ledger.broker.anomaly import Rules
 from ledger.broker.audit import Book, ChainSource, audit
-from ledger.broker.client import Asker, BrokerClient, BrokerPin
+from ledger.broker.client import Asker, BrokerClient
 from ledger.broker.leases import Heartbeat
+from ledger.broker.link import BrokerPin
 from ledger.broker.service import BrokerService
 from ledger.broker.store import BrokerStore
 from ledger.chain.brokers import BrokerRegistry

@@ -71,8 +71,8 @@ def test_a_measured_runtime_gets_the_key_and_another_image_does_not(world, tmp_p
     identity = world.runtime(license_id, measurement=wanted)
     card = world.card_file(license_id)
     admitted = replace(Admitted(), attesters=(pin,))
-    before = world.broker.service._verifiers
-    world.broker.service._verifiers = admitted.verifiers()
+    before = world.broker.service._decisions.verifiers
+    world.broker.service._decisions.verifiers = admitted.verifiers()
     command = script(tmp_path, ATTESTER)
     try:
         with runtime.load(card, runtime=identity, attest=program([*command, file, IMAGE])) as model:
@@ -82,7 +82,7 @@ def test_a_measured_runtime_gets_the_key_and_another_image_does_not(world, tmp_p
         none = runtime.check(card, runtime=identity)
         assert (none.granted, none.denial.check) == (False, 7)
     finally:
-        world.broker.service._verifiers = before
+        world.broker.service._decisions.verifiers = before
 
 
 def test_a_program_that_is_not_there_is_told_before_anything_is_asked():

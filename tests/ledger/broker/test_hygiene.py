@@ -13,8 +13,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from ledger.broker.client import Asker, BrokerClient, BrokerPin
+from ledger.broker.client import Asker, BrokerClient
 from ledger.broker.home import BrokerHome
+from ledger.broker.link import BrokerPin
 from ledger.broker.setup import register_broker
 from ledger.errors import LedgerError
 

@@ -10,7 +10,8 @@ import pytest
 
 from ledger.broker import anchoring, remote_audit
 from ledger.broker.audit import ChainSource
-from ledger.broker.client import BrokerClient, BrokerPin
+from ledger.broker.client import BrokerClient
+from ledger.broker.link import BrokerPin
 from ledger.broker.protocol import receipt_hash
 from ledger.broker.remote_audit import SeenHead, audit_remote, signed_head, sound
 from ledger.chain.brokers import BrokerRegistry

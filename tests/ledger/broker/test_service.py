@@ -9,8 +9,9 @@ from threading import Event, Thread
 
 import pytest
 
-from ledger.broker.client import Asker, BrokerClient, BrokerPin
+from ledger.broker.client import Asker, BrokerClient
 from ledger.broker.home import BrokerHome
+from ledger.broker.link import BrokerPin
 from ledger.broker.pinning import require_registered
 from ledger.broker.receipts import verify_log
 from ledger.broker.service import BrokerService
@@ -567,8 +568,8 @@ def test_a_heartbeat_decided_before_a_revocation_does_not_revive_the_lease(world
             except KeyRequestRejected as error:
                 outcome.append(error)
 
-    held = Held(service._chain)
-    service._chain = held
+    held = Held(service._decisions.chain)
+    service._decisions.chain = held
     try:
         slow = Thread(target=beat)
         slow.start()
@@ -580,7 +581,7 @@ def test_a_heartbeat_decided_before_a_revocation_does_not_revive_the_lease(world
         slow.join(30)
     finally:
         held.go.set()
-        service._chain = held.real
+        service._decisions.chain = held.real
     assert isinstance(outcome[0], KeyRequestRejected)
     assert service.store.lease(lease.id).ended
     assert service.store.lease(lease.id).lease == lease

@@ -397,7 +397,7 @@ def test_a_no_of_one_broker_of_three_unloads_nothing_and_of_two_unloads(trio):
             wait_for(lambda: lost)
         finally:
             for broker in trio.brokers[:2]:
-                broker.service.__dict__.pop("_still_entitled", None)
+                broker.service._decisions.__dict__.pop("still_entitled", None)
         with pytest.raises(LeaseExpired):
             model.get_tensor("layer.weight")
     assert isinstance(lost[0], Revoked)
@@ -405,16 +405,16 @@ def test_a_no_of_one_broker_of_three_unloads_nothing_and_of_two_unloads(trio):
 
 def refuse(broker):
     """A contrary broker: it signs that the license is revoked, which the chain does not say."""
-    honest = type(broker.service)._still_entitled
+    honest = type(broker.service._decisions).still_entitled
 
     def contrary(held, now):
-        talk, chain = honest(broker.service, held, now)
+        talk, chain = honest(broker.service._decisions, held, now)
         from ledger.broker.denials import Denial
 
         talk.denial = Denial("REVOKED", 3, "revoked, says this broker", now, "", 5, None)
         return talk, chain
 
-    broker.service._still_entitled = contrary
+    broker.service._decisions.still_entitled = contrary
 
 
 def test_a_revocation_unloads_by_the_brokers_own_reading(trio):
