@@ -58,7 +58,7 @@ class DepositDesk:
         self._shareholding = shareholding
         self._cells = cells
         self._log = log
-        self._chain = chain
+        self.chain = chain
         self._now = now
 
     def take(self, body: Any) -> dict[str, Any]:
@@ -140,7 +140,7 @@ class DepositDesk:
         check_labels(deposit)
 
     def _check_title(self, record: SealingRecord, signer: Address) -> None:
-        holder, lodged = self._chain.title_state(record.model_id, record.epoch)
+        holder, lodged = self.chain.title_state(record.model_id, record.epoch)
         if holder != signer:
             raise KeyRequestRejected(
                 f"the title of model {record.model_id.short} is held by {holder}, not by {signer}",
