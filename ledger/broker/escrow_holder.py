@@ -55,6 +55,7 @@ from ledger.errors import (
     SharesRejected,
     UnsupportedVersion,
     UsageError,
+    UseNotPermitted,
 )
 from ledger.ids import ZERO_DIGEST, Digest, LicenseId
 from ledger.licensing.card import LicenseCard
@@ -374,9 +375,16 @@ class EscrowKey:
 
         Raises:
             ClaimMismatch: it is not of this card.
-            UseNotPermitted: the card's terms do not permit the declared use now.
+            UseNotPermitted: the card's terms do not permit the declared use now, or are not in it.
         """
         self.require(card)
+        if card.terms is None and not card.terms_hash.is_zero:
+            # No broker has evaluated them, so who leaves them out would be bound by none.
+            raise UseNotPermitted(
+                f"the card of license {card.license} came without its terms, and nobody else "
+                "evaluates them for a key from escrow",
+                remedy="use the card as the licensor issued it, with the terms document",
+            )
         permit(card, identity, at=now)
         nowhere = BlockRef(0, ZERO_DIGEST, 0)
         lease = Lease(

@@ -8,6 +8,7 @@ counts.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import random
 import threading
@@ -91,6 +92,8 @@ class LeaseKeeper:
         self._warned = False
         self._sequence = lease.sequence
         self._pid = os.getpid()
+        # Who remembers time for a kept release does so more often than a long lease beats.
+        self._longest = float(getattr(client, "longest_pause", math.inf))
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="modeldeed-lease", daemon=True)
 
@@ -151,7 +154,7 @@ class LeaseKeeper:
     def _pause(self) -> float:
         # Jitter keeps a fleet that started together from asking together.
         pause = self.lease.heartbeat * random.uniform(0.8, 1.0)  # noqa: S311
-        return min(pause, self._left())
+        return min(pause, self._longest, self._left())
 
     def _retry(self) -> float:
         return min(RETRY_SECONDS, max(0.1, self.lease.heartbeat / 2), self._left())
