@@ -291,7 +291,7 @@ def _shares(world: Any, askers: list[Any]) -> dict[str, float]:
 
         setattr(holder, name, run)
 
-    timed("chain_reads", service, "_read_chain")
+    timed("chain_reads", service._decisions, "_read_chain")
     timed("wrap", service, "_wrap")
     timed("recover", RuntimeGrant, "signer")
     timed("sign", BrokerSigningKeys, "sign_whole")
