@@ -161,6 +161,7 @@ def make_request(
             remedy="the holder runs deed runtime grant, this machine deed runtime accept",
         )
     granted.pin.hold(card)
+    sweep(identity, now=int(clock()))
     kem = KemPrivateKey.generate()
     unsigned = EscrowRequest(
         escrow=escrow.id(),
@@ -243,6 +244,18 @@ def join_answers(
     return EscrowKey(bytes(key), escrow.record, escrow.id(), card.license)
 
 
+def sweep(identity: RuntimeIdentity, *, now: int) -> None:
+    """Delete requests whose answers nobody waits for any more, with the keys that open those.
+
+    Answers are no secret where they are carried: a key left behind would open them for a thief.
+    """
+    for path in _pending_folder(identity).glob("*.json"):
+        with contextlib.suppress(LedgerError, OSError):
+            value = parse_json(read_private(path, limit=_MAX), what="the waiting request")
+            if now > Document(value, "the waiting request").integer("until"):
+                path.unlink()
+
+
 def require_same(card: LicenseCard, escrow: Escrow) -> None:
     """The document is about the card's sealing and contracts.
 
@@ -291,8 +304,11 @@ def _name(escrow: Escrow, index: int) -> str:
 
 
 def _pending(identity: RuntimeIdentity, request: Digest) -> Path:
-    folder = identity.path.with_name(identity.path.stem + ".escrow")
-    return folder / f"{request.raw.hex()}.json"
+    return _pending_folder(identity) / f"{request.raw.hex()}.json"
+
+
+def _pending_folder(identity: RuntimeIdentity) -> Path:
+    return identity.path.with_name(identity.path.stem + ".escrow")
 
 
 @dataclass(frozen=True, slots=True)

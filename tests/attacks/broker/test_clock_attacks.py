@@ -59,3 +59,28 @@ def test_one_brokers_lease_that_never_ends_is_no_reason_to_run_on():
                     enforce=False, audience="a:2")  # fmt: skip
     assert deciding([honest, endless], 2) == honest
     assert BrokerGroup(2, []).deciding([endless, honest]) == honest
+
+
+def test_a_pause_of_more_than_a_day_is_a_time_that_can_be_taken_back(identity):
+    """Held visible: docs/spec/offline-release.md, "Clock floor", 2.
+
+    What is more than a day ahead is not remembered, so after one such pause nothing is but what
+    processes ran, until a broker signs a time. Who wants to can set the clock back to that pause.
+    """
+    clock = {"wall": NOON}
+
+    def use():
+        return ClockFloor(identity, clock=lambda: clock["wall"]).now()
+
+    ClockFloor(identity, clock=lambda: NOON).confirm(NOON)
+    for day in range(2, 30):
+        clock["wall"] = NOON + day * JUMP_SECONDS
+        assert use() == clock["wall"]
+    clock["wall"] = NOON + 60
+    assert use() == NOON + 60
+    # Without the pause it cannot.
+    for day in range(1, 30):
+        clock["wall"] = NOON + day * JUMP_SECONDS
+        assert use() == clock["wall"]
+    clock["wall"] = NOON
+    assert use() == NOON + 29 * JUMP_SECONDS

@@ -185,3 +185,16 @@ def test_a_key_from_escrow_is_bound_by_the_terms_though_the_card_leaves_them_out
     assert key.keys(card, identity, now=int(time.time()))[0].content == world.published.key
     with pytest.raises(UseNotPermitted, match="without its terms"):
         key.keys(bare, identity, now=int(time.time()))
+
+
+def test_a_request_that_was_never_joined_leaves_no_key_behind_for_a_thief(world, agents):
+    escrow = escrowed(world, agents, Condition(DATE, 1))
+    license_id = world.license(world.plan(duration=0))
+    identity = world.runtime(license_id, not_after=2**40 - 1)
+    card = card_module.parse(json.loads(world.card_file(license_id).read_text()))
+    old = make_request(card, escrow, identity, clock=lambda: time.time() - 15 * DAY)
+    new = make_request(card, escrow, identity)
+    folder = identity.path.with_name(identity.path.stem + ".escrow")
+    names = {path.stem for path in folder.glob("*.json")}
+    assert names == {new.digest().raw.hex()}
+    assert old.digest().raw.hex() not in names
