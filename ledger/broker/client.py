@@ -295,8 +295,12 @@ class BrokerClient(BrokerLink):
             # The cells first: where they fail, no content key is left behind.
             cells = open_cells(decision.reply, wraps, kem, request, lease)
             keys = ReleasedKeys(unwrap(wraps[CONTENT_KEY].data, kem, info=info), cells)
-            if asker.keep is not None:
-                asker.keep(request, self.facts().signing, decision.reply, lease, keys)
+            try:
+                if asker.keep is not None:
+                    asker.keep(request, self.facts().signing, decision.reply, lease, keys)
+            except BaseException:
+                keys.wipe()
+                raise
             return keys, lease, decision
         finally:
             kem.wipe()

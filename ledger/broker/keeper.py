@@ -68,7 +68,7 @@ class LeaseKeeper:
         identity: the runtime it was given to.
         lease: as released.
         on_loss: called once, from the heartbeat thread, when the lease is lost.
-        now: Unix seconds at which the lease is taken up; by default when it was issued.
+        now: Unix seconds at which a lease that was kept is taken up; by default when it was issued.
 
     Attributes:
         lease: the lease as last extended.
@@ -88,6 +88,7 @@ class LeaseKeeper:
         self._identity = identity
         self._on_loss = on_loss
         self._clock = LeaseClock(lease.issued_at if now is None else now)
+        self._kept = now is not None
         self._lost: LedgerError | None = None
         self._warned = False
         self._sequence = lease.sequence
@@ -145,7 +146,9 @@ class LeaseKeeper:
             self._on_loss(reason)
 
     def _run(self) -> None:
-        pause = self._pause()
+        # Of a kept lease nobody is asked, but the host's time is remembered: at once, because until
+        # a heartbeat is due a process could run for weeks, and be killed before it is.
+        pause = min(RETRY_SECONDS, self._left()) if self._kept else self._pause()
         while not self._stopping.wait(pause):
             pause = self._pause() if self._beat() else self._retry()
             if self.lease.enforce and self._now() >= self.lease.grace_until:

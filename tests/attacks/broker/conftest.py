@@ -39,9 +39,17 @@ def trio(world, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def broker_world():
+    """The module with brokers and what they need."""
+    return load_world("broker_world")
+
+
+@pytest.fixture(scope="session")
 def faults():
     """The module with endpoints that fail and lie."""
     return load_world("fault_world")
+
+
 @dataclass
 class Clock:
     """A clock that tests set."""
