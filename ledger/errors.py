@@ -23,6 +23,7 @@ The tree, grouped by what the caller can do about it::
     │   ├── StateProofInvalid
     │   ├── SignatureInvalid
     │   ├── TimestampInvalid
+    │   ├── ClockFloorInvalid         the remembered time was altered or removed
     │   └── SealedAuthError           WrongKey HeaderTampered SegmentTampered ContentMismatch
     ├── EntitlementError              the answer is no (.code .number .since .remedy)
     │   ├── NoLicense NotYetValid Expired Suspended Revoked WrongHolder RuntimeNotBound
@@ -42,7 +43,8 @@ The tree, grouped by what the caller can do about it::
     │   ├── EndpointsDisagree
     │   └── PendingFinality (.retry_after)
     ├── UnavailableError (.retry_after)
-    │   └── ChainUnavailable BrokerUnavailable IndexUnavailable Fenced RateLimited
+    │   ├── ChainUnavailable IndexUnavailable Fenced RateLimited
+    │   └── BrokerUnavailable         ThresholdNotMet (.failures)
     └── ModelError
         ├── CapacityExceeded
         └── UnsupportedModel
@@ -249,6 +251,12 @@ class TimestampInvalid(VerificationError):
     """A time-stamp token or proof does not verify."""
 
     default_hint = "do not rely on it: ask for the time stamp again, or leave it out"
+
+
+class ClockFloorInvalid(VerificationError):
+    """The remembered time of this host was altered or removed; nothing kept is used."""
+
+    default_hint = "get a new release: deed runtime request CARD, or load online once"
 
 
 class SealedAuthError(VerificationError):
@@ -598,6 +606,27 @@ class BrokerUnavailable(UnavailableError):
     """The key broker does not answer."""
 
     default_hint = "check it with deed doctor; locally, start it with deed up"
+
+
+class ThresholdNotMet(BrokerUnavailable):
+    """Fewer brokers than the plan asks for can release their share now.
+
+    Attributes:
+        failures: id of each broker that did not, and why.
+    """
+
+    default_hint = "try again when more of the brokers it names answer; deed check shows which do"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        retry_after: float = 1.0,
+        hint: str | None = None,
+        failures: tuple[tuple[int, LedgerError], ...] = (),
+    ) -> None:
+        super().__init__(message, retry_after=retry_after, hint=hint)
+        self.failures = failures
 
 
 class IndexUnavailable(UnavailableError):

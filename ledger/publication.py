@@ -24,6 +24,7 @@ import httpx
 
 from ledger.broker.client import BrokerClient
 from ledger.broker.custody import write_private
+from ledger.broker.depositing import SharingBrokers
 from ledger.broker.pinning import require_registered
 from ledger.broker.recovery import Recovery
 from ledger.canonical import canonical_json, hash_bytes, parse_json
@@ -94,7 +95,7 @@ class Publication:
         folder: where the journal, the sealed file and the recovery file go.
         network: chain and service to publish on.
         sender: signs and sends as the licensor.
-        broker: where the content key is deposited.
+        broker: where the content key is deposited; the brokers of a set whose threshold is above 1.
         terms: what the plan's terms hash stands for; the broker gets a copy.
         offer: the plan; its model id and terms hash are filled in here.
         passphrase: opens the recovery file; the same one is needed to resume.
@@ -109,7 +110,7 @@ class Publication:
         *,
         network: Network,
         sender: Sender,
-        broker: BrokerClient,
+        broker: BrokerClient | SharingBrokers,
         terms: Terms,
         offer: PlanTerms,
         passphrase: str,
@@ -201,9 +202,25 @@ class Publication:
                 f"account {account} has no coins on {self.network.profile.name}",
                 hint="send it some to pay for transactions, or publish with another wallet",
             )
-        require_registered(
-            self.broker, rpc, self.network.deployment, broker_set=self.offer.broker_set
-        )
+        self._check_brokers()
+        if isinstance(self.broker, SharingBrokers) and (self.offer.floating or self.offer.quota):
+            raise UsageError(
+                f"{self.broker.threshold} brokers must release, each deciding alone: they can "
+                "count neither floating seats nor a quota together",
+                hint="offer bound seats, which the chain counts (--bound), and no quota",
+            )
+
+    def _check_brokers(self) -> None:
+        rpc, deployment, wanted = self.sender.rpc, self.network.deployment, self.offer.broker_set
+        if isinstance(self.broker, SharingBrokers):
+            if self.broker.broker_set != wanted:
+                raise UsageError(
+                    f"these are the brokers of set {self.broker.broker_set}, and the plan's set "
+                    f"is {wanted}"
+                )
+            self.broker.require_registered(rpc, deployment)
+        else:
+            require_registered(self.broker, rpc, deployment, broker_set=wanted)
 
     # -- the steps, in order ------------------------------------------------------------------
 
@@ -348,12 +365,7 @@ class Publication:
             self._observer("deposit", "kept", str(path))
             return
         # The content key goes to nobody but the broker that the chain lists.
-        require_registered(
-            self.broker,
-            self.sender.rpc,
-            self.network.deployment,
-            broker_set=self.offer.broker_set,
-        )
+        self._check_brokers()
         receipt = self._when_final(
             lambda: self.broker.deposit(
                 record,
@@ -361,10 +373,14 @@ class Publication:
                 self.sender.signer,
                 self._licenses.domain(),
                 terms=(self.terms.document,),
+                cells=recovery.cells,
             )
         )
         write_private(path, canonical_json(receipt) + b"\n", replace=True)
-        self._note("deposit", {"file": path.name}, "the broker read the key back and signed for it")
+        what = "the key" if isinstance(self.broker, BrokerClient) else "its share"
+        count = 1 if isinstance(self.broker, BrokerClient) else len(self.broker.clients)
+        who = "the broker" if count == 1 else f"each of {count} brokers"
+        self._note("deposit", {"file": path.name}, f"{who} read {what} back and signed for it")
 
     def _plan(self, claim: Claim) -> int:
         self._observer("plan", "begin", "")

@@ -12,24 +12,39 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import time
+import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Literal, Self
 
 from ledger.broker import asking
-from ledger.broker.cards import Source, locate
-from ledger.broker.client import BrokerClient, Decision
-from ledger.broker.custody import zero
+from ledger.broker.cards import LocatedModel, Source, locate
+from ledger.broker.client import Attest, BrokerClient, Decision
+from ledger.broker.escrow_holder import EscrowKey, NoBroker
 from ledger.broker.identity import RuntimeIdentity
-from ledger.broker.keeper import LeaseKeeper
+from ledger.broker.joint import BrokerGroup, keeper_of
+from ledger.broker.keeper import Beating
+from ledger.broker.keeping import KeptReleases, Nobody
 from ledger.broker.leases import Lease
-from ledger.errors import LedgerError, ToolMissing, UsageError
+from ledger.broker.released import ReleasedKeys
+from ledger.errors import (
+    BrokerUnavailable,
+    EntitlementError,
+    KeyRequestRejected,
+    LedgerError,
+    ToolMissing,
+    UsageError,
+)
 from ledger.ids import LicenseId
+from ledger.licensing.entitlement import moment
 from ledger.sealed.file import SealedFile, open_sealed
 
 Framework = Literal["numpy", "torch"]
+_SIGNED_STEP: Final = 3
 
 
 def load(
@@ -44,6 +59,9 @@ def load(
     verify: bool = True,
     timeout: float = 60.0,
     on_loss: Callable[[LedgerError], None] | None = None,
+    offline: bool = False,
+    attest: Attest | None = None,
+    escrow: EscrowKey | None = None,
 ) -> SealedModel:
     """Open a sealed model with a key from its broker.
 
@@ -54,7 +72,7 @@ def load(
             one in the user's configuration folder.
         broker: URL to use instead of the card's; its keys must still be those of the card. A
             client with a pin of its own is used as it is, and then no grant is needed to pin the
-            card.
+            card. Not where the key is shared: there all brokers of the card are asked.
         framework: what tensors are returned as.
         device: torch device; with another one than "cpu" tensors are copied there.
         names: tensors to offer; None offers all.
@@ -62,6 +80,12 @@ def load(
         timeout: seconds to wait for finality, and for any one answer.
         on_loss: called once, from another thread, when the lease is lost and before the model is
             unloaded.
+        offline: use the release kept on this host while its lease holds, asking nobody; when there
+            is none, ask, and keep what is given, sealed (docs/spec/offline-release.md). Without it
+            a kept release is used only when no broker can be reached, and none is kept.
+        attest: in a trusted execution environment, gets an attestation token for 64 bytes of report
+            data and the challenge (docs/spec/attestation.md); else evidence is of class software.
+        escrow: a key that escrow agents gave out (docs/spec/escrow.md); no broker is asked then.
 
     Raises:
         EntitlementError: not entitled; the message says which rule, since when, and who can
@@ -71,6 +95,8 @@ def load(
         ConfigurationError: no runtime key on this host.
         SignatureInvalid, ClaimMismatch, SealedAuthError: card, broker or file is not genuine, or
             the card is not what the accepted grant pins.
+        LeaseExpired: no broker can be reached, and the kept lease has ended.
+        ClockFloorInvalid: nothing says that this host's clock was not set back.
         FormatError: card or file is not one.
         UsageError: unknown tensors, or no card.
     """
@@ -87,15 +113,25 @@ def load(
         admit=lambda card: asking.require_pin(card, identity(), broker, timeout),
     )
     try:
-        client, key, lease = asking.ask(located.card, identity(), broker, timeout)
+        kept = KeptReleases(identity())
+        client, keys, lease, now = _keys_of(
+            escrow,
+            located,
+            identity(),
+            kept,
+            broker,
+            timeout=timeout,
+            offline=offline,
+            attest=attest,
+        )
         try:
             # (4) Opened against the record; the key is not needed again.
-            sealed = open_sealed(located.path, key, record=located.record, verify=verify)
+            sealed = open_sealed(located.path, keys.content, record=located.record, verify=verify)
         except BaseException:
             client.close()
             raise
         finally:
-            zero(key)
+            keys.wipe()
     finally:
         located.forget()
     try:
@@ -107,13 +143,95 @@ def load(
             framework=framework,
             device=device,
             names=names,
-            on_loss=on_loss,
+            on_loss=_forgetting(kept, lease, on_loss),
+            now=now,
         )
     except BaseException:
         sealed.close()
         client.close()
         raise
     return model
+
+
+def _keys(
+    located: LocatedModel,
+    identity: RuntimeIdentity,
+    kept: KeptReleases,
+    broker: BrokerClient | str | None,
+    *,
+    timeout: float,
+    offline: bool,
+    attest: Attest | None,
+) -> tuple[Beating | BrokerGroup, ReleasedKeys, Lease, int | None]:
+    """(3) From what is kept here, or from a broker; who takes its heartbeats, and since when."""
+    card = located.card
+    if offline and kept.holds(card):
+        return _from_kept(located, kept)
+    try:
+        keep = kept.keep if offline else None
+        return *asking.ask(card, identity, broker, timeout, keep=keep, attest=attest), None
+    except (EntitlementError, KeyRequestRejected) as error:
+        if _is_final(error):
+            # It counts for what was given before, too.
+            kept.forget(card.license, card.sealing_hash)
+        raise
+    except BrokerUnavailable:
+        if not kept.find(card):
+            raise
+        return _from_kept(located, kept)
+
+
+def _keys_of(
+    escrow: EscrowKey | None,
+    located: LocatedModel,
+    identity: RuntimeIdentity,
+    kept: KeptReleases,
+    broker: BrokerClient | str | None,
+    *,
+    timeout: float,
+    offline: bool,
+    attest: Attest | None,
+) -> tuple[Beating | BrokerGroup, ReleasedKeys, Lease, int | None]:
+    """(3) From escrow, where a key is given; else as `_keys`."""
+    if escrow is not None:
+        keys, lease = escrow.keys(located.card, identity, now=int(time.time()))
+        return NoBroker(), keys, lease, None
+    return _keys(located, identity, kept, broker, timeout=timeout, offline=offline, attest=attest)
+
+
+def _from_kept(
+    located: LocatedModel, kept: KeptReleases
+) -> tuple[Beating | BrokerGroup, ReleasedKeys, Lease, int | None]:
+    keys, lease, now = kept.open(located.card, located.record)
+    if now >= lease.not_after:
+        with contextlib.suppress(Warning):
+            warnings.warn(
+                f"modeldeed: the kept lease of license {lease.license} is in its grace until "
+                f"{moment(lease.grace_until)}; get a new release",
+                stacklevel=4,
+            )
+    return Nobody(kept.floor), keys, lease, now
+
+
+def _forgetting(
+    kept: KeptReleases, lease: Lease, on_loss: Callable[[LedgerError], None] | None
+) -> Callable[[LedgerError], None]:
+    """`on_loss`, after deleting what is kept under a lease that a broker ended."""
+
+    def lost(reason: LedgerError) -> None:
+        if _is_final(reason):
+            kept.forget(lease.license, lease.sealing)
+        if on_loss is not None:
+            on_loss(reason)
+
+    return lost
+
+
+def _is_final(reason: LedgerError) -> bool:
+    """Whether a broker said no for good; what it says of one request alone is not that."""
+    return isinstance(reason, EntitlementError) or (
+        isinstance(reason, KeyRequestRejected) and reason.check > _SIGNED_STEP
+    )
 
 
 def check(
@@ -123,6 +241,7 @@ def check(
     runtime: RuntimeIdentity | Path | str | None = None,
     broker: BrokerClient | str | None = None,
     timeout: float = 60.0,
+    attest: Attest | None = None,
 ) -> Decision:
     """Whether `load` would get the key now: every numbered step of the broker's decision.
 
@@ -143,7 +262,7 @@ def check(
         admit=lambda card: asking.pinned(card, identity()),
     )
     try:
-        return asking.decide(located.card, identity(), broker, timeout)
+        return asking.decide(located.card, identity(), broker, timeout, attest=attest)
     finally:
         located.forget()
 
@@ -193,7 +312,7 @@ class SealedModel:
     def __init__(
         self,
         sealed: SealedFile,
-        client: BrokerClient,
+        client: Beating | BrokerGroup,
         identity: RuntimeIdentity,
         lease: Lease,
         *,
@@ -201,6 +320,7 @@ class SealedModel:
         device: str = "cpu",
         names: Iterable[str] | None = None,
         on_loss: Callable[[LedgerError], None] | None = None,
+        now: int | None = None,
     ) -> None:
         self._sealed = sealed
         self._device = device
@@ -211,7 +331,7 @@ class SealedModel:
         self._callback = on_loss
         # The keeper's thread holds on to the model: tensors of a model that nobody named, as in
         # load(card).state_dict(), must not turn into zeros under their user.
-        self._keeper = LeaseKeeper(client, identity, lease, on_loss=self._unload)
+        self._keeper = keeper_of(client, identity, lease, on_loss=self._unload, now=now)
         self._keeper.start()
 
     def __repr__(self) -> str:

@@ -94,6 +94,8 @@ def make_terms() -> None:
 
     good("template-toml", terms_module.TEMPLATE)
     good("template-json", json.dumps(TERMS))
+    hours = [{"days": ["mon", "fri"], "from": "08:00", "to": "24:00"}]
+    good("hours", json.dumps({**TERMS, "windows": hours}))
     good("dates-toml", terms_module.TEMPLATE.replace("# not_", "not_"))
 
     faults: dict[str, tuple[str, Callable[[dict[str, Any]], None]]] = {
@@ -117,6 +119,15 @@ def make_terms() -> None:
             lambda d: d.update(not_before="2027-01-01T00:00:00Z", not_after="2026-01-01T00:00:00Z"),
         ),
     }
+    for fault, hour in (
+        ("no-day", {"days": []}),
+        ("days-unsorted", {"days": ["fri", "mon"]}),
+        ("reversed", {"to": "07:59"}),
+        ("past-midnight", {"to": "24:01"}),
+        ("unknown-member", {"zone": "CET"}),
+    ):
+        document = {**copy.deepcopy(TERMS), "windows": [{**hours[0], **hour}]}
+        write("terms", f"hours-{fault}", {"input": json.dumps(document), "expect": "ManifestError"})
     for name, (expect, change) in faults.items():
         document = copy.deepcopy(TERMS)
         change(document)

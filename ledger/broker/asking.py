@@ -6,29 +6,30 @@ one a broker may be asked why it refuses, and nothing it grants is used.
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
-from typing import Final
+from functools import partial
+from typing import Any, Final
 
-from ledger.broker.client import Asker, BrokerClient, BrokerPin, Decision
+from ledger.broker.client import Asker, Attest, BrokerClient, Decision, Keep, Keepable
 from ledger.broker.denials import Denial
 from ledger.broker.identity import RuntimeIdentity
+from ledger.broker.joint import BrokerGroup
 from ledger.broker.leases import Lease
+from ledger.broker.members import check_ledger, patiently, pin_of
+from ledger.broker.protocol import KeyRequest
+from ledger.broker.released import ReleasedKeys
+from ledger.broker.signing import BrokerPublicKeys
+from ledger.broker.threshold import ask_shares, decide_shares
 from ledger.errors import (
     BrokerUnavailable,
-    EndpointsDisagree,
     LedgerError,
-    PendingFinality,
     RuntimeNotBound,
     SignatureInvalid,
-    UnavailableError,
-    UnsupportedVersion,
     UsageError,
 )
 from ledger.licensing.card import CardBroker, LicenseCard
+from ledger.sealed.record import SealingRecord
 
-PATIENCE: Final = 5.0
-"""Seconds for which an unreachable broker or chain is tried again."""
 _GRANT_CHECK: Final = 4
 
 
@@ -68,6 +69,8 @@ def decide(
     identity: RuntimeIdentity,
     broker: BrokerClient | str | None,
     timeout: float,
+    *,
+    attest: Attest | None = None,
 ) -> Decision:
     """Every step of the broker's decision; takes nothing. Without a pin it is always a no.
 
@@ -76,7 +79,10 @@ def decide(
         BrokerUnavailable: nobody answers.
     """
     vouched = pinned(card, identity) or (isinstance(broker, BrokerClient) and broker.pinned)
-    asker = _asker(card, identity)
+    asker = replace(_asker(card, identity), attest=attest)
+    if _shared(card, broker):
+        decision = decide_shares(card, asker, timeout)
+        return decision if vouched or not decision.granted else _unpinned(decision, card)
     problem: LedgerError | None = None
     for client in _clients(card, broker, timeout):
         with client:
@@ -95,18 +101,27 @@ def ask(
     identity: RuntimeIdentity,
     broker: BrokerClient | str | None,
     timeout: float,
-) -> tuple[BrokerClient, bytearray, Lease]:
-    """The key and its lease, from the first broker of the card that gives them.
+    *,
+    keep: Keep | None = None,
+    attest: Attest | None = None,
+) -> tuple[BrokerClient | BrokerGroup, ReleasedKeys, Lease]:
+    """The keys and their lease, from the first broker of the card that gives them, or from t.
 
-    Call `require_pin` first.
+    Call `require_pin` first. `keep` is given what was released, by each broker.
     """
-    asker = _asker(card, identity)
+    asker = replace(_asker(card, identity), keep=keep, attest=attest)
+    if _shared(card, broker):
+        return ask_shares(card, asker, timeout)
+    record = SealingRecord.from_json(dict(card.sealing))
+    if keep is not None:
+        asker = replace(asker, keep=_checked(keep, record))
     clients = _clients(card, broker, timeout)
     problem: LedgerError | None = None
     for number, client in enumerate(clients):
         try:
-            _check_ledger(client, card)
-            key, lease = _release(client, asker, timeout)
+            check_ledger(client, card)
+            keys, lease, _ = patiently(partial(client.release_keys, asker), timeout)
+            keys.check(record)
         except (BrokerUnavailable, SignatureInvalid) as error:
             # Another broker of the card may be reachable, or be the real one.
             client.close()
@@ -118,9 +133,26 @@ def ask(
         else:
             for other in clients[number + 1 :]:
                 other.close()
-            return client, key, lease
+            return client, keys, lease
     assert problem is not None, "a card names at least one broker"
     raise problem
+
+
+def _checked(keep: Keep, record: SealingRecord) -> Keep:
+    """Keeps only what opens the sealing: a wrong key must not take a good one's place."""
+
+    def checked(
+        request: KeyRequest,
+        signing: BrokerPublicKeys,
+        reply: dict[str, Any],
+        lease: Lease,
+        keys: Keepable,
+    ) -> object:
+        if isinstance(keys, ReleasedKeys):
+            keys.check(record)
+        return keep(request, signing, reply, lease, keys)
+
+    return checked
 
 
 def _unpinned(decision: Decision, card: LicenseCard) -> Decision:
@@ -152,19 +184,31 @@ def _asker(card: LicenseCard, identity: RuntimeIdentity) -> Asker:
     )
 
 
+def _shared(card: LicenseCard, broker: BrokerClient | str | None) -> bool:
+    """Whether several brokers of the card must release; then none can be named instead.
+
+    Raises:
+        UsageError: one is.
+    """
+    if card.brokers.threshold == 1:
+        return False
+    if broker is not None:
+        raise UsageError(
+            f"the key is shared: {card.brokers.threshold} of {len(card.brokers.members)} brokers "
+            "must release, and one was named",
+            hint="name no broker (broker=, --broker, DEED_BROKER): the card names them all",
+        )
+    return True
+
+
 def _clients(
     card: LicenseCard, broker: BrokerClient | str | None, timeout: float
 ) -> list[BrokerClient]:
     """Clients pinned to the keys the licensor signed, one per URL to try."""
     if isinstance(broker, BrokerClient):
         if not broker.pinned:
-            broker.pin(_pin(_member(card, broker)))
+            broker.pin(pin_of(_member(card, broker)))
         return [broker]
-    if card.brokers.threshold != 1:
-        raise UnsupportedVersion(
-            f"the key is shared among {card.brokers.threshold} brokers, which this release "
-            "cannot join"
-        )
     wanted = [
         (member, url)
         for member in card.brokers.members
@@ -173,7 +217,7 @@ def _clients(
     if not wanted:
         raise UsageError("the card names no broker URL", hint="give one: broker=URL")
     seconds = min(timeout, 30.0)
-    return [BrokerClient(url, pin=_pin(member), timeout=seconds) for member, url in wanted]
+    return [BrokerClient(url, pin=pin_of(member), timeout=seconds) for member, url in wanted]
 
 
 def _member(card: LicenseCard, client: BrokerClient) -> CardBroker:
@@ -185,37 +229,3 @@ def _member(card: LicenseCard, client: BrokerClient) -> CardBroker:
         f"{client.host} is broker {number}, which the card does not name",
         hint="use the broker that the card names",
     )
-
-
-def _pin(member: CardBroker) -> BrokerPin:
-    return BrokerPin(member.id, member.signing_key_hash, member.kem_key_hash)
-
-
-def _check_ledger(client: BrokerClient, card: LicenseCard) -> None:
-    told = client.facts().identity
-    if (told.chain_id, told.ledger, told.registry, told.broker_registry) != (
-        card.chain_id,
-        card.ledger,
-        card.registry,
-        card.broker_registry,
-    ):
-        raise SignatureInvalid(
-            f"broker {client.host} decides by other contracts than the card names",
-            hint="use the broker that the card names",
-        )
-
-
-def _release(client: BrokerClient, asker: Asker, timeout: float) -> tuple[bytearray, Lease]:
-    """Ask, and ask again while the answer is "not yet"."""
-    start = time.monotonic()
-    while True:
-        try:
-            key, lease, _ = client.release(asker)
-        except (PendingFinality, EndpointsDisagree, UnavailableError) as error:
-            patience = min(PATIENCE, timeout) if isinstance(error, UnavailableError) else timeout
-            wait = max(0.2, min(getattr(error, "retry_after", 1.0), 2.0))
-            if time.monotonic() - start + wait > patience:
-                raise
-            time.sleep(wait)
-        else:
-            return key, lease

@@ -2,71 +2,52 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Self
-from urllib.parse import urlsplit
+from typing import Any, Final, Protocol, TypeAlias
 
-import httpx
-
-from ledger import errors
+from ledger.broker import offline
+from ledger.broker.attestation import report_data
+from ledger.broker.celldeposits import (
+    CELL_KEYS,
+    CODE_KEY,
+    CellSecrets,
+    DepositedCells,
+    cell_share_label,
+)
 from ledger.broker.denials import Denial
 from ledger.broker.deposits import CONTENT_KEY, KeyDeposit, Wrap, deposit_info, wraps_of
 from ledger.broker.fleet import WorkerCertificate
 from ledger.broker.grants import Acceptance, RuntimeGrant
-from ledger.broker.home import BrokerIdentity
 from ledger.broker.identity import RuntimeIdentity
+from ledger.broker.keyshares import KeyShares, deposit_label
 from ledger.broker.leases import Heartbeat, Lease
-from ledger.broker.policy import Check
+from ledger.broker.link import BrokerLink
+from ledger.broker.policy import CLOCK_TOLERANCE, Check
 from ledger.broker.protocol import (
     Evidence,
     KeyRequest,
-    kem_from_json,
     release_info,
-    request_hash,
 )
+from ledger.broker.released import ReleasedKeys, open_cells
+from ledger.broker.shamir import Share
 from ledger.broker.signing import BrokerPublicKeys
-from ledger.canonical import parse_json
 from ledger.eip712 import Domain, TypedSigner
 from ledger.errors import (
-    BrokerUnavailable,
-    FormatError,
     KeyRequestRejected,
-    LedgerError,
     ManifestError,
     SignatureInvalid,
-    UnavailableError,
     UsageError,
-    VerificationError,
 )
 from ledger.ids import Digest, LicenseId, ModelId
 from ledger.licensing.document import Document
+from ledger.licensing.entitlement import moment
+from ledger.sealed.cells import CellKeys
 from ledger.sealed.recipients import KemPrivateKey, KemPublicKey, unwrap, wrap
 from ledger.sealed.record import SealingRecord
 
-MAX_REPLY_BYTES: Final = 4 << 20
 REQUEST_SECONDS: Final = 120
-MAX_RETRY_SECONDS: Final = 3600
-_SOFTWARE: Final = "modeldeed"
-
-
-@dataclass(frozen=True, slots=True)
-class BrokerPin:
-    """The keys a broker must answer with: from the license card or from BrokerRegistry."""
-
-    broker_id: int
-    signing_key_hash: Digest
-    kem_key_hash: Digest
-
-
-@dataclass(frozen=True, slots=True)
-class BrokerFacts:
-    """A broker's verified self-description."""
-
-    identity: BrokerIdentity
-    signing: BrokerPublicKeys
-    kem: KemPublicKey
+SOFTWARE: Final = "modeldeed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +67,28 @@ class Decision:
             raise KeyRequestRejected("the broker neither granted nor said why")
 
 
+class Keepable(Protocol):
+    """The keys of a release, or one broker's share of them."""
+
+    def to_bytes(self) -> bytearray:
+        """All of it; the caller zeroes it."""
+        ...
+
+
+Keep: TypeAlias = Callable[[KeyRequest, BrokerPublicKeys, dict[str, Any], Lease, Keepable], object]
+"""Takes request, the broker's keys, its signed reply, lease and what was released."""
+Attest: TypeAlias = Callable[[bytes, bytes], str]
+"""From report data (64 bytes) and challenge (32 bytes) to an attestation token."""
+
+
 @dataclass(frozen=True, slots=True)
 class Asker:
-    """On whose behalf a key is asked for."""
+    """On whose behalf a key is asked for.
+
+    Attributes:
+        keep: given what was released, before it is returned.
+        attest: gets attestation tokens; without it evidence is of class software.
+    """
 
     identity: RuntimeIdentity
     license: LicenseId
@@ -98,10 +98,12 @@ class Asker:
     acceptance: Acceptance | None = None
     terms: Mapping[str, Any] | None = None
     certificate: WorkerCertificate | None = None
+    keep: Keep | None = None
+    attest: Attest | None = None
 
 
-class BrokerClient:
-    """One broker at one URL. Thread-safe.
+class BrokerClient(BrokerLink):
+    """One broker at one URL, and all that is asked of one. Thread-safe.
 
     Args:
         url: base URL, ``http://host:port``.
@@ -110,111 +112,6 @@ class BrokerClient:
         timeout: seconds for one request.
         clock: Unix seconds.
     """
-
-    def __init__(
-        self,
-        url: str,
-        *,
-        pin: BrokerPin | None = None,
-        timeout: float = 30.0,
-        clock: Callable[[], float] = time.time,
-    ) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
-            raise UsageError("a broker is given as an http:// or https:// URL")
-        self.host = parts.netloc.rpartition("@")[2]
-        self._pin = pin
-        self._clock = clock
-        self._facts: BrokerFacts | None = None
-        self._http = httpx.Client(
-            base_url=url.rstrip("/"),
-            timeout=timeout,
-            trust_env=parts.hostname not in {"127.0.0.1", "::1", "localhost"},
-        )
-
-    def __repr__(self) -> str:
-        return f"BrokerClient({self.host!r})"
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._http.close()
-
-    # -- who is it -----------------------------------------------------------------------------
-
-    def facts(self) -> BrokerFacts:
-        """The broker's identity and keys, verified against the pin; asked for once.
-
-        Raises:
-            SignatureInvalid: it answers with other keys than those pinned.
-            BrokerUnavailable: it does not answer.
-        """
-        if self._facts is None:
-            reply = self._send("GET", "/v1/broker")
-            doc = Document(reply, "the broker's description")
-            signing = BrokerPublicKeys.from_json(doc.object("signing"))
-            signing.verify(reply)
-            doc.choice("type", ("info",))
-            facts = BrokerFacts(
-                BrokerIdentity.from_json(doc.integer("broker", 1), doc.object("chain")),
-                signing,
-                kem_from_json(doc.object("kem")),
-            )
-            self._check_pin(facts)
-            self._facts = facts
-        return self._facts
-
-    def endpoints(self) -> dict[str, Any]:
-        """How the broker's chain endpoints are, as it says; unsigned, for its operator's eyes.
-
-        Raises:
-            BrokerUnavailable: it does not answer, or does not tell.
-        """
-        return self._send("GET", "/v1/broker/endpoints")
-
-    @property
-    def pinned(self) -> bool:
-        """Whether it believes only certain keys."""
-        return self._pin is not None
-
-    def pin(self, pin: BrokerPin) -> None:
-        """Believe only these keys from now on.
-
-        Raises:
-            SignatureInvalid: the broker answers with others.
-        """
-        self._pin = pin
-        self._check_pin(self.facts())
-
-    def _check_pin(self, facts: BrokerFacts) -> None:
-        pin = self._pin
-        if pin is not None and (
-            facts.identity.id,
-            facts.signing.hash(),
-            facts.kem.hash(),
-        ) != (pin.broker_id, pin.signing_key_hash, pin.kem_key_hash):
-            raise SignatureInvalid(
-                f"{self.host} answers with other keys than those of broker {pin.broker_id}",
-                hint="its keys were rotated, or someone answers in its place; "
-                "get a fresh card, and a fresh grant from the holder",
-            )
-
-    def _verified(self, reply: dict[str, Any], kind: str, request: dict[str, Any]) -> Document:
-        """Check signatures, kind, sender and that it answers this very message."""
-        facts = self.facts()
-        facts.signing.verify(reply)
-        doc = Document(reply, "the broker's reply")
-        doc.choice("type", (kind,))
-        if doc.text("audience", limit=200) != facts.identity.audience or (
-            doc.digest("request") != request_hash(request)
-        ):
-            raise SignatureInvalid("the broker's reply answers another request")
-        return doc
 
     # -- deposit -------------------------------------------------------------------------------
 
@@ -226,12 +123,14 @@ class BrokerClient:
         domain: Domain | None = None,
         *,
         terms: Sequence[Mapping[str, Any]] = (),
+        cells: CellSecrets | None = None,
     ) -> dict[str, Any]:
-        """Hand a sealing's content key to the broker and return its verified receipt.
+        """Hand a sealing's keys to the broker and return its verified receipt.
 
         Args:
             record: the lodged sealing.
             content_key: 32 bytes.
+            cells: of a sealing with cells, their keys and the code key.
             signer: the titleholder's wallet.
             domain: of the license ledger; when given, the broker must decide by that ledger.
             terms: documents the broker should keep for its policy decisions.
@@ -241,19 +140,87 @@ class BrokerClient:
             KeyRequestRejected, PendingFinality, SignatureInvalid, KeyAccessError: it refuses.
             BrokerUnavailable: it does not answer.
         """
+        more: list[tuple[str, bytes | bytearray]] = []
+        said = None
+        if cells is not None:
+            more = [(CELL_KEYS, cells.keys.data), (CODE_KEY, cells.code_secret())]
+            said = DepositedCells(cells.parameters, cells.records)
+        return self._deposit(
+            record, [(CONTENT_KEY, content_key), *more], signer, domain, terms=terms, cells=said
+        )
+
+    def deposit_share(
+        self,
+        record: SealingRecord,
+        share: Share,
+        shares: KeyShares,
+        signer: TypedSigner,
+        domain: Domain | None = None,
+        *,
+        terms: Sequence[Mapping[str, Any]] = (),
+        part: CellKeys | None = None,
+        cells: CellSecrets | None = None,
+    ) -> dict[str, Any]:
+        """Hand one share of a sealing's content key to the broker, as `deposit` does the key.
+
+        Args:
+            record: the lodged sealing.
+            share: for this broker.
+            shares: what the licensor signed about all of them.
+            signer: the titleholder's wallet.
+            domain: as `deposit`.
+            terms: as `deposit`.
+            part: this broker's part of the cell keys, of a sealing with cells.
+            cells: as `deposit`; of them the broker gets the code key alone.
+
+        Raises:
+            as `deposit`.
+        """
+        label = deposit_label(share)
+        more: list[tuple[str, bytes | bytearray]] = []
+        said = None
+        if cells is not None and part is not None:
+            more = [(cell_share_label(label), part.data), (CODE_KEY, cells.code_secret())]
+            said = DepositedCells(cells.parameters)
+        return self._deposit(
+            record,
+            [(label, share.value), *more],
+            signer,
+            domain,
+            terms=terms,
+            shares=shares,
+            cells=said,
+        )
+
+    def _deposit(
+        self,
+        record: SealingRecord,
+        secrets: Sequence[tuple[str, bytes | bytearray]],
+        signer: TypedSigner,
+        domain: Domain | None,
+        *,
+        terms: Sequence[Mapping[str, Any]],
+        shares: KeyShares | None = None,
+        cells: DepositedCells | None = None,
+    ) -> dict[str, Any]:
         facts = self.facts()
         if domain is not None and domain != facts.identity.domain:
             raise UsageError(f"broker {self.host} decides by another license ledger")
         audience = facts.identity.audience
-        info = deposit_info(CONTENT_KEY, record.hash(), audience)
+        wraps = [
+            Wrap(label, wrap(one, facts.kem, info=deposit_info(label, record.hash(), audience)))
+            for label, one in secrets
+        ]
         unsigned = KeyDeposit(
             record=record,
-            wraps=(Wrap(CONTENT_KEY, wrap(content_key, facts.kem, info=info)),),
+            wraps=tuple(wraps),
             kem_key_hash=facts.kem.hash(),
             audience=audience,
             issued_at=int(self._clock()),
             licensor=signer.address,
             terms=tuple(terms),
+            shares=shares,
+            cells=cells,
         )
         signed = unsigned.signed(signer, facts.identity.domain)
         body = signed.to_json()
@@ -262,6 +229,10 @@ class BrokerClient:
         stored = Document(doc.object("deposit"), "the deposit receipt")
         if stored.digest("sealing") != record.hash() or stored.digest("commit") != record.commit:
             raise SignatureInvalid("the deposit receipt is for another sealing")
+        if stored.texts("labels") != tuple(label for label, _ in secrets) or (
+            shares is not None and stored.digest("shares") != shares.set_id
+        ):
+            raise SignatureInvalid("the deposit receipt is for another secret")
         return reply
 
     # -- asking --------------------------------------------------------------------------------
@@ -281,17 +252,32 @@ class BrokerClient:
             kem.wipe()
 
     def release(self, asker: Asker) -> tuple[bytearray, Lease, Decision]:
-        """Ask for the content key.
+        """Ask for the content key; `release_keys` gives the keys of cells too.
 
         Returns:
             The key (the caller zeroes it), the lease it comes under, and the decision.
 
         Raises:
+            as `release_keys`.
+        """
+        keys, lease, decision = self.release_keys(asker)
+        if keys.cells is not None:
+            keys.cells.wipe()
+        return keys.content, lease, decision
+
+    def release_keys(self, asker: Asker) -> tuple[ReleasedKeys, Lease, Decision]:
+        """Ask for the keys that open this license's copy.
+
+        Returns:
+            The keys (the caller zeroes them), the lease they come under, and the decision.
+
+        Raises:
             EntitlementError, KeyRequestRejected, PendingFinality, EndpointsDisagree,
             ChainUnavailable: the broker's denial.
             BrokerUnavailable: it does not answer.
-            SignatureInvalid: the answer is not the pinned broker's.
+            SignatureInvalid: the answer is not the pinned broker's, or states another code word.
             NoIdentityMatch: the wrap does not open.
+            ManifestError, LimitExceeded: what is in it is not what was asked for.
         """
         kem = KemPrivateKey.generate()
         try:
@@ -300,14 +286,38 @@ class BrokerClient:
             decision.raise_if_denied()
             doc = Document(decision.reply, "the broker's reply")
             lease = Lease.from_json(doc.object("lease"))
-            _check_lease(lease, request)
+            check_lease(lease, request)
+            check_time(doc.integer("time"), request)
             wraps = {entry.label: entry for entry in wraps_of(doc.items("wraps"))}
             if CONTENT_KEY not in wraps:
                 raise ManifestError("the broker's reply holds no content key")
             info = release_info(CONTENT_KEY, request, lease)
-            return unwrap(wraps[CONTENT_KEY].data, kem, info=info), lease, decision
+            # The cells first: where they fail, no content key is left behind.
+            cells = open_cells(decision.reply, wraps, kem, request, lease)
+            keys = ReleasedKeys(unwrap(wraps[CONTENT_KEY].data, kem, info=info), cells)
+            try:
+                if asker.keep is not None:
+                    asker.keep(request, self.facts().signing, decision.reply, lease, keys)
+            except BaseException:
+                keys.wipe()
+                raise
+            return keys, lease, decision
         finally:
             kem.wipe()
+
+    def ask_share(self, asker: Asker, kem: KemPublicKey) -> tuple[KeyRequest, Decision]:
+        """Ask for a share, to a KEM key that several brokers are asked with; nothing is opened.
+
+        Returns:
+            The request and the verified decision; the share is in its reply, still encrypted.
+
+        Raises:
+            as `release`.
+        """
+        request = self._request(asker, kem, "release")
+        decision = self._decision("release", "/v1/broker/releases", request, asker)
+        decision.raise_if_denied()
+        return request, decision
 
     def heartbeat(
         self, identity: RuntimeIdentity, lease: Lease, *, sequence: int | None = None
@@ -347,7 +357,7 @@ class BrokerClient:
         )
         body = beat.to_json()
         reply = self._send("POST", f"/v1/broker/leases/{lease.id}/heartbeat", body)
-        decision = _decision_of(self._verified(reply, "heartbeat", body))
+        decision = decision_of(self._verified(reply, "heartbeat", body))
         if not decision.granted:
             return None, decision
         extended = Lease.from_json(Document(reply, "the broker's reply").object("lease"))
@@ -368,13 +378,25 @@ class BrokerClient:
         # The broker's clock is not believed, but a challenge for another broker is refused.
         if issued.text("audience", limit=200) != facts.identity.audience:
             raise SignatureInvalid("the challenge is another broker's")
-        now = int(self._clock())
+        now, challenge = int(self._clock()), issued.raw("challenge", 32)
+        token: str | None = None
+        if asker.attest is not None:
+            bound = report_data(
+                challenge=challenge,
+                kem_key_hash=kem.hash(),
+                runtime_key_hash=identity.key_hash,
+                license_id=asker.license,
+                model=asker.model,
+                audience=facts.identity.audience,
+            )
+            token = asker.attest(bound, challenge)
+        kind = "software" if token is None else "tee"
         unsigned = KeyRequest(
-            challenge=issued.raw("challenge", 32),
+            challenge=challenge,
             license=asker.license,
             model=asker.model,
             kem=kem,
-            evidence=Evidence("software", intent, asker.sealing, identity.use, _SOFTWARE),
+            evidence=Evidence(kind, intent, asker.sealing, identity.use, SOFTWARE, token),
             audience=facts.identity.audience,
             issued_at=now,
             expires_at=now + REQUEST_SECONDS,
@@ -392,41 +414,15 @@ class BrokerClient:
             "terms": None if asker.terms is None else dict(asker.terms),
         }
         reply = self._send("POST", path, body)
-        return _decision_of(self._verified(reply, kind, message))
-
-    # -- HTTP ----------------------------------------------------------------------------------
-
-    def _send(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
-        """One exchange; a problem document becomes the error it names."""
-        try:
-            with self._http.stream(
-                method, path, json=body, headers={"accept": "application/json"}
-            ) as response:
-                parts: list[bytes] = []
-                size = 0
-                for part in response.iter_bytes():
-                    size += len(part)
-                    if size > MAX_REPLY_BYTES:
-                        raise BrokerUnavailable(f"the broker {self.host} sends without end")
-                    parts.append(part)
-        except httpx.HTTPError as error:
-            raise BrokerUnavailable(
-                f"the broker {self.host} does not answer ({type(error).__name__})", retry_after=2.0
-            ) from None
-        try:
-            value = parse_json(b"".join(parts), what="the broker's reply", limit=MAX_REPLY_BYTES)
-        except FormatError:
-            value = None
-        if not isinstance(value, dict):
-            raise BrokerUnavailable(
-                f"{self.host} answered HTTP {response.status_code}, and not as a broker does"
-            )
-        if response.is_success or "signature" in value:
-            return value
-        raise _problem(value, response.status_code, self.host)
+        return decision_of(self._verified(reply, kind, message))
 
 
-def _check_lease(lease: Lease, request: KeyRequest) -> None:
+def check_lease(lease: Lease, request: KeyRequest) -> None:
+    """The lease is for what was asked for.
+
+    Raises:
+        SignatureInvalid: it is for something else.
+    """
     expected = (
         request.license, request.model, request.evidence.sealing, request.runtime.hash(),
         request.kem.hash(), request.audience,
@@ -439,7 +435,31 @@ def _check_lease(lease: Lease, request: KeyRequest) -> None:
         raise SignatureInvalid("the lease is for something else than was asked for")
 
 
-def _decision_of(doc: Document) -> Decision:
+def check_time(signed: int, request: KeyRequest) -> None:
+    """The time in a release is one at which an honest broker answers this request (step 2).
+
+    It raises the host's clock floor, by which the releases of all other brokers end too: one that
+    lies about it must not end those.
+
+    Raises:
+        SignatureInvalid: it is not.
+    """
+    carried = request.evidence.intent == offline.INTENT
+    tolerance = offline.TOLERANCE_SECONDS if carried else CLOCK_TOLERANCE
+    if not request.issued_at - tolerance <= signed <= request.expires_at + tolerance:
+        raise SignatureInvalid(
+            f"the broker says that it answered at {moment(signed)}, when no broker answers a "
+            f"request of {moment(request.issued_at)}",
+            hint="tell the licensor and the broker's operator",
+        )
+
+
+def decision_of(doc: Document) -> Decision:
+    """The decision in a reply whose signatures were checked.
+
+    Raises:
+        ManifestError: not one.
+    """
     checks: list[Check] = []
     for item in doc.items("checks", limit=32):
         step = Document(item, "a step of the reply", ("number", "title", "result", "detail"))
@@ -456,37 +476,3 @@ def _decision_of(doc: Document) -> Decision:
     if granted == (denial is not None):
         raise ManifestError("the broker's reply both grants and denies, or neither")
     return Decision(granted, tuple(checks), denial, doc.value)
-
-
-def _problem(value: dict[str, Any], status: int, host: str) -> LedgerError:
-    """The exception a problem document (RFC 9457) stands for; what is unknown is unavailable."""
-
-    def text(*names: str) -> str:
-        found = next((value[name] for name in names if isinstance(value.get(name), str)), "")
-        return str(found)[:1000]
-
-    message = text("detail", "title") or f"{host} answered HTTP {status}"
-    code, hint = text("code"), text("hint")
-    kinds = [
-        kind
-        for kind in vars(errors).values()
-        if isinstance(kind, type) and issubclass(kind, LedgerError) and kind.code == code
-    ]
-    if kinds and issubclass(kinds[0], UnavailableError | errors.PendingFinality):
-        return kinds[0](message, retry_after=_seconds(value.get("retry_after")), hint=hint)
-    if kinds and issubclass(
-        kinds[0], FormatError | VerificationError | errors.KeyAccessError | errors.ChainError
-    ):
-        return kinds[0](message, hint=hint)
-    if status >= httpx.codes.INTERNAL_SERVER_ERROR or status == httpx.codes.TOO_MANY_REQUESTS:
-        return BrokerUnavailable(message, hint=hint or None)
-    return KeyRequestRejected(message, hint=hint)
-
-
-def _seconds(value: Any) -> float:
-    """A stranger's ``retry_after``, within sense; compared before it is made a float."""
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        return 2.0
-    if value >= MAX_RETRY_SECONDS:
-        return float(MAX_RETRY_SECONDS)
-    return float(value) if value > 0 else 0.0

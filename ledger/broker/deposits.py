@@ -6,12 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from ledger.broker.celldeposits import DepositedCells
+from ledger.broker.keyshares import KeyShares
 from ledger.broker.signing import wrap_hash
 from ledger.canonical import canonical_json, hash_json
 from ledger.eip712 import Domain, StructType, TypedSigner, recover
 from ledger.errors import ManifestError
 from ledger.ids import Address, Digest
 from ledger.licensing.document import Document, base64_text, hex_text
+from ledger.sealed.recipients import MAX_WRAP_BYTES
 from ledger.sealed.record import SealingRecord
 
 VERSION: Final = 1
@@ -50,7 +53,7 @@ class Wrap:
             ManifestError: not a wrap, or another hash.
         """
         doc = Document(value, "a wrapped key", ("label", "hash", "wrap"))
-        wrap = cls(doc.text("label", limit=100), doc.blob("wrap"))
+        wrap = cls(doc.text("label", limit=100), doc.blob("wrap", limit=MAX_WRAP_BYTES))
         if doc.digest("hash") != wrap_hash(wrap.data):
             raise doc.fail("hash", "that of its ciphertext")
         return wrap
@@ -74,9 +77,12 @@ class KeyDeposit:
 
     Attributes:
         record: the sealing whose keys these are.
-        wraps: ``content-key``, later cells and shares, each HPKE-wrapped to the broker's KEM key.
+        wraps: ``content-key`` or one share of it, HPKE-wrapped to the broker's KEM key; then, of a
+            sealing with cells, their keys or this broker's part of them, and the code key.
         kem_key_hash: of that KEM key.
         terms: terms documents the broker is to keep for policy decisions.
+        shares: what the licensor signed about a share; it has a signature of its own.
+        cells: what is public about the cells; the record commits to it.
     """
 
     record: SealingRecord
@@ -87,6 +93,8 @@ class KeyDeposit:
     licensor: Address
     terms: tuple[Mapping[str, Any], ...] = ()
     signature: bytes = b""
+    shares: KeyShares | None = None
+    cells: DepositedCells | None = None
 
     def values(self) -> dict[str, Any]:
         """The EIP-712 field values."""
@@ -108,7 +116,11 @@ class KeyDeposit:
 
     def to_json(self) -> dict[str, Any]:
         """The deposit as it is sent."""
+        shared = {} if self.shares is None else {"shares": self.shares.to_json()}
+        cells = {} if self.cells is None else {"cells": self.cells.to_json()}
         return {
+            **shared,
+            **cells,
             "version": VERSION,
             "record": self.record.to_json(),
             "wraps": [wrap.to_json() for wrap in self.wraps],
@@ -140,7 +152,7 @@ class KeyDeposit:
             "the key deposit",
             (
                 "version", "record", "wraps", "kem_key_hash", "audience", "issued_at", "licensor",
-                "terms", "signature",
+                "terms", "signature", "shares", "cells",
             ),
         )  # fmt: skip
         doc.integer("version", VERSION, VERSION)
@@ -156,6 +168,8 @@ class KeyDeposit:
             licensor=doc.address("licensor"),
             terms=tuple(documents),
             signature=doc.raw("signature", 65),
+            shares=KeyShares.from_json(doc.object("shares")) if "shares" in value else None,
+            cells=DepositedCells.from_json(doc.object("cells")) if "cells" in value else None,
         )
 
 

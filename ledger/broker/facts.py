@@ -56,7 +56,7 @@ class Side:
         title_holder: the registry's licensor of the plan's model.
         model_status: 1 active, 2 withdrawn, 3 compromised.
         sealing_epoch: highest lodged epoch, 0 when none; `sealing`: its record hash.
-        brokers: members of the plan's broker set.
+        brokers: members of the plan's broker set; `threshold`: how many must release.
     """
 
     block: BlockRef
@@ -69,6 +69,7 @@ class Side:
     sealing_epoch: int
     sealing: Digest
     brokers: tuple[int, ...]
+    threshold: int = 1
 
 
 @dataclass(frozen=True, slots=True)

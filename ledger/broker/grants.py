@@ -6,6 +6,7 @@ terms. Both are EIP-712 messages under the license ledger's domain.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import secrets
 from dataclasses import dataclass
@@ -34,7 +35,12 @@ RUNTIME_TAG: Final = "modeldeed/runtime-signature/1"
 ALG_ED25519: Final = 1
 ALG_P256: Final = 2
 _KEY_BYTES = {ALG_ED25519: 32, ALG_P256: 33}
-_NO_MEASUREMENT = bytes(20)
+NO_MEASUREMENT = bytes(20)
+
+
+@functools.lru_cache(maxsize=4096)
+def _key_hash(alg: int, raw: bytes) -> Digest:
+    return Digest(hashlib.sha256(bytes([alg]) + raw).digest())
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +56,7 @@ class RuntimeKey:
 
     def hash(self) -> Digest:
         """``runtimeKey`` on chain: SHA-256 of the algorithm byte and the raw key."""
-        return Digest(hashlib.sha256(bytes([self.alg]) + self.raw).digest())
+        return _key_hash(self.alg, self.raw)
 
     def to_json(self) -> dict[str, Any]:
         """Algorithm and key as text."""
@@ -195,7 +201,7 @@ def sign_grant(
     grant_nonce: int,
     not_after: int = PERPETUAL,
     features: int = 0,
-    measurement: bytes = _NO_MEASUREMENT,
+    measurement: bytes = NO_MEASUREMENT,
 ) -> RuntimeGrant:
     """Sign a grant as the holder.
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import secrets
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,6 +18,8 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 import platformdirs
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from ledger.broker.custody import read_private, write_private
 from ledger.broker.fleet import (
@@ -27,6 +30,7 @@ from ledger.broker.fleet import (
 )
 from ledger.broker.grants import (
     ALG_ED25519,
+    NO_MEASUREMENT,
     Acceptance,
     RuntimeGrant,
     RuntimeKey,
@@ -34,7 +38,13 @@ from ledger.broker.grants import (
     sign_grant,
 )
 from ledger.broker.pins import RuntimePin, sign_pin
-from ledger.broker.runtime_signers import RuntimeSigner, key_members, open_key, sign_digest
+from ledger.broker.runtime_signers import (
+    FileSigner,
+    RuntimeSigner,
+    key_members,
+    open_key,
+    sign_digest,
+)
 from ledger.canonical import hash_json, parse_json
 from ledger.eip712 import Domain, TypedSigner
 from ledger.errors import ConfigurationError, LedgerError, SignatureInvalid, UsageError
@@ -54,6 +64,7 @@ FLEET_REQUEST_TAG: Final = "modeldeed/fleet-request/1"
 CONTRACT: Final = "contract"
 KEY_VARIABLE: Final = "DEED_RUNTIME_KEY"
 FOLDER_VARIABLE: Final = "DEED_CONFIG_DIR"
+_SECRET: Final = 32
 
 
 def default_path() -> Path:
@@ -157,6 +168,32 @@ class RuntimeIdentity:
             KeyAccessError: a plug-in failed.
         """
         return sign_digest(self.signer, digest)
+
+    def derived_key(self, purpose: bytes, *, salt: bytes | None = None) -> bytes:
+        """32 bytes for one purpose, which only the holder of this key can derive (HKDF-SHA-256).
+
+        A plug-in signs and gives no secret to derive from. There the secret is a file of its own
+        beside the key file, made when it is first needed: whoever reads the host's files has it.
+
+        Raises:
+            ConfigurationError: that file cannot be read or written.
+        """
+        secret = self.signer.seed if isinstance(self.signer, FileSigner) else self._rest_secret()
+        return HKDF(hashes.SHA256(), 32, salt, purpose).derive(secret)
+
+    def _rest_secret(self) -> bytes:
+        path = self.path.with_name(self.path.stem + ".rest")
+        if not path.exists():
+            # Two processes may come here at once; whoever is second takes what the first wrote.
+            with contextlib.suppress(ConfigurationError):
+                write_private(path, secrets.token_bytes(_SECRET))
+        secret = read_private(path)
+        if len(secret) != _SECRET:
+            raise ConfigurationError(
+                f"{path} is not {_SECRET} bytes",
+                hint="move it away; what was kept under it must be asked for again",
+            )
+        return secret
 
     def enrolment_request(self, *, now: int | None = None) -> dict[str, Any]:
         """The request file for the holder; self-signed, so that nobody enrols another's key."""
@@ -439,6 +476,7 @@ def grant_runtime(
     brokers_hash: Digest,
     not_after: int = PERPETUAL,
     features: int = 0,
+    measurement: bytes = NO_MEASUREMENT,
     contract_wallet: bool = False,
 ) -> dict[str, Any]:
     """Sign grant, acceptance of terms and pin as the holder; the result is the grant file.
@@ -456,6 +494,7 @@ def grant_runtime(
         brokers_hash: ``BrokerSet.hash()`` of the plan's set, with the keys in BrokerRegistry.
         not_after: Unix seconds; the license's own end counts anyway.
         features: bits of the plan's features.
+        measurement: 20 bytes that its attested evidence must show; zeros ask for none.
         contract_wallet: whether the signer is a contract, whose signatures a host cannot check.
 
     Raises:
@@ -474,6 +513,7 @@ def grant_runtime(
         grant_nonce=grant_nonce,
         not_after=not_after,
         features=features,
+        measurement=measurement,
     )
     acceptance = sign_acceptance(signer, domain, license_id=license_id, terms_hash=terms_hash)
     pin = sign_pin(

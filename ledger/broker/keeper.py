@@ -8,15 +8,16 @@ counts.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import random
 import threading
 import time
 import warnings
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
-from ledger.broker.client import BrokerClient
+from ledger.broker.client import Decision
 from ledger.broker.identity import RuntimeIdentity
 from ledger.broker.leases import Lease
 from ledger.errors import KeyAccessError, LeaseExpired, LedgerError
@@ -31,17 +32,32 @@ class LeaseClock:
     def __init__(self, issued_at: int) -> None:
         self._start = float(issued_at)
         self._wall = time.time()
-        self._boot = _boot_seconds()
+        self._boot = boot_seconds()
 
     def now(self) -> float:
         """Never earlier than any time that really passed."""
-        return self._start + max(time.time() - self._wall, _boot_seconds() - self._boot, 0.0)
+        return self._start + max(time.time() - self._wall, boot_seconds() - self._boot, 0.0)
 
 
-def _boot_seconds() -> float:
+def boot_seconds() -> float:
+    """Seconds by a clock that nobody can set."""
     # CLOCK_BOOTTIME counts suspension and cannot be set; other systems have no such clock.
     clock = getattr(time, "CLOCK_BOOTTIME", None)
     return time.monotonic() if clock is None else time.clock_gettime(clock)
+
+
+class Beating(Protocol):
+    """Who takes heartbeats: ``BrokerClient``, or nobody for a release that was kept."""
+
+    def heartbeat(
+        self, identity: RuntimeIdentity, lease: Lease, *, sequence: int | None = None
+    ) -> tuple[Lease | None, Decision]:
+        """Extend a lease, or say why not; raises when nobody answers."""
+        ...
+
+    def close(self) -> None:
+        """Close what is open."""
+        ...
 
 
 class LeaseKeeper:
@@ -52,6 +68,7 @@ class LeaseKeeper:
         identity: the runtime it was given to.
         lease: as released.
         on_loss: called once, from the heartbeat thread, when the lease is lost.
+        now: Unix seconds at which a lease that was kept is taken up; by default when it was issued.
 
     Attributes:
         lease: the lease as last extended.
@@ -59,27 +76,35 @@ class LeaseKeeper:
 
     def __init__(
         self,
-        client: BrokerClient,
+        client: Beating,
         identity: RuntimeIdentity,
         lease: Lease,
         *,
         on_loss: Callable[[LedgerError], None],
+        now: int | None = None,
     ) -> None:
         self.lease = lease
         self._client = client
         self._identity = identity
         self._on_loss = on_loss
-        self._clock = LeaseClock(lease.issued_at)
+        self._clock = LeaseClock(lease.issued_at if now is None else now)
+        self._kept = now is not None
         self._lost: LedgerError | None = None
         self._warned = False
         self._sequence = lease.sequence
         self._pid = os.getpid()
+        # Who remembers time for a kept release does so more often than a long lease beats.
+        self._longest = float(getattr(client, "longest_pause", math.inf))
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="modeldeed-lease", daemon=True)
 
     def start(self) -> None:
         """Begin sending heartbeats."""
         self._thread.start()
+
+    def halt(self) -> None:
+        """Send no more heartbeats; waits for nothing."""
+        self._stopping.set()
 
     def stop(self) -> None:
         """End the thread and the connection; the lease simply runs out. Safe to repeat."""
@@ -121,7 +146,9 @@ class LeaseKeeper:
             self._on_loss(reason)
 
     def _run(self) -> None:
-        pause = self._pause()
+        # Of a kept lease nobody is asked, but the host's time is remembered: at once, because until
+        # a heartbeat is due a process could run for weeks, and be killed before it is.
+        pause = min(RETRY_SECONDS, self._left()) if self._kept else self._pause()
         while not self._stopping.wait(pause):
             pause = self._pause() if self._beat() else self._retry()
             if self.lease.enforce and self._now() >= self.lease.grace_until:
@@ -130,7 +157,7 @@ class LeaseKeeper:
     def _pause(self) -> float:
         # Jitter keeps a fleet that started together from asking together.
         pause = self.lease.heartbeat * random.uniform(0.8, 1.0)  # noqa: S311
-        return min(pause, self._left())
+        return min(pause, self._longest, self._left())
 
     def _retry(self) -> float:
         return min(RETRY_SECONDS, max(0.1, self.lease.heartbeat / 2), self._left())

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ledger.broker.client import BrokerClient, BrokerPin
+from ledger.broker.client import BrokerClient
+from ledger.broker.link import BrokerPin
 from ledger.chain.brokers import BrokerRegistry
 from ledger.chain.deployment import Deployment
 from ledger.chain.finality import finalized_block

@@ -130,7 +130,14 @@ def check_challenge(issued: IssuedChallenge | None, request: KeyRequest, *, now:
 
 
 def check_request(
-    request: KeyRequest, *, domain: Domain, audience: str, intent: str, now: int
+    request: KeyRequest,
+    *,
+    domain: Domain,
+    audience: str,
+    intent: str,
+    now: int,
+    lifetime: int = MAX_REQUEST_SECONDS,
+    tolerance: int = CLOCK_TOLERANCE,
 ) -> str:
     """(2) The request is meant for this broker and this act, and its digest is recomputed.
 
@@ -145,10 +152,10 @@ def check_request(
         raise KeyRequestRejected(
             f"the request was signed to {request.evidence.intent}, not to {intent}", check=2
         )
-    if not 0 <= request.expires_at - request.issued_at <= MAX_REQUEST_SECONDS:
+    if not 0 <= request.expires_at - request.issued_at <= lifetime:
         raise KeyRequestRejected("the request's lifetime is out of bounds", check=2)
-    early = request.issued_at - CLOCK_TOLERANCE - now
-    late = now - request.expires_at - CLOCK_TOLERANCE
+    early = request.issued_at - tolerance - now
+    late = now - request.expires_at - tolerance
     if early > 0 or late > 0:
         raise KeyRequestRejected(
             f"the runtime's clock is off: it says {moment(request.issued_at)}, "
@@ -422,6 +429,14 @@ def check_policy(
             f"license {request.license} does not permit this: {'; '.join(reasons)}",
             remedy=f"the licensor {plan.licensor} sets the terms; what the runtime declares is "
             "set by deed runtime init",
+        )
+    grant = request.grant
+    if grant is not None and grant.features & ~plan.features:
+        more = hex(grant.features & ~plan.features)
+        raise UseNotPermitted(
+            f"the grant gives features {more}, which plan {plan.id} does not have",
+            remedy=f"let {holder} grant features of the plan only: deed runtime grant REQUEST "
+            f"--license {request.license}",
         )
     why = None if accepted else not_accepted(request, chain, plan.terms_hash, domain, ask)
     if why is not None:

@@ -12,10 +12,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Self
 
+from ledger.broker.celldeposits import CellSecrets
 from ledger.broker.custody import decrypt_with_passphrase, encrypt_with_passphrase, zero
 from ledger.canonical import canonical_json, parse_json
 from ledger.claim import Claim
-from ledger.errors import ManifestError
+from ledger.errors import FormatError, ManifestError
 from ledger.ids import Digest
 from ledger.licensing.document import Document, hex_text
 from ledger.sealed.record import SealingRecord
@@ -23,7 +24,7 @@ from ledger.sealed.record import SealingRecord
 PURPOSE: Final = "modeldeed-recovery"
 TYPE: Final = "modeldeed/recovery"
 VERSION: Final = 1
-_MEMBERS = ("type", "version", "content_key", "salt", "claim", "record")
+_MEMBERS = ("type", "version", "content_key", "salt", "claim", "record", "cells")
 _MAX_BYTES = 4 << 20
 
 
@@ -36,12 +37,14 @@ class Recovery:
         salt: 32 bytes of the claim; without it the model id cannot be explained.
         claim: once made.
         record: of the latest sealing, once made.
+        cells: keys of its cells, where it has any.
     """
 
     content_key: bytes = field(repr=False)
     salt: Digest = field(repr=False)
     claim: Claim | None = None
     record: SealingRecord | None = None
+    cells: CellSecrets | None = field(default=None, repr=False)
 
     @classmethod
     def create(cls) -> Self:
@@ -64,6 +67,8 @@ class Recovery:
             document["claim"] = self.claim.to_json()
         if self.record is not None:
             document["record"] = self.record.to_json()
+        if self.cells is not None:
+            document["cells"] = self.cells.to_json()
         return bytearray(canonical_json(document))
 
     def encrypt(self, passphrase: str) -> dict[str, Any]:
@@ -104,9 +109,14 @@ class Recovery:
         finally:
             zero(plain)
         doc.kind(TYPE, VERSION)
+        try:
+            cells = CellSecrets.from_json(doc.object("cells")) if doc.has("cells") else None
+        except FormatError:
+            raise ManifestError(f"{what} holds cells that are not whole") from None
         return cls(
             content_key=doc.raw("content_key", 32),
             salt=doc.digest("salt"),
             claim=Claim.from_json(doc.object("claim")) if doc.has("claim") else None,
             record=SealingRecord.from_json(doc.object("record")) if doc.has("record") else None,
+            cells=cells,
         )

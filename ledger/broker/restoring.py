@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ledger.broker.celldeposits import CELL_KEYS, CODE_KEY, DepositedCells, has_cells
 from ledger.broker.deposits import CONTENT_KEY, KeyDeposit, Wrap, deposit_info
 from ledger.broker.home import BrokerHome
 from ledger.broker.recovery import Recovery
@@ -81,6 +82,13 @@ def sealing_of(recovery: Recovery, deployment: Deployment) -> SealingRecord:
     key = bytearray(recovery.content_key)
     check_commitment(key, record)
     key[:] = bytes(len(key))
+    if has_cells(record) and recovery.cells is None:
+        raise UsageError(
+            "this recovery file lacks the cell keys of its sealing",
+            hint="use the recovery file of this sealing, or a share file of it",
+        )
+    if recovery.cells is not None:
+        recovery.cells.check(record)
     here = (deployment.chain_id, deployment.addresses["ModelRegistry"])
     if (claim.chain_id, claim.registry) != here or claim.model_id() != record.model_id:
         raise WrongNetwork(
@@ -89,6 +97,15 @@ def sealing_of(recovery: Recovery, deployment: Deployment) -> SealingRecord:
             hint="choose that network with --network",
         )
     return record
+
+
+def shared_by(registry: BrokerRegistry, record: SealingRecord) -> bool:
+    """Whether the sealing's broker set shares its key: then no one of them may get it whole.
+
+    Raises:
+        ContractReverted, ChainUnavailable: the set cannot be read.
+    """
+    return record.broker_set > 0 and registry.broker_set_of(record.broker_set).threshold > 1
 
 
 def take_over(
@@ -131,14 +148,23 @@ def deposit_again(
         UnavailableError, ChainError: the chain cannot be read.
     """
     home, identity = service.home, service.identity
-    info = deposit_info(CONTENT_KEY, record.hash(), identity.audience)
+    secrets: list[tuple[str, bytes | bytearray]] = [(CONTENT_KEY, recovery.content_key)]
+    cells = recovery.cells
+    if cells is not None:
+        secrets += [(CELL_KEYS, cells.keys.data), (CODE_KEY, cells.code_secret())]
+    wraps = [
+        Wrap(label, wrap(secret, home.kem.public, info=info))
+        for label, secret in secrets
+        for info in (deposit_info(label, record.hash(), identity.audience),)
+    ]
     unsigned = KeyDeposit(
         record=record,
-        wraps=(Wrap(CONTENT_KEY, wrap(recovery.content_key, home.kem.public, info=info)),),
+        wraps=tuple(wraps),
         kem_key_hash=home.kem_key_hash,
         audience=identity.audience,
         issued_at=int(clock()),
         licensor=signer.address,
         terms=tuple(terms),
+        cells=None if cells is None else DepositedCells(cells.parameters, cells.records),
     )
     return service.deposit(unsigned.signed(signer, identity.domain).to_json())

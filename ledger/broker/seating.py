@@ -20,7 +20,9 @@ from ledger.broker.store import BrokerStore
 from ledger.errors import KeyRequestRejected, LeaseExpired, QuotaSpent, SeatsFull
 from ledger.ids import Digest, LicenseId
 from ledger.licensing.entitlement import PERPETUAL, moment
-from ledger.licensing.terms import Terms
+from ledger.licensing.terms import Terms, ends_at
+
+_NOT_METERED = "not metered"
 
 
 def plan_of(chain: ChainState) -> PlanFacts:
@@ -35,7 +37,7 @@ def new_lease(
     """The lease a request gets if a seat is free. Nothing is stored."""
     plan = plan_of(chain)
     not_after, grace_until = policy.lease_times(
-        plan, _limit(chain, request.grant, terms, request.certificate), now=now
+        plan, _limit(chain, request.grant, terms, request.certificate, now=now), now=now
     )
     return Lease(
         id=Digest(secrets.token_bytes(32)),
@@ -70,7 +72,7 @@ def extended(
     """The same lease, later."""
     plan = plan_of(chain)
     not_after, grace_until = policy.lease_times(
-        plan, _limit(chain, grant, terms, certificate), now=now
+        plan, _limit(chain, grant, terms, certificate, now=now), now=now
     )
     return replace(
         lease,
@@ -90,6 +92,8 @@ def _limit(
     grant: RuntimeGrant | None,
     terms: Terms | None,
     certificate: WorkerCertificate | None,
+    *,
+    now: int,
 ) -> int:
     """The first end among license, grant, certificate, terms and seat (Unix seconds)."""
     license_facts = chain.head.license
@@ -98,8 +102,10 @@ def _limit(
         ends.append(grant.not_after)
     if certificate is not None:
         ends.append(certificate.not_after)
-    if terms is not None and terms.not_after is not None:
-        ends.append(terms.not_after)
+    if terms is not None:
+        # At the moment that step 8 is asked about: what it permits then, a lease outlives no more.
+        end = ends_at(terms, max(now, chain.head.block.timestamp))
+        ends += [] if end is None else [end]
     if license_facts.seat is not None and license_facts.seat.until:
         ends.append(license_facts.seat.until)
     return min(*ends, PERPETUAL)
@@ -119,6 +125,7 @@ class Seating:
         lease: Lease | None,
         *,
         gate: Callable[[], None],
+        threshold: int = 1,
     ) -> Lease | None:
         """Run steps 9 and 10 inside the caller's transaction; None unless both pass.
 
@@ -129,7 +136,7 @@ class Seating:
             assert lease is not None
             assert plan is not None, "steps 1 to 8 passed"
             gate()
-            _check_countable(plan)
+            _check_countable(plan, threshold)
             free = self._store.take_seat(
                 lease,
                 request.runtime,
@@ -143,8 +150,11 @@ class Seating:
 
         def quota() -> str:
             assert plan is not None, "steps 1 to 8 passed"
+            _check_metered(plan, threshold)
             if not self._store.use(request.license, quota=plan.quota):
                 raise _spent(request.license, plan)
+            if not plan.quota:
+                return _NOT_METERED
             return _used(self._store.used(request.license), plan)
 
         talk.step(9, seat)
@@ -162,13 +172,19 @@ class Seating:
         return None
 
     def look(
-        self, talk: Deliberation, request: KeyRequest, plan: PlanFacts | None, *, now: int
+        self,
+        talk: Deliberation,
+        request: KeyRequest,
+        plan: PlanFacts | None,
+        *,
+        now: int,
+        threshold: int = 1,
     ) -> None:
         """Run steps 9 and 10 without taking anything."""
 
         def seat() -> str:
             assert plan is not None, "steps 1 to 8 passed"
-            _check_countable(plan)
+            _check_countable(plan, threshold)
             taken = self._store.seats_taken(request.license, request.runtime.hash(), now=now)
             if plan.floating and plan.seats and taken >= plan.seats:
                 raise _full(request.license, plan)
@@ -176,6 +192,7 @@ class Seating:
 
         def quota() -> str:
             assert plan is not None, "steps 1 to 8 passed"
+            _check_metered(plan, threshold)
             used = self._store.used(request.license)
             if plan.quota and used >= plan.quota:
                 raise _spent(request.license, plan)
@@ -206,12 +223,30 @@ def check_running(lease: Lease, *, now: int) -> str:
     return "held"
 
 
-def _check_countable(plan: PlanFacts) -> None:
+def _check_countable(plan: PlanFacts, threshold: int) -> None:
+    if threshold > 1 and plan.floating:
+        raise KeyRequestRejected(
+            f"plan {plan.id} has floating seats and a broker set of which {threshold} must "
+            "release: brokers that decide alone cannot count seats together",
+            check=9,
+            hint=f"the licensor {plan.licensor} can offer a plan with bound seats, which the "
+            "chain counts",
+        )
     if plan.floating and plan.seats and plan.lease_ttl + plan.grace == 0:
         raise KeyRequestRejected(
             f"the leases of plan {plan.id} last no time, so its floating seats cannot be counted",
             check=9,
             hint=f"the licensor {plan.licensor} can offer a plan with a lease time",
+        )
+
+
+def _check_metered(plan: PlanFacts, threshold: int) -> None:
+    if threshold > 1 and plan.quota:
+        raise KeyRequestRejected(
+            f"plan {plan.id} is metered and has a broker set of which {threshold} must release: "
+            "brokers that decide alone cannot count leases together",
+            check=10,
+            hint=f"the licensor {plan.licensor} can offer a plan without a quota",
         )
 
 
@@ -231,4 +266,4 @@ def _spent(license_id: LicenseId, plan: PlanFacts) -> QuotaSpent:
 
 
 def _used(used: int, plan: PlanFacts) -> str:
-    return f"{used} of {plan.quota} leases used" if plan.quota else "not metered"
+    return f"{used} of {plan.quota} leases used" if plan.quota else _NOT_METERED

@@ -1,8 +1,8 @@
 """The broker: takes deposits, decides, releases keys, keeps leases alive.
 
-The rules are in ``policy``, the chain in ``chainview``, custody in ``vault``, receipts in
-``receipts``. This module puts them in the order of docs/spec/key-release.md and answers with signed
-JSON objects.
+The rules are in ``policy``, the facts they are given in ``deciding``, the chain in ``chainview``,
+deposits in ``deposit_desk``, custody in ``vault``, receipts in ``receipts``. This module puts them
+in the order of docs/spec/key-release.md and answers with signed JSON objects.
 """
 
 from __future__ import annotations
@@ -10,21 +10,28 @@ from __future__ import annotations
 import contextlib
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from typing import Any, Final, Protocol
+from typing import Any
 
-from ledger.broker import fleet, policy, seating
+from ledger.broker import fleet, offline, seating
+from ledger.broker.admitting import Admitted
+from ledger.broker.anchor_timer import AnchorTimer
 from ledger.broker.anomaly import Rules
-from ledger.broker.custody import zero
+from ledger.broker.cellkeeping import CellKeeping
+from ledger.broker.chain_reader import ChainReader
+from ledger.broker.deciding import Decisions
 from ledger.broker.defence import Defence
-from ledger.broker.deposits import CONTENT_KEY, KeyDeposit, Wrap, deposit_info
-from ledger.broker.evidence import EvidenceVerifier, SoftwareEvidence
+from ledger.broker.deposit_desk import DepositDesk
+from ledger.broker.deposits import Wrap
+from ledger.broker.evidence import EvidenceVerifier
 from ledger.broker.facts import ChainState
-from ledger.broker.health import EndpointHealth
+from ledger.broker.hold_desk import HoldDesk
 from ledger.broker.home import BrokerHome
+from ledger.broker.keyshares import released_index
 from ledger.broker.leases import Heartbeat, Lease
 from ledger.broker.limits import UNKNOWN_NETWORK, Limits
+from ledger.broker.log_pages import LogPages
 from ledger.broker.notices import Notices
 from ledger.broker.policy import Deliberation
 from ledger.broker.protocol import (
@@ -36,75 +43,19 @@ from ledger.broker.protocol import (
 )
 from ledger.broker.receipts import ReceiptLog, worth_an_entry
 from ledger.broker.seating import Seating, check_running
+from ledger.broker.shareholding import Shareholding
 from ledger.broker.store import BrokerStore, HeldLease
+from ledger.broker.turns import TURNS
 from ledger.broker.vault import Vault
-from ledger.broker.wallet_signatures import SignatureState
 from ledger.errors import (
-    ChainError,
-    ChainUnavailable,
-    EndpointsDisagree,
     Expired,
-    FormatError,
     KeyRequestRejected,
     LeaseExpired,
     LedgerError,
-    PendingFinality,
-    Reorganised,
-    SignatureInvalid,
-    UnavailableError,
-    UnsupportedVersion,
 )
-from ledger.ids import Address, Digest, LicenseId, ModelId
-from ledger.licensing import terms as terms_module
+from ledger.ids import Digest
 from ledger.licensing.document import Document, hex_text
-from ledger.licensing.entitlement import moment
-from ledger.licensing.terms import Terms
-from ledger.sealed.recipients import unwrap, wrap
-from ledger.sealed.record import SealingRecord
-
-DEPOSIT_TOLERANCE: Final = 3600
-
-
-class ChainReader(Protocol):
-    """Where a broker's facts come from; ``chainview.ChainView`` over n endpoints."""
-
-    def license_state(
-        self, license_id: LicenseId, model: ModelId, runtime_key_hash: Digest, *, now: int
-    ) -> ChainState:
-        """License, plan, title and sealing at the agreed finalized block and at the agreed head.
-
-        Raises:
-            ChainError, UnavailableError: no state that the chain rule accepts.
-        """
-        ...
-
-    def title_state(self, model: ModelId, epoch: int) -> tuple[Address, Digest]:
-        """Titleholder of a model and the record hash lodged for one sealing epoch, at the head.
-
-        Raises:
-            ChainError, UnavailableError: no state that the chain rule accepts.
-        """
-        ...
-
-    def signature_state(
-        self, chain: ChainState, digest: Digest, signature: bytes
-    ) -> SignatureState:
-        """What the license's holder, a contract wallet, says about a signature at both blocks.
-
-        Raises:
-            SignatureInvalid: not a signature that could be asked about.
-            ChainError, UnavailableError: no answer that the chain rule accepts.
-        """
-        ...
-
-    def health(self) -> Sequence[EndpointHealth]:
-        """What is remembered of each endpoint, in the order given."""
-        ...
-
-    @property
-    def quorum(self) -> int:
-        """How many endpoints must agree."""
-        ...
+from ledger.sealed.recipients import wrap
 
 
 class BrokerService:
@@ -114,7 +65,8 @@ class BrokerService:
         home: its keys and identity.
         chain: where its facts come from.
         store: its database; by default the one in `home`.
-        verifiers: evidence it accepts, by class.
+        verifiers: evidence it accepts, by class; by default what its folder's ``evidence.json``
+            admits.
         clock: Unix seconds.
         limits: rates; by default those of docs/spec/key-release.md.
         rules: thresholds of the anomaly rules.
@@ -136,6 +88,8 @@ class BrokerService:
         self._in_use = home.in_use()
         self.store = store or BrokerStore(home.database)
         self._vault = Vault(self.store, home.keystore)
+        self._shareholding = Shareholding(self.store, self._vault, self.identity.id)
+        self._cells = CellKeeping(self.store, self._vault)
         self._log = ReceiptLog(self.store, home.signing, self.identity.audience)
         self._seating = Seating(self.store)
         self.notices = Notices.of(home.path, self.store)
@@ -143,13 +97,30 @@ class BrokerService:
             self.store, self._log, limits=limits, rules=rules, tell=self.notices.put
         )
         self._chain = chain
-        self._verifiers = dict(verifiers or {"software": SoftwareEvidence()})
         self._clock = clock
+        self._deposits = DepositDesk(
+            home, self.store, self._vault,
+            shareholding=self._shareholding, cells=self._cells, log=self._log,
+            chain=chain, now=self._now,
+        )  # fmt: skip
+        self._decisions = Decisions(
+            self.identity, self.store, chain,
+            dict(verifiers or Admitted.load(home.path).verifiers(clock=clock)),
+            defence=self.defence, shareholding=self._shareholding, cells=self._cells,
+        )  # fmt: skip
         self._domain = self.identity.domain
+        self.holds = HoldDesk(
+            self.identity, self.store, self._log,
+            defence=self.defence, chain=chain, now=self._now,
+        )  # fmt: skip
+
+        self.anchoring = AnchorTimer(self.store)
+        self.pages = LogPages(self.store, self._log, knock=self.defence.knock, now=self._now)
 
     def close(self) -> None:
         """Stop the notices, close the database and let the folder go."""
         self.notices.stop()
+        self.anchoring.stop()
         self.store.close()
         self._in_use.close()
 
@@ -171,7 +142,7 @@ class BrokerService:
                 "signing_key_hash": str(self.home.signing_key_hash),
                 "kem": kem_json(self.home.kem.public),
                 "kem_key_hash": str(self.home.kem_key_hash),
-                "evidence": sorted(self._verifiers),
+                "evidence": sorted(self._decisions.verifiers),
                 "time": self._now(),
             }
         )
@@ -184,88 +155,8 @@ class BrokerService:
         }
 
     def deposit(self, body: Any) -> dict[str, Any]:
-        """Take a sealing's key from its licensor and sign for it.
-
-        The steps are those of docs/spec/key-release.md, "Deposit"; the number is in the error.
-
-        Raises:
-            FormatError: not a deposit.
-            KeyRequestRejected: addressed, timed or keyed wrongly, or not by the titleholder.
-            SignatureInvalid: not signed by the stated licensor.
-            PendingFinality: the sealing is not lodged (yet).
-            KeyAccessError: the wrap does not open, or the key is not the one committed to.
-            UnavailableError, ChainError: the chain cannot be read.
-        """
-        deposit, now = KeyDeposit.from_json(body), self._now()
-        record = deposit.record
-        # (1) For this broker, its present KEM key, and now.
-        self._check_addressed(deposit, now)
-        # (2) Signed by the stated licensor.
-        signer = deposit.signer(self._domain, step=2)
-        if signer != deposit.licensor:
-            raise SignatureInvalid(
-                f"the deposit is signed by {signer}, not by {deposit.licensor}", step=2
-            )
-        # (3) Who holds the title of the model, and lodged this very sealing.
-        self._check_title(record, signer)
-        # (4) The wrap opens. (5) The key is the committed one: stored, read back, checked again.
-        documents = [terms_module.validate(dict(value)) for value in deposit.terms]
-        (only,) = deposit.wraps
-        info = deposit_info(only.label, record.hash(), self.identity.audience)
-        key = unwrap(only.data, self.home.kem, info=info)
-        try:
-            with self.store.transaction():
-                self.store.add_sealing(record, signer, now=now)
-                self._vault.keep(record, only.label, key)
-                for document in documents:
-                    self.store.add_terms(document.hash(), document.document)
-                # (6) Only now is it signed for.
-                stored = {
-                    "sealing": str(record.hash()),
-                    "model": str(record.model_id),
-                    "epoch": record.epoch,
-                    "commit": str(record.commit),
-                    "labels": [only.label],
-                    "licensor": str(signer),
-                    "terms": [str(document.hash()) for document in documents],
-                }
-                return self._log.answer("deposit", deposit.to_json(), {"deposit": stored}, now=now)
-        finally:
-            zero(key)
-
-    def _check_addressed(self, deposit: KeyDeposit, now: int) -> None:
-        if deposit.audience != self.identity.audience:
-            raise KeyRequestRejected("the deposit is addressed to another broker", check=1)
-        if deposit.kem_key_hash != self.home.kem_key_hash:
-            raise KeyRequestRejected(
-                "the deposit is wrapped to another KEM key than this broker's",
-                check=1,
-                hint="ask the broker for its present keys",
-            )
-        if abs(now - deposit.issued_at) > DEPOSIT_TOLERANCE:
-            raise KeyRequestRejected(
-                f"the deposit was signed at {moment(deposit.issued_at)}, too far from now", check=1
-            )
-        if [entry.label for entry in deposit.wraps] != [CONTENT_KEY]:
-            raise UnsupportedVersion("this broker takes one content key per deposit, and no more")
-
-    def _check_title(self, record: SealingRecord, signer: Address) -> None:
-        holder, lodged = self._chain.title_state(record.model_id, record.epoch)
-        if holder != signer:
-            raise KeyRequestRejected(
-                f"the title of model {record.model_id.short} is held by {holder}, not by {signer}",
-                check=3,
-                hint="deposit with the titleholder's wallet",
-            )
-        if lodged.is_zero:
-            raise PendingFinality(
-                f"no sealing is lodged for epoch {record.epoch} of model {record.model_id.short}",
-                hint="lodge the sealing record first, then deposit",
-            )
-        if lodged != record.hash():
-            raise KeyRequestRejected(
-                f"another sealing ({lodged.short}) is lodged for epoch {record.epoch}", check=3
-            )
+        """Take a sealing's keys from their licensor and sign for them (`DepositDesk.take`)."""
+        return self._deposits.take(body)
 
     # -- challenge, decision, release ----------------------------------------------------------
 
@@ -277,6 +168,10 @@ class BrokerService:
             BrokerUnavailable: too many challenges are outstanding.
             RateLimited: the network asks too often.
         """
+        with TURNS.mine():
+            return self._challenge(body, network)
+
+    def _challenge(self, body: Any, network: str) -> dict[str, Any]:
         self.defence.knock(network)
         doc = Document(body, "the challenge request", ("license", "model"))
         license_id, model, now = doc.license(), doc.model(), self._now()
@@ -290,12 +185,20 @@ class BrokerService:
             "time": now,
         }
 
-    def release(self, body: Any, *, network: str = UNKNOWN_NETWORK) -> dict[str, Any]:
+    def release(
+        self,
+        body: Any,
+        *,
+        network: str = UNKNOWN_NETWORK,
+        intent: offline.Intent = "release",
+    ) -> dict[str, Any]:
         """Decide on a key request and, if all ten steps pass, release the key under a lease.
 
         Args:
-            body: the request.
+            body: request and terms.
             network: where it came from (`limits.network_of`).
+            intent: ``offline`` for a request that came as a file from the broker's operator, never
+                for one from the network.
 
         Returns:
             The signed reply, granted or denied.
@@ -305,10 +208,14 @@ class BrokerService:
             RateLimited: the network asks too often.
             KeyAccessError: the decision was yes, and the stored key does not open.
         """
+        with TURNS.mine():
+            return self._release(body, network, intent)
+
+    def _release(self, body: Any, network: str, intent: offline.Intent) -> dict[str, Any]:
         self.defence.knock(network)
         request, offered = _parse_request(body)
         now = self._now()
-        talk, chain, terms = self._deliberate(request, offered, intent="release", now=now)
+        talk, chain, terms = self._decisions.decide(request, offered, intent=intent, now=now)
         with self.store.transaction():
             lease: Lease | None = None
             plan = chain.head.plan if isinstance(chain, ChainState) else None
@@ -324,25 +231,32 @@ class BrokerService:
                 gate=lambda: self.defence.admit(
                     request.license, request.runtime.hash(), network, now=now
                 ),
+                threshold=_threshold(chain),
             )
+            if intent == offline.INTENT:
+                offline.settle(self.store, request, talk.denial)
             wraps: list[dict[str, str]] = []
+            shared: dict[str, Any] = {}
             if lease is not None and isinstance(chain, ChainState) and terms is not None:
-                wraps = [self._wrap(CONTENT_KEY, request, lease).to_json()]
-                self.store.add_terms(terms.hash(), terms.document)
-                if request.acceptance is not None:
-                    self.store.add_acceptance(chain.head.license.holder, request.acceptance)
+                released, shared = self._wrap(request, lease, chain)
+                cells, said = self._wrap_cells(request, lease, chain)
+                wraps = [each.to_json() for each in (released, *cells)]
+                shared |= said
+                self._decisions.keep_papers(request, chain, terms)
             result = {
                 **_outcome(talk, granted=lease is not None),
                 "lease": None if lease is None else lease.to_json(),
                 "wraps": wraps,
+                **shared,
             }
+            shown = request.to_json()
             return self._log.answer(
                 "release",
-                request.to_json(),
+                shown,
                 result,
                 now=now,
                 license_id=request.license,
-                log=worth_an_entry(request.to_json(), talk.denial),
+                log=worth_an_entry(shown, talk.denial),
             )
 
     def check(self, body: Any, *, network: str = UNKNOWN_NETWORK) -> dict[str, Any]:
@@ -355,108 +269,29 @@ class BrokerService:
         self.defence.knock(network)
         request, offered = _parse_request(body)
         now = self._now()
-        talk, chain, _ = self._deliberate(request, offered, intent="check", now=now)
+        talk, chain, _ = self._decisions.decide(request, offered, intent="check", now=now)
         plan = chain.head.plan if isinstance(chain, ChainState) else None
-        self._seating.look(talk, request, plan, now=now)
+        self._seating.look(talk, request, plan, now=now, threshold=_threshold(chain))
         result = _outcome(talk, granted=talk.open)
         return self._log.answer("check", request.to_json(), result, now=now, log=False)
 
-    def _deliberate(
-        self, request: KeyRequest, offered: Any, *, intent: str, now: int
-    ) -> tuple[Deliberation, ChainState | LedgerError, Terms | None]:
-        """Steps 1 to 8. The chain is asked only for a request that is fresh and signed."""
-        talk, domain, audience = Deliberation(), self._domain, self.identity.audience
-        issued = self.store.consume_challenge(request.challenge)
-        talk.step(1, lambda: policy.check_challenge(issued, request, now=now))
-        talk.step(
-            2,
-            lambda: policy.check_request(
-                request, domain=domain, audience=audience, intent=intent, now=now
-            ),
-        )
-        talk.step(
-            3,
-            lambda: self.defence.signed(
-                request.runtime.hash(), policy.check_signature(request, domain=domain)
-            ),
-        )
-        chain: ChainState | LedgerError = ChainUnavailable("the chain was not asked")
-        terms: Terms | None = None
-        accepted, at = False, now
-        if talk.open:
-            chain = self._read_chain(
-                request.license, request.model, request.runtime.hash(), now=now
-            )
-            if isinstance(chain, ChainState):
-                at = max(now, chain.head.block.timestamp)
-                terms, accepted = self._terms(chain, offered)
-        talk.step(
-            4,
-            lambda: policy.check_grant(
-                request.license,
-                request.runtime,
-                request.grant,
-                chain,
-                domain=domain,
-                at=at,
-                certificate=request.certificate,
-                ask=self._ask_wallet,
-            ),
-        )
-        talk.step(5, lambda: policy.check_chain(chain, broker_id=self.identity.id))
-        deposited = self.store.sealing(request.evidence.sealing) is not None
-        talk.step(6, lambda: policy.check_title(request, chain, deposited=deposited))
-        talk.step(7, lambda: policy.check_evidence(request, chain, self._verifiers))
-        talk.step(
-            8,
-            lambda: policy.check_policy(
-                request,
-                chain,
-                terms,
-                domain=domain,
-                accepted=accepted,
-                at=at,
-                ask=self._ask_wallet,
-            ),
-        )
-        return talk, chain, terms
-
-    def _read_chain(
-        self, license_id: LicenseId, model: ModelId, runtime_key_hash: Digest, *, now: int
-    ) -> ChainState | LedgerError:
-        try:
-            return self._chain.license_state(license_id, model, runtime_key_hash, now=now)
-        except (PendingFinality, EndpointsDisagree, Reorganised, UnavailableError) as error:
-            return error
-        except (ChainError, FormatError) as error:
-            # A wrong or broken endpoint is no statement about the license: no authoritative no.
-            return ChainUnavailable(f"the chain cannot be read: {error.message}", retry_after=5.0)
-
-    def _ask_wallet(self, chain: ChainState, digest: Digest, signature: bytes) -> SignatureState:
-        try:
-            return self._chain.signature_state(chain, digest, signature)
-        except (EndpointsDisagree, Reorganised, UnavailableError):
-            raise
-        except (ChainError, FormatError) as error:
-            raise ChainUnavailable(
-                f"the holder's wallet cannot be asked: {error.message}", retry_after=5.0
-            ) from None
-
-    def _terms(self, chain: ChainState, offered: Any) -> tuple[Terms | None, bool]:
-        plan, license_facts = chain.head.plan, chain.head.license
-        if plan is None:
-            return None, False
-        document = self.store.terms(plan.terms_hash)
-        terms: Terms | None = None
-        with contextlib.suppress(FormatError):
-            terms = terms_module.validate(offered if document is None else document)
-        accepted = self.store.accepted(license_facts.license, license_facts.holder, plan.terms_hash)
-        return terms, accepted
-
-    def _wrap(self, label: str, request: KeyRequest, lease: Lease) -> Wrap:
+    def _wrap(
+        self, request: KeyRequest, lease: Lease, chain: ChainState
+    ) -> tuple[Wrap, dict[str, Any]]:
+        """The content key or this broker's share of it, and what the reply says about shares."""
+        stored, label, shares = self._shareholding.to_release(lease.sealing, chain.head)
         info = release_info(label, request, lease)
-        with self._vault.secret(lease.sealing, label) as secret:
-            return Wrap(label, wrap(secret, request.kem, info=info))
+        with self._vault.secret(lease.sealing, stored) as secret:
+            released = Wrap(label, wrap(secret, request.kem, info=info))
+        return released, {} if shares is None else {"shares": shares.to_json()}
+
+    def _wrap_cells(
+        self, request: KeyRequest, lease: Lease, chain: ChainState
+    ) -> tuple[list[Wrap], dict[str, Any]]:
+        """The license's cell keys or shares of them, of a sealing with cells."""
+        _, label, shares = self._shareholding.to_release(lease.sealing, chain.head)
+        index = 0 if shares is None else released_index(label)
+        return self._cells.wraps(request, lease, chain.head, shares=shares, index=index)
 
     # -- heartbeat -----------------------------------------------------------------------------
 
@@ -474,6 +309,10 @@ class BrokerService:
             LeaseExpired: the lease is unknown.
             RateLimited: the runtime sends too many.
         """
+        with TURNS.mine():
+            return self._heartbeat(lease_id, body)
+
+    def _heartbeat(self, lease_id: Digest, body: Any) -> dict[str, Any]:
         beat, now = Heartbeat.from_json(body), self._now()
         if beat.lease != lease_id or beat.audience != self.identity.audience:
             raise KeyRequestRejected("the heartbeat is for another lease or broker", check=2)
@@ -487,11 +326,15 @@ class BrokerService:
                 "the heartbeat was used before, or its lease has ended", check=1
             )
         held = replace(held, certificate=fleet.later(held.certificate, beat.certificate, now=now))
-        talk, chain = self._still_entitled(held, now)
+        talk, chain = self._decisions.still_entitled(held, now)
         with self.store.transaction():
+            # The chain took its time, and a seat is free at its lease's end: asked as late as this,
+            # and of the lease as it is now, or another runtime could hold the same seat.
+            stored = self.store.lease(lease_id) or held
+            talk.step(9, lambda: check_running(stored.lease, now=max(now, self._now())))
             lease: Lease | None = None
             if talk.open and isinstance(chain, ChainState):
-                terms, _ = self._terms(chain, None)
+                terms, _ = self._decisions.terms(chain, None)
                 lease = seating.extended(
                     held.lease,
                     beat,
@@ -519,30 +362,6 @@ class BrokerService:
                 "heartbeat", beat.to_json(), result, now=now, license_id=held.lease.license
             )
 
-    def _still_entitled(
-        self, held: HeldLease, now: int
-    ) -> tuple[Deliberation, ChainState | LedgerError]:
-        """Steps 4 and 5 again; a heartbeat takes no seat and counts no use."""
-        lease, talk = held.lease, Deliberation()
-        chain = self._read_chain(lease.license, lease.model, held.runtime.hash(), now=now)
-        at = max(now, chain.head.block.timestamp) if isinstance(chain, ChainState) else now
-        talk.step(
-            4,
-            lambda: policy.check_grant(
-                lease.license,
-                held.runtime,
-                held.grant,
-                chain,
-                domain=self._domain,
-                at=at,
-                certificate=held.certificate,
-                ask=self._ask_wallet,
-            ),
-        )
-        talk.step(5, lambda: policy.check_chain(chain, broker_id=self.identity.id))
-        talk.step(9, lambda: check_running(lease, now=now))
-        return talk, chain
-
 
 def _outcome(talk: Deliberation, *, granted: bool) -> dict[str, Any]:
     return {
@@ -558,6 +377,10 @@ def _must_unload(talk: Deliberation, held: HeldLease) -> bool:
         return False
     # A plan in warn mode lets a running model outlive its license's end, and nothing else.
     return held.lease.enforce or denial.number != Expired.number
+
+
+def _threshold(chain: ChainState | LedgerError) -> int:
+    return chain.head.threshold if isinstance(chain, ChainState) else 1
 
 
 def _parse_request(body: Any) -> tuple[KeyRequest, Any]:

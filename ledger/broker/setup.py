@@ -8,14 +8,15 @@ from pathlib import Path
 
 from ledger.broker.chainview import ChainView
 from ledger.broker.home import BrokerHome, BrokerIdentity
+from ledger.broker.keyshares import MAX_MEMBERS
 from ledger.broker.service import BrokerService
 from ledger.broker.witnesses import witness_rpc
 from ledger.chain.brokers import BrokerRegistry
 from ledger.chain.deployment import Deployment
 from ledger.chain.profile import ChainProfile
 from ledger.chain.reverts import BrokerSetUnknown
-from ledger.chain.transactions import Sender
-from ledger.errors import WrongNetwork
+from ledger.chain.transactions import Sender, TxReceipt
+from ledger.errors import UsageError, WrongNetwork
 from ledger.ids import ZERO_ADDRESS
 
 
@@ -56,6 +57,41 @@ def register_broker(home: BrokerHome, sender: Sender, deployment: Deployment, ur
         set_id, _ = registry.create_set(sender, (broker_id,), 1)
     home.register(identity_on(deployment, broker_id))
     return set_id
+
+
+def create_broker_set(
+    registry: BrokerRegistry,
+    sender: Callable[[], Sender],
+    broker_ids: Sequence[int],
+    threshold: int,
+) -> tuple[int, TxReceipt | None]:
+    """A set of registered brokers, found or made; no receipt when it was there.
+
+    Args:
+        registry: the chain's brokers.
+        sender: called only when there is something to send.
+        broker_ids: in any order.
+        threshold: how many of them must release.
+
+    Raises:
+        UsageError: a broker named twice, or more must release than there are.
+        ContractReverted: a broker that is not registered.
+    """
+    members = tuple(sorted(broker_ids))
+    if len(set(members)) != len(members) or not 1 <= threshold <= len(members) <= MAX_MEMBERS:
+        raise UsageError(
+            f"{threshold} of the brokers {', '.join(map(str, members))} cannot be a set",
+            hint=f"name up to {MAX_MEMBERS} different brokers, and a threshold no higher than that",
+        )
+    set_id = 1
+    try:
+        while True:
+            found = registry.broker_set_of(set_id)
+            if (found.broker_ids, found.threshold) == (members, threshold):
+                return set_id, None
+            set_id += 1
+    except BrokerSetUnknown:
+        return registry.create_set(sender(), members, threshold)
 
 
 def _set_of_alone(registry: BrokerRegistry, broker_id: int) -> int | None:

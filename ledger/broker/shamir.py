@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Final
@@ -132,22 +132,41 @@ def split(
             f"a secret of {len(secret)} bytes is not split; {MIN_SECRET} to {MAX_SECRET} are",
             hint="split a random key and encrypt the rest under it",
         )
-    polynomial = [np.frombuffer(bytearray(secret), np.uint8)]
-    for _ in range(threshold - 1):
-        drawn = random(len(secret))
-        polynomial.append(np.frombuffer(bytearray(drawn), np.uint8))
-        burn(drawn)
-    try:
-        values = [_evaluate(polynomial, index) for index in range(1, count + 1)]
-    finally:
-        for coefficients in polynomial:
-            coefficients.fill(0)
+    values = deal(secret, threshold, count, random=random)
     commitments = tuple(
         commitment(threshold, count, index, value) for index, value in enumerate(values, 1)
     )
     return [
         Share(threshold, count, index, value, commitments) for index, value in enumerate(values, 1)
     ]
+
+
+def deal(
+    secret: bytes | bytearray,
+    threshold: int,
+    count: int,
+    *,
+    random: Callable[[int], bytes] = secrets.token_bytes,
+) -> list[bytearray]:
+    """The bare values of shares 1, 2, …, of a secret of any length; ``split`` commits to them.
+
+    Each byte has a polynomial of its own, so many keys in one buffer are each shared separately.
+    """
+    polynomial = [np.frombuffer(bytearray(secret), np.uint8)]
+    for _ in range(threshold - 1):
+        drawn = random(len(secret))
+        polynomial.append(np.frombuffer(bytearray(drawn), np.uint8))
+        burn(drawn)
+    try:
+        return [_evaluate(polynomial, index) for index in range(1, count + 1)]
+    finally:
+        for coefficients in polynomial:
+            coefficients.fill(0)
+
+
+def at_zero(values: Mapping[int, bytes | bytearray]) -> bytearray:
+    """The secret from bare values by index, which the caller has checked; the caller zeroes it."""
+    return _interpolate(list(values.items()), 0)
 
 
 def join(shares: Sequence[Share]) -> bytearray:
@@ -183,8 +202,9 @@ def join(shares: Sequence[Share]) -> bytearray:
     # (4) The secret is where the polynomial through t shares crosses zero. (5) The others, if
     # there are any, lie on the same polynomial.
     basis, others = different[: first.threshold], different[first.threshold :]
+    points = [(share.index, share.value) for share in basis]
     for other in others:
-        expected = _interpolate(basis, other.index)
+        expected = _interpolate(points, other.index)
         same = expected == other.value
         expected[:] = bytes(len(expected))
         if not same:
@@ -192,7 +212,7 @@ def join(shares: Sequence[Share]) -> bytearray:
                 f"share {other.index} does not fit the others: their set was made wrongly",
                 hint="whoever made the set must make a new one",
             )
-    return _interpolate(basis, 0)
+    return _interpolate(points, 0)
 
 
 def _evaluate(polynomial: Sequence[_Bytes], at: int) -> bytearray:
@@ -204,16 +224,16 @@ def _evaluate(polynomial: Sequence[_Bytes], at: int) -> bytearray:
     return _taken(value)
 
 
-def _interpolate(shares: Sequence[Share], at: int) -> bytearray:
+def _interpolate(points: Sequence[tuple[int, bytes | bytearray]], at: int) -> bytearray:
     """Lagrange's formula, for all bytes at once. The weights are public."""
-    total = np.zeros(len(shares[0].value), np.uint8)
-    for share in shares:
+    total = np.zeros(len(points[0][1]), np.uint8)
+    for index, value in points:
         above, below = 1, 1
-        for other in shares:
-            if other.index != share.index:
-                above = _product(above, at ^ other.index)
-                below = _product(below, share.index ^ other.index)
-        term = np.frombuffer(bytearray(share.value), np.uint8)
+        for other, _ in points:
+            if other != index:
+                above = _product(above, at ^ other)
+                below = _product(below, index ^ other)
+        term = np.frombuffer(bytearray(value), np.uint8)
         _multiply(term, _product(above, _inverse(below)))
         total ^= term
         term.fill(0)

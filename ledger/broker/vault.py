@@ -33,10 +33,18 @@ class Vault:
         """
         check_commitment(key, record)
         sealing = record.hash()
-        sealed = self._keystore.encrypt(key, context=secret_context(sealing, label))
-        self._store.put_secret(sealing, label, self._keystore.kek_id, sealed)
+        self.put(sealing, label, key)
         with self.secret(sealing, label) as again:
             check_commitment(again, record)
+
+    def put(self, sealing: Digest, label: str, secret: bytearray) -> None:
+        """Store a secret that the caller has checked, and reads back."""
+        sealed = self._keystore.encrypt(secret, context=secret_context(sealing, label))
+        self._store.put_secret(sealing, label, self._keystore.kek_id, sealed)
+
+    def holds(self, sealing: Digest, label: str) -> bool:
+        """Whether a secret is stored."""
+        return self._store.secret(sealing, label, self._keystore.kek_id) is not None
 
     @contextmanager
     def secret(self, sealing: Digest, label: str) -> Iterator[bytearray]:

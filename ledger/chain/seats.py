@@ -10,7 +10,7 @@ from ledger.chain.transactions import Sender, TxReceipt
 from ledger.ids import Digest, LicenseId
 from ledger.licensing.binding import RuntimeBinding
 
-_NO_MEASUREMENT = bytes(20)
+NO_MEASUREMENT = bytes(20)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ class SeatCalls(ContractCalls):
         license_id: LicenseId,
         runtime_key: Digest,
         until: int = 0,
-        measurement: bytes = _NO_MEASUREMENT,
+        measurement: bytes = NO_MEASUREMENT,
     ) -> TxReceipt:
         """Give a runtime a seat until a time; zero is as long as the license."""
         purpose = f"bind runtime {runtime_key.short} to license {license_id}"
@@ -86,7 +86,7 @@ class SeatCalls(ContractCalls):
         nonce: int,
         deadline: int,
         until: int = 0,
-        measurement: bytes = _NO_MEASUREMENT,
+        measurement: bytes = NO_MEASUREMENT,
     ) -> RuntimeBinding:
         """What the holder signs so that someone else may send it, with today's grant nonce."""
         grant_nonce = self.grant_nonce_of(license_id)

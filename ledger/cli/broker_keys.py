@@ -268,10 +268,18 @@ def restore(
 ) -> Answer:
     """Rebuild a lost broker: new keys in a new folder, and the model's key deposited again.
 
+    A key that several brokers share is not given to one of them: share it anew, as is said then.
+
     Interrupted, it goes on where it was when run again; into a folder with a broker, it deposits.
     """
     from ledger.broker.chainview import ChainView
-    from ledger.broker.restoring import deposit_again, read_recovery, sealing_of, take_over
+    from ledger.broker.restoring import (
+        deposit_again,
+        read_recovery,
+        sealing_of,
+        shared_by,
+        take_over,
+    )
     from ledger.broker.service import BrokerService
     from ledger.broker.setup import identity_on, register_broker
     from ledger.chain.rpc import Rpc
@@ -306,12 +314,15 @@ def restore(
         deployment,
         network.profile,
     )
-    service = BrokerService(made, view)
-    try:
-        receipt = deposit_again(service, recovery, record, signer, terms=documents)
-    finally:
-        service.close()
-        view.close()
+    receipt: dict[str, Any] | None = None
+    shared = shared_by(session.brokers, record)
+    if not shared:
+        service = BrokerService(made, view)
+        try:
+            receipt = deposit_again(service, recovery, record, signer, terms=documents)
+        finally:
+            service.close()
+            view.close()
     data = {
         "broker": identity.id,
         "home": home,
@@ -326,15 +337,18 @@ def restore(
         ("folder", home),
         ("model", record.model_id),
         ("sealing", record.hash()),
-        ("deposit", "read back and signed for"),
+        ("deposit", "read back and signed for" if receipt else "none: the key is shared"),
         ("signing keys", made.signing_key_hash),
         ("KEM key", made.kem_key_hash),
     ]
+    again = f"deed broker set deposit {record.broker_set} RECOVERY"
+    sharing = (f"then share the key anew among its brokers: {again}",) if shared else ()
     return Answer(
         data,
         fields(rows),
         notes=(
             f"next: deed serve --broker-home {home} --database URL",
+            *sharing,
             "licensors: issue new license cards, which name the broker's new keys",
             "holders: grant each runtime again (deed runtime grant), which pins them",
             "leases, quotas and receipts of the lost broker are not restored",

@@ -26,19 +26,27 @@ def check(
         str | None,
         typer.Option("--broker", metavar="URL", help="Ask here instead of where the card says."),
     ] = None,
+    attester: Annotated[
+        str | None,
+        typer.Option("--attester", metavar="PROGRAM", help="Gets attestation tokens on this host."),
+    ] = None,
 ) -> Answer:
     """Say whether this runtime would get the key now, step by step; exit code 1 when it would not.
 
     Nothing is released and no seat is taken. A refusal says which rule, since when, and who can
     change it.
     """
+    import shlex
+
     from ledger import runtime
+    from ledger.broker.attesters import program
 
     decision = runtime.check(
         file,
         license=license_,
         runtime=session.settings.runtime_key,
         broker=broker or session.settings.get("broker"),
+        attest=None if attester is None else program(shlex.split(attester)),
     )
     denial = decision.denial
     if denial is not None and denial.retry_after is not None:

@@ -13,7 +13,7 @@ import typer
 from ledger.canonical import parse_json
 from ledger.cli.license_args import License, done, license_state, sure
 from ledger.cli.output import Answer, fields, time_text
-from ledger.cli.quantities import moment
+from ledger.cli.quantities import measurement_bytes, moment
 from ledger.cli.session import Session
 from ledger.cli.settings import write_text
 from ledger.cli.verb import Verbs
@@ -61,7 +61,7 @@ def bind(
     key = _key(runtime)
     now = int(time.time())
     end = moment(until, now=now) if until else 0
-    measured = _measurement(measurement)
+    measured = measurement_bytes(measurement)
     if sign is None:
         receipt = session.licenses.bind_runtime(session.sender, license_id, key, end, measured)
         return done(session, license_id, receipt, "bound", key)
@@ -205,15 +205,3 @@ def _key(text: str) -> Digest:
     return EnrolmentRequest.from_json(
         parse_json(raw, what=path.name, limit=_MAX_REQUEST)
     ).runtime.hash()
-
-
-def _measurement(text: str | None) -> bytes:
-    if text is None:
-        return bytes(20)
-    try:
-        raw = bytes.fromhex(text.removeprefix("0x"))
-    except ValueError:
-        raw = b""
-    if len(raw) != 20:
-        raise UsageError("a measurement has 20 bytes", hint="give 0x and 40 hex digits")
-    return raw

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import time
 from pathlib import Path
@@ -77,6 +78,7 @@ def publish(
 ) -> Answer:
     """Register, seal and offer a model; killed at any point, the same command resumes it."""
     from ledger.broker.client import BrokerClient
+    from ledger.broker.depositing import SharingBrokers
     from ledger.chain.licenses import PlanTerms
     from ledger.licensing.terms import TEMPLATE, parse
     from ledger.publication import STEPS, Publication, model_name
@@ -130,7 +132,8 @@ def publish(
                 ]
             ),
         )
-    if network.broker_url is None:
+    shared = SharingBrokers.of(session.rpc, network.deployment, broker_set)
+    if shared is None and network.broker_url is None:
         raise UsageError(
             f"the network {network.name} has no key broker", hint="deed network add … --broker URL"
         )
@@ -156,7 +159,7 @@ def publish(
         if word:
             console.note(f"{time.monotonic() - started:6.2f} s  {word}  {_SAID[step]}: {detail}")
 
-    with BrokerClient(network.broker_url) as broker:
+    with contextlib.closing(shared or BrokerClient(network.broker_url or "")) as broker:
         done = Publication(
             model,
             folder,

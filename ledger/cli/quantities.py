@@ -13,6 +13,7 @@ from ledger.ids import quoted
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800, "y": 31536000}
 _DURATION: Final = re.compile(r"([0-9]{1,12})([smhdwy]?)")
 _ETHER: Final = Decimal(10**18)
+_MEASUREMENT: Final = 20
 _EXACT: Final = Context(prec=80)  # 96 bits have 29 digits; the default keeps 28
 
 
@@ -118,3 +119,35 @@ def share(text: str) -> int:
 def share_text(bps: int) -> str:
     """Parts in 1/10,000 as a percentage."""
     return f"{bps / 100:g} %"
+
+
+def measurement_bytes(text: str | None) -> bytes:
+    """20 bytes of hex that name a measured image; zeros when nothing is asked for.
+
+    Raises:
+        UsageError: not 40 hex digits.
+    """
+    if text is None:
+        return bytes(_MEASUREMENT)
+    try:
+        raw = bytes.fromhex(text.removeprefix("0x"))
+    except ValueError:
+        raw = b""
+    if len(raw) != _MEASUREMENT:
+        raise UsageError("a measurement has 20 bytes", hint="give 0x and 40 hex digits")
+    return raw
+
+
+def feature_bits(text: str) -> int:
+    """A set of features: a number, decimal or 0x hex, below 2^64.
+
+    Raises:
+        UsageError: not one.
+    """
+    try:
+        bits = int(text, 0)
+    except ValueError:
+        bits = -1
+    if not 0 <= bits < 1 << 64:
+        raise UsageError(f"{quoted(text)} is no set of features", hint="a number such as 0x5")
+    return bits

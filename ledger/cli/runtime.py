@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ledger.canonical import parse_json
-from ledger.cli import runtime_fleet, settings
+from ledger.cli import runtime_carried, runtime_fleet, settings
 from ledger.cli.output import Answer, console, fields, table, time_text
-from ledger.cli.quantities import moment
+from ledger.cli.quantities import feature_bits, measurement_bytes, moment
 from ledger.cli.runtime_signing import require_same, to_sign, wallet_of
 from ledger.cli.session import Session
 from ledger.cli.settings import Settings, write_text
@@ -119,6 +119,16 @@ def grant(
         Path | None,
         typer.Option("--terms", metavar="FILE", help="Compare these terms with those accepted."),
     ] = None,
+    measurement: Annotated[
+        str | None,
+        typer.Option(
+            "--measurement", metavar="HEX", help="20 bytes that a TEE's evidence must show."
+        ),
+    ] = None,
+    features: Annotated[
+        str | None,
+        typer.Option("--features", metavar="BITS", help="Features of the plan it may use, as 0x5."),
+    ] = None,
     typed_data: Annotated[
         Path | None,
         typer.Option(
@@ -153,6 +163,8 @@ def grant(
         raise UsageError(f"{dest} exists", hint="move it away, or choose another with --out")
     asked = EnrolmentRequest.from_json(_json(request))
     license_id = LicenseId.parse(license_)
+    measured = measurement_bytes(measurement)
+    bits = 0 if features is None else feature_bits(features)
     state = session.licenses.license_of(license_id)
     if state.holder == ZERO_ADDRESS:
         raise NoLicense(
@@ -175,6 +187,11 @@ def grant(
         raise UsageError(
             f"{terms} is not the terms of license {license_id}",
             hint=f"their hash is {offer.terms_hash}",
+        )
+    if bits & ~offer.features:
+        raise UsageError(
+            f"plan {license_id.plan} has no features {bits & ~offer.features:#x}",
+            hint=f"it has {offer.features:#x}",
         )
     licensor, brokers = _chain_facts(session, license_id, offer)
     console.note(f"by signing you accept the terms {offer.terms_hash} of plan {license_id.plan}")
@@ -200,6 +217,8 @@ def grant(
         licensor=licensor,
         brokers_hash=brokers.hash(),
         not_after=not_after,
+        features=bits,
+        measurement=measured,
     )
     if typed_data is not None and drafter is not None:
         return to_sign(typed_data, drafter.document(document), request, license_id)
@@ -458,3 +477,6 @@ def _bytes(path: Path) -> bytes:
 
 def _json(path: Path) -> Any:
     return parse_json(_bytes(path), what=str(path), limit=_MAX_FILE)
+
+
+runtime_carried.add(app)

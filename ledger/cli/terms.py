@@ -51,6 +51,7 @@ def check(
             ("fields", ", ".join(terms.fields)),
             ("evidence", ", ".join(terms.evidence)),
             ("export", "permitted" if terms.export else "forbidden"),
+            ("hours", "; ".join(map(str, terms.windows)) + " UTC" if terms.windows else "any"),
             ("terms hash", digest),
         ]
     )

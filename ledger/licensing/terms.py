@@ -25,11 +25,16 @@ EVIDENCE_CLASSES = ("software", "tee")
 
 _MEMBERS = (
     "type", "version", "title", "licensor", "text", "territory", "purposes", "fields",
-    "evidence", "export", "not_before", "not_after",
+    "evidence", "export", "not_before", "not_after", "windows",
 )  # fmt: skip
 _COUNTRY = re.compile(r"[A-Z]{2}\Z")
 _WORD = re.compile(r"[a-z0-9][a-z0-9-]{0,63}\Z")
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
+_DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+_CLOCK = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])\Z")
+_MAX_WINDOWS = 32
+_DAY_SECONDS = 86400
+_EPOCH_DAY = 3  # 1970-01-01 was a Thursday
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +90,30 @@ class Use:
 
 
 @dataclass(frozen=True, slots=True)
+class Window:
+    """Weekly hours in UTC: from `begin` to before `end`, in seconds of each of these days.
+
+    Attributes:
+        days: 0 Monday to 6 Sunday.
+    """
+
+    days: tuple[int, ...]
+    begin: int
+    end: int
+
+    def __str__(self) -> str:
+        days = " ".join(_DAYS[day] for day in self.days)
+        return f"{days} {_hours(self.begin)}-{_hours(self.end)}"
+
+    def end_after(self, at: int) -> int | None:
+        """When the hours that `at` lies in end (Unix seconds); None when it lies in none."""
+        day, second = divmod(at, _DAY_SECONDS)
+        if (day + _EPOCH_DAY) % 7 in self.days and self.begin <= second < self.end:
+            return day * _DAY_SECONDS + self.end
+        return None
+
+
+@dataclass(frozen=True, slots=True)
 class Terms:
     """A checked terms document. Lists hold ``any`` alone when nothing is restricted."""
 
@@ -98,6 +127,7 @@ class Terms:
     export: bool
     not_before: int | None = None
     not_after: int | None = None
+    windows: tuple[Window, ...] = ()
     document: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     def hash(self) -> Digest:
@@ -172,6 +202,7 @@ def validate(document: Any) -> Terms:
         export=doc.boolean("export"),
         not_before=not_before,
         not_after=not_after,
+        windows=_windows(doc),
         document=document,
     )
 
@@ -207,6 +238,53 @@ def _moment(doc: Document, name: str) -> int | None:
     return int(moment.timestamp())
 
 
+def _windows(doc: Document) -> tuple[Window, ...]:
+    if not doc.has("windows"):
+        return ()
+    made: list[Window] = []
+    for item in doc.items("windows", limit=_MAX_WINDOWS):
+        window = Document(item, "a time window of the terms", ("days", "from", "to"))
+        days = window.texts("days", limit=7)
+        if not days or list(days) != [day for day in _DAYS if day in days]:
+            raise window.fail("days", "a list out of mon to sun, in that order, each once")
+        begin = _seconds(window, "from")
+        end = _DAY_SECONDS if item.get("to") == "24:00" else _seconds(window, "to")
+        if begin >= end:
+            raise window.fail("to", "later than from, at most 24:00; use two windows over midnight")
+        made.append(Window(tuple(_DAYS.index(day) for day in days), begin, end))
+    if not made:
+        raise doc.fail("windows", "a list of at least one window, or absent")
+    return tuple(made)
+
+
+def _seconds(window: Document, name: str) -> int:
+    found = _CLOCK.match(window.text(name, limit=5))
+    if found is None:
+        raise window.fail(name, "a UTC time of day such as 08:30")
+    return int(found[1]) * 3600 + int(found[2]) * 60
+
+
+def _hours(second: int) -> str:
+    return f"{second // 3600:02}:{second % 3600 // 60:02}"
+
+
+def ends_at(terms: Terms, at: int) -> int | None:
+    """When what these terms permit at `at` ends of itself (Unix seconds); None: never.
+
+    Hours that follow one another without a gap are one. Outside all hours it is `at` itself.
+    """
+    ends = [] if terms.not_after is None else [terms.not_after]
+    if terms.windows:
+        end = at
+        while end - at < 8 * _DAY_SECONDS:
+            later = [found for window in terms.windows if (found := window.end_after(end))]
+            if not later:
+                ends.append(end)
+                break
+            end = max(later)
+    return min(ends, default=None)
+
+
 def permits(terms: Terms, use: Use, *, at: int) -> tuple[str, ...]:
     """Reasons why these terms forbid this use at this time (Unix seconds); none: permitted.
 
@@ -235,6 +313,9 @@ def permits(terms: Terms, use: Use, *, at: int) -> tuple[str, ...]:
         reasons.append(f"the terms begin on {_day(terms.not_before)}")
     if terms.not_after is not None and at >= terms.not_after:
         reasons.append(f"the terms ended on {_day(terms.not_after)}")
+    if terms.windows and all(window.end_after(at) is None for window in terms.windows):
+        listed = "; ".join(map(str, terms.windows))
+        reasons.append(f"the terms limit the time of use to {listed} UTC; it is {_day(at)}")
     return tuple(reasons)
 
 
@@ -269,4 +350,7 @@ export = false
 # Optional limits on top of each license's own dates.
 # not_before = 2026-01-01T00:00:00Z
 # not_after = 2027-01-01T00:00:00Z
+
+# Optional hours of use, in UTC.
+# windows = [{ days = ["mon", "tue", "wed", "thu", "fri"], from = "08:00", to = "18:00" }]
 """

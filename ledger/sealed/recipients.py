@@ -32,7 +32,7 @@ X25519 = 1
 MLKEM768_X25519 = 2
 DEFAULT_SUITE = MLKEM768_X25519
 VERSION = 1
-MAX_SECRET_BYTES = 1 << 16
+MAX_SECRET_BYTES = 1 << 19
 TAG_KEY = "modeldeed/kem-key/1"
 TAG_WRAP = b"modeldeed/wrap/1"
 
@@ -42,6 +42,7 @@ _EC_BYTES = 32
 _PUBLIC_BYTES = {X25519: _EC_BYTES, MLKEM768_X25519: _ML_PUBLIC + _EC_BYTES}
 _PRIVATE_BYTES = {X25519: _EC_BYTES, MLKEM768_X25519: _ML_SEED + _EC_BYTES}
 _ENC_BYTES = {X25519: _EC_BYTES, MLKEM768_X25519: _ML_CIPHERTEXT + _EC_BYTES}
+MAX_WRAP_BYTES = MAX_SECRET_BYTES + 2 + _ML_CIPHERTEXT + _EC_BYTES + _TAG_BYTES
 _HPKE = {
     X25519: Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM),
     MLKEM768_X25519: Suite(KEM.MLKEM768_X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM),
@@ -202,7 +203,7 @@ def wrap(secret: bytes | bytearray | memoryview, to: KemPublicKey, *, info: byte
         Version, suite, KEM share, ciphertext: 50 bytes longer than the secret, or 1138.
 
     Raises:
-        LimitExceeded: an empty secret, or one of more than 64 KiB.
+        LimitExceeded: an empty secret, or one of more than 512 KiB.
         NoIdentityMatch: `to` is not a key that can be wrapped to.
     """
     if not 1 <= len(secret) <= MAX_SECRET_BYTES:

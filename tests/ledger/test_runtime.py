@@ -580,8 +580,10 @@ def forged(world, licensed, tmp_path):
             registry=world.chain.deployment.addresses["ModelRegistry"], epoch=1, log2_segment=16,
         )  # fmt: skip
     broker = load_world().Broker(world.chain, tmp_path)
-    real = broker.service._chain
-    broker.service._chain = Deceived(real, attacker.address, record.hash(), broker.id)
+    real = broker.service._decisions.chain
+    parts = broker.service._decisions, broker.service._deposits
+    for part in parts:
+        part.chain = Deceived(real, attacker.address, record.hash(), broker.id)
     granted = licensed[2].grants()[0]
     asker = Asker(
         licensed[2], license_id, world.published.model_id, record.hash(),
@@ -605,7 +607,8 @@ def forged(world, licensed, tmp_path):
         brokers=broker.card_brokers(),
         files=[card_module.CardFile(made.as_uri(), made.stat().st_size, record.root)],
     )
-    broker.service._chain = real
+    for part in parts:
+        part.chain = real
     broker.close()
 
 

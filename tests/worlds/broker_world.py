@@ -24,9 +24,10 @@ from safetensors.numpy import save_file
 from api import problems
 from api.routes.broker import router
 from ledger.broker.chainview import ChainView
-from ledger.broker.client import BrokerClient, BrokerPin
+from ledger.broker.client import BrokerClient
 from ledger.broker.home import BrokerHome
 from ledger.broker.identity import RuntimeIdentity, grant_runtime
+from ledger.broker.link import BrokerPin
 from ledger.broker.service import BrokerService
 from ledger.broker.setup import identity_on
 from ledger.chain.abi_codec import contract
@@ -210,7 +211,9 @@ def issue(
 class Broker:
     """A registered broker behind HTTP on a free port."""
 
-    def __init__(self, chain: Chain, folder: Path, **service: Any) -> None:
+    def __init__(
+        self, chain: Chain, folder: Path, kind: type[BrokerService] = BrokerService, **service: Any
+    ) -> None:
         self.chain = chain
         home = BrokerHome.create(folder / "broker", PASSPHRASE, cost=14)
         (event,) = (
@@ -233,7 +236,7 @@ class Broker:
         self.view = ChainView(
             [Rpc(chain.node.rpc_url, chain_id=31337)], chain.deployment, chain.profile
         )
-        self.service = BrokerService(home, self.view, **service)
+        self.service = kind(home, self.view, **service)
         self._server: uvicorn.Server | None = None
         self.url = ""
         self.serve()

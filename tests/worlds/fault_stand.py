@@ -9,9 +9,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ledger.broker.chainview import ChainView
-from ledger.broker.client import Asker, BrokerClient, BrokerPin, Decision
+from ledger.broker.client import Asker, BrokerClient, Decision
 from ledger.broker.identity import RuntimeIdentity
 from ledger.broker.leases import Lease
+from ledger.broker.link import BrokerPin
 from ledger.broker.service import BrokerService
 from ledger.broker.witnesses import MAX_REPLY, REQUEST_SECONDS
 from ledger.chain.abi_codec import contract

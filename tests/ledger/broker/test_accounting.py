@@ -18,8 +18,9 @@ import pytest
 from ledger.broker import anchoring
 from ledger.broker.anomaly import Rules
 from ledger.broker.audit import Book, ChainSource, audit
-from ledger.broker.client import Asker, BrokerClient, BrokerPin
+from ledger.broker.client import Asker, BrokerClient
 from ledger.broker.leases import Heartbeat
+from ledger.broker.link import BrokerPin
 from ledger.broker.service import BrokerService
 from ledger.broker.store import BrokerStore
 from ledger.chain.brokers import BrokerRegistry
@@ -318,7 +319,10 @@ def test_an_anchoring_interrupted_anywhere_goes_on_with_the_same_root(world, min
     real = world.chain.sender("broker")
 
     class Dying:
-        rpc = real.rpc
+        rpc, address = real.rpc, real.address
+
+        def keeping(self, keep):
+            return self
 
         def send(self, *args, **options):
             if mined:
@@ -396,7 +400,7 @@ def altered(world, tmp_path, *statements):
     ("statement", "steps"),
     [
         ("DELETE FROM receipts WHERE sequence = 2", {1}),
-        (("UPDATE receipts SET entry = replace(entry, '\"granted\": true', '\"granted\": false') "
+        (("UPDATE receipts SET entry = replace(entry, '\"granted\":true', '\"granted\":false') "
          "WHERE kind = 'release'"), {2}),
         ("DELETE FROM leases WHERE sequence = 0", {7}),
         (("INSERT INTO leases SELECT randomblob(32), license, runtime_key_hash, runtime, "

@@ -5,7 +5,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from ledger.broker.client import MAX_RETRY_SECONDS, BrokerClient
+from ledger.broker.client import BrokerClient
+from ledger.broker.link import MAX_RETRY_SECONDS
 from ledger.errors import BrokerUnavailable, LedgerError
 
 

@@ -1,6 +1,7 @@
 """Logs, errors and core dump of a broker after a release hold no content key and no KEK."""
 
 import base64
+import importlib.util
 import os
 import shutil
 import socket
@@ -12,12 +13,23 @@ from pathlib import Path
 import httpx
 import pytest
 
-from ledger.broker.client import Asker, BrokerClient, BrokerPin
+from ledger.broker.client import Asker, BrokerClient
 from ledger.broker.home import BrokerHome
+from ledger.broker.link import BrokerPin
 from ledger.broker.setup import register_broker
 from ledger.errors import LedgerError
 
 pytestmark = pytest.mark.chain
+
+
+def load_world(name):
+    if name not in sys.modules:
+        path = Path(__file__).parents[2] / "worlds" / f"{name}.py"
+        spec = importlib.util.spec_from_file_location(name, path)
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        spec.loader.exec_module(module)
+    return sys.modules[name]
 
 
 def spellings(secret):
@@ -118,7 +130,8 @@ def test_after_a_release_the_broker_holds_no_content_key_and_shows_no_kek(
 ):
     home, set_id, url, process, log = served
     kek = bytes(home.keystore._kek.view)
-    published = broker_world.publish(world.chain, tmp_path)
+    celled = load_world("cell_world").celled(world, tmp_path)
+    published, cells = celled.published, celled.cells
     plan = broker_world.plan(world.chain, published, world.terms, set_id)
     license_id = broker_world.issue(world.chain, plan)
     identity = world.runtime()
@@ -134,12 +147,13 @@ def test_after_a_release_the_broker_holds_no_content_key_and_shows_no_kek(
     pin = BrokerPin(home.identity.id, home.signing_key_hash, home.kem_key_hash)
     errors = []
     with BrokerClient(url, pin=pin) as client:
-        client.deposit(published.record, published.key, world.chain.wallet("licensor"))
+        licensor = world.chain.wallet("licensor")
+        client.deposit(published.record, published.key, licensor, cells=cells)
         for _ in range(3):
             key, _, _ = client.release(asker)
             assert key == published.key
         try:
-            client.deposit(published.record, bytes(32), world.chain.wallet("licensor"))
+            client.deposit(published.record, bytes(32), licensor, cells=cells)
         except LedgerError as error:
             errors.append(f"{error!r} {error} {error.hint}")
     assert errors
@@ -148,7 +162,13 @@ def test_after_a_release_the_broker_holds_no_content_key_and_shows_no_kek(
     for how, core in cores.items():
         # The reading itself works: what is no secret is found.
         assert home.kem.public.raw[:64] in core, how
-        for name, secret in (("content key", published.key), ("KEK", kek)):
+        for name, secret in (
+            ("content key", published.key),
+            ("KEK", kek),
+            ("code key", bytes(cells.code_key)),
+            ("first cell key", bytes(cells.keys.key(0, 0))),
+            ("last cell key", bytes(cells.keys.key(cells.keys.count - 1, 1))),
+        ):
             for spelling in spellings(secret):
                 assert spelling not in core, f"the {name} is in the broker's {how}"
     for secret in (published.key, kek, b"a passphrase for the dump"):

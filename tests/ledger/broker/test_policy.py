@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from ledger.broker import policy
+from ledger.broker import policy, seating
 from ledger.broker.evidence import SoftwareEvidence
 from ledger.broker.facts import ChainState, IssuedChallenge, PlanFacts, Side
 from ledger.broker.grants import ALG_ED25519, RuntimeKey, sign_acceptance, sign_grant
@@ -428,3 +428,47 @@ def test_an_unexpected_error_is_not_taken_for_a_yes():
     with pytest.raises(ZeroDivisionError):
         talk.step(5, lambda: str(1 // 0))
     assert not talk.checks
+
+
+# -- features and hours
+
+
+def test_a_grant_gives_no_feature_that_the_plan_lacks():
+    def decide(features, plan_features):
+        chain = state()
+        head = replace(chain.head, plan=replace(chain.head.plan, features=plan_features))
+        return policy.check_policy(
+            request(grant=grant(features=features)),
+            replace(chain, head=head),
+            TERMS,
+            domain=DOMAIN,
+            accepted=True,
+            at=NOW,
+        )
+
+    assert decide(0b101, 0b111)
+    assert decide(0, 0)
+    with pytest.raises(UseNotPermitted, match="features 0x8"):
+        decide(0b1001, 0b111)
+
+
+@pytest.mark.parametrize(("hours", "left"), [("00:00-24:00", 120), ("00:00-END", 30)])
+def test_a_lease_and_its_grace_end_with_the_hours_it_was_given_in(hours, left):
+    minute = NOW - NOW % 60 + 60
+    now = minute - 30
+    end = f"{minute % 86400 // 3600:02}:{minute % 3600 // 60:02}"
+    begin, to = hours.replace("END", end).split("-")
+    days = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+    document = {**TERMS.document, "windows": [{"days": days, "from": begin, "to": to}]}
+    made = terms_module.validate(document)
+    chain = state()
+    block = replace(chain.head.block, timestamp=now)
+    plan = replace(chain.head.plan, lease_ttl=60, grace=60)
+    far = replace(chain.head.license, not_after=now + 10**6)
+    side_ = replace(chain.head, block=block, plan=plan, license=far)
+    lease = seating.new_lease(
+        request(grant=None), replace(chain, head=side_, finalized=side_), made,
+        audience=AUDIENCE, now=now,
+    )  # fmt: skip
+    assert lease.grace_until - now == left
+    assert lease.not_after - now == min(60, left)

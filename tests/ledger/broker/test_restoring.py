@@ -11,9 +11,10 @@ from safetensors.numpy import save_file
 
 import ledger
 from ledger.broker import rotation
-from ledger.broker.client import BrokerClient, BrokerPin
+from ledger.broker.client import BrokerClient
 from ledger.broker.custody import write_private
 from ledger.broker.home import BrokerHome
+from ledger.broker.link import BrokerPin
 from ledger.broker.receipts import verify_log
 from ledger.broker.recovery import Recovery
 from ledger.broker.restoring import deposit_again, read_recovery, sealing_of, take_over

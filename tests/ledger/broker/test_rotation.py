@@ -29,6 +29,8 @@ from ledger.sealed.record import SealingRecord
 PIN = "86420-pin"
 PROGRAM = Path(__file__).parents[2] / "worlds" / "rotation_world.py"
 
+CELLS = bytes(range(256)) * 1024
+
 
 def broker(folder, secret="pass", **options):
     """A broker with one stored content key, closed; sealing and key."""
@@ -44,7 +46,11 @@ def broker(folder, secret="pass", **options):
     )
     store = BrokerStore(home.database)
     store.add_sealing(record, Address(bytes(20)), now=1)
-    Vault(store, home.keystore).keep(record, "content-key", key)
+    vault = Vault(store, home.keystore)
+    vault.keep(record, "content-key", key)
+    # As many cells as a sealing may have, in one secret; also a token has to take that.
+    vault.put(record.hash(), "cell-keys", bytearray(CELLS))
+    vault.put(record.hash(), "code-key", bytearray(CELLS[:64]))
     store.close()
     home.keystore.close()
     return record.hash(), kept
@@ -54,7 +60,11 @@ def stored(folder, secret, sealing):
     home = BrokerHome.open(folder, secret)
     store = BrokerStore(home.database)
     try:
-        with Vault(store, home.keystore).secret(sealing, "content-key") as key:
+        vault = Vault(store, home.keystore)
+        for label, kept in (("cell-keys", CELLS), ("code-key", CELLS[:64])):
+            with vault.secret(sealing, label) as secret:
+                assert secret == kept
+        with vault.secret(sealing, "content-key") as key:
             return bytes(key)
     finally:
         store.close()
@@ -85,10 +95,11 @@ def test_after_a_rotation_the_old_kek_opens_nothing(tmp_path):
     before = BrokerHome.open(tmp_path, "pass")
     held = (tmp_path / "keys.json").open("rb")
     store = BrokerStore(before.database)
-    (row,) = store.secrets_under(before.keystore.kek_id)
+    rows = store.secrets_under(before.keystore.kek_id)
+    row = next(row for row in rows if row[1] == "content-key")
     store.close()
     done = rotate_kek(tmp_path, "pass")
-    assert (done.former, done.secrets, done.destroyed) == (before.keystore.kek_id, 1, True)
+    assert (done.former, done.secrets, done.destroyed) == (before.keystore.kek_id, 3, True)
     assert stored(tmp_path, "pass", sealing) == key
     after = BrokerHome.open(tmp_path, "pass")
     assert after.signing_key_hash == before.signing_key_hash

@@ -197,3 +197,20 @@ def test_a_signature_covers_the_tag():
     with pytest.raises(SignatureInvalid):
         signer.key.verify(bare, Digest(b"\x03" * 32))
     signer.key.verify(signer.sign(runtime_message(Digest(b"\x03" * 32))), Digest(b"\x03" * 32))
+
+
+def test_what_is_kept_at_rest_by_a_key_behind_a_plug_in_has_a_secret_of_its_own(tmp_path, token):
+    path = tmp_path / "runtime.json"
+    made = RuntimeIdentity.create(path, alg=ALG_P256, plugin="pocket", options=token())
+    derived = made.derived_key(b"purpose")
+    assert RuntimeIdentity.load(path).derived_key(b"purpose") == derived
+    assert made.derived_key(b"another") != derived
+    rest = path.with_name("runtime.rest")
+    assert (rest.stat().st_mode & 0o777, rest.stat().st_size) == (0o600, 32)
+    rest.write_bytes(bytes(31))
+    with pytest.raises(ConfigurationError):
+        made.derived_key(b"purpose")
+    # A key in its file needs none.
+    filed = RuntimeIdentity.create(tmp_path / "filed.json")
+    filed.derived_key(b"purpose")
+    assert not (tmp_path / "filed.rest").exists()

@@ -1,0 +1,252 @@
+"""One broker's end of a line: HTTP, its pinned keys, and replies verified against them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final, Self
+from urllib.parse import urlsplit
+
+import httpx
+
+from ledger import errors
+from ledger.broker.home import BrokerIdentity
+from ledger.broker.protocol import kem_from_json, request_hash
+from ledger.broker.signing import BrokerPublicKeys
+from ledger.canonical import parse_json
+from ledger.errors import (
+    BrokerUnavailable,
+    FormatError,
+    KeyRequestRejected,
+    LedgerError,
+    SignatureInvalid,
+    UnavailableError,
+    UsageError,
+    VerificationError,
+)
+from ledger.ids import Digest
+from ledger.licensing.document import Document
+from ledger.sealed.recipients import KemPublicKey
+
+MAX_REPLY_BYTES: Final = 4 << 20
+MAX_RETRY_SECONDS: Final = 3600
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerPin:
+    """The keys a broker must answer with: from the license card or from BrokerRegistry."""
+
+    broker_id: int
+    signing_key_hash: Digest
+    kem_key_hash: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerFacts:
+    """A broker's verified self-description."""
+
+    identity: BrokerIdentity
+    signing: BrokerPublicKeys
+    kem: KemPublicKey
+
+
+class BrokerLink:
+    """One broker at one URL; what is asked of it stands in ``client.BrokerClient``. Thread-safe.
+
+    Args:
+        url: base URL, ``http://host:port``.
+        pin: keys it must answer with; without one it is trusted on first use, for tests and
+            for publishing to one's own broker.
+        timeout: seconds for one request.
+        clock: Unix seconds.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        pin: BrokerPin | None = None,
+        timeout: float = 30.0,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise UsageError("a broker is given as an http:// or https:// URL")
+        self.host = parts.netloc.rpartition("@")[2]
+        self._pin = pin
+        self._clock = clock
+        self._facts: BrokerFacts | None = None
+        self._http = httpx.Client(
+            base_url=url.rstrip("/"),
+            timeout=timeout,
+            trust_env=parts.hostname not in {"127.0.0.1", "::1", "localhost"},
+        )
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.host!r})"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    # -- who is it -----------------------------------------------------------------------------
+
+    def facts(self) -> BrokerFacts:
+        """The broker's identity and keys, verified against the pin; asked for once.
+
+        Raises:
+            SignatureInvalid: it answers with other keys than those pinned.
+            BrokerUnavailable: it does not answer.
+        """
+        if self._facts is None:
+            reply = self._send("GET", "/v1/broker")
+            doc = Document(reply, "the broker's description")
+            signing = BrokerPublicKeys.from_json(doc.object("signing"))
+            signing.verify(reply)
+            doc.choice("type", ("info",))
+            facts = BrokerFacts(
+                BrokerIdentity.from_json(doc.integer("broker", 1), doc.object("chain")),
+                signing,
+                kem_from_json(doc.object("kem")),
+            )
+            self._check_pin(facts)
+            self._facts = facts
+        return self._facts
+
+    def endpoints(self) -> dict[str, Any]:
+        """How the broker's chain endpoints are, as it says; unsigned, for its operator's eyes.
+
+        Raises:
+            BrokerUnavailable: it does not answer, or does not tell.
+        """
+        return self.unsigned("/v1/broker/endpoints")
+
+    def unsigned(self, path: str) -> dict[str, Any]:
+        """What a broker says of itself without signing it, for its operator's eyes.
+
+        Raises:
+            BrokerUnavailable: it does not answer, or does not tell.
+        """
+        return self._send("GET", path)
+
+    @property
+    def pinned(self) -> bool:
+        """Whether it believes only certain keys."""
+        return self._pin is not None
+
+    def pin(self, pin: BrokerPin) -> None:
+        """Believe only these keys from now on.
+
+        Raises:
+            SignatureInvalid: the broker answers with others.
+        """
+        self._pin = pin
+        self._check_pin(self.facts())
+
+    def _check_pin(self, facts: BrokerFacts) -> None:
+        pin = self._pin
+        if pin is not None and (
+            facts.identity.id,
+            facts.signing.hash(),
+            facts.kem.hash(),
+        ) != (pin.broker_id, pin.signing_key_hash, pin.kem_key_hash):
+            raise SignatureInvalid(
+                f"{self.host} answers with other keys than those of broker {pin.broker_id}",
+                hint="its keys were rotated, or someone answers in its place; "
+                "get a fresh card, and a fresh grant from the holder",
+            )
+
+    def _verified(self, reply: dict[str, Any], kind: str, request: dict[str, Any]) -> Document:
+        """Check signatures, kind, sender and that it answers this very message."""
+        facts = self.facts()
+        facts.signing.verify(reply)
+        doc = Document(reply, "the broker's reply")
+        doc.choice("type", (kind,))
+        if doc.text("audience", limit=200) != facts.identity.audience or (
+            doc.digest("request") != request_hash(request)
+        ):
+            raise SignatureInvalid("the broker's reply answers another request")
+        return doc
+
+    def signed(
+        self, method: str, path: str, kind: str, request: dict[str, Any], *, body: Any = None
+    ) -> Document:
+        """Send a message of another module, and verify that the reply is this broker's answer.
+
+        Raises:
+            BrokerUnavailable: it does not answer.
+            SignatureInvalid: the answer is not the pinned broker's, or to another request.
+        """
+        return self._verified(self._send(method, path, body), kind, request)
+
+    # -- HTTP ----------------------------------------------------------------------------------
+
+    def _send(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
+        """One exchange; a problem document becomes the error it names."""
+        try:
+            with self._http.stream(
+                method, path, json=body, headers={"accept": "application/json"}
+            ) as response:
+                parts: list[bytes] = []
+                size = 0
+                for part in response.iter_bytes():
+                    size += len(part)
+                    if size > MAX_REPLY_BYTES:
+                        raise BrokerUnavailable(f"the broker {self.host} sends without end")
+                    parts.append(part)
+        except httpx.HTTPError as error:
+            raise BrokerUnavailable(
+                f"the broker {self.host} does not answer ({type(error).__name__})", retry_after=2.0
+            ) from None
+        try:
+            value = parse_json(b"".join(parts), what="the broker's reply", limit=MAX_REPLY_BYTES)
+        except FormatError:
+            value = None
+        if not isinstance(value, dict):
+            raise BrokerUnavailable(
+                f"{self.host} answered HTTP {response.status_code}, and not as a broker does"
+            )
+        if response.is_success or "signature" in value:
+            return value
+        raise _problem(value, response.status_code, self.host)
+
+
+def _problem(value: dict[str, Any], status: int, host: str) -> LedgerError:
+    """The exception a problem document (RFC 9457) stands for; what is unknown is unavailable."""
+
+    def text(*names: str) -> str:
+        found = next((value[name] for name in names if isinstance(value.get(name), str)), "")
+        return str(found)[:1000]
+
+    message = text("detail", "title") or f"{host} answered HTTP {status}"
+    code, hint = text("code"), text("hint")
+    kinds = [
+        kind
+        for kind in vars(errors).values()
+        if isinstance(kind, type) and issubclass(kind, LedgerError) and kind.code == code
+    ]
+    if kinds and issubclass(kinds[0], UnavailableError | errors.PendingFinality):
+        return kinds[0](message, retry_after=_seconds(value.get("retry_after")), hint=hint)
+    if kinds and issubclass(
+        kinds[0], FormatError | VerificationError | errors.KeyAccessError | errors.ChainError
+    ):
+        return kinds[0](message, hint=hint)
+    if status >= httpx.codes.INTERNAL_SERVER_ERROR or status == httpx.codes.TOO_MANY_REQUESTS:
+        return BrokerUnavailable(message, hint=hint or None)
+    return KeyRequestRejected(message, hint=hint)
+
+
+def _seconds(value: Any) -> float:
+    """A stranger's ``retry_after``, within sense; compared before it is made a float."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return 2.0
+    if value >= MAX_RETRY_SECONDS:
+        return float(MAX_RETRY_SECONDS)
+    return float(value) if value > 0 else 0.0

@@ -1,0 +1,189 @@
+"""Three brokers, each a process of its own, of which two must release; all by commands.
+
+No broker here is a test's: each is what ``deed serve`` runs. The one that lies had its share
+changed in its database while it was stopped, so it signs and serves another value.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from ledger.broker.home import BrokerHome
+from ledger.broker.store import BrokerStore
+from ledger.broker.vault import Vault
+from ledger.sealed.record import SealingRecord
+
+pytestmark = pytest.mark.chain
+WORDS = "correct horse battery staple"
+PROGRAM = Path(sys.executable).with_name("deed")
+
+
+def good(ran):
+    assert ran.code == 0, ran.out + ran.err
+    return ran
+
+
+@dataclass
+class Served:
+    """One broker as its operator runs it."""
+
+    live: object
+    number: int
+    port: int
+    broker: int = 0
+    process: subprocess.Popen | None = field(default=None, repr=False)
+
+    @property
+    def home(self):
+        return self.live.cwd / f"broker-{self.number}"
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self):
+        words = [
+            PROGRAM, "serve", "--port", self.port, "--no-follow", "--broker-home", self.home,
+            "--database", f"sqlite:///{self.live.cwd}/index-{self.number}.sqlite3",
+        ]  # fmt: skip
+        with (self.live.cwd / f"serve-{self.number}.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                list(map(str, words)), cwd=self.live.cwd, env=self.live.env, stdout=log, stderr=log
+            )
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            assert self.process.poll() is None, "the broker ended by itself"
+            with contextlib.suppress(httpx.HTTPError):
+                if httpx.get(f"{self.url}/v1/broker", trust_env=False).status_code == 200:
+                    return
+            time.sleep(0.1)
+        raise AssertionError("the broker does not answer")
+
+    def stop(self):
+        if self.process is not None:
+            self.process.send_signal(signal.SIGKILL)
+            self.process.wait(10)
+            self.process = None
+
+    def change_share(self, record, broker_set):
+        """Store another value in place of the share, as whoever has the broker could."""
+        home = BrokerHome.open(self.home, WORDS)
+        store = BrokerStore(home.database)
+        try:
+            label = f"share/{broker_set}"
+            assert Vault(store, home.keystore).holds(record.hash(), label)
+            wrong = bytearray(secrets.token_bytes(32))
+            Vault(store, home.keystore).put(record.hash(), label, wrong)
+        finally:
+            store.close()
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def brokers(live):
+    """Three registered brokers, each a process."""
+    live.env["DEED_BROKER_PASSPHRASE_FILE"] = live.env["DEED_WALLET_PASSWORD_FILE"]
+    made = [Served(live, number, free_port()) for number in range(3)]
+    try:
+        for each in made:
+            ran = good(live("broker", "init", "--home", each.home, "--url", each.url, "--json"))
+            each.broker = ran.json["broker"]
+            each.start()
+        yield made
+    finally:
+        for each in made:
+            each.stop()
+
+
+def test_three_processes_of_which_one_is_down_and_one_lies(live, brokers):
+    numbers = [each.broker for each in brokers]
+    made = good(live("broker", "set", "create", *numbers, "--threshold", 2, "--json")).json
+    again = good(live("broker", "set", "create", *numbers[::-1], "--threshold", 2, "--json")).json
+    assert (again["set"], again["created"]) == (made["set"], False)
+    shown = good(live("broker", "set", "show", made["set"])).out
+    assert all(each.url in shown for each in brokers)
+
+    weights = np.random.default_rng(9).standard_normal((64, 64)).astype(np.float32)
+    save_file({"layer": weights}, live.cwd / "m.safetensors")
+    good(live("terms", "new", "m.toml"))
+    words = ("publish", "m.safetensors", "--terms", "m.toml", "--broker-set", made["set"])
+    floating = live(*words)
+    assert (floating.code, "--bound" in floating.err) == (2, True)
+    published = good(live(*words, "--bound", "--json")).json
+
+    card = "m.license.json"
+    plan = published["plan"]
+    ran = good(live("license", "issue", plan, "--to", "holder", "--card", card, "--wait", "--json"))
+    license_id = ran.json["license"]
+    good(live("runtime", "init"))
+    good(live("license", "bind", license_id, "runtime.request.json", "--wait"))
+    good(live("runtime", "grant", "runtime.request.json", "--license", license_id))
+    good(live("runtime", "accept", "runtime.grant.json"))
+    good(live("check", card))
+
+    def opened():
+        return live("open", card, "--json")
+
+    def told(ran):
+        return json.dumps(ran.error) + ran.err
+
+    assert good(opened()).json
+    first, second, third = brokers
+    # One down.
+    third.stop()
+    good(opened())
+    # One down and one lying: one honest share is left, and no key.
+    folder = live.cwd / published["folder"]
+    journal = json.loads((folder / "journal.json").read_text())
+    record = SealingRecord.from_json(journal["steps"]["seal"]["record"])
+    second.stop()
+    second.change_share(record, made["set"])
+    second.start()
+    ran = opened()
+    assert ran.code == 3
+    assert f"broker {second.broker}: share 2 of set" in told(ran)
+    assert f"broker {third.broker}: the broker 127.0.0.1" in told(ran)
+    assert "1 of the 2 brokers needed" in told(ran)
+    # One lying: the two others are enough, and it is named.
+    third.start()
+    with pytest.warns(UserWarning, match=f"broker {second.broker} was left out: share 2"):
+        good(opened())
+    # Two down: nothing, whatever the third says.
+    first.stop()
+    third.stop()
+    assert opened().code == 3
+    # The third is lost for good. Restored, it gets no whole key: the key is shared anew.
+    recovery = published["recovery"]
+    shutil.rmtree(third.home)
+    words = ("--home", third.home, "--broker", third.broker, "--url", third.url)
+    restored = good(live("broker", "restore", recovery, *words, "--json"))
+    assert restored.json["receipt"] is None
+    assert "deed broker set deposit" in restored.err
+    third.start()
+    first.start()
+    good(live("broker", "set", "deposit", made["set"], recovery))
+    refused = live("broker", "set", "deposit", 1, recovery)
+    assert (refused.code, "one broker of set 1 suffices" in refused.err) == (2, True)
+    # Cards pin keys, so the other two are whom this card still believes; the liar was mended too.
+    third.stop()
+    good(opened())
