@@ -109,15 +109,20 @@ class Defence:
                 self._change(license_id, conduct, after, now=now)
             conduct = after
         if conduct.level == HELD:
-            raise LicenseHeld(
-                f"this broker holds license {license_id}: {conduct.reason}",
-                since=conduct.since,
-                remedy=f"its licensor can release it (deed license release-hold {license_id}), or "
-                f"the broker's operator (deed broker release-hold {license_id})",
-            )
+            raise _held(license_id, conduct)
         self._licenses.take(str(license_id), self._limits.license)
         if conduct.level == THROTTLED and now < conduct.until:
             self._throttled.take(str(license_id), self._limits.throttled)
+
+    def look(self, license_id: LicenseId) -> None:
+        """What `admit` would refuse for, as far as that can be told without counting a request.
+
+        Raises:
+            LicenseHeld: the license is held.
+        """
+        conduct = self.conduct(license_id)
+        if conduct.level == HELD:
+            raise _held(license_id, conduct)
 
     # -- holds ---------------------------------------------------------------------------------
 
@@ -160,8 +165,14 @@ class Defence:
                 raise UsageError(
                     f"license {license_id} is not held here", hint="list them: deed broker holds"
                 )
-            # What led to the hold is looked at: the same hosts and networks are known from now on.
+            # What led to the hold is looked at: the same hosts and networks are known from now on,
+            # and what they count begins anew.
             self._set(license_id, Conduct())
+            self._store.write(
+                "UPDATE sighted_hosts SET count = 0, began = ? WHERE license = ?",
+                now,
+                str(license_id),
+            )
             document = {"license": str(license_id), "by": by, "held_since": conduct.since}
             self._inform(HOLD_END_EVENT, document, now)
             return self._log.answer(
@@ -271,3 +282,12 @@ class Defence:
         )
         if past.host_since is None:  # only then are there more than before
             write("DELETE FROM sighted_hosts WHERE license = ? AND last <= ?", name, oldest)
+
+
+def _held(license_id: LicenseId, conduct: Conduct) -> LicenseHeld:
+    return LicenseHeld(
+        f"this broker holds license {license_id}: {conduct.reason}",
+        since=conduct.since,
+        remedy=f"its licensor can release it (deed license release-hold {license_id}), or "
+        f"the broker's operator (deed broker release-hold {license_id})",
+    )

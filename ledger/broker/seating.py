@@ -178,12 +178,14 @@ class Seating:
         plan: PlanFacts | None,
         *,
         now: int,
+        gate: Callable[[], None],
         threshold: int = 1,
     ) -> None:
-        """Run steps 9 and 10 without taking anything."""
+        """Run steps 9 and 10 without taking anything; `gate` as for `take`."""
 
         def seat() -> str:
             assert plan is not None, "steps 1 to 8 passed"
+            gate()
             _check_countable(plan, threshold)
             taken = self._store.seats_taken(request.license, request.runtime.hash(), now=now)
             if plan.floating and plan.seats and taken >= plan.seats:

@@ -250,7 +250,7 @@ class BrokerService:
                 **shared,
             }
             shown = request.to_json()
-            return self._log.answer(
+            reply = self._log.answer(
                 "release",
                 shown,
                 result,
@@ -258,6 +258,9 @@ class BrokerService:
                 license_id=request.license,
                 log=worth_an_entry(shown, talk.denial),
             )
+            if intent == offline.INTENT and lease is not None:
+                offline.keep(self.store, request, self.home.signing.public, reply, now=now)
+            return reply
 
     def check(self, body: Any, *, network: str = UNKNOWN_NETWORK) -> dict[str, Any]:
         """Decide as ``release`` would, taking no seat and releasing nothing.
@@ -271,7 +274,14 @@ class BrokerService:
         now = self._now()
         talk, chain, _ = self._decisions.decide(request, offered, intent="check", now=now)
         plan = chain.head.plan if isinstance(chain, ChainState) else None
-        self._seating.look(talk, request, plan, now=now, threshold=_threshold(chain))
+        self._seating.look(
+            talk,
+            request,
+            plan,
+            now=now,
+            gate=lambda: self.defence.look(request.license),
+            threshold=_threshold(chain),
+        )
         result = _outcome(talk, granted=talk.open)
         return self._log.answer("check", request.to_json(), result, now=now, log=False)
 

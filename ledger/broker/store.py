@@ -95,6 +95,9 @@ CREATE TABLE share_sets (
     sealing BLOB NOT NULL REFERENCES sealings, broker_set INTEGER NOT NULL,
     number INTEGER NOT NULL, document TEXT NOT NULL, PRIMARY KEY (sealing, broker_set)
 ) WITHOUT ROWID;
+CREATE TABLE carried_answers (
+    request BLOB PRIMARY KEY, document TEXT NOT NULL, forget_at INTEGER NOT NULL
+) WITHOUT ROWID;
 CREATE TABLE spent_nonces (
     nonce BLOB PRIMARY KEY, forget_at INTEGER NOT NULL
 ) WITHOUT ROWID;
@@ -293,6 +296,21 @@ class BrokerStore:
     def return_nonce(self, nonce: bytes) -> None:
         """Hand back a nonce that the caller has spent, and nothing was given for."""
         self._run("DELETE FROM spent_nonces WHERE nonce = ?", nonce)
+
+    def keep_answer(self, request: Digest, document: str, *, now: int, forget_at: int) -> None:
+        """Keep what was released for a carried request, to give it again to whoever lost it."""
+        self._run("DELETE FROM carried_answers WHERE forget_at <= ?", now)
+        self._run(
+            "INSERT INTO carried_answers VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+            request.raw,
+            document,
+            forget_at,
+        )
+
+    def kept_answer(self, request: Digest) -> str | None:
+        """What `keep_answer` kept."""
+        row = self.row("SELECT document FROM carried_answers WHERE request = ?", request.raw)
+        return None if row is None else str(row[0])
 
     # -- deposits ----------------------------------------------------------------------------------
 

@@ -178,7 +178,6 @@ def answer(
     Both outcomes are logged in the agent's folder.
     """
     from ledger.broker import escrow_agent
-    from ledger.broker.chainview import ChainView
     from ledger.broker.escrow import EscrowRequest
     from ledger.broker.witnesses import witness_rpc
 
@@ -189,7 +188,7 @@ def answer(
     agent = escrow_agent.AgentHome.open(home, secret)
     network = session.network
     rpcs = [witness_rpc(url, chain_id=network.deployment.chain_id) for url in network.rpc_urls]
-    view = ChainView(rpcs, network.deployment, network.profile)
+    view = escrow_agent.patient_view(rpcs, network.deployment, network.profile)
     try:
         given = escrow_agent.answer(agent, made, asked, view, network.deployment)
     finally:

@@ -426,3 +426,11 @@ def test_a_revocation_unloads_by_the_brokers_own_reading(trio):
         )  # fmt: skip
         wait_for(lambda: lost)
     assert [type(reason) for reason in lost] == [Revoked]
+
+
+def test_where_waiting_does_not_help_nobody_is_told_to_wait(trio, licensed):
+    _, card, identity = licensed
+    lies = trio.lying(0, "wrong share"), trio.lying(1, "garbage")
+    with lies[0], lies[1], trio.down(2), pytest.raises(SharesRejected) as caught:
+        runtime.load(card, runtime=identity, timeout=3)
+    assert not isinstance(caught.value, ThresholdNotMet)
