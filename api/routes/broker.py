@@ -63,7 +63,9 @@ async def endpoints(request: Request) -> dict[str, Any]:
 @router.post("/deposits", summary="Deposit the key of a sealing", response_model=dict[str, Any])
 async def deposit(request: Request, message: Message) -> Response:
     """Take a licensor-signed deposit; the reply is the broker's signed receipt."""
-    return _sent(await lanes(request).desk.run(_service(request).deposit, message))
+    return _sent(
+        await lanes(request).desk.run(_service(request).deposit, message, network=_network(request))
+    )
 
 
 @router.post("/challenges", summary="Get a challenge", response_model=dict[str, Any])

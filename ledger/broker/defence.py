@@ -18,7 +18,7 @@ from ledger.broker.limits import Buckets, Limits
 from ledger.broker.receipts import ReceiptLog
 from ledger.broker.store import BrokerStore
 from ledger.errors import LicenseHeld, UsageError
-from ledger.ids import Digest, LicenseId
+from ledger.ids import Address, Digest, LicenseId
 
 HOLD: Final = "hold"
 HOLD_END: Final = "hold-end"
@@ -61,6 +61,7 @@ class Defence:
         self._licenses = Buckets("this license", clock)
         self._throttled = Buckets("this license, throttled by an anomaly rule,", clock)
         self._leases = Buckets("this lease", clock)
+        self._licensors = Buckets("this licensor", clock)
 
     # -- who may ask ---------------------------------------------------------------------------
 
@@ -80,6 +81,14 @@ class Defence:
         """
         self._runtimes.take(str(runtime), self._limits.runtime)
         return detail
+
+    def deposits(self, licensor: Address) -> None:
+        """Count a deposit that a licensor signed, before the chain is asked; each is logged.
+
+        Raises:
+            RateLimited: too many.
+        """
+        self._licensors.take(str(licensor), self._limits.licensor)
 
     def beat(self, lease: Digest) -> None:
         """Count a heartbeat that its lease's runtime signed.

@@ -101,7 +101,7 @@ class BrokerService:
         self._deposits = DepositDesk(
             home, self.store, self._vault,
             shareholding=self._shareholding, cells=self._cells, log=self._log,
-            chain=chain, now=self._now,
+            defence=self.defence, chain=chain, now=self._now,
         )  # fmt: skip
         self._decisions = Decisions(
             self.identity, self.store, chain,
@@ -154,8 +154,13 @@ class BrokerService:
             "endpoints": [each.to_json() for each in self._chain.health()],
         }
 
-    def deposit(self, body: Any) -> dict[str, Any]:
-        """Take a sealing's keys from their licensor and sign for them (`DepositDesk.take`)."""
+    def deposit(self, body: Any, *, network: str = UNKNOWN_NETWORK) -> dict[str, Any]:
+        """Take a sealing's keys from their licensor and sign for them (`DepositDesk.take`).
+
+        Raises:
+            RateLimited: the network, or the licensor, deposits too often.
+        """
+        self.defence.knock(network)
         return self._deposits.take(body)
 
     # -- challenge, decision, release ----------------------------------------------------------
