@@ -18,13 +18,16 @@ from fastapi.responses import Response
 from api.direct import encoded
 from api.lanes import lanes
 from api.problems import WRITE_FAILURES
+from api.strict import StrictRoute
 from ledger.broker.limits import network_of
 from ledger.broker.log_pages import DEFAULT_HASHES, MAX_HASHES
 from ledger.broker.service import BrokerService
 from ledger.errors import BrokerUnavailable, ManifestError, UsageError
 from ledger.ids import Digest, LicenseId
 
-router = APIRouter(prefix="/v1/broker", tags=["broker"], responses=WRITE_FAILURES)
+router = APIRouter(
+    prefix="/v1/broker", tags=["broker"], responses=WRITE_FAILURES, route_class=StrictRoute
+)
 
 Message = Annotated[dict[str, Any], Body()]
 

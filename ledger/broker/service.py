@@ -170,7 +170,6 @@ class BrokerService:
 
         Raises:
             FormatError: not such a request.
-            BrokerUnavailable: too many challenges are outstanding.
             RateLimited: the network asks too often.
         """
         with TURNS.mine():
