@@ -137,3 +137,13 @@ def stand(world):
     service = BrokerService(broker.home, view, store=broker.service.store, clock=clock)
     yield Stand(world, clock, view, service)
     service.notices.stop()
+
+
+_hygiene = loaded("attacked_broker_hygiene", TESTS / "ledger" / "broker" / "test_hygiene.py")
+served = _hygiene.served
+
+
+@pytest.fixture(scope="session")
+def hygiene():
+    """The module that reads a process's memory."""
+    return _hygiene
