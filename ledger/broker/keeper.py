@@ -178,7 +178,8 @@ class LeaseKeeper:
     def _pause(self) -> float:
         # Jitter keeps a fleet that started together from asking together.
         pause = self.lease.heartbeat * random.uniform(0.8, 1.0)  # noqa: S311
-        return min(pause, self._longest, self._left())
+        # A broker may name any number, and threads wait for no more than this.
+        return min(pause, self._longest, self._left(), threading.TIMEOUT_MAX)
 
     def _retry(self) -> float:
         return min(RETRY_SECONDS, max(0.1, self.lease.heartbeat / 2), self._left())

@@ -235,7 +235,7 @@ class BrokerService:
                 gate=lambda: self.defence.admit(
                     request.license, request.runtime.hash(), network, now=now
                 ),
-                threshold=_threshold(chain),
+                **_set_of(chain),
             )
             if intent == offline.INTENT:
                 offline.settle(self.store, request, talk.denial)
@@ -284,7 +284,7 @@ class BrokerService:
             plan,
             now=now,
             gate=lambda: self.defence.look(request.license),
-            threshold=_threshold(chain),
+            **_set_of(chain),
         )
         result = _outcome(talk, granted=talk.open)
         return self._log.answer("check", request.to_json(), result, now=now, log=False)
@@ -393,8 +393,11 @@ def _must_unload(talk: Deliberation, held: HeldLease) -> bool:
     return held.lease.enforce or denial.number != Expired.number
 
 
-def _threshold(chain: ChainState | LedgerError) -> int:
-    return chain.head.threshold if isinstance(chain, ChainState) else 1
+def _set_of(chain: ChainState | LedgerError) -> dict[str, int]:
+    """How many brokers of the plan's set must release, and how many it has."""
+    if not isinstance(chain, ChainState):
+        return {}
+    return {"threshold": chain.head.threshold, "members": len(chain.head.brokers)}
 
 
 def _parse_request(body: Any) -> tuple[KeyRequest, Any]:
