@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any, Final
 
@@ -62,6 +63,9 @@ class Defence:
         self._throttled = Buckets("this license, throttled by an anomaly rule,", clock)
         self._leases = Buckets("this lease", clock)
         self._licensors = Buckets("this licensor", clock)
+        self._wallets = Buckets(
+            "this license's wallet is asked about wrong signatures, which", clock
+        )
 
     # -- who may ask ---------------------------------------------------------------------------
 
@@ -97,6 +101,20 @@ class Defence:
             RateLimited: too many.
         """
         self._leases.take(str(lease), self._limits.lease)
+
+    @contextmanager
+    def asking_wallet(self, license_id: LicenseId) -> Iterator[Callable[[], None]]:
+        """Count a question to a contract wallet, unless the block says that it was worth asking.
+
+        Yields:
+            To call when the wallet said yes.
+
+        Raises:
+            RateLimited: too many were answered with no.
+        """
+        name, rate = str(license_id), self._limits.wallet
+        self._wallets.take(name, rate)
+        yield lambda: self._wallets.give(name, rate)
 
     def admit(self, license_id: LicenseId, runtime: Digest, network: str, *, now: int) -> None:
         """Count a request that passed every step before the seat, inside its transaction.

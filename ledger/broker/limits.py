@@ -49,6 +49,8 @@ class Limits:
         license: requests that a holder's grant stands behind, before a seat is taken.
         lease: heartbeats of one lease.
         licensor: signed deposits of one licensor, before the chain is asked.
+        wallet: questions to a license's contract wallet that it answered with no: each is two calls
+            at every endpoint, and a stranger can make us ask.
         throttled: what a license has instead while an anomaly rule throttles it.
     """
 
@@ -57,6 +59,7 @@ class Limits:
     license: Rate = Rate(2000, 50)
     lease: Rate = Rate(30, 1)
     licensor: Rate = Rate(120, 1)
+    wallet: Rate = Rate(60, 1 / 5)
     throttled: Rate = Rate(2, 1 / 30)
 
 
@@ -107,3 +110,10 @@ class Buckets:
             raise RateLimited(
                 f"{self._what} asks more often than this broker allows", retry_after=max(1.0, wait)
             )
+
+    def give(self, key: str, rate: Rate) -> None:
+        """Give a token back that was taken for nothing."""
+        with self._lock:
+            held = self._held.get(key)
+            if held is not None:
+                self._held[key] = (min(rate.burst, held[0] + 1), held[1])

@@ -100,7 +100,7 @@ def test_one_member_cannot_keep_a_model_alive_alone(trio, monkeypatch):
     """It gives leases for ever and grants every heartbeat; one honest no more, and it is over."""
     license_id, card, identity = trio.licensed(leaseTtl=3, grace=0)
     liar = trio.brokers[1].service
-    sign = type(liar.home.signing).sign
+    sign = type(liar.home.signing).sign_whole
 
     def for_ever(self, reply):
         if self is liar.home.signing and isinstance(reply.get("lease"), dict):
@@ -115,7 +115,7 @@ def test_one_member_cannot_keep_a_model_alive_alone(trio, monkeypatch):
             lease = replace(lease, not_after=2**53 - 1, grace_until=2**53 - 1, heartbeat=2**53 - 1)
         return wrapped(self, request, lease, chain)
 
-    monkeypatch.setattr(type(liar.home.signing), "sign", for_ever)
+    monkeypatch.setattr(type(liar.home.signing), "sign_whole", for_ever)
     monkeypatch.setattr(type(liar), "_wrap", wrap_for_ever)
     with runtime.load(card, runtime=identity, timeout=10) as model:
         leases = [lease for _, lease in model._keeper._group.held]
@@ -165,11 +165,11 @@ def test_a_share_of_an_older_split_is_left_out_whatever_its_statement(trio, monk
 def test_one_member_that_denies_for_good_ends_nothing(trio, monkeypatch):
     liar = trio.brokers[2].service
     _, card, identity = trio.licensed()
-    answer = type(liar)._deliberate
+    answer = type(liar._decisions).decide
 
     def no(self, request, offered, *, intent, now):
         talk, chain, terms = answer(self, request, offered, intent=intent, now=now)
-        if self is liar:
+        if self is liar._decisions:
             fresh = type(talk)()
 
             def deny():
@@ -179,7 +179,7 @@ def test_one_member_that_denies_for_good_ends_nothing(trio, monkeypatch):
             talk = fresh
         return talk, chain, terms
 
-    monkeypatch.setattr(type(liar), "_deliberate", no)
+    monkeypatch.setattr(type(liar._decisions), "decide", no)
     with runtime.load(card, runtime=identity, timeout=10) as model:
         assert isinstance(model.lease, Lease)
     assert runtime.check(card, runtime=identity, timeout=10).granted
