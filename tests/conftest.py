@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -90,10 +89,4 @@ def deployed(chain: DevChain) -> Iterator[Deployed]:
 @pytest.fixture(scope="session")
 def token_world() -> ModuleType:
     """How to put a plain ERC-20 token on the chain: ``tests/worlds/token_world.py``."""
-    path = Path(__file__).parent / "worlds" / "token_world.py"
-    spec = importlib.util.spec_from_file_location("token_world", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return importlib.import_module("token_world")

@@ -253,26 +253,30 @@ class BrokerStore:
     ) -> None:
         """Remember a challenge; expired ones are dropped on the way.
 
-        Raises:
-            BrokerUnavailable: too many are outstanding.
+        So are the oldest beyond `MAX_CHALLENGES`: whoever asks for that many, from many networks,
+        does not keep others from asking, and theirs are used long before.
         """
         try:
             with self._lock:
                 if now != self._swept:
                     self._db.execute("DELETE FROM challenges WHERE expires_at <= ?", (now,))
                     self._swept = now
+                (count,) = self._db.execute("SELECT count(*) FROM challenges").fetchone()
+                if count >= MAX_CHALLENGES:
+                    self._db.execute(
+                        "DELETE FROM challenges WHERE challenge IN "
+                        "(SELECT challenge FROM challenges ORDER BY expires_at LIMIT ?)",
+                        (count - MAX_CHALLENGES + 1,),
+                    )
                 # Ends before it is on disk, as nothing else does: a challenge that a power cut
                 # loses is asked for again. One that was consumed is on disk before anything is
                 # released for it, because that commits later to the same log.
-                stored = self._db.execute(
-                    "INSERT INTO challenges SELECT ?, ?, ?, ? "
-                    "WHERE (SELECT count(*) FROM challenges) < ?",
-                    (challenge, str(license_id), model.raw, expires_at, MAX_CHALLENGES),
-                ).rowcount
+                self._db.execute(
+                    "INSERT INTO challenges VALUES (?, ?, ?, ?)",
+                    (challenge, str(license_id), model.raw, expires_at),
+                )
         except sqlite3.Error as error:
             raise _refused(error) from None
-        if not stored:
-            raise BrokerUnavailable("too many challenges are outstanding", retry_after=30)
 
     def consume_challenge(self, challenge: bytes) -> IssuedChallenge | None:
         """Use up a challenge: at most one caller ever gets it."""

@@ -2,16 +2,14 @@
 
 import functools
 import gc
-import importlib.util
 import json
 import os
 import secrets
-import sys
 import threading
 import time
 from dataclasses import replace
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -48,20 +46,9 @@ from ledger.tensors.model import open_model
 pytestmark = pytest.mark.chain
 
 
-def load_world():
-    name = "broker_world"
-    if name not in sys.modules:
-        path = Path(__file__).parents[1] / "worlds" / f"{name}.py"
-        spec = importlib.util.spec_from_file_location(name, path)
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module
-        spec.loader.exec_module(module)
-    return sys.modules[name]
-
-
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-    with load_world().world(tmp_path_factory.mktemp("runtime")) as made:
+    with import_module("broker_world").world(tmp_path_factory.mktemp("runtime")) as made:
         yield made
 
 
@@ -253,7 +240,7 @@ def test_a_card_changed_after_signing_is_refused_before_anything_is_asked(world,
 
 def test_a_sealed_file_for_another_model_is_refused_before_anything_is_asked(world, licensed):
     license_id, _, identity = licensed
-    other = load_world().publish(world.chain, world.folder)
+    other = import_module("broker_world").publish(world.chain, world.folder)
     card = world.card(license_id)
     card["files"] = [{**card["files"][0], "url": other.path.as_uri()}]
     with pytest.raises(ContentMismatch, match="not the file that the card"):
@@ -327,7 +314,7 @@ def test_a_broker_that_does_not_answer_is_unavailable(licensed):
 
 def test_a_broker_with_other_keys_than_the_card_names_is_refused(world, licensed, tmp_path):
     _, card, identity = licensed
-    impostor = load_world().Broker(world.chain, tmp_path)
+    impostor = import_module("broker_world").Broker(world.chain, tmp_path)
     try:
         with pytest.raises(SignatureInvalid, match="other keys"):
             runtime.load(card, runtime=identity, broker=impostor.url)
@@ -500,18 +487,25 @@ def test_the_key_is_zeroed_and_in_no_repr(world, licensed, monkeypatch):
         assert world.published.key.hex() not in repr(model) + repr(vars(model))
 
 
+def lease_threads(earlier):
+    """Those started since, for tests before may have left a model to the collector."""
+    return [t for t in set(threading.enumerate()) - earlier if t.name == "modeldeed-lease"]
+
+
 def test_no_lease_threads_are_left_behind(licensed):
     _, card, identity = licensed
+    earlier = set(threading.enumerate())
     runtime.load(card, runtime=identity).close()
-    assert not [t for t in threading.enumerate() if t.name == "modeldeed-lease"]
+    assert not lease_threads(earlier)
 
 
 def test_tensors_of_a_model_that_nobody_named_stay_what_they_are(world, licensed):
     _, card, identity = licensed
+    earlier = set(threading.enumerate())
     tensors = runtime.load(card, runtime=identity).state_dict()
     gc.collect()
     assert np.array_equal(tensors["steps"], world.published.tensors["steps"])
-    (keeper,) = [t for t in threading.enumerate() if t.name == "modeldeed-lease"]
+    keeper = lease_threads(earlier)[0]
     keeper._target.__self__._on_loss.__self__.close()
 
 
@@ -579,7 +573,7 @@ def forged(world, licensed, tmp_path):
             opened, made, content_key=key, model_id=world.published.model_id, chain_id=31337,
             registry=world.chain.deployment.addresses["ModelRegistry"], epoch=1, log2_segment=16,
         )  # fmt: skip
-    broker = load_world().Broker(world.chain, tmp_path)
+    broker = import_module("broker_world").Broker(world.chain, tmp_path)
     real = broker.service._decisions.chain
     parts = broker.service._decisions, broker.service._deposits
     for part in parts:
@@ -631,7 +625,7 @@ def test_without_a_grant_even_a_granting_broker_opens_nothing(world, forged):
 def test_a_card_that_names_other_brokers_or_another_model_is_refused_unread(world, licensed):
     license_id, _, identity = licensed
     mine = world.broker.card_brokers()
-    other = load_world().publish(world.chain, world.folder)
+    other = import_module("broker_world").publish(world.chain, world.folder)
     nowhere = [card_module.CardFile("file:///nowhere.sealed", 4096, world.published.record.root)]
     rotated = replace(mine.members[0], signing_key_hash=Digest(b"\x07" * 32))
     changes = {
@@ -663,7 +657,7 @@ def test_a_bound_seat_needs_an_accepted_grant_or_a_broker_whose_keys_the_caller_
 
 def test_a_client_without_a_pin_must_be_a_broker_of_the_card(world, licensed, tmp_path):
     _, card, identity = licensed
-    impostor = load_world().Broker(world.chain, tmp_path)
+    impostor = import_module("broker_world").Broker(world.chain, tmp_path)
     try:
         for use in (runtime.load, runtime.check):
             with pytest.raises(SignatureInvalid, match="does not name"):
