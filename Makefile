@@ -99,7 +99,13 @@ test: check $(VENV)/.softhsm ## everything CI runs
 	@cd contracts && $(FORGE) test --summary
 	@$(BIN)/python -m pytest -n auto --dist loadscope -q
 
-bench: $(VENV)/.dev $(MODULES)/.dev ## our figures beside the peers', same machine, same run
+# Other makers' loaders, for the benchmark alone: apart from our packages, and never in their place.
+.peers: requirements-peers.lock | $(VENV)/.dev
+	@echo "setting up what we compare with (requirements-peers.lock)"
+	@$(PIP) --require-hashes --no-deps --upgrade --target .peers -r requirements-peers.lock
+	@touch $@
+
+bench: $(VENV)/.dev $(MODULES)/.dev .peers ## our figures beside the peers', same machine, same run
 	@for name in fingerprint sealed gas evidence broker; do $(BIN)/python scripts/bench.py $$name; done
 
 # docs/self-audit-tools.md says what each part is and what it found last.
@@ -129,7 +135,9 @@ lock: | $(BIN)/python ## renew the lock files (needs the tool uv)
 	    --no-emit-index-url --no-emit-find-links --no-header --no-annotate -q -o requirements-models.lock
 	@uv pip compile requirements-audit.in --universal --python-version 3.11 --generate-hashes \
 	    --no-emit-index-url --no-emit-find-links --no-header --no-annotate -q -o requirements-audit.lock
+	@uv pip compile requirements-peers.in --no-deps --universal --python-version 3.11 --generate-hashes \
+	    --no-emit-index-url --no-emit-find-links --no-header --no-annotate -q -o requirements-peers.lock
 	@cd contracts && npm install --package-lock-only --omit-lockfile-registry-resolved --no-audit --no-fund --loglevel=error
 
 clean: ## remove what was set up and built
-	@rm -rf $(VENV) $(AUDIT) $(MODULES) contracts/out contracts/cache build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf $(VENV) $(AUDIT) .peers $(MODULES) contracts/out contracts/cache build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
