@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from bench_sealed_peers import prepared
 from safetensors.numpy import load_file, save_file
 
 from ledger.ids import Address, ModelId
@@ -32,6 +33,7 @@ ROUNDS = 7
 _STEP = 1 << 20
 _KEY = hashlib.sha256(b"benchmark content key").digest()
 _SMALL = "small.bias"
+_PEERS = {"tensorizer": "tensorizer_encrypted", "cryptotensors": "cryptotensors"}
 _PLAIN = "plain parallel read into the same arena"
 # VmHWM and not ru_maxrss: the latter survives exec and would show the parent's peak.
 _CHILD = """
@@ -193,6 +195,7 @@ def rows(*, size: int = DEFAULT_BYTES, rounds: int = ROUNDS) -> list[dict[str, A
                 "aead": _load(sealed, verify=False),
                 "default": _load(sealed, verify=True),
                 "numpy": _timed(lambda: load_file(source)),
+                **{name: _timed(load) for name, load in prepared(source, folder).items()},
             },
             rounds,
         )
@@ -207,6 +210,11 @@ def rows(*, size: int = DEFAULT_BYTES, rounds: int = ROUNDS) -> list[dict[str, A
             _ratio("aead_over_plain_arena", aead / plain, _PLAIN),
             _ratio("default_over_plain_arena", default / plain, _PLAIN),
             _ratio("default_over_numpy_load_file", default / numpy, "safetensors.numpy.load_file"),
+            *(
+                _ratio(f"{label}_over_default", medians[name] / default, "its load, over ours")
+                for name, label in _PEERS.items()
+                if name in medians
+            ),
             _row("one_tensor_64k_ms", _one_tensor_ms(sealed), "ms"),
             _row("open_ms", open_ms, "ms"),
             _row("open_ms_per_gib", open_ms / (bytes_in / (1 << 30)), "ms/GiB"),

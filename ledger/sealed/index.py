@@ -6,8 +6,8 @@ in it is believed before it is checked. ``docs/spec/sealed-package.md`` section 
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
+import struct
 import unicodedata
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Self, cast
@@ -24,6 +24,7 @@ TABLES_VERSION = 1
 MAX_MEMBERS = 1 << 16
 MAX_PATH_BYTES = 1024
 _LENGTH_BYTES = 4
+_PAIR = struct.Struct("64s")
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,9 +141,9 @@ def package_root(table_leaf: bytes, leaves: bytes) -> Digest:
     # The same tree as T1.root, with the call overhead taken out: this is most of opening a file.
     sha256 = hashlib.sha256
     while len(level) > 32:
-        odd = level[len(level) // 64 * 64 :]
-        pairs = range(0, len(level) - len(odd), 64)
-        level = b"".join([sha256(b"\x01" + level[at : at + 64]).digest() for at in pairs]) + odd
+        even = len(level) // 64 * 64
+        pairs = _PAIR.iter_unpack(level[:even])
+        level = b"".join([sha256(b"\x01" + pair).digest() for (pair,) in pairs]) + level[even:]
     return Digest(level)
 
 
@@ -161,12 +162,13 @@ def _natural(value: Any, limit: int) -> bool:
 
 
 def _digest(value: Any) -> Digest:
-    if isinstance(value, str) and len(value) == 64:
-        with contextlib.suppress(ValueError):
-            raw = bytes.fromhex(value)
-            if raw.hex() == value:
-                return Digest(raw)
-    raise SealedFormatError("the table holds a digest that is not 64 hex digits")
+    try:
+        raw = bytes.fromhex(value)
+    except (TypeError, ValueError):
+        raw = b""
+    if len(raw) != 32 or raw.hex() != value:
+        raise SealedFormatError("the table holds a digest that is not 64 hex digits")
+    return Digest(raw)
 
 
 def _rows(value: Any, width: int, limit: int, what: str) -> list[list[Any]]:
@@ -208,6 +210,7 @@ def _tensors(value: Any, members: tuple[MemberEntry, ...]) -> tuple[TensorEntry,
     tensors: list[TensorEntry] = []
     names: set[str] = set()
     ends: dict[int, int] = {}
+    count = len(members) - 1
     for name, dtype, shape, member, offset, cid in _rows(value, 6, MAX_TENSORS, "tensors"):
         nbytes = _payload_bytes(dtype, shape)
         if not isinstance(name, str) or name in names:
@@ -219,7 +222,7 @@ def _tensors(value: Any, members: tuple[MemberEntry, ...]) -> tuple[TensorEntry,
                 check_name(name, "the table")
             except LedgerError as error:
                 raise SealedFormatError(error.message) from None
-        if not _natural(member, len(members) - 1) or members[member].role != "weights":
+        if not _natural(member, count) or members[member].role != "weights":
             raise SealedFormatError("the table places a tensor in no weights member")
         size = members[member].size
         if not _natural(offset, size) or offset < ends.get(member, 8) or offset + nbytes > size:

@@ -40,6 +40,8 @@ from ledger.tensors.model import open_model
 
 KEY = hashlib.sha256(b"attacks").digest()
 STEP = 1 << 16
+# `make deep` looks at a hundred thousand hostile files.
+MUTATIONS = 50_000 if os.environ.get("DEED_DEEP") else 80
 RECORD = STEP + OVERHEAD
 
 
@@ -203,7 +205,7 @@ def test_random_bit_flips_are_all_refused(bench):
         bench.refuse(flipped, LedgerError, what=f"a flip at {at}", record=None)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=MUTATIONS, deadline=None)
 @given(st.data())
 def test_mutated_heads_raise_only_our_errors(bench, data):
     """Several bytes of the first 4 KiB at once: prelude, public part, index, headers."""
@@ -215,7 +217,7 @@ def test_mutated_heads_raise_only_our_errors(bench, data):
         bench.refuse(bytes(hostile), LedgerError, record=None)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=MUTATIONS, deadline=None)
 @given(st.binary(max_size=300))
 def test_arbitrary_files_raise_only_our_errors(bench, data):
     bench.refuse(data, FormatError, record=None)
