@@ -20,7 +20,7 @@ from ledger.errors import ContentMismatch, UnsupportedModel, UsageError
 from ledger.fingerprint.exact import fingerprint
 from ledger.ids import Digest
 from ledger.paths import beside
-from ledger.sealed.index import MemberEntry, TensorEntry
+from ledger.sealed.index import MemberEntry, TensorEntry, outside_tensors
 from ledger.sealed.memory import Arena
 from ledger.sealed.opening import Opened, SealedInfo
 from ledger.sealed.parallel import Meter, Progress, thread_count
@@ -190,9 +190,7 @@ class SealedFile:
         """
         with self._reading():
             for number, member in enumerate(self.members):
-                size = member.size if member.role == "side" else self._header_bytes(number)
-                digest = hashlib.sha256(self._fetch(number, 0, size)).digest()
-                if digest != member.digest.raw:
+                if self._digest_outside_tensors(number) != member.digest.raw:
                     raise ContentMismatch(f"{member.name} is not the file the table describes")
             measured = fingerprint(_SealedSource(self), threads=threads, progress=progress)
         for tensor in measured.tensors:
@@ -341,9 +339,14 @@ class SealedFile:
         meter = Meter(progress, len(numbers) * step)
         return self._segments.load(numbers, size=size, origin=0, threads=threads, meter=meter)
 
-    def _header_bytes(self, number: int) -> int:
-        offsets = [tensor.offset for tensor in self._tables.tensors if tensor.member == number]
-        return min(offsets, default=self.members[number].size)
+    def _digest_outside_tensors(self, number: int) -> bytes:
+        state = hashlib.sha256()
+        inside = ((t.offset, t.nbytes) for t in self._tables.tensors if t.member == number)
+        for start, end in outside_tensors(self.members[number].size, inside):
+            for offset in range(start, end, self._segments.step):
+                count = min(self._segments.step, end - offset)
+                state.update(self._fetch(number, offset, count))
+        return state.digest()
 
     def _export_member(self, number: int, member: MemberEntry, path: Path, meter: Meter) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
