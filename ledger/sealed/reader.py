@@ -25,7 +25,7 @@ from ledger.sealed.index import MemberEntry, TensorEntry, outside_tensors
 from ledger.sealed.memory import Arena, Secret
 from ledger.sealed.opening import Opened, SealedInfo
 from ledger.sealed.parallel import Meter, Progress, thread_count
-from ledger.sealed.passing import pack_index
+from ledger.sealed.passing import Passed, pack_index
 from ledger.sealed.segments import Segments
 from ledger.tensors.model import Member, ModelSource, TensorInfo
 
@@ -40,22 +40,6 @@ class TensorFacts(NamedTuple):
     dtype: str
     shape: tuple[int, ...]
     cid: Digest
-
-
-class Passed(NamedTuple):
-    """An open package for another process: see ``ledger.sealed.passing``.
-
-    Attributes:
-        fd: of the file; still the package's own.
-        index: the index as it was decrypted.
-        message_key: of the payload; the caller wipes it.
-        verify: whether segments are held against their leaves.
-    """
-
-    fd: int
-    index: bytes
-    message_key: Secret
-    verify: bool
 
 
 class SealedFile:
