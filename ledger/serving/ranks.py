@@ -93,6 +93,9 @@ def join(
         raise UnavailableError(
             "the process that holds the lease does not answer", hint="see whether it still runs"
         ) from None
+    except OSError:
+        sock.close()
+        raise _refused() from None
     except BaseException:
         sock.close()
         raise
@@ -274,10 +277,7 @@ def _ask(sock: socket.socket) -> tuple[dict[str, Any], list[int], Secret]:
 
 def _checked(data: bytes, files: list[int]) -> dict[str, Any]:
     if not data:
-        raise KeyAccessError(
-            "the process that holds the lease refuses to share it",
-            hint="its lease may have ended: load the model again there",
-        )
+        raise _refused()
     grant = parse_json(data, what="the owner's message", limit=MAX_MESSAGE)
     kind = grant.get("type") if isinstance(grant, dict) else None
     if kind == TYPE_LOST:
@@ -287,6 +287,13 @@ def _checked(data: bytes, files: list[int]) -> dict[str, Any]:
     if grant.get("version") != VERSION:
         raise UnsupportedVersion("the process that holds the lease runs another release")
     return dict(grant)
+
+
+def _refused() -> KeyAccessError:
+    return KeyAccessError(
+        "the process that holds the lease refuses to share it",
+        hint="its lease may have ended: load the model again there",
+    )
 
 
 def _fill(sock: socket.socket, key: Secret) -> None:

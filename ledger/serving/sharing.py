@@ -66,6 +66,7 @@ class LeaseShare:
         self._selector.register(self._listener, selectors.EVENT_READ)
         self._lock = threading.Lock()
         self._ranks: dict[int, socket.socket] = {}
+        self._granted: set[int] = set()
         self._closed = False
         self._pid = os.getpid()
         self._told = model.lease
@@ -198,6 +199,7 @@ class LeaseShare:
                 return
             rank.sendmsg([json.dumps(message).encode()], rights)
             rank.send(self._key.view)
+            self._granted.add(rank.fileno())
 
     def _tell(self) -> None:
         """Pass on an extension; a rank that does not read is let go, and ends by itself."""
@@ -206,7 +208,9 @@ class LeaseShare:
             return
         self._told = lease
         told = {"type": TYPE_LEASE, "lease": lease.to_json(), "now": self._model.keeper.now()}
-        for rank in list(self._ranks.values()):
+        with self._lock:
+            granted = [rank for fd, rank in self._ranks.items() if fd in self._granted]
+        for rank in granted:
             try:
                 rank.send(json.dumps(told).encode())
             except OSError:
@@ -214,6 +218,7 @@ class LeaseShare:
 
     def _drop(self, rank: socket.socket) -> None:
         with self._lock, contextlib.suppress(KeyError, ValueError, OSError):
+            self._granted.discard(rank.fileno())
             self._ranks.pop(rank.fileno(), None)
             self._selector.unregister(rank)
         rank.close()
