@@ -7,9 +7,10 @@ package; whatever a group decrypted is zero when its ``with`` block ends, howeve
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from ledger.sealed.arrays import row_bytes
 from ledger.sealed.memory import Arena
 from ledger.sealed.parallel import for_each, thread_count
 from ledger.sealed.reader import SealedFile
@@ -93,6 +94,29 @@ class Scratch:
                 size += -(-nbytes // _COPY_ALIGNMENT) * _COPY_ALIGNMENT
             placed[name] = _Placed(offset, nbytes, copy)
         return Group(tuple(numbers), placed, size)
+
+    def row_group(self, name: str, rows: Sequence[int]) -> tuple[Group, list[int]]:
+        """A group of some rows of one tensor, and where each begins in the group's only view.
+
+        Raises:
+            UsageError: no such tensor.
+            UnsupportedModel: its rows do not fill whole bytes.
+        """
+        step = self._segments.step
+        entry = self._file._entry(name)  # noqa: SLF001
+        width = row_bytes(entry)
+        first = self._file._position(entry.member, entry.offset)  # noqa: SLF001
+        starts = [first + row * width for row in rows]
+        numbers = sorted({n for at in starts for n in (at // step, (at + width - 1) // step)})
+        slot = {number: index for index, number in enumerate(numbers)}
+        size = len(numbers) * step
+        group = Group(tuple(numbers), {name: _Placed(0, size, None)}, size)
+        return group, [slot[at // step] * step + at % step for at in starts]
+
+    def aligned(self, name: str, alignment: int) -> bool:
+        """Whether a tensor's place in the package suits its elements as it is."""
+        entry = self._file._entry(name)  # noqa: SLF001
+        return self._file._position(entry.member, entry.offset) % alignment == 0  # noqa: SLF001
 
     def reserve(self, size: int) -> None:
         """Map so many bytes; groups that nest beyond them get memory of their own."""

@@ -211,12 +211,40 @@ class AttachedWeights:
 
     def _wrapped(self, unit: _Unit) -> Callable[..., Any]:
         inner = unit.forward
+        if self._looks_up(unit):
+            return lambda input: self._rows(unit.slots[0], input)  # noqa: A006  as torch names it
 
         def forward(*arguments: Any, **options: Any) -> Any:
             with self._filled(unit), self._torch.no_grad():
                 return self._apart(unit, inner(*arguments, **options))
 
         return forward
+
+    def _looks_up(self, unit: _Unit) -> bool:
+        """Whether a unit is a plain table of which only the rows asked for are decrypted."""
+        slot, module = unit.slots[0], unit.module
+        return (
+            type(module) is self._torch.nn.Embedding
+            and module.max_norm is None
+            and len(unit.slots) == 1
+            and slot.dtype != "F4"
+            and self._scratch.aligned(slot.tensor, self._alignment(slot))
+        )
+
+    def _rows(self, slot: _Slot, indices: Any) -> Any:
+        torch = self._torch
+        count, width = slot.shape
+        rows, places = torch.unique(indices, return_inverse=True)
+        if rows.numel() and not 0 <= int(rows[0]) <= int(rows[-1]) < count:
+            raise IndexError(f"index out of range for a table of {count} rows")
+        with self._lock, torch.no_grad():
+            self._model.keeper.require()
+            group, starts = self._scratch.row_group(slot.tensor, rows.tolist())
+            with self._scratch.use(group) as found:
+                data = found[slot.tensor]
+                flat = torch_arrays.view(data, slot.dtype, (len(data) // self._alignment(slot),))
+                first = torch.tensor(starts, dtype=torch.int64) // self._alignment(slot)
+                return flat[first[places].unsqueeze(-1) + torch.arange(width)]
 
     @contextmanager
     def _filled(self, unit: _Unit) -> Iterator[None]:

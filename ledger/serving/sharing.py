@@ -59,6 +59,8 @@ class LeaseShare:
         self._folder = Path(tempfile.mkdtemp(prefix="modeldeed-lease-", dir=memory_folder()))
         self.address = str(self._folder / "lease.sock")
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        # Before anyone connects: what is sent between accept and a later setting has no sender.
+        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         self._listener.bind(self.address)
         self._listener.listen(_MAX_RANKS)
         self._listener.settimeout(0)

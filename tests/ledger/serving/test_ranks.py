@@ -41,6 +41,16 @@ for line in sys.stdin:
 model.close()
 """
 
+OWNER = """
+import sys, ledger
+model = ledger.load(sys.argv[1], runtime=sys.argv[2])
+share = model.share()
+print(share.address, flush=True)
+sys.stdin.readline()
+model.close()
+sys.stdin.readline()
+"""
+
 
 class Rank:
     """A rank's process, asked and answering by lines."""
@@ -90,59 +100,54 @@ def short(world):
     return license_id, world.card(license_id), world.runtime(license_id)
 
 
-def asked(world):
-    """How many releases and heartbeats the broker has answered."""
-    return len(list(world.broker.service.store.receipts()))
-
-
 def test_four_processes_use_one_lease_and_the_broker_hears_of_one(world, short):
     license_id, card, identity = short
     before = world.broker.service.store.used(license_id)
-    with ledger.load(card, runtime=identity) as model, model.share() as share:
-        with ranks(*[share.address] * 4) as four:
-            told = [rank.hear() for rank in four]
-            whole = np.concatenate([np.array(t["rows"], np.float32) for t in told])
-            assert np.array_equal(whole, world.published.tensors["layer.weight"])
-            assert {t["lease"] for t in told} == {str(model.lease.id)}
-            # One seat, one lease, whatever the ranks do.
-            assert world.broker.service.store.used(license_id) == before + 1
-            end = model.lease.grace_until
-            wait_for(lambda: time.time() > end + 0.5)
-            answers = [rank.ask() for rank in four]
-            assert all(answer[0] == "held" and answer[1] >= 2 for answer in answers), answers
-            assert world.broker.service.store.used(license_id) == before + 1
+    with (
+        ledger.load(card, runtime=identity) as model,
+        model.share() as share,
+        ranks(*[share.address] * 4) as four,
+    ):
+        told = [rank.hear() for rank in four]
+        whole = np.concatenate([np.array(t["rows"], np.float32) for t in told])
+        assert np.array_equal(whole, world.published.tensors["layer.weight"])
+        assert {t["lease"] for t in told} == {str(model.lease.id)}
+        # One seat, one lease, whatever the ranks do.
+        assert world.broker.service.store.used(license_id) == before + 1
+        end = model.lease.grace_until
+        wait_for(lambda: time.time() > end + 0.5)
+        answers = [rank.ask() for rank in four]
+        assert all(answer[0] == "held" and answer[1] >= 2 for answer in answers), answers
+        assert world.broker.service.store.used(license_id) == before + 1
 
 
 def test_a_revocation_reaches_all_ranks_and_says_why(world, short):
     license_id, card, identity = short
-    with ledger.load(card, runtime=identity) as model, model.share() as share:
-        with ranks(share.address, share.address) as two:
-            for rank in two:
-                rank.hear()
-            world.chain.send("licensor", "LicenseLedger", "revoke", license_id, 0, bytes(32))
-            wait_for(lambda: all(rank.ask()[0] != "held" for rank in two))
-            for rank in two:
-                code, message, plaintext, lost = rank.ask()
-                assert code == "LEASE_EXPIRED"
-                assert "was revoked" in message
-                assert lost == ["Revoked"]
-                assert not plaintext
+    with (
+        ledger.load(card, runtime=identity) as model,
+        model.share() as share,
+        ranks(share.address, share.address) as two,
+    ):
+        for rank in two:
+            rank.hear()
+        world.chain.send("licensor", "LicenseLedger", "revoke", license_id, 0, bytes(32))
+        wait_for(lambda: all(rank.ask()[0] != "held" for rank in two))
+        for rank in two:
+            code, message, plaintext, lost = rank.ask()
+            assert code == "LEASE_EXPIRED"
+            assert "was revoked" in message
+            assert lost == ["Revoked"]
+            assert not plaintext
 
 
 @pytest.mark.parametrize("how", ["close", "kill"])
 def test_ranks_end_with_their_owner_however_it_ends(world, short, how, tmp_path):
-    license_id, card, identity = short
+    _, card, identity = short
     (tmp_path / "card.json").write_text(json.dumps(card))
     owner = subprocess.Popen(
         [
             sys.executable, "-c",
-            "import sys, ledger\n"
-            "model = ledger.load(sys.argv[1], runtime=sys.argv[2])\n"
-            "share = model.share()\n"
-            "print(share.address, flush=True)\n"
-            "sys.stdin.readline()\n"
-            "model.close()\n"
-            "sys.stdin.readline()\n",
+            OWNER,
             str(tmp_path / "card.json"), str(identity.path),
         ],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1, cwd=ROOT,
@@ -170,15 +175,12 @@ def test_ranks_end_with_their_owner_however_it_ends(world, short, how, tmp_path)
 
 
 def test_a_rank_ends_at_the_end_of_grace_though_its_owner_is_frozen(world, short, tmp_path):
-    license_id, card, identity = short
+    _, card, identity = short
     (tmp_path / "card.json").write_text(json.dumps(card))
     owner = subprocess.Popen(
         [
             sys.executable, "-c",
-            "import sys, ledger\n"
-            "model = ledger.load(sys.argv[1], runtime=sys.argv[2])\n"
-            "print(model.share().address, flush=True)\n"
-            "sys.stdin.readline()\nmodel.close()\n",
+            OWNER,
             str(tmp_path / "card.json"), str(identity.path),
         ],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1, cwd=ROOT,
@@ -192,8 +194,7 @@ def test_a_rank_ends_at_the_end_of_grace_though_its_owner_is_frozen(world, short
             assert "the lease ended on" in rank.ask()[1]
     finally:
         owner.send_signal(18)
-        owner.stdin.write("\n")
-        owner.wait(10)
+        owner.communicate("\n\n", timeout=10)
 
 
 def test_a_descriptor_may_be_inherited_and_the_address_come_from_the_environment(world, short):
