@@ -107,6 +107,12 @@ def broker_world() -> ModuleType:
     return sys.modules[name]
 
 
+@pytest.fixture(scope="session")
+def serving_world() -> ModuleType:
+    """The module ``tests/worlds/broker_world.py``."""
+    return broker_world()
+
+
 @pytest.fixture(scope="module")
 def world(tmp_path_factory) -> Iterator:
     """A chain, a broker behind HTTP, a published model."""
