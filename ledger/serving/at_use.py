@@ -54,8 +54,8 @@ class _Unit:
 class AttachedWeights:
     """A module attached to a sealed model; a context manager. For inference: no gradients flow.
 
-    One thread at a time is inside a layer. The module is as before when this is closed, which the
-    end of the model or of its lease brings about too; a layer that is being computed is waited for.
+    One thread at a time is inside a layer, and the end of the lease waits for it; after that each
+    layer raises ``LeaseExpired``. The module is as before when this, or the model, is closed.
 
     Args:
         model: the open model.
@@ -302,8 +302,13 @@ class AttachedWeights:
             for slot in self._plain:
                 getattr(slot.owner, slot.kind)[slot.key] = slot.original
 
-    def _end(self, _reason: LedgerError | None) -> None:
-        self.close()
+    def _end(self, reason: LedgerError | None) -> None:
+        if reason is None:
+            self.close()
+        else:
+            # The layer being computed is waited for; the next one says why there is no more.
+            with self._lock:
+                pass
 
     def __enter__(self) -> Self:
         return self

@@ -219,6 +219,9 @@ def test_the_end_of_the_lease_waits_for_the_layer_and_then_gives_no_more(opened,
         go_on.set()
         with pytest.raises(LeaseExpired):
             running.result(20)
+    for layer in (ours.embed, ours.out, ours):
+        with pytest.raises(LeaseExpired):
+            layer(TOKENS)
     model.close()
     assert not any("forward" in vars(module) for module in ours.modules())
 

@@ -39,6 +39,7 @@ def every(tmp_path_factory):
         content[name] = (dtype.name, shape, data)
         body, at = body + data, at + size
     header = json.dumps(rows).encode()
+    header += b" " * (-len(header) % 8)
     path = tmp_path_factory.mktemp("every") / "m.safetensors"
     path.write_bytes(len(header).to_bytes(8, "little") + header + body)
     return path, content
