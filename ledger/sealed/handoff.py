@@ -12,6 +12,7 @@ beside its model. The folder holds links and lies on a tmpfs; after a crash the 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import mmap
 import os
@@ -27,6 +28,7 @@ from ledger.sealed.memory import advise, zero_at
 
 _F_ADD_SEALS: Final = 1033
 _SEALS: Final = 0x01 | 0x02 | 0x04 | 0x10  # seal, shrink, grow, future write
+_NOEXEC_SEAL: Final = 0x08
 _DONTFORK: Final = 10
 _DONTDUMP: Final = 16
 _LABEL: Final = "modeldeed"
@@ -52,7 +54,7 @@ class MemoryFile:
         self._map: mmap.mmap | None = None
         try:
             # The name shows in /proc/PID/maps, so it says nothing about the content.
-            self.fd = os.memfd_create(_LABEL, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+            self.fd = _create()
         except (AttributeError, OSError) as error:
             raise ToolMissing(
                 f"this system makes no files in memory: {error}",
@@ -136,6 +138,19 @@ class LinkFolder:
         """Remove the folder. Safe to repeat."""
         if os.getpid() == self._pid:
             shutil.rmtree(self.path, ignore_errors=True)
+
+
+def _create() -> int:
+    flags = os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING
+    try:
+        # Hosts may insist on it; kernels before 6.3 do not know it.
+        fd = os.memfd_create(_LABEL, flags | _NOEXEC_SEAL)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        fd = os.memfd_create(_LABEL, flags)
+    os.fchmod(fd, 0o600)
+    return fd
 
 
 _OPEN: weakref.WeakSet[MemoryFile] = weakref.WeakSet()

@@ -14,6 +14,7 @@ import selectors
 import socket
 import tempfile
 import threading
+import weakref
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -74,6 +75,7 @@ class LeaseShare:
         self._told = model.lease
         self._thread = threading.Thread(target=self._serve, name="modeldeed-share", daemon=True)
         self._thread.start()
+        _OPEN.add(self)
         model.at_end(self._end)
 
     def __repr__(self) -> str:
@@ -132,6 +134,11 @@ class LeaseShare:
         with contextlib.suppress(OSError):
             os.unlink(self.address)  # noqa: PTH108 - the address is text for sockets
             self._folder.rmdir()
+
+    def let_go(self) -> None:
+        """In a forked child: close its copies, which would keep ranks from seeing the owner end."""
+        for sock in [self._listener, *self._ranks.values()]:
+            sock.close()
 
     def _serve(self) -> None:
         while not self._closed:
@@ -224,6 +231,17 @@ class LeaseShare:
             self._ranks.pop(rank.fileno(), None)
             self._selector.unregister(rank)
         rank.close()
+
+
+_OPEN: weakref.WeakSet[LeaseShare] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for share in list(_OPEN):
+        share.let_go()
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 def _write(into: memoryview, data: bytes) -> None:

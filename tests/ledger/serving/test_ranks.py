@@ -42,11 +42,17 @@ model.close()
 """
 
 OWNER = """
-import sys, ledger
+import os, sys, time, ledger
 model = ledger.load(sys.argv[1], runtime=sys.argv[2])
 share = model.share()
 print(share.address, flush=True)
-sys.stdin.readline()
+if sys.stdin.readline().strip() == "fork":
+    if not os.fork():
+        os.close(1)
+        time.sleep(10)
+        os._exit(0)
+    print("forked", flush=True)
+    sys.stdin.readline()
 model.close()
 sys.stdin.readline()
 """
@@ -140,7 +146,7 @@ def test_a_revocation_reaches_all_ranks_and_says_why(world, short):
             assert not plaintext
 
 
-@pytest.mark.parametrize("how", ["close", "kill"])
+@pytest.mark.parametrize("how", ["close", "kill", "kill, with a forked child left"])
 def test_ranks_end_with_their_owner_however_it_ends(world, short, how, tmp_path):
     _, card, identity = short
     (tmp_path / "card.json").write_text(json.dumps(card))
@@ -159,7 +165,10 @@ def test_ranks_end_with_their_owner_however_it_ends(world, short, how, tmp_path)
                 rank.hear()
             if how == "close":
                 owner.stdin.write("\n")
-            else:
+            elif "forked" in how:
+                owner.stdin.write("fork\n")
+                assert owner.stdout.readline() == "forked\n"
+            if how != "close":
                 owner.kill()
             wait_for(lambda: all(rank.ask()[0] != "held" for rank in two), 5)
             for rank in two:
@@ -169,7 +178,7 @@ def test_ranks_end_with_their_owner_however_it_ends(world, short, how, tmp_path)
     finally:
         owner.kill()
         owner.communicate()
-        if how == "kill":
+        if how != "close":
             Path(address).unlink()
             Path(address).parent.rmdir()
 
