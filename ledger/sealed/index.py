@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import struct
 import unicodedata
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Self, cast
 
@@ -36,7 +37,8 @@ class MemberEntry:
         size: bytes.
         role: ``weights`` or ``side``.
         first: its first segment.
-        digest: SHA-256 of a side file, or of the header of a weights file.
+        digest: SHA-256 of the bytes that belong to no tensor, in order: all of a side file, the
+            header of a safetensors file.
     """
 
     name: str
@@ -116,6 +118,22 @@ class Tables:
         leaves = [T1.leaf(b"\x23" + encoded)]
         leaves += [T1.leaf(b"\x24" + tensor.cid.raw) for tensor in self.tensors]
         return Digest(T1.root(leaves))
+
+
+def outside_tensors(size: int, tensors: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """The parts (start, end) of a member that no tensor covers.
+
+    Args:
+        size: of the member.
+        tensors: offset and length of each of its tensors, ascending and apart.
+    """
+    at = 0
+    for offset, nbytes in tensors:
+        if offset > at:
+            yield at, offset
+        at = offset + nbytes
+    if at < size:
+        yield at, size
 
 
 def join_index(tables: bytes, leaves: bytes) -> bytes:
@@ -225,7 +243,7 @@ def _tensors(value: Any, members: tuple[MemberEntry, ...]) -> tuple[TensorEntry,
         if not _natural(member, count) or members[member].role != "weights":
             raise SealedFormatError("the table places a tensor in no weights member")
         size = members[member].size
-        if not _natural(offset, size) or offset < ends.get(member, 8) or offset + nbytes > size:
+        if not _natural(offset, size) or offset < ends.get(member, 0) or offset + nbytes > size:
             raise SealedFormatError("the table's tensors overlap or leave their member")
         ends[member] = offset + nbytes
         tensors.append(TensorEntry(name, dtype, tuple(shape), member, offset, nbytes, _digest(cid)))

@@ -67,6 +67,16 @@ class Arena(mmap.mmap):
         _libc.madvise(self.address, len(self), _DONTNEED)
 
 
+def advise(mapping: mmap.mmap, advice: int) -> None:
+    """``madvise`` over a whole writable mapping; what the kernel does not know is left out."""
+    _libc.madvise(ctypes.addressof(ctypes.c_char.from_buffer(mapping)), len(mapping), advice)
+
+
+def zero_at(mapping: mmap.mmap) -> None:
+    """Overwrite a whole writable mapping with zeros."""
+    _libc.memset(ctypes.addressof(ctypes.c_char.from_buffer(mapping)), 0, len(mapping))
+
+
 class Secret:
     """A few bytes of key in a locked page of their own; zeroed at the end of a ``with`` block.
 

@@ -152,7 +152,8 @@ def read_exactly(fd: int, into: memoryview, offset: int) -> None:
         done += count
 
 
-def _read(fd: int, size: int, offset: int) -> bytes:
+def read_bytes(fd: int, size: int, offset: int) -> bytes:
+    """So many bytes from `offset`; raises as `read_exactly`."""
     buffer = bytearray(size)
     read_exactly(fd, memoryview(buffer), offset)
     return bytes(buffer)
@@ -166,7 +167,7 @@ def read_clear(fd: int) -> ClearPart:
         LimitExceeded: step 3. SealedFormatError: step 5.
     """
     size = os.fstat(fd).st_size
-    raw = _read(fd, min(size, PRELUDE_BYTES), 0)
+    raw = read_bytes(fd, min(size, PRELUDE_BYTES), 0)
     # (1) magic  (2) version and suite  (3) bounds
     prelude = Prelude.parse(raw)
     # (4) the exact length
@@ -175,7 +176,7 @@ def read_clear(fd: int) -> ClearPart:
             f"the file has {size} bytes where its prelude fixes {prelude.file_bytes}"
         )
     # (5) the public part
-    public = _read(fd, prelude.public_bytes, PRELUDE_BYTES)
+    public = read_bytes(fd, prelude.public_bytes, PRELUDE_BYTES)
     return ClearPart(prelude, PublicPart.parse(public), keys.header_binding(raw, public))
 
 
@@ -201,13 +202,13 @@ def open_steps(fd: int, content_key: Readable, record: SealingRecord | None) -> 
     prelude = clear.prelude
     # (6) the lodged record
     if record is not None:
-        _check_record(clear, record)
+        check_record(clear, record)
     # (7) the key
     if not hmac.compare_digest(keys.key_commitment(content_key).raw, prelude.commit.raw):
         raise WrongKey("the key is not the one this file commits to", step=7)
     # (8) zero padding
     padding = prelude.payload_header_offset + MESSAGE_HEADER
-    if _read(fd, prelude.payload_offset - padding, padding).strip(b"\0"):
+    if read_bytes(fd, prelude.payload_offset - padding, padding).strip(b"\0"):
         raise HeaderTampered("the padding before the payload is not zero", step=8)
     # (9) both header tags
     floe = Floe(prelude.record_bytes)
@@ -233,7 +234,12 @@ def open_steps(fd: int, content_key: Readable, record: SealingRecord | None) -> 
     return Opened(clear, tables, leaves, payload)
 
 
-def _check_record(clear: ClearPart, record: SealingRecord) -> None:
+def check_record(clear: ClearPart, record: SealingRecord) -> None:
+    """Step 6: the file is what the licensor lodged.
+
+    Raises:
+        ContentMismatch: it is another model, epoch or file.
+    """
     pairs = (
         ("model", clear.public.model_id, record.model_id),
         ("epoch", clear.public.epoch, record.epoch),
@@ -255,7 +261,7 @@ def _check_record(clear: ClearPart, record: SealingRecord) -> None:
 
 def _message(fd: int, floe: Floe, key: Secret, clear: ClearPart, offset: int) -> FloeMessage:
     try:
-        return floe.open(key.view, clear.binding, _read(fd, MESSAGE_HEADER, offset))
+        return floe.open(key.view, clear.binding, read_bytes(fd, MESSAGE_HEADER, offset))
     except HeaderTampered as error:
         error.step = 9
         raise

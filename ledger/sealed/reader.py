@@ -7,12 +7,11 @@ import hashlib
 import os
 import shutil
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
-import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 
@@ -20,39 +19,19 @@ from ledger.errors import ContentMismatch, UnsupportedModel, UsageError
 from ledger.fingerprint.exact import fingerprint
 from ledger.ids import Digest
 from ledger.paths import beside
-from ledger.sealed.index import MemberEntry, TensorEntry
-from ledger.sealed.memory import Arena
+from ledger.sealed.arrays import NUMPY_DTYPES, address_of, row_bytes
+from ledger.sealed.handoff import LinkFolder, MemoryFile
+from ledger.sealed.index import MemberEntry, TensorEntry, outside_tensors
+from ledger.sealed.memory import Arena, Secret
 from ledger.sealed.opening import Opened, SealedInfo
 from ledger.sealed.parallel import Meter, Progress, thread_count
+from ledger.sealed.passing import Passed, pack_index
 from ledger.sealed.segments import Segments
 from ledger.tensors.model import Member, ModelSource, TensorInfo
 
 # A tensor in at most so many segments is copied out of a scratch segment; a larger one is decrypted
 # straight to where it stays.
 _SMALL_SEGMENTS = 2
-
-NUMPY_DTYPES: dict[str, npt.DTypeLike] = {
-    "BOOL": np.dtype(np.bool_),
-    "U8": np.dtype("<u1"),
-    "I8": np.dtype("<i1"),
-    "U16": np.dtype("<u2"),
-    "I16": np.dtype("<i2"),
-    "U32": np.dtype("<u4"),
-    "I32": np.dtype("<i4"),
-    "U64": np.dtype("<u8"),
-    "I64": np.dtype("<i8"),
-    "F16": np.dtype("<f2"),
-    "F32": np.dtype("<f4"),
-    "F64": np.dtype("<f8"),
-    "C64": np.dtype("<c8"),
-    "BF16": np.dtype(ml_dtypes.bfloat16),
-    "F8_E4M3": np.dtype(ml_dtypes.float8_e4m3fn),
-    "F8_E5M2": np.dtype(ml_dtypes.float8_e5m2),
-    "F8_E8M0": np.dtype(ml_dtypes.float8_e8m0fnu),
-    "F8_E4M3FNUZ": np.dtype(ml_dtypes.float8_e4m3fnuz),
-    "F8_E5M2FNUZ": np.dtype(ml_dtypes.float8_e5m2fnuz),
-}
-"""NumPy's element type by safetensors' name; types narrower than a byte have none."""
 
 
 class TensorFacts(NamedTuple):
@@ -78,11 +57,15 @@ class SealedFile:
         self._fd = fd
         self._path = path
         self._tables = opened.tables
+        self._opened = opened
+        self._verify = verify
         self._segments = Segments(fd, opened, verify=verify)
         self._tensors = {tensor.name: tensor for tensor in opened.tables.tensors}
         self._loaded: Arena | None = None
         self._state = threading.Condition()
         self._loading = threading.Lock()
+        self._files: dict[str, MemoryFile] = {}
+        self._folders: list[LinkFolder] = []
         self._active = 0
         self._closed = False
         self._pid = os.getpid()
@@ -119,30 +102,101 @@ class SealedFile:
             ContentMismatch: its bytes are not those the licensor sealed.
             SealedTruncated: the file shrank since it was opened.
         """
-        tensor = self._entry(name)
-        with self._reading():
-            return self._fetch(tensor.member, tensor.offset, tensor.nbytes)
+        return self.get_memory(name).toreadonly()
 
-    def get_tensor(self, name: str) -> npt.NDArray[Any]:
-        """One tensor as a read-only array.
+    def get_memory(self, name: str, *, rows: range | None = None, alignment: int = 1) -> memoryview:
+        """The payload of one tensor, or of some of its rows, in memory that may be written to.
+
+        For frameworks without read-only arrays; what is written there, later reads may see.
+
+        Args:
+            name: of the tensor.
+            rows: indices of its first axis, step 1; only their segments are read.
+            alignment: of the first byte's address.
+
+        Raises:
+            UnsupportedModel: rows that do not fill whole bytes.
+            UsageError, SegmentTampered, ContentMismatch, SealedTruncated: as `get_bytes`.
+        """
+        tensor = self._entry(name)
+        offset, size = tensor.offset, tensor.nbytes
+        if rows is not None:
+            width = row_bytes(tensor)
+            offset, size = offset + rows.start * width, len(rows) * width
+        with self._reading():
+            data = self._memory(tensor.member, offset, size)
+            if size and address_of(data) % alignment:
+                arena = self._segments.arena(size)
+                moved = memoryview(arena)[:size]
+                moved[:] = data
+                return moved
+            return data
+
+    def get_tensor(self, name: str, *, rows: range | None = None) -> npt.NDArray[Any]:
+        """One tensor, or some of its rows, as a read-only array.
 
         Raises:
             UnsupportedModel: NumPy has no such element type; `get_bytes` gives the bytes.
             UsageError, SegmentTampered, ContentMismatch, SealedTruncated: as `get_bytes`.
         """
         tensor = self._entry(name)
+        shape = tensor.shape if rows is None else (len(rows), *tensor.shape[1:])
         dtype = NUMPY_DTYPES.get(tensor.dtype)
         if dtype is None:
             raise UnsupportedModel(
                 f"NumPy has no element type for {tensor.dtype}",
                 hint="get_bytes(name) gives the tensor's bytes",
             )
-        data = self.get_bytes(name)
-        if not tensor.nbytes:
-            empty = np.empty(tensor.shape, dtype)
+        data = self.get_memory(name, rows=rows).toreadonly()
+        if not len(data):
+            empty = np.empty(shape, dtype)
             empty.flags.writeable = False
             return empty
-        return np.frombuffer(data, dtype).reshape(tensor.shape)
+        return np.frombuffer(data, dtype).reshape(shape)
+
+    def read_member(self, name: str) -> memoryview:
+        """One file of the package, weights or side, read-only.
+
+        Raises:
+            UsageError, SegmentTampered, ContentMismatch, SealedTruncated: as `get_bytes`.
+        """
+        number = self._member(name)
+        with self._reading():
+            return self._fetch(number, 0, self.members[number].size)
+
+    def memory_file(self, name: str) -> MemoryFile:
+        """One file of the package as a file in memory, for consumers that insist on a path.
+
+        It lives, and is zeroed, with this package; a second call gives the same.
+
+        Raises:
+            ToolMissing: this system has no such files.
+            UsageError, SegmentTampered, ContentMismatch, SealedTruncated: as `get_bytes`.
+        """
+        number = self._member(name)
+        member = self.members[number]
+
+        def fill(into: memoryview) -> None:
+            self._segments.fill(self._position(number, 0), into, threads=thread_count(None))
+
+        with self._reading(), self._loading:
+            if name not in self._files:
+                self._files[name] = MemoryFile(member.size, fill)
+            return self._files[name]
+
+    def link_folder(self, names: Iterable[str]) -> Path:
+        """A folder in memory where files of the package have their names.
+
+        It lives with this package.
+
+        Raises:
+            ToolMissing, UsageError, SegmentTampered, ContentMismatch, SealedTruncated: as
+                `memory_file`.
+        """
+        folder = LinkFolder({name: self.memory_file(name).path for name in names})
+        with self._state:
+            self._folders.append(folder)
+        return folder.path
 
     def files(self) -> dict[str, memoryview]:
         """The side files (settings, tokenizer …): name to bytes, read-only.
@@ -190,9 +244,7 @@ class SealedFile:
         """
         with self._reading():
             for number, member in enumerate(self.members):
-                size = member.size if member.role == "side" else self._header_bytes(number)
-                digest = hashlib.sha256(self._fetch(number, 0, size)).digest()
-                if digest != member.digest.raw:
+                if self._digest_outside_tensors(number) != member.digest.raw:
                     raise ContentMismatch(f"{member.name} is not the file the table describes")
             measured = fingerprint(_SealedSource(self), threads=threads, progress=progress)
         for tensor in measured.tensors:
@@ -230,6 +282,17 @@ class SealedFile:
                 ) from None
         return tuple(folder / member.name for member in self.members)
 
+    def pass_on(self) -> Passed:
+        """What another process of this user needs to open the same package.
+
+        Raises:
+            UnsupportedModel: its table is not written canonically.
+            UsageError: the file is closed.
+        """
+        with self._reading():
+            key = Secret.of(self._opened.payload.message_key)
+            return Passed(self._fd, pack_index(self._opened), key, self._verify)
+
     # -- end --
 
     def close(self) -> None:
@@ -238,6 +301,7 @@ class SealedFile:
             # A forked child has empty copies of keys and arenas, and perhaps a lock held for ever.
             if not self._closed:
                 self._closed = True
+                self._drop_files()
                 os.close(self._fd)
             return
         with self._state:
@@ -246,6 +310,7 @@ class SealedFile:
             self._closed = True
             while self._active:
                 self._state.wait()
+            self._drop_files()
             self._segments.wipe()
             self._loaded = None
             os.close(self._fd)
@@ -266,6 +331,20 @@ class SealedFile:
             self.close()
 
     # -- inside --
+
+    def _drop_files(self) -> None:
+        for folder in self._folders:
+            folder.close()
+        for file in self._files.values():
+            file.close()
+
+    def _member(self, name: str) -> int:
+        for number, member in enumerate(self.members):
+            if member.name == name:
+                return number
+        raise UsageError(
+            f"the package has no file {str(name)[:80]!r}", hint="members lists its files"
+        )
 
     def _entry(self, name: str) -> TensorEntry:
         try:
@@ -307,10 +386,13 @@ class SealedFile:
         return self.members[member].first * self._segments.step + offset
 
     def _fetch(self, member: int, offset: int, size: int) -> memoryview:
+        return self._memory(member, offset, size).toreadonly()
+
+    def _memory(self, member: int, offset: int, size: int) -> memoryview:
         step = self._segments.step
         start = self._position(member, offset)
         if self._loaded is not None and self.members[member].role == "weights":
-            return memoryview(self._loaded).toreadonly()[start : start + size]
+            return memoryview(self._loaded)[start : start + size]
         if not size:
             return memoryview(b"")
         first, after = start // step, -(-(start + size) // step)
@@ -318,7 +400,7 @@ class SealedFile:
             arena = self._segments.arena(size)
             into = memoryview(arena)[:size]
             self._segments.copy(start, into)
-            return into.toreadonly()
+            return into
         arena = self._segments.load(
             range(first, after),
             size=(after - first) * step,
@@ -327,7 +409,7 @@ class SealedFile:
             meter=Meter(None, 0),
         )
         within = start - first * step
-        return memoryview(arena).toreadonly()[within : within + size]
+        return memoryview(arena)[within : within + size]
 
     def _load(self, threads: int, progress: Progress | None) -> Arena:
         step = self._segments.step
@@ -341,9 +423,14 @@ class SealedFile:
         meter = Meter(progress, len(numbers) * step)
         return self._segments.load(numbers, size=size, origin=0, threads=threads, meter=meter)
 
-    def _header_bytes(self, number: int) -> int:
-        offsets = [tensor.offset for tensor in self._tables.tensors if tensor.member == number]
-        return min(offsets, default=self.members[number].size)
+    def _digest_outside_tensors(self, number: int) -> bytes:
+        state = hashlib.sha256()
+        inside = ((t.offset, t.nbytes) for t in self._tables.tensors if t.member == number)
+        for start, end in outside_tensors(self.members[number].size, inside):
+            for offset in range(start, end, self._segments.step):
+                count = min(self._segments.step, end - offset)
+                state.update(self._fetch(number, offset, count))
+        return state.digest()
 
     def _export_member(self, number: int, member: MemberEntry, path: Path, meter: Meter) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)

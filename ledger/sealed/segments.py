@@ -108,6 +108,30 @@ class Segments:
             raise
         return arena
 
+    def fill(self, start: int, into: memoryview, *, threads: int) -> None:
+        """Fill `into` from absolute position `start`, in parallel; zero after any failure.
+
+        Raises:
+            SegmentTampered, ContentMismatch, SealedTruncated: as `decrypt`.
+        """
+        step = self.step
+        first, after = start // step, -(-(start + len(into)) // step)
+
+        def one(index: int) -> None:
+            number = first + index
+            at, end = number * step - start, (number + 1) * step - start
+            if at >= 0 and end <= len(into):
+                self.decrypt(number, into[at:end])
+            else:
+                low, high = max(at, 0), min(end, len(into))
+                self.copy(start + low, into[low:high])
+
+        try:
+            for_each(after - first, one, threads=threads)
+        except BaseException:
+            into[:] = bytes(len(into))
+            raise
+
     def wipe(self) -> None:
         """Zero every arena handed out, and the keys."""
         with self._lock:

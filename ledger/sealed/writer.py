@@ -33,6 +33,7 @@ from ledger.sealed.index import (
     Tables,
     TensorEntry,
     join_index,
+    outside_tensors,
     package_root,
     safe_path,
 )
@@ -214,10 +215,12 @@ def _tables(model: ModelSource, measured: Fingerprint, segment_bytes: int) -> Ta
     members: list[MemberEntry] = []
     first = 0
     for number, member in enumerate(model.members):
+        # A safetensors header was read and checked already; of other files it is read here.
         state = hashlib.sha256(member.header)
-        if member.role == "side":
-            for offset in range(0, member.size, _BATCH_BYTES):
-                block = memoryview(bytearray(min(_BATCH_BYTES, member.size - offset)))
+        inside = ((t.offset, t.nbytes) for t in model.tensors if t.member == number)
+        for start, end in () if member.header else outside_tensors(member.size, inside):
+            for offset in range(start, end, _BATCH_BYTES):
+                block = memoryview(bytearray(min(_BATCH_BYTES, end - offset)))
                 model.read_at(number, offset, block)
                 state.update(block)
         members.append(

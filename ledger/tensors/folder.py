@@ -11,6 +11,7 @@ from pathlib import Path, PurePath
 from ledger.canonical import parse_json
 from ledger.errors import LimitExceeded, ManifestError, TensorFileError
 from ledger.tensors.formats import PREFIX_BYTES, other_format, unsupported
+from ledger.tensors.other import is_other
 from ledger.tensors.safetensors import check_name
 
 WEIGHTS_SUFFIX = ".safetensors"
@@ -50,7 +51,7 @@ class FolderFiles:
     """Names relative to the folder, POSIX style, each list sorted.
 
     Attributes:
-        weights: safetensors files.
+        weights: safetensors files; without any, ONNX or GGUF files.
         side: files that travel with them.
         left_out: other files, which are neither hashed nor sealed.
         index: the shard index, tensor name to file name, or empty.
@@ -87,7 +88,8 @@ def scan_folder(folder: Path) -> FolderFiles:
                 hint="download the missing shard",
             )
     else:
-        weights = top
+        # Exports beside safetensors are the same model again, and are left out.
+        weights = top or [n for n in names if "/" not in n and is_other(n)]
     if not weights:
         _refuse(folder, names)
     taken = {*weights, *side}
@@ -205,7 +207,8 @@ def _refuse(folder: Path, names: list[str]) -> None:
             if title:
                 raise unsupported(shown(folder / name), title)
     raise TensorFileError(
-        f"{shown(folder)} holds no .safetensors file", hint="give the model's file or folder"
+        f"{shown(folder)} holds no .safetensors, .onnx or .gguf file",
+        hint="give the model's file or folder",
     )
 
 

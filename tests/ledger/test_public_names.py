@@ -10,8 +10,8 @@ import ledger
 NAMES = [
     "Address", "ChainError", "Claim", "Digest", "EntitlementError", "Fingerprint", "FormatError",
     "KeyAccessError", "LeaseExpired", "LedgerError", "LicenseId", "ModelId", "SealedModel",
-    "SealingRecord", "UnavailableError", "VerificationError", "check", "inspect", "load",
-    "open_model", "open_sealed", "seal", "verify_evidence",
+    "SealingRecord", "UnavailableError", "VerificationError", "check", "inspect", "join",
+    "load", "open_model", "open_sealed", "seal", "verify_evidence",
 ]  # fmt: skip
 HEAVY = ("web3", "eth_account", "fastapi", "sqlmodel", "sqlalchemy", "torch", "uvicorn", "pydantic")
 
