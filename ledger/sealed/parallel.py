@@ -19,11 +19,23 @@ def thread_count(asked: int | None) -> int:
     return max(1, asked) if asked else min(_MAX_THREADS, len(os.sched_getaffinity(0)))
 
 
-def for_each(count: int, work: Callable[[int], None], *, threads: int) -> None:
+def for_each(
+    count: int,
+    work: Callable[[int], None],
+    *,
+    threads: int,
+    abandon: Callable[[], None] = lambda: None,
+) -> None:
     """Call ``work(0) … work(count - 1)``, each once, in no fixed order.
 
     Returns, or raises the first failure seen, only when no thread works any more, so the caller
     may zero or delete what they wrote to. An interrupt counts as a failure.
+
+    Args:
+        count: of calls.
+        work: what to call.
+        threads: at most so many at once.
+        abandon: called after a failure, so that work which waits ends at once.
     """
     threads = min(threads, count)
     if threads <= 1:
@@ -32,6 +44,13 @@ def for_each(count: int, work: Callable[[int], None], *, threads: int) -> None:
         return
     stop = threading.Event()
     numbers = itertools.count()
+    failures: list[BaseException] = []
+
+    def fail(failure: BaseException) -> None:
+        # What was abandoned fails too, but is not the reason.
+        failures.append(failure)
+        stop.set()
+        abandon()
 
     def run() -> None:
         while not stop.is_set():
@@ -40,18 +59,29 @@ def for_each(count: int, work: Callable[[int], None], *, threads: int) -> None:
                 return
             try:
                 work(number)
-            except BaseException:
-                stop.set()
-                raise
+            except BaseException as failure:  # noqa: BLE001 - raised below, in the calling thread
+                fail(failure)
 
-    with ThreadPoolExecutor(threads, thread_name_prefix="sealed") as pool:
-        futures = [pool.submit(run) for _ in range(threads)]
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="sealed")
+    try:
+        for future in [pool.submit(run) for _ in range(threads)]:
+            future.result()
+    except BaseException as failure:  # noqa: BLE001 - raised below
+        fail(failure)
+    while True:
         try:
-            for future in futures:
-                future.result()
-        except BaseException:
-            stop.set()
-            raise
+            pool.shutdown(wait=True)
+            break
+        except KeyboardInterrupt as failure:
+            # A second interrupt must not return while threads still write.
+            fail(failure)
+    if failures:
+        first = failures[0]
+        failures.clear()
+        try:
+            raise first
+        finally:
+            del first  # or its traceback would keep this frame, and all it refers to, alive
 
 
 class Meter:

@@ -25,6 +25,7 @@ from ledger.sealed.memory import Arena
 from ledger.sealed.opening import Opened, SealedInfo
 from ledger.sealed.parallel import Meter, Progress, thread_count
 from ledger.sealed.segments import Segments
+from ledger.sealed.source import ByteSource
 from ledger.tensors.model import Member, ModelSource, TensorInfo
 
 # A tensor in at most so many segments is copied out of a scratch segment; a larger one is decrypted
@@ -74,11 +75,10 @@ class SealedFile:
         public: the file's public facts, authenticated by now.
     """
 
-    def __init__(self, path: Path, fd: int, opened: Opened, *, verify: bool) -> None:
-        self._fd = fd
-        self._path = path
+    def __init__(self, source: ByteSource, opened: Opened, *, verify: bool) -> None:
+        self._source = source
         self._tables = opened.tables
-        self._segments = Segments(fd, opened, verify=verify)
+        self._segments = Segments(source, opened, verify=verify)
         self._tensors = {tensor.name: tensor for tensor in opened.tables.tensors}
         self._loaded: Arena | None = None
         self._state = threading.Condition()
@@ -238,7 +238,7 @@ class SealedFile:
             # A forked child has empty copies of keys and arenas, and perhaps a lock held for ever.
             if not self._closed:
                 self._closed = True
-                os.close(self._fd)
+                self._source.close()
             return
         with self._state:
             if self._closed:
@@ -248,7 +248,7 @@ class SealedFile:
                 self._state.wait()
             self._segments.wipe()
             self._loaded = None
-            os.close(self._fd)
+            self._source.close()
 
     def __enter__(self) -> Self:
         return self
@@ -385,7 +385,7 @@ class _SealedSource(ModelSource):
     """The package's plaintext in the shape the fingerprint reads."""
 
     def __init__(self, sealed: SealedFile) -> None:
-        path = sealed._path  # noqa: SLF001 - one class in two pieces
+        path = Path(sealed._source.name)  # noqa: SLF001 - one class in two pieces
         super().__init__(
             tuple(Member(m.name, path, m.size, m.role, b"") for m in sealed.members),
             tuple(
