@@ -21,7 +21,8 @@ from types import TracebackType
 from typing import Any, Final, Literal, Self
 
 from ledger.broker import asking
-from ledger.broker.cards import LocatedModel, Source, locate
+from ledger.broker.card_files import LocatedModel
+from ledger.broker.cards import Source, locate
 from ledger.broker.client import Attest, BrokerClient, Decision
 from ledger.broker.custody import zero
 from ledger.broker.identity import RuntimeIdentity
@@ -40,6 +41,7 @@ from ledger.errors import (
 from ledger.ids import LicenseId
 from ledger.licensing.entitlement import moment
 from ledger.sealed.file import SealedFile, open_sealed
+from ledger.sealed.parallel import Progress
 
 Framework = Literal["numpy", "torch"]
 _SIGNED_STEP: Final = 3
@@ -59,11 +61,13 @@ def load(
     on_loss: Callable[[LedgerError], None] | None = None,
     offline: bool = False,
     attest: Attest | None = None,
+    progress: Progress | None = None,
 ) -> SealedModel:
     """Open a sealed model with a key from its broker.
 
     Args:
-        source: a license card (path, URL or JSON object), or a sealed file beside its card.
+        source: a license card (path, URL or JSON object), or a sealed file beside its card. URLs
+            are https: or s3: (extra ``s3``); the sealed file is read there by ranges.
         license: which license, when that is not clear from the source.
         runtime: this host's identity or its key file; by default ``DEED_RUNTIME_KEY``, else the
             one in the user's configuration folder.
@@ -82,13 +86,16 @@ def load(
             a kept release is used only when no broker can be reached, and none is kept.
         attest: in a trusted execution environment, gets an attestation token for 64 bytes of report
             data and the challenge (docs/spec/attestation.md); else evidence is of class software.
+        progress: called with bytes done and in total, one call at a time and perhaps from other
+            threads, while ``state_dict`` reads the model, or a file is downloaded because its
+            server knows no ranges. An exception it raises cancels that and leaves nothing behind.
 
     Raises:
         EntitlementError: not entitled; the message says which rule, since when, and who can
             change it.
         KeyRequestRejected, PendingFinality, EndpointsDisagree: the broker refuses for now.
-        BrokerUnavailable, ChainUnavailable: nobody answers.
-        ConfigurationError: no runtime key on this host.
+        BrokerUnavailable, ChainUnavailable, StoreUnavailable: nobody answers.
+        ConfigurationError: no runtime key on this host, or a store refuses access.
         SignatureInvalid, ClaimMismatch, SealedAuthError: card, broker or file is not genuine, or
             the card is not what the accepted grant pins.
         LeaseExpired: no broker can be reached, and the kept lease has ended.
@@ -107,6 +114,7 @@ def load(
         license_id=_license_id(license),
         timeout=timeout,
         admit=lambda card: asking.require_pin(card, identity(), broker, timeout),
+        progress=progress,
     )
     try:
         kept = KeptReleases(identity())
@@ -121,7 +129,7 @@ def load(
         )
         try:
             # (4) Opened against the record; the key is not needed again.
-            sealed = open_sealed(located.path, key, record=located.record, verify=verify)
+            sealed = open_sealed(located.take(), key, record=located.record, verify=verify)
         except BaseException:
             client.close()
             raise
@@ -140,6 +148,7 @@ def load(
             names=names,
             on_loss=_forgetting(kept, lease, on_loss),
             now=now,
+            progress=progress,
         )
     except BaseException:
         sealed.close()
@@ -298,8 +307,10 @@ class SealedModel:
         names: Iterable[str] | None = None,
         on_loss: Callable[[LedgerError], None] | None = None,
         now: int | None = None,
+        progress: Progress | None = None,
     ) -> None:
         self._sealed = sealed
+        self._progress = progress
         self._device = device
         self._framework = framework
         if framework == "torch":
@@ -395,14 +406,17 @@ class SealedModel:
         """
         return TensorSlice(self, self._known(name))
 
-    def state_dict(self, *, progress: Callable[[int, int], None] | None = None) -> dict[str, Any]:
+    def state_dict(self, *, progress: Progress | None = None) -> dict[str, Any]:
         """Every tensor by name, decrypted in parallel into one arena.
+
+        Args:
+            progress: called with bytes done and in total; by default the one given to ``load``.
 
         Raises:
             LeaseExpired, UsageError, SealedAuthError: as ``get_tensor``.
         """
         self._keeper.require()
-        self._sealed.load_all(progress=progress)
+        self._sealed.load_all(progress=progress or self._progress)
         return {name: self.get_tensor(name) for name in self._names}
 
     def files(self) -> dict[str, memoryview]:

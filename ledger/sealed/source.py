@@ -30,6 +30,7 @@ class ByteSource(Protocol):
     Attributes:
         name: for messages; holds no credentials.
         size: in bytes, fixed when it was opened.
+        tag: changes when the bytes do, as far as the place can tell; None where it cannot.
         width: how many reads at the same time pay off, beyond one per core.
     """
 
@@ -37,6 +38,8 @@ class ByteSource(Protocol):
     def name(self) -> str: ...  # noqa: D102 - an attribute, said above
     @property
     def size(self) -> int: ...  # noqa: D102
+    @property
+    def tag(self) -> str | None: ...  # noqa: D102
     @property
     def width(self) -> int: ...  # noqa: D102
 
@@ -81,6 +84,7 @@ class FileSource:
             self.close()
             raise SealedFormatError(f"{path} is not a regular file", hint="give a sealed package")
         self.size = facts.st_size
+        self.tag = f"{facts.st_dev}-{facts.st_ino}-{facts.st_mtime_ns}"
 
     def read(self, offset: int, into: memoryview) -> None:
         """Fill `into` from a private read; a shared mapping could change under the cipher.
