@@ -37,6 +37,16 @@ WIDTH: Final = 8
 _RETRIES: Final = 5
 _MOST_BESIDE: Final = 256
 _STATUS: Final = re.compile(r"status code: (\d{3})")
+_REASONS: Final = (
+    ("InvalidCertificate", "its certificate is not trusted here"),
+    ("URL scheme is not allowed", "it points to plain http"),
+    ("BadScheme", "it points to plain http"),
+    ("Timeout", "no answer in time"),
+    ("TimedOut", "no answer in time"),
+    ("ConnectionRefused", "nobody answers there"),
+    ("kind: Connect", "no connection"),
+    ("UnexpectedRange", "it answers with another range"),
+)
 _NEVER: Final = datetime.fromtimestamp(0, UTC)
 
 
@@ -285,7 +295,7 @@ def _store(place: Place, timeout: float) -> tuple[Any, str]:
             if _loopback_endpoint():
                 client["allow_http"] = True
             return S3Store(place.host, client_options=client, retry_config=retry), place.path
-        client["allow_http"] = place.loopback
+        client["allow_http"] = place.scheme == "http"  # of this machine; redirects obey it, too
         # The whole URL is the store's and the key is empty: nothing of it is encoded anew.
         return HTTPStore.from_url(place.url, client_options=client, retry_config=retry), ""
     except Exception as error:  # noqa: BLE001 - as above
@@ -313,6 +323,12 @@ def _problem(error: Exception, name: str) -> LedgerError:
         return ObjectReplaced(f"{name} was replaced while it was read")
     if kind == "NotSupportedError":
         return RangesRefused(f"the server of {name} gives it only whole, not by range")
-    status = _STATUS.search(str(error))
-    reason = f"HTTP {status[1]}" if status else "no answer, or a broken one"
+    text = str(error)
+    status = _STATUS.search(text)
+    reason = f"HTTP {status[1]}" if status else _reason(text)
     return StoreUnavailable(f"{name} cannot be read now ({reason})")
+
+
+def _reason(text: str) -> str:
+    """What a failure of the transport is called in obstore's text."""
+    return next((reason for mark, reason in _REASONS if mark in text), "a broken answer")

@@ -5,6 +5,8 @@ started in a thread. Faults are looked up for each request, so a test can change
 """
 
 import contextlib
+import datetime as dt
+import ipaddress
 import re
 import ssl
 import sys
@@ -12,6 +14,10 @@ import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 PIECE = 1 << 20
 
@@ -21,7 +27,8 @@ class RangeServer(ThreadingHTTPServer):
 
     Attributes:
         fault: called with the handler's request number and first byte; returns a fault's name, or
-            None. ``drop`` ends the connection inside the body, ``503`` and ``404`` and ``403``
+            None. ``drop`` ends the connection inside the body, ``cut`` before it;
+            ``503`` and ``404`` and ``403``
             answer so, ``whole`` ignores the range, ``short`` announces fewer bytes than asked,
             ``long`` sends endless bytes, ``shifted`` names another range, ``garbage`` sends other
             bytes, ``stall`` sends nothing more, ``slow`` takes its time, ``redirect:URL`` points
@@ -68,7 +75,7 @@ class _Handler(BaseHTTPRequestHandler):
         first = int(asked[1]) if asked else 0
         with server.lock:
             server.ranges.append((first, int(asked[2]) if asked else None))
-            server.headers.append(dict(self.headers))
+            server.headers.append(self.headers)
             number = len(server.ranges)
         fault = server.fault(number, first)
         if fault in {"503", "404", "403"}:
@@ -106,7 +113,7 @@ class _Handler(BaseHTTPRequestHandler):
         if partial:
             self.send_header("Content-Range", f"bytes {first + moved}-{last + moved}/{size}")
         if fault == "long":
-            self.send_header("Connection", "close")
+            self.send_header("Transfer-Encoding", "chunked")
             self.close_connection = True
         else:
             self.send_header("Content-Length", str(last - first + 1))
@@ -114,7 +121,7 @@ class _Handler(BaseHTTPRequestHandler):
         with path.open("rb") as file:
             file.seek(first)
             left = last - first + 1
-            stop = left // 2 if fault in {"drop", "stall"} else 0
+            stop = {"drop": left // 2, "stall": left // 2, "cut": left}.get(fault, 0)
             while left > stop:
                 piece = file.read(min(PIECE if fault != "slow" else 1 << 14, left))
                 if not piece:
@@ -122,16 +129,22 @@ class _Handler(BaseHTTPRequestHandler):
                 left -= len(piece)
                 if fault == "slow":
                     time.sleep(0.02)
-                self.wfile.write(bytes(len(piece)) if fault == "garbage" else piece)
+                self._write(bytes(len(piece)) if fault == "garbage" else piece, fault)
         if fault == "long":
             with contextlib.suppress(OSError):
                 while not self.server.ending.is_set():
-                    self.wfile.write(bytes(PIECE))
+                    self._write(bytes(PIECE), fault)
         if fault == "stall":
             self.wfile.flush()
             self.server.ending.wait(60)
-        if fault in {"drop", "stall"}:
+        if fault in {"drop", "cut", "stall"}:
             self.close_connection = True
+
+    def _write(self, piece, fault):
+        if fault == "long":
+            self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+        else:
+            self.wfile.write(piece)
 
 
 @contextlib.contextmanager
@@ -149,11 +162,40 @@ def serving(folder, **options):
         thread.join()
 
 
-def tls_context(certificate, private):
-    """Server side of TLS with a certificate of the tests."""
+def tls_context(folder):
+    """The server's side of TLS, and the file with the authority that a client must trust."""
+    now = dt.datetime.now(dt.UTC)
+
+    def certificate(name, public, issuer, signer, *extensions):
+        builder = x509.CertificateBuilder().subject_name(name).issuer_name(issuer)
+        builder = builder.public_key(public).serial_number(x509.random_serial_number())
+        builder = builder.not_valid_before(now - dt.timedelta(hours=1))
+        builder = builder.not_valid_after(now + dt.timedelta(hours=20))
+        for extension in extensions:
+            builder = builder.add_extension(extension, critical=False)
+        return builder.sign(signer, hashes.SHA256())
+
+    def named(text):
+        return x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, text)])
+
+    root, leaf = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+    authority = certificate(
+        named("authority of the tests"), root.public_key(), named("authority of the tests"), root,
+        x509.BasicConstraints(ca=True, path_length=None),
+    )  # fmt: skip
+    served = certificate(
+        named("loopback"), leaf.public_key(), named("authority of the tests"), root,
+        x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]),
+    )  # fmt: skip
+    pem = serialization.Encoding.PEM
+    (folder / "authority.pem").write_bytes(authority.public_bytes(pem))
+    (folder / "served.pem").write_bytes(
+        served.public_bytes(pem)
+        + leaf.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, private)
-    return context
+    context.load_cert_chain(folder / "served.pem")
+    return context, folder / "authority.pem"
 
 
 def main():

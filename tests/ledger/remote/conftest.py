@@ -71,9 +71,7 @@ class Shop:
 
 def seal_model(source, dest):
     with open_model(source) as model:
-        return seal(
-            model, dest, content_key=KEY, model_id=MODEL, chain_id=31337, registry=REGISTRY
-        )
+        return seal(model, dest, content_key=KEY, model_id=MODEL, chain_id=31337, registry=REGISTRY)
 
 
 @pytest.fixture(scope="session")
@@ -81,10 +79,12 @@ def shop(tmp_path_factory):
     folder = tmp_path_factory.mktemp("shop")
     rng = np.random.default_rng(5)
     tensors = {
-        f"layers.{number}.weight": rng.integers(0, 1 << 16, (1024, 1280), dtype=np.uint16)
+        f"layers.{number}.weight": rng.standard_normal((1024, 1280), dtype=np.float32).astype(
+            np.float16
+        )
         for number in range(14)
     }
-    tensors["small.bias"] = rng.integers(0, 1 << 16, 32768, dtype=np.uint16)
+    tensors["small.bias"] = rng.standard_normal(32768, dtype=np.float32).astype(np.float16)
     source = folder / "model"
     source.mkdir()
     save_file(tensors, source / "model.safetensors")

@@ -2,6 +2,7 @@
 
 import gc
 import os
+import resource
 import shutil
 import socket
 import subprocess
@@ -89,16 +90,16 @@ def test_inspecting_is_one_request(server):
 def test_the_pinned_tag_goes_with_every_range(shop, server):
     with open_sealed(remote(server), KEY) as file:
         file.load_all()
-    conditions = [headers.get("If-Match") for headers in server.headers]
+    conditions = [headers["If-Match"] for headers in server.headers]
     assert conditions[0] is None
     assert set(conditions[1:]) == {'"first"'}
 
 
 def test_a_query_reaches_the_server_and_no_message(shop, server):
     server.fault = lambda number, first: None if number == 1 else "503"
-    with open_sealed(remote(server, query="?sig=topsecret", timeout=1), KEY) as file:
-        with pytest.raises(StoreUnavailable) as caught:
-            file.load_all()
+    file = open_sealed(remote(server, query="?sig=topsecret", timeout=1), KEY)
+    with file, pytest.raises(StoreUnavailable) as caught:
+        file.load_all()
     said = f"{caught.value} {caught.value.hint} {caught.value!r} {caught.value.__cause__!r}"
     assert "topsecret" not in said
     assert "127.0.0.1/model.sealed" in said
@@ -138,7 +139,7 @@ def test_what_fails_once_in_a_while_is_asked_again(shop, server, fault):
 @pytest.mark.parametrize(
     ("fault", "error"),
     [
-        ("drop", StoreUnavailable),
+        ("cut", StoreUnavailable),
         ("503", StoreUnavailable),
         ("stall", StoreUnavailable),
         ("short", StoreUnavailable),
@@ -163,7 +164,7 @@ def test_a_lasting_fault_ends_in_its_error_and_leaves_nothing(shop, server, faul
         assert same_tensors(file, shop.tensors)
 
 
-@pytest.mark.parametrize("fault", ["drop", "503", "short", "shifted", "404", "403", "whole"])
+@pytest.mark.parametrize("fault", ["cut", "503", "short", "shifted", "404", "403", "whole"])
 def test_a_fault_at_opening_is_an_error_of_ours(server, fault):
     server.fault = lambda number, first: fault
     with pytest.raises(LedgerError):
@@ -172,11 +173,10 @@ def test_a_fault_at_opening_is_an_error_of_ours(server, fault):
 
 def test_bytes_beyond_those_asked_for_are_not_taken_in(server):
     server.fault = lambda number, first: "long"
-    there = remote(server, timeout=5)
-    try:
-        assert len(there.head) <= (1 << 20) + 4096
-    finally:
-        there.close()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(StoreUnavailable):
+        remote(server, timeout=3)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 << 10
 
 
 def test_a_slow_server_is_waited_for(shop, server):
@@ -245,16 +245,6 @@ def test_another_file_and_another_key_are_refused(shop, server, tmp_path):
 # -- TLS and redirects
 
 
-def certificate(folder):
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
-         "-nodes", "-keyout", folder / "p.pem", "-out", folder / "c.pem", "-days", "2",
-         "-subj", "/CN=loopback", "-addext", "subjectAltName=IP:127.0.0.1"],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    return folder / "c.pem", folder / "p.pem"
-
-
 READ = """
 import sys
 from ledger.errors import LedgerError
@@ -262,7 +252,8 @@ from ledger.remote.objects import RemoteObject
 from ledger.remote.places import Place
 from ledger.sealed.file import open_sealed
 try:
-    with open_sealed(RemoteObject(Place.parse(sys.argv[1]), timeout=2), bytes.fromhex(sys.argv[2])) as f:
+    there = RemoteObject(Place.parse(sys.argv[1]), timeout=2)
+    with open_sealed(there, bytes.fromhex(sys.argv[2])) as f:
         print(bytes(f.get_tensor("small.bias")).hex()[:64])
 except LedgerError as error:
     print(type(error).__name__, error)
@@ -280,15 +271,15 @@ def read_elsewhere(url, **environment):
 def test_https_is_read_and_its_certificate_and_redirects_are_checked(shop, server, tmp_path):
     from .conftest import store_world
 
-    cert, private = certificate(tmp_path)
     world = store_world()
-    with world.serving(shop.folder, context=world.tls_context(cert, private)) as secure:
-        trusted = {"SSL_CERT_FILE": str(cert)}
+    context, authority = world.tls_context(tmp_path)
+    with world.serving(shop.folder, context=context) as secure:
+        trusted = {"SSL_CERT_FILE": str(authority)}
         expected = shop.tensors["small.bias"].tobytes().hex()[:64]
         url = f"{secure.url}/model.sealed"
         assert read_elsewhere(url, **trusted) == expected
-        assert read_elsewhere(url).startswith("StoreUnavailable")
+        assert "certificate is not trusted" in read_elsewhere(url)
         # A redirect may lead to another https server, and not to plain http.
         secure.fault = lambda number, first: f"redirect:{server.url}/model.sealed"
-        assert read_elsewhere(url, **trusted).startswith("StoreUnavailable")
+        assert "points to plain http" in read_elsewhere(url, **trusted)
         assert server.ranges == []
