@@ -188,7 +188,11 @@ class RemoteObject:
         except LedgerError:
             raise
         except Exception as error:  # noqa: BLE001 - obstore's are many, and their text shows URLs
-            raise _problem(error, self.name) from None
+            problem = _problem(error, self.name)
+            if opened and "(HTTP 416)" in problem.message:
+                # What was asked for lay inside the object that was opened.
+                raise ObjectReplaced(f"{self.name} was replaced while it was read") from None
+            raise problem from None
         if len(data) != wanted:
             raise StoreUnavailable(f"{self.name} sends other than the {wanted} bytes asked for")
         return data

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import TypeAlias
 
 Progress: TypeAlias = Callable[[int, int], None]
@@ -46,12 +47,6 @@ def for_each(
     numbers = itertools.count()
     failures: list[BaseException] = []
 
-    def fail(failure: BaseException) -> None:
-        # What was abandoned fails too, but is not the reason.
-        failures.append(failure)
-        stop.set()
-        abandon()
-
     def run() -> None:
         while not stop.is_set():
             number = next(numbers)
@@ -60,21 +55,28 @@ def for_each(
             try:
                 work(number)
             except BaseException as failure:  # noqa: BLE001 - raised below, in the calling thread
-                fail(failure)
+                # What is abandoned then fails too, but is not the reason.
+                failures.append(failure)
+                stop.set()
+                abandon()
 
     pool = ThreadPoolExecutor(threads, thread_name_prefix="sealed")
+    futures: list[Future[None]] = []
     try:
-        for future in [pool.submit(run) for _ in range(threads)]:
+        futures.extend(pool.submit(run) for _ in range(threads))
+        for future in futures:
             future.result()
     except BaseException as failure:  # noqa: BLE001 - raised below
-        fail(failure)
-    while True:
-        try:
-            pool.shutdown(wait=True)
+        failures.append(failure)
+    while failures:
+        # Further interrupts must not end this while threads still write. Their futures tell, and
+        # not Thread.join, which takes a thread for dead when it is itself interrupted.
+        with contextlib.suppress(KeyboardInterrupt):
+            stop.set()
+            abandon()
+            wait(futures)
             break
-        except KeyboardInterrupt as failure:
-            # A second interrupt must not return while threads still write.
-            fail(failure)
+    pool.shutdown()
     if failures:
         first = failures[0]
         failures.clear()

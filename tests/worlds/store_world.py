@@ -27,14 +27,13 @@ class RangeServer(ThreadingHTTPServer):
 
     Attributes:
         fault: called with the handler's request number and first byte; returns a fault's name, or
-            None. ``drop`` ends the connection inside the body, ``cut`` before it;
-            ``503`` and ``404`` and ``403``
-            answer so, ``whole`` ignores the range, ``short`` announces fewer bytes than asked,
-            ``long`` sends endless bytes, ``shifted`` names another range, ``garbage`` sends other
-            bytes, ``stall`` sends nothing more, ``slow`` takes its time, ``redirect:URL`` points
-            elsewhere.
+            None. ``drop`` ends the connection inside the body, ``cut`` before it; ``503``, ``404``
+            and ``403`` answer so, ``whole`` ignores the range, ``short`` announces fewer bytes than
+            asked, ``long`` sends endless bytes, ``shifted`` names another range, ``garbage`` sends
+            other bytes, ``stall`` sends nothing more, ``slow`` takes its time, ``redirect:URL``
+            points elsewhere.
         etag: of every file; None sends none.
-        ranges: the first and last byte of every request so far.
+        ranges: the first and last byte of every request so far; likewise paths and headers.
     """
 
     daemon_threads = True
@@ -47,6 +46,7 @@ class RangeServer(ThreadingHTTPServer):
         self.etag = '"first"'
         self.weak = False
         self.ranges = []
+        self.paths = []
         self.headers = []
         self.secure = context is not None
         self.lock = threading.Lock()
@@ -75,6 +75,7 @@ class _Handler(BaseHTTPRequestHandler):
         first = int(asked[1]) if asked else 0
         with server.lock:
             server.ranges.append((first, int(asked[2]) if asked else None))
+            server.paths.append(self.path)
             server.headers.append(self.headers)
             number = len(server.ranges)
         fault = server.fault(number, first)
