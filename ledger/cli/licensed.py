@@ -11,7 +11,7 @@ from ledger.ids import LicenseId
 
 
 def open_licensed(
-    file: Path, license_: str | None, *, verify_content: bool, export: Path | None
+    file: str, license_: str | None, *, verify_content: bool, export: Path | None
 ) -> Answer:
     """Ask for the key, verify every byte, list what is inside.
 
