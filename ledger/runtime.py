@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Final
 
 from ledger.broker import asking
-from ledger.broker.cards import LocatedModel, Source, locate
+from ledger.broker.card_files import LocatedModel
+from ledger.broker.cards import Source, locate
 from ledger.broker.client import Attest, BrokerClient, Decision
 from ledger.broker.escrow_holder import EscrowKey, NoBroker
 from ledger.broker.identity import RuntimeIdentity
@@ -40,6 +41,7 @@ from ledger.errors import (
 from ledger.ids import LicenseId
 from ledger.licensing.entitlement import moment
 from ledger.sealed.file import open_sealed
+from ledger.sealed.parallel import Progress
 from ledger.serving.model import Framework, SealedModel
 
 _SIGNED_STEP: Final = 3
@@ -60,11 +62,13 @@ def load(
     offline: bool = False,
     attest: Attest | None = None,
     escrow: EscrowKey | None = None,
+    progress: Progress | None = None,
 ) -> SealedModel:
     """Open a sealed model with a key from its broker.
 
     Args:
-        source: a license card (path, URL or JSON object), or a sealed file beside its card.
+        source: a license card (path, URL or JSON object), or a sealed file beside its card. URLs
+            are https: or s3: (extra ``s3``); the sealed file is read there by ranges.
         license: which license, when that is not clear from the source.
         runtime: this host's identity or its key file; by default ``DEED_RUNTIME_KEY``, else the
             one in the user's configuration folder.
@@ -84,13 +88,16 @@ def load(
         attest: in a trusted execution environment, gets an attestation token for 64 bytes of report
             data and the challenge (docs/spec/attestation.md); else evidence is of class software.
         escrow: a key that escrow agents gave out (docs/spec/escrow.md); no broker is asked then.
+        progress: called with bytes done and in total, one call at a time and perhaps from other
+            threads, while ``state_dict`` reads the model, or a file is downloaded because its
+            server knows no ranges. An exception it raises cancels that and leaves nothing behind.
 
     Raises:
         EntitlementError: not entitled; the message says which rule, since when, and who can
             change it.
         KeyRequestRejected, PendingFinality, EndpointsDisagree: the broker refuses for now.
-        BrokerUnavailable, ChainUnavailable: nobody answers.
-        ConfigurationError: no runtime key on this host.
+        BrokerUnavailable, ChainUnavailable, StoreUnavailable: nobody answers.
+        ConfigurationError: no runtime key on this host, or a store refuses access.
         SignatureInvalid, ClaimMismatch, SealedAuthError: card, broker or file is not genuine, or
             the card is not what the accepted grant pins.
         LeaseExpired: no broker can be reached, and the kept lease has ended.
@@ -109,6 +116,7 @@ def load(
         license_id=_license_id(license),
         timeout=timeout,
         admit=lambda card: asking.require_pin(card, identity(), broker, timeout),
+        progress=progress,
     )
     try:
         kept = KeptReleases(identity())
@@ -124,7 +132,7 @@ def load(
         )
         try:
             # (4) Opened against the record; the key is not needed again.
-            sealed = open_sealed(located.path, keys.content, record=located.record, verify=verify)
+            sealed = open_sealed(located.take(), keys.content, record=located.record, verify=verify)
         except BaseException:
             client.close()
             raise
@@ -142,6 +150,7 @@ def load(
             names=names,
             on_loss=_forgetting(kept, lease, on_loss),
             record=located.record,
+            progress=progress,
         )
     except BaseException:
         sealed.close()

@@ -37,6 +37,7 @@ ENTRIES: Final[tuple[Entry, ...]] = (
     Entry("plan", "plan", "Create, show and govern plans: what a licensor offers.", group=True),
     Entry("license", "license", "Issue, sell, pass on, renew and revoke licenses.", group=True),
     Entry("seal", "sealed", "Encrypt a model into one sealed file."),
+    Entry("fetch", "fetch", "Download the sealed file of a license card; resumable."),
     Entry("inspect", "sealed", "Show the public facts of a sealed file."),
     Entry("open", "sealed", "Verify a sealed file with its key and list what it holds."),
     Entry("check", "check", "Say whether this runtime may open a file, and if not, why."),

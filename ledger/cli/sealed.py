@@ -115,19 +115,20 @@ def seal(
 
 @app.verb("inspect")
 def inspect(
-    file: Annotated[Path, typer.Argument(help="A sealed file, or a license card.")],
+    file: Annotated[str, typer.Argument(help="A sealed file or a license card: path or URL.")],
 ) -> Answer:
     """Show the public facts of a sealed file or a license card; nothing here needs a key.
 
     Of a sealed file nothing is authenticated without its key. A card's signature is checked.
     """
-    with file.open("rb") as handle:
-        first = handle.read(1)
-    if first == b"{":
-        return _inspect_card(file)
+    from ledger.remote.opening import beginning
     from ledger.sealed.file import inspect as inspect_file
 
-    info = inspect_file(file)
+    start, source = beginning(file)
+    if start[:1] == b"{":
+        source.close()
+        return _inspect_card(start)
+    info = inspect_file(source)
     rows: list[tuple[str, object]] = [
         ("model", info.model_id),
         ("chain", info.chain_id),
@@ -148,7 +149,7 @@ def inspect(
 
 @app.verb("open")
 def open_(
-    file: Annotated[Path, typer.Argument(help="A sealed file, or a license card.")],
+    file: Annotated[str, typer.Argument(help="A sealed file or a license card: path or URL.")],
     *,
     recovery: Annotated[
         Path | None,
@@ -188,13 +189,14 @@ def open_(
 
 
 def _open_with_recovery(
-    file: Path, recovery: Path, *, verify_content: bool, export: Path | None
+    file: str, recovery: Path, *, verify_content: bool, export: Path | None
 ) -> Answer:
     from ledger.broker.recovery import Recovery
+    from ledger.remote.opening import opened_source
     from ledger.sealed.file import open_sealed
 
     keys = Recovery.load(recovery, passphrase(settings.load(), f"Passphrase of {recovery.name}"))
-    with open_sealed(file, keys.content_key, record=keys.record) as opened:
+    with open_sealed(opened_source(file), keys.content_key, record=keys.record) as opened:
         answer = contents(opened, verify_content=verify_content)
         root = answer.data.get("content_root")
         if root is not None and keys.claim is not None and root != keys.claim.artifact_root:
@@ -281,11 +283,10 @@ def permit_export(document: dict[str, Any] | None) -> None:
         )
 
 
-def _inspect_card(file: Path) -> Answer:
-    from ledger.licensing.card import MAX_BYTES, parse
+def _inspect_card(start: bytes) -> Answer:
+    from ledger.licensing.card import parse
 
-    with file.open("rb") as handle:
-        card = parse(handle.read(MAX_BYTES + 1))
+    card = parse(start)
     card.verify()
     rows: list[tuple[str, object]] = [
         ("license", card.license),

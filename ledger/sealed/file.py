@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from ledger.sealed.keys import key_commitment
-from ledger.sealed.opening import SealedInfo, open_descriptor, open_steps, read_clear
+from ledger.sealed.opening import SealedInfo, open_steps, read_clear
 from ledger.sealed.reader import LoadedTensors, SealedFile, TensorFacts
 from ledger.sealed.record import SealingRecord
+from ledger.sealed.source import ByteSource, FileSource
 from ledger.sealed.stream import Readable
 from ledger.sealed.writer import seal
 
@@ -25,23 +25,25 @@ __all__ = [
 ]
 
 
-def inspect(path: Path | str) -> SealedInfo:
+def inspect(path: Path | str | ByteSource) -> SealedInfo:
     """The public facts of a sealed file; needs no key, and authenticates nothing.
+
+    A source given in place of a path is closed.
 
     Raises:
         NotSealed: another kind of file.
         SealedTruncated: another length than its prelude fixes.
         UnsupportedVersion, LimitExceeded, SealedFormatError: a file this release does not read.
     """
-    fd = open_descriptor(path)
+    source = _source(path)
     try:
-        return read_clear(fd).info
+        return read_clear(source).info
     finally:
-        os.close(fd)
+        source.close()
 
 
 def open_sealed(
-    path: Path | str,
+    path: Path | str | ByteSource,
     content_key: Readable,
     *,
     record: SealingRecord | None = None,
@@ -50,7 +52,7 @@ def open_sealed(
     """Open a sealed file.
 
     Args:
-        path: of the file.
+        path: of the file; or a source, which is closed with the file, and on failure.
         content_key: 32 bytes; not kept, and the caller may zero it afterwards.
         record: the sealing record the licensor lodged. Without it, the file is only known to be
             one that the key belongs to.
@@ -66,10 +68,14 @@ def open_sealed(
         HeaderTampered: prelude, public part or index were altered.
         UsageError: the key has not 32 bytes.
     """
-    fd = open_descriptor(path)
+    source = _source(path)
     try:
-        opened = open_steps(fd, content_key, record)
-        return SealedFile(Path(path), fd, opened, verify=verify)
+        opened = open_steps(source, content_key, record)
+        return SealedFile(source, opened, verify=verify)
     except BaseException:
-        os.close(fd)
+        source.close()
         raise
+
+
+def _source(place: Path | str | ByteSource) -> ByteSource:
+    return FileSource(place) if isinstance(place, Path | str) else place

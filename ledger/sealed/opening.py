@@ -6,16 +6,12 @@ Everything that needs no key comes first, so a wrong file is refused before a ke
 from __future__ import annotations
 
 import hmac
-import os
-import stat
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from ledger.errors import (
     ContentMismatch,
     HeaderTampered,
-    SealedFormatError,
     SealedTruncated,
     SegmentTampered,
     WrongKey,
@@ -33,6 +29,7 @@ from ledger.sealed.header import (
 from ledger.sealed.index import Tables, package_root, split_index
 from ledger.sealed.memory import Arena, Secret
 from ledger.sealed.record import SealingRecord
+from ledger.sealed.source import ByteSource, read_bytes
 from ledger.sealed.stream import Floe, FloeMessage, Readable
 
 
@@ -112,62 +109,15 @@ class Opened:
     payload: FloeMessage
 
 
-def open_descriptor(path: Path | str) -> int:
-    """A read-only descriptor of a regular file.
-
-    Raises:
-        SealedFormatError: there is no such file, or it cannot be read.
-    """
-    try:
-        # Without O_NONBLOCK the open of a pipe waits for a writer for ever.
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not a path"
-        raise SealedFormatError(
-            f"{str(path)[:400]} cannot be read: {reason}", hint="check the path and its permissions"
-        ) from None
-    if not stat.S_ISREG(os.fstat(fd).st_mode):
-        os.close(fd)
-        raise SealedFormatError(f"{path} is not a regular file", hint="give a sealed package")
-    return fd
-
-
-def read_exactly(fd: int, into: memoryview, offset: int) -> None:
-    """Fill `into` from a private read; a shared mapping could change under the cipher.
-
-    Raises:
-        SealedTruncated: the file ends before.
-        SealedFormatError: the file cannot be read.
-    """
-    done = 0
-    while done < len(into):
-        try:
-            count = os.preadv(fd, [into[done:]], offset + done)
-        except OSError as error:
-            raise SealedFormatError(
-                f"the sealed file cannot be read: {error.strerror}", hint="check the disk"
-            ) from None
-        if count == 0:
-            raise SealedTruncated(f"the file ends {len(into) - done} bytes early")
-        done += count
-
-
-def read_bytes(fd: int, size: int, offset: int) -> bytes:
-    """So many bytes from `offset`; raises as `read_exactly`."""
-    buffer = bytearray(size)
-    read_exactly(fd, memoryview(buffer), offset)
-    return bytes(buffer)
-
-
-def read_clear(fd: int) -> ClearPart:
+def read_clear(source: ByteSource) -> ClearPart:
     """Steps 1 to 5, which need no key.
 
     Raises:
         NotSealed: step 1. SealedTruncated: steps 1 and 4. UnsupportedVersion: step 2.
         LimitExceeded: step 3. SealedFormatError: step 5.
     """
-    size = os.fstat(fd).st_size
-    raw = read_bytes(fd, min(size, PRELUDE_BYTES), 0)
+    size = source.size
+    raw = read_bytes(source, min(size, PRELUDE_BYTES), 0)
     # (1) magic  (2) version and suite  (3) bounds
     prelude = Prelude.parse(raw)
     # (4) the exact length
@@ -176,15 +126,15 @@ def read_clear(fd: int) -> ClearPart:
             f"the file has {size} bytes where its prelude fixes {prelude.file_bytes}"
         )
     # (5) the public part
-    public = read_bytes(fd, prelude.public_bytes, PRELUDE_BYTES)
+    public = read_bytes(source, prelude.public_bytes, PRELUDE_BYTES)
     return ClearPart(prelude, PublicPart.parse(public), keys.header_binding(raw, public))
 
 
-def open_steps(fd: int, content_key: Readable, record: SealingRecord | None) -> Opened:
+def open_steps(source: ByteSource, content_key: Readable, record: SealingRecord | None) -> Opened:
     """All steps up to reading tensors.
 
     Args:
-        fd: of the sealed file.
+        source: the sealed file.
         content_key: 32 bytes; not kept.
         record: what the licensor lodged; None opens whatever the key opens.
 
@@ -198,7 +148,7 @@ def open_steps(fd: int, content_key: Readable, record: SealingRecord | None) -> 
         WrongKey: step 7.
         HeaderTampered: steps 8 to 10.
     """
-    clear = read_clear(fd)
+    clear = read_clear(source)
     prelude = clear.prelude
     # (6) the lodged record
     if record is not None:
@@ -208,7 +158,7 @@ def open_steps(fd: int, content_key: Readable, record: SealingRecord | None) -> 
         raise WrongKey("the key is not the one this file commits to", step=7)
     # (8) zero padding
     padding = prelude.payload_header_offset + MESSAGE_HEADER
-    if read_bytes(fd, prelude.payload_offset - padding, padding).strip(b"\0"):
+    if read_bytes(source, prelude.payload_offset - padding, padding).strip(b"\0"):
         raise HeaderTampered("the padding before the payload is not zero", step=8)
     # (9) both header tags
     floe = Floe(prelude.record_bytes)
@@ -216,10 +166,10 @@ def open_steps(fd: int, content_key: Readable, record: SealingRecord | None) -> 
         keys.derive(content_key, keys.LABEL_INDEX) as index_key,
         keys.derive(content_key, keys.LABEL_PAYLOAD) as payload_key,
     ):
-        index = _message(fd, floe, index_key, clear, prelude.index_offset)
-        payload = _message(fd, floe, payload_key, clear, prelude.payload_header_offset)
+        index = _message(source, floe, index_key, clear, prelude.index_offset)
+        payload = _message(source, floe, payload_key, clear, prelude.payload_header_offset)
     # (10) the index
-    table_bytes, leaves = _read_index(fd, prelude, index)
+    table_bytes, leaves = _read_index(source, prelude, index)
     # (11) the root over tables and leaves
     leaf = keys.LEAF[prelude.suite]
     if package_root(leaf(table_bytes), leaves) != prelude.root:
@@ -259,15 +209,17 @@ def check_record(clear: ClearPart, record: SealingRecord) -> None:
             )
 
 
-def _message(fd: int, floe: Floe, key: Secret, clear: ClearPart, offset: int) -> FloeMessage:
+def _message(
+    source: ByteSource, floe: Floe, key: Secret, clear: ClearPart, offset: int
+) -> FloeMessage:
     try:
-        return floe.open(key.view, clear.binding, read_bytes(fd, MESSAGE_HEADER, offset))
+        return floe.open(key.view, clear.binding, read_bytes(source, MESSAGE_HEADER, offset))
     except HeaderTampered as error:
         error.step = 9
         raise
 
 
-def _read_index(fd: int, prelude: Prelude, message: FloeMessage) -> tuple[bytes, bytes]:
+def _read_index(source: ByteSource, prelude: Prelude, message: FloeMessage) -> tuple[bytes, bytes]:
     body = prelude.index_bytes - MESSAGE_HEADER
     count = -(-body // prelude.record_bytes)
     if body - (count - 1) * prelude.record_bytes < RECORD_OVERHEAD:
@@ -279,7 +231,7 @@ def _read_index(fd: int, prelude: Prelude, message: FloeMessage) -> tuple[bytes,
     try:
         for number in range(count):
             record = room[: min(prelude.record_bytes, body - number * prelude.record_bytes)]
-            read_exactly(fd, record, offset + number * prelude.record_bytes)
+            source.read(offset + number * prelude.record_bytes, record)
             start = number * prelude.segment_bytes
             out = view[start : start + len(record) - RECORD_OVERHEAD]
             message.decrypt_into(number, record, out, last=number == count - 1)

@@ -15,8 +15,9 @@ from ledger.sealed import keys
 from ledger.sealed.header import MESSAGE_HEADER
 from ledger.sealed.index import Tables, join_index, package_root, split_index
 from ledger.sealed.memory import Secret
-from ledger.sealed.opening import Opened, check_record, read_bytes, read_clear
+from ledger.sealed.opening import Opened, check_record, read_clear
 from ledger.sealed.record import SealingRecord
+from ledger.sealed.source import ByteSource, FileSource, read_bytes
 from ledger.sealed.stream import Floe, Readable
 
 
@@ -36,6 +37,20 @@ class Passed(NamedTuple):
     verify: bool
 
 
+def descriptor_of(source: ByteSource) -> int:
+    """The descriptor of a package on this machine.
+
+    Raises:
+        UnsupportedModel: the package is read from elsewhere.
+    """
+    if not isinstance(source, FileSource):
+        raise UnsupportedModel(
+            f"{source.name} is read over a network, and cannot be shared between processes",
+            hint="deed fetch CARD brings it here; load it from there",
+        )
+    return source.fileno()
+
+
 def pack_index(opened: Opened) -> bytes:
     """The index plaintext of an open package.
 
@@ -53,7 +68,7 @@ def pack_index(opened: Opened) -> bytes:
 
 
 def open_passed(
-    fd: int, message_key: Readable, tables: bytes, record: SealingRecord | None
+    source: ByteSource, message_key: Readable, tables: bytes, record: SealingRecord | None
 ) -> Opened:
     """What `pack_index` and the payload's message key open, checked against file and record.
 
@@ -61,7 +76,7 @@ def open_passed(
         NotSealed, SealedTruncated, UnsupportedVersion, LimitExceeded, SealedFormatError,
         ContentMismatch: as ``opening.open_steps``.
     """
-    clear = read_clear(fd)
+    clear = read_clear(source)
     prelude = clear.prelude
     if record is not None:
         check_record(clear, record)
@@ -71,6 +86,6 @@ def open_passed(
     parsed = Tables.parse(table, segments=prelude.segments, segment_bytes=prelude.segment_bytes)
     if record is not None and parsed.content_tree_root(table) != record.content_tree_root:
         raise ContentMismatch("the table is not that of the lodged second root", step=13)
-    header = read_bytes(fd, MESSAGE_HEADER, prelude.payload_header_offset)
+    header = read_bytes(source, MESSAGE_HEADER, prelude.payload_header_offset)
     payload = Floe(prelude.record_bytes).resume(message_key, clear.binding, header)
     return Opened(clear, parsed, leaves, payload)

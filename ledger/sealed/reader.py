@@ -25,8 +25,9 @@ from ledger.sealed.index import MemberEntry, TensorEntry, outside_tensors
 from ledger.sealed.memory import Arena, Secret
 from ledger.sealed.opening import Opened, SealedInfo
 from ledger.sealed.parallel import Meter, Progress, thread_count
-from ledger.sealed.passing import Passed, pack_index
+from ledger.sealed.passing import Passed, descriptor_of, pack_index
 from ledger.sealed.segments import Segments
+from ledger.sealed.source import ByteSource
 from ledger.tensors.model import Member, ModelSource, TensorInfo
 
 # A tensor in at most so many segments is copied out of a scratch segment; a larger one is decrypted
@@ -53,13 +54,12 @@ class SealedFile:
         public: the file's public facts, authenticated by now.
     """
 
-    def __init__(self, path: Path, fd: int, opened: Opened, *, verify: bool) -> None:
-        self._fd = fd
-        self._path = path
+    def __init__(self, source: ByteSource, opened: Opened, *, verify: bool) -> None:
+        self._source = source
         self._tables = opened.tables
         self._opened = opened
         self._verify = verify
-        self._segments = Segments(fd, opened, verify=verify)
+        self._segments = Segments(source, opened, verify=verify)
         self._tensors = {tensor.name: tensor for tensor in opened.tables.tensors}
         self._loaded: Arena | None = None
         self._state = threading.Condition()
@@ -291,7 +291,7 @@ class SealedFile:
         """
         with self._reading():
             key = Secret.of(self._opened.payload.message_key)
-            return Passed(self._fd, pack_index(self._opened), key, self._verify)
+            return Passed(descriptor_of(self._source), pack_index(self._opened), key, self._verify)
 
     # -- end --
 
@@ -302,7 +302,7 @@ class SealedFile:
             if not self._closed:
                 self._closed = True
                 self._drop_files()
-                os.close(self._fd)
+                self._source.close()
             return
         with self._state:
             if self._closed:
@@ -313,7 +313,7 @@ class SealedFile:
             self._drop_files()
             self._segments.wipe()
             self._loaded = None
-            os.close(self._fd)
+            self._source.close()
 
     def __enter__(self) -> Self:
         return self
@@ -472,7 +472,7 @@ class _SealedSource(ModelSource):
     """The package's plaintext in the shape the fingerprint reads."""
 
     def __init__(self, sealed: SealedFile) -> None:
-        path = sealed._path  # noqa: SLF001 - one class in two pieces
+        path = Path(sealed._source.name)  # noqa: SLF001 - one class in two pieces
         super().__init__(
             tuple(Member(m.name, path, m.size, m.role, b"") for m in sealed.members),
             tuple(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import weakref
 from collections.abc import Sequence
@@ -9,8 +10,9 @@ from collections.abc import Sequence
 from ledger.errors import ContentMismatch, SealedAuthError
 from ledger.sealed import keys
 from ledger.sealed.memory import Arena
-from ledger.sealed.opening import Opened, read_exactly
+from ledger.sealed.opening import Opened
 from ledger.sealed.parallel import Meter, for_each
+from ledger.sealed.source import ByteSource, Reads
 
 _BATCH_SEGMENTS = 8
 
@@ -23,8 +25,8 @@ class Segments:
         arenas: every arena handed out that is still referred to.
     """
 
-    def __init__(self, fd: int, opened: Opened, *, verify: bool) -> None:
-        self._fd = fd
+    def __init__(self, source: ByteSource, opened: Opened, *, verify: bool) -> None:
+        self._source = source
         self._prelude = opened.clear.prelude
         self._leaves = opened.leaves
         self._payload = opened.payload
@@ -41,8 +43,13 @@ class Segments:
             self.arenas.add(arena)
         return arena
 
-    def decrypt(self, number: int, out: memoryview) -> None:
+    def decrypt(self, number: int, out: memoryview, record: memoryview | None = None) -> None:
         """Step 14: one segment into `out`, which is zero after any failure.
+
+        Args:
+            number: of the segment.
+            out: as long as a segment.
+            record: its encrypted form, where that was read before.
 
         Raises:
             SegmentTampered: its tag does not verify.
@@ -50,10 +57,11 @@ class Segments:
             SealedTruncated: the file shrank since it was opened.
         """
         prelude = self._prelude
-        record: memoryview | None = getattr(self._scratch, "record", None)
         if record is None:
-            record = self._scratch.record = memoryview(bytearray(prelude.record_bytes))
-        read_exactly(self._fd, record, prelude.payload_offset + number * prelude.record_bytes)
+            record = getattr(self._scratch, "record", None)
+            if record is None:
+                record = self._scratch.record = memoryview(bytearray(prelude.record_bytes))
+            self._source.read(self._place(number), record)
         try:
             self._payload.decrypt_into(number, record, out, last=number == prelude.segments - 1)
             if self._verify:
@@ -75,10 +83,19 @@ class Segments:
             SegmentTampered, ContentMismatch, SealedTruncated: as `decrypt`.
         """
         done = 0
+        after = -(-(start + len(into)) // self.step)
+        records: dict[int, memoryview | None] = {}
+        reads = self._source.reads()
         while done < len(into):
             number, offset = divmod(start + done, self.step)
+            if number not in records and getattr(self._scratch, "number", -1) != number:
+                # One request for what follows, too: over a network each costs a round trip.
+                ahead = range(number, min(after, number + _BATCH_SEGMENTS))
+                records = self._records(ahead, reads)
             count = min(self.step - offset, len(into) - done)
-            into[done : done + count] = self._one(number)[offset : offset + count]
+            into[done : done + count] = self._one(number, records.get(number))[
+                offset : offset + count
+            ]
             done += count
 
     def load(
@@ -95,14 +112,21 @@ class Segments:
 
         def decrypt_batch(batch: int) -> None:
             chosen = numbers[batch * _BATCH_SEGMENTS : (batch + 1) * _BATCH_SEGMENTS]
+            records = self._records(chosen, reads)
             arena.populate((chosen[0] - origin) * step, (chosen[-1] - chosen[0] + 1) * step)
             for number in chosen:
                 at = (number - origin) * step
-                self.decrypt(number, view[at : at + step])
+                self.decrypt(number, view[at : at + step], records[number])
                 meter.add(step)
 
+        reads = self._source.reads()
         try:
-            for_each(-(-len(numbers) // _BATCH_SEGMENTS), decrypt_batch, threads=threads)
+            for_each(
+                -(-len(numbers) // _BATCH_SEGMENTS),
+                decrypt_batch,
+                threads=max(threads, self._source.width),
+                abandon=reads.abandon,
+            )
         except BaseException:
             arena.wipe()
             raise
@@ -140,7 +164,24 @@ class Segments:
             arena.wipe()
         self._payload.wipe()
 
-    def _one(self, number: int) -> memoryview:
+    def _place(self, number: int) -> int:
+        return self._prelude.payload_offset + number * self._prelude.record_bytes
+
+    def _records(self, numbers: Sequence[int], reads: Reads) -> dict[int, memoryview | None]:
+        """Segments in encrypted form, one read for those that follow one another.
+
+        None stands for a segment that is best read when it is decrypted.
+        """
+        size = self._prelude.record_bytes
+        found: dict[int, memoryview | None] = {}
+        for _, group in itertools.groupby(enumerate(numbers), lambda pair: pair[1] - pair[0]):
+            run = [number for _, number in group]
+            block = reads.block(self._place(run[0]), len(run) * size)
+            for at, number in enumerate(run):
+                found[number] = None if block is None else block[at * size : (at + 1) * size]
+        return found
+
+    def _one(self, number: int, record: memoryview | None = None) -> memoryview:
         """The plaintext of one segment, in this thread's scratch; valid until the next call."""
         scratch = self._scratch
         if getattr(scratch, "plain", None) is None:
@@ -149,6 +190,6 @@ class Segments:
         plain = memoryview(scratch.plain)
         if scratch.number != number:
             scratch.number = -1
-            self.decrypt(number, plain)
+            self.decrypt(number, plain, record)
             scratch.number = number
         return plain

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, overload
 from ledger.broker.leases import Lease
 from ledger.errors import LedgerError, UsageError
 from ledger.sealed.file import SealedFile
+from ledger.sealed.parallel import Progress
 from ledger.sealed.record import SealingRecord
 from ledger.serving import torch_arrays
 
@@ -127,8 +128,10 @@ class SealedModel:
         names: Iterable[str] | None = None,
         on_loss: Callable[[LedgerError], None] | None = None,
         record: SealingRecord | None = None,
+        progress: Progress | None = None,
     ) -> None:
         self._sealed = sealed
+        self._progress = progress
         self._device = device
         self._framework = framework
         self._record = record
@@ -262,17 +265,20 @@ class SealedModel:
         """
         return TensorSlice(self, self._known(name))
 
-    def state_dict(self, *, progress: Callable[[int, int], None] | None = None) -> dict[str, Any]:
+    def state_dict(self, *, progress: Progress | None = None) -> dict[str, Any]:
         """Every tensor by name, decrypted in parallel into one arena.
 
         Where ``names`` limits what is offered, only those tensors are decrypted.
+
+        Args:
+            progress: called with bytes done and in total; by default the one given to ``load``.
 
         Raises:
             LeaseExpired, UsageError, SealedAuthError: as ``get_tensor``.
         """
         self._keeper.require()
         if len(self._names) == len(self._sealed.keys()):
-            self._sealed.load_all(progress=progress)
+            self._sealed.load_all(progress=progress or self._progress)
         return {name: self.get_tensor(name) for name in self._names}
 
     @overload

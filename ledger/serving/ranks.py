@@ -12,7 +12,6 @@ import os
 import socket
 import threading
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Any, Final
 
 from ledger.broker.keeper import LeaseClock
@@ -31,6 +30,7 @@ from ledger.sealed.memory import Secret
 from ledger.sealed.passing import open_passed
 from ledger.sealed.reader import SealedFile
 from ledger.sealed.record import SealingRecord
+from ledger.sealed.source import FileSource
 from ledger.sealed.stream import MESSAGE_KEY_BYTES
 from ledger.serving.lease_messages import (
     MAX_MESSAGE,
@@ -312,11 +312,13 @@ def _open(
         index = os.pread(tables, size, 0) if size else b""
         while len(index) < size:
             index += os.pread(tables, size - len(index), len(index))
-        opened = open_passed(fd, key.view, index, lodged)
-        verify = grant.get("verify") is not False
-        return SealedFile(Path("shared"), fd, opened, verify=verify), lodged
-    except BaseException:
-        os.close(fd)
-        raise
+        source = FileSource(f"/proc/self/fd/{fd}")
+        try:
+            opened = open_passed(source, key.view, index, lodged)
+            return SealedFile(source, opened, verify=grant.get("verify") is not False), lodged
+        except BaseException:
+            source.close()
+            raise
     finally:
+        os.close(fd)
         os.close(tables)

@@ -1,7 +1,5 @@
 """A package handed on to another process: checked again against file and record."""
 
-import os
-
 import numpy as np
 import pytest
 
@@ -9,6 +7,7 @@ from ledger.errors import ContentMismatch, SealedFormatError, SegmentTampered, U
 from ledger.sealed.file import open_sealed
 from ledger.sealed.passing import open_passed
 from ledger.sealed.reader import SealedFile
+from ledger.sealed.source import FileSource
 
 
 @pytest.fixture
@@ -20,15 +19,18 @@ def passed(sealed):
 
 
 def received(sealed, passed, *, key=None, tables=None, record=None, path=None):
-    fd = os.open(path or sealed.path, os.O_RDONLY)
+    source = FileSource(path or sealed.path)
     try:
         opened = open_passed(
-            fd, key or passed.message_key.view, tables or passed.tables, record or sealed.record
+            source,
+            key or passed.message_key.view,
+            tables or passed.tables,
+            record or sealed.record,
         )
     except BaseException:
-        os.close(fd)
+        source.close()
         raise
-    return SealedFile(sealed.path, fd, opened, verify=True)
+    return SealedFile(source, opened, verify=True)
 
 
 def test_every_tensor_is_the_same_and_the_first_package_stays_open(sealed, passed):

@@ -265,7 +265,7 @@ print("between", flush=True)
 os.read(0, 1)
 flat = out.last_hidden_state.flatten()[:50].tolist()
 print(json.dumps({"peak": attached.peak_bytes, "out": flat}), flush=True)
-os.read(0, 1)
+model.close()
 """
 
 
@@ -305,6 +305,7 @@ def test_a_real_transformer_has_one_layer_in_plaintext_at_a_time(opened, real, t
         between = found(child.pid, needles)
         child.stdin.write(b".")
         told = json.loads(child.stdout.readline())
+        child.wait(30)
     finally:
         child.kill()
         child.communicate()

@@ -115,9 +115,9 @@ def decrypted(model, ask):
     segments = model.sealed_file._segments
     real, seen = segments.decrypt, []
 
-    def counting(number, out):
+    def counting(number, out, *more):
         seen.append(number)
-        real(number, out)
+        real(number, out, *more)
 
     segments.decrypt = counting
     try:
