@@ -54,7 +54,7 @@ class RemoteObject:
     """One object, open for reading. Thread-safe; a ``ByteSource``.
 
     Attributes:
-        name: the URL without its query.
+        name: bucket and key, or the server's scheme and host.
         size: in bytes.
         tag: the store's tag of this very object, or None where it gives none.
         requests: how many were made, retries not counted.

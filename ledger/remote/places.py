@@ -32,7 +32,7 @@ class Place:
     url: str = field(repr=False)
     scheme: str
     host: str
-    path: str
+    path: str = field(repr=False)
 
     @classmethod
     def parse(cls, url: str) -> Self:
@@ -68,18 +68,14 @@ class Place:
         return cls(url, parts.scheme, host, path.lstrip("/") if parts.scheme == "s3" else path)
 
     def __str__(self) -> str:
-        """For people: without query."""
-        return f"{self.scheme}://{self.host}/{self.path.lstrip('/')}"[:400]
+        """For people and logs: of a web server only its host, as a path, too, may give access."""
+        shown = f"/{self.path}" if self.scheme == "s3" else ""
+        return f"{self.scheme}://{self.host}{shown}"[:400]
 
     @property
     def loopback(self) -> bool:
         """Whether it is on this host."""
         return self.scheme != "s3" and is_loopback(self.host)
-
-    @property
-    def file_name(self) -> str:
-        """The last part of the path."""
-        return self.path.rpartition("/")[2]
 
 
 def is_url(text: str) -> bool:

@@ -48,8 +48,7 @@ from ledger.tensors.model import open_model
 pytestmark = pytest.mark.chain
 
 
-def load_world():
-    name = "broker_world"
+def load_world(name="broker_world"):
     if name not in sys.modules:
         path = Path(__file__).parents[1] / "worlds" / f"{name}.py"
         spec = importlib.util.spec_from_file_location(name, path)
@@ -199,6 +198,26 @@ def test_card_and_file_may_come_over_http(world, licensed, web, tmp_path, monkey
         assert np.array_equal(model.get_tensor("steps"), made.tensors["steps"])
     assert list(tmp_path.iterdir()) == []
     (world.folder / "web.license.json").unlink()
+
+
+def test_a_model_is_read_by_ranges_where_it_lies(world, licensed, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    license_id, _, identity = licensed
+    made, seen = world.published, []
+    card = world.card(license_id)
+    with load_world("store_world").serving(world.folder) as server:
+        gone = {**card["files"][0], "url": f"{server.url}/gone.sealed"}
+        card["files"] = [gone, {**gone, "url": f"{server.url}/{made.path.name}"}]
+        path = tmp_path / "far.license.json"
+        path.write_text(json.dumps(card))
+        with runtime.load(path, runtime=identity, progress=lambda *at: seen.append(at)) as model:
+            whole = model.state_dict()
+            assert all(np.array_equal(whole[n], t) for n, t in made.tensors.items())
+        assert runtime.check(path, runtime=identity).granted
+        assert all(last is not None for _, last in server.ranges)
+    assert seen[-1][0] == seen[-1][1] > 0
+    assert list(tmp_path.iterdir()) == [path]
+    assert not [t for t in threading.enumerate() if t.name == "sealed-remote"]
 
 
 def test_a_url_that_serves_nothing_is_unavailable(licensed, web):

@@ -176,7 +176,7 @@ def test_places_are_not_mixed_when_they_hold_different_sealings(shop, server, ca
 
 def test_when_no_place_serves_it_the_first_reason_is_told(server, card, out):
     server.fault = lambda number, first: "503"
-    with pytest.raises(StoreUnavailable, match=r"a\.sealed .*HTTP 503"):
+    with pytest.raises(StoreUnavailable, match=r"http://127\.0\.0\.1 .*HTTP 503"):
         fetch(card("a.sealed", "b.sealed"), out, timeout=1)
     assert not out.exists()
 

@@ -40,16 +40,16 @@ def test_credentials_in_a_url_are_refused_and_not_repeated():
 
 
 def test_a_signature_in_a_query_is_used_and_never_shown():
-    place = Place.parse("https://cdn.example/a%20b.sealed?X-Amz-Signature=abc")
+    place = Place.parse("https://cdn.example/abc/m.sealed?X-Amz-Signature=abc")
     assert "X-Amz-Signature=abc" in place.url
     for shown in (str(place), repr(place)):
         assert "abc" not in shown
-    assert str(place) == "https://cdn.example/a b.sealed"
+    assert str(place) == "https://cdn.example"
 
 
 def test_bucket_and_key_come_from_an_s3_url():
     place = Place.parse("s3://models/a/b%20c.sealed")
-    assert (place.host, place.path, place.file_name) == ("models", "a/b c.sealed", "b c.sealed")
+    assert (place.host, place.path) == ("models", "a/b c.sealed")
     assert not place.loopback
 
 
