@@ -31,7 +31,7 @@ MARK_TAG: Final = b"modeldeed/cell-mark/1"
 STRONGEST: Final = 0.05
 """The mark's size in standard deviations of a row, where cells are a small part of the weights."""
 _SPREAD_OUT = 0.01  # its size if every eligible weight were in a cell
-_SHORT_ROW = 32  # below, a row's standard deviation is taken from the whole cell
+SHORT_ROW = 32  # below, a row's standard deviation is taken from the whole cell
 _MOST_ZEROS = 0.25
 _HELD_BACK = re.compile(
     r"(^|[._/])(embed\w*|\w*embeddings?|wte|wpe|lm_head|shared|output|head|classifier)([._/]|$)"
@@ -184,7 +184,7 @@ class Marker:
     def _sigma(self, tensor: TensorEntry, offset: int, weights: npt.NDArray[Any]) -> Any:
         """The standard deviation of the row that each weight lies in."""
         row = row_length(tensor.shape)
-        if row < _SHORT_ROW:
+        if row < SHORT_ROW:
             return np.float64(weights.astype(np.float64).std())
         item = weights.dtype.itemsize
         first = offset // item

@@ -5,17 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import groupby
+from typing import Any, Final
 
 import numpy as np
 
 from ledger.errors import UsageError
 from ledger.ids import Address, LicenseId
 from ledger.sealed.codeword import CodeParameters, biases, code_word
-from ledger.tracing.bounds import Floats, TwoValued
+from ledger.tracing.bounds import Floats, Tail, TwoValued
 from ledger.tracing.planning import FALSE_ACCUSATION
-from ledger.tracing.scores import COUNT, Evidence, scores
+from ledger.tracing.scores import Evidence, scores
 
+ALL_TENURES: Final = -1
+"""Stands for all words of one holder of one license together, in place of a tenure."""
 _ONE = float(1 << 64)
 
 
@@ -34,11 +37,11 @@ class Candidate:
     tenure: int
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON."""
+        """As JSON; the tenure is null for all words of this holder together."""
         return {
             "license": str(self.license_id),
             "holder": str(self.holder),
-            "tenure": self.tenure,
+            "tenure": None if self.tenure == ALL_TENURES else self.tenure,
         }
 
 
@@ -78,11 +81,13 @@ class Accusation:
 
     Attributes:
         findings: one for each candidate.
-        false_accusation: ε₁, over all candidates and scores together.
+        tests: how many scores were compared with their threshold; the bounds count all of them.
+        false_accusation: ε₁, over all of them together.
         threshold: the symmetric score that would name a license by itself; inf when none can.
     """
 
     findings: tuple[Finding, ...]
+    tests: int
     false_accusation: float
     threshold: float
 
@@ -100,7 +105,7 @@ def bias_values(parameters: CodeParameters, code_key: bytes | bytearray) -> Floa
 def accuse(
     parameters: CodeParameters,
     code_key: bytes | bytearray,
-    evidence: Evidence,
+    views: Sequence[Evidence],
     candidates: Sequence[Candidate],
     *,
     false_accusation: float = FALSE_ACCUSATION,
@@ -108,13 +113,14 @@ def accuse(
     """Hold every candidate's word against the evidence.
 
     The evidence must not depend on any candidate's word other than through the copy itself; that
-    is what makes innocents' words independent of it.
+    is what makes innocents' words independent of it. Several words of one license and holder, which
+    cancelled grants make, are also tested together.
 
     Args:
         parameters: of the sealing's code.
         code_key: its key.
-        evidence: one value a cell.
-        candidates: the words to test; each counts in the bound.
+        views: one or several readings of the same cells, each counted in the bounds.
+        candidates: the words to test; each counts in the bounds.
         false_accusation: ε₁.
 
     Raises:
@@ -123,35 +129,54 @@ def accuse(
     tested = sorted(set(candidates))
     if not tested:
         raise UsageError("there is no candidate license to test", hint="name the issued licenses")
-    if len(evidence.fraction) != parameters.count:
+    if any(len(view.fraction) != parameters.count for view in views):
         raise UsageError("the evidence is of another number of cells than the code has")
-    found = scores(bias_values(parameters, code_key), evidence)
-    factor = math.log(len(tested) * COUNT)
+    p = bias_values(parameters, code_key)
+    found: dict[str, TwoValued] = {}
+    for number, view in enumerate(views):
+        suffix = f", view {number + 1}" if number else ""
+        found |= {f"{name}{suffix}": score for name, score in scores(p, view).items()}
+    words = {
+        one: code_word(parameters, code_key, one.license_id, one.holder, one.tenure).bits
+        for one in tested
+    }
+    suspects = [(one, [words[one]]) for one in tested]
+    for (license_id, holder), group in groupby(tested, lambda c: (c.license_id, c.holder)):
+        members = list(group)
+        if len(members) > 1:
+            together = Candidate(license_id, holder, ALL_TENURES)
+            suspects.append((together, [words[one] for one in members]))
+    tests = len(suspects) * len(found)
     limit = math.log(false_accusation)
-    findings = []
-    for candidate in tested:
-        word = code_word(
-            parameters, code_key, candidate.license_id, candidate.holder, candidate.tenure
-        )
-        findings.append(_finding(candidate, word.bits, found, factor, limit))
-    findings.sort(key=lambda finding: (finding.log10_p, -finding.score, finding.candidate))
-    threshold = found["symmetric"].threshold(limit - factor)
-    return Accusation(tuple(findings), false_accusation, threshold)
-
-
-def _finding(
-    candidate: Candidate,
-    bits: bytes,
-    found: dict[str, TwoValued],
-    factor: float,
-    limit: float,
-) -> Finding:
-    best, least = "symmetric", 0.0
-    for name, score in found.items():
-        tail = score.log_tail(score.score(bits))
-        if tail < least:
-            best, least = name, tail
-    bound = min(0.0, least + factor)
-    return Finding(
-        candidate, found["symmetric"].score(bits), best, bound / math.log(10), bound <= limit
+    judge = _Judge(found, math.log(tests), limit)
+    findings = sorted(
+        (judge.finding(suspect, bits) for suspect, bits in suspects),
+        key=lambda finding: (finding.log10_p, -finding.score, finding.candidate),
     )
+    threshold = judge.tail("symmetric", 1).threshold(limit - math.log(tests))
+    return Accusation(tuple(findings), tests, false_accusation, threshold)
+
+
+class _Judge:
+    def __init__(self, found: dict[str, TwoValued], factor: float, limit: float) -> None:
+        self._found = found
+        self._factor = factor
+        self._limit = limit
+        self._tails: dict[tuple[str, int], Tail] = {}
+
+    def tail(self, name: str, words: int) -> Tail:
+        key = (name, words)
+        if key not in self._tails:
+            self._tails[key] = Tail(self._found[name], words=words)
+        return self._tails[key]
+
+    def finding(self, candidate: Candidate, bits: list[bytes]) -> Finding:
+        best, least = "symmetric", 0.0
+        for name, score in self._found.items():
+            value = math.fsum(score.score(word) for word in bits)
+            bound = self.tail(name, len(bits)).log_tail(value)
+            if bound < least:
+                best, least = name, bound
+        least = min(0.0, least + self._factor)
+        symmetric = math.fsum(self._found["symmetric"].score(word) for word in bits)
+        return Finding(candidate, symmetric, best, least / math.log(10), least <= self._limit)

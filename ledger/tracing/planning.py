@@ -25,7 +25,7 @@ import numpy as np
 from ledger.sealed.codeword import MAX_COLLUDERS, CodeParameters
 from ledger.sealed.codeword_tables import DISTRIBUTIONS
 from ledger.tracing.bounds import Floats, minimum
-from ledger.tracing.scores import COUNT, symmetric_values
+from ledger.tracing.scores import COUNT, VIEWS, symmetric_values
 
 FALSE_ACCUSATION: Final = 1e-9
 MISSED: Final = 0.01
@@ -93,7 +93,7 @@ def guarantee(
 ) -> Guarantee:
     """The proven figures for a coalition of `colluders`."""
     k, biases = parameters.count, distribution(parameters.colluders)
-    needed = math.log(candidates * COUNT / false_accusation)
+    needed = math.log(candidates * COUNT * VIEWS / false_accusation)
 
     def least_score(t: float) -> float:
         return (needed + k * _worst_log_mgf(biases, t)) / t

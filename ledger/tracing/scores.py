@@ -24,11 +24,14 @@ from ledger.tracing.bounds import Floats, TwoValued
 INTERLEAVING: Final = (1, 2, 3, 4, 6, 8)
 AVERAGING: Final = (2, 3, 4, 5, 6, 8)
 COUNT: Final = 1 + len(INTERLEAVING) + len(AVERAGING)
-"""How many scores are tried for each candidate; the bound is multiplied by it."""
+"""How many scores are tried for each candidate and view; bounds are multiplied by it."""
+VIEWS: Final = 2
+"""How many views of the evidence are tried at most."""
 
 _LEAST_SPREAD = 0.03
 _OUTLIER = 0.02  # the share of cells that may show anything: keeps one cell from deciding
 _RANGE = (-0.5, 1.5)
+_SURE, _FEW, _FAINTEST, _FULL = 0.2, 8, 0.1, 0.8
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,20 @@ class Evidence:
             else:
                 out.append("A" if fraction < 0.25 else "B" if fraction > 0.75 else "m")
         return "".join(out)
+
+    def stretched(self) -> Evidence | None:
+        """The same with its highest cells taken for form B; None where they already show that.
+
+        Merging with other weights, or decaying them, shrinks every mark alike. The factor follows
+        from the evidence alone.
+        """
+        sure = self.fraction[~np.isnan(self.fraction) & (self.spread < _SURE)]
+        if len(sure) < _FEW:
+            return None
+        top = float(np.quantile(sure, 0.9))
+        if not _FAINTEST < top < _FULL:
+            return None
+        return Evidence(self.fraction / top, self.spread / top)
 
     @classmethod
     def of_symbols(cls, symbols: str) -> Evidence:
