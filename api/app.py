@@ -13,8 +13,9 @@ from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 from starlette.concurrency import run_in_threadpool
 
-from api import brokering, problems
+from api import anchoring, brokering, problems
 from api.dependencies import Service
+from api.direct import Direct
 from api.routes import broker, entitlements, events, evidence, health, licenses, models
 from api.security import BodyLimit, Boundary
 from api.settings import Settings
@@ -81,6 +82,7 @@ def create_app(settings: Settings, opened: Opened | None = None) -> FastAPI:
             registry.register(health.IndexGauges(served))
             if held.broker is not None:
                 registry.register(brokering.EndpointGauges(held.broker))
+                registry.register(anchoring.AnchorGauges(held.broker))
             stop = threading.Event()
             thread = _start(served, stop)
             has_broker = held.broker is not None
@@ -110,6 +112,7 @@ def create_app(settings: Settings, opened: Opened | None = None) -> FastAPI:
         app.include_router(module.router)
     if settings.broker_home is not None:
         app.include_router(broker.router, responses=problems.WRITE_FAILURES)
+        app.add_middleware(Direct)
     app.add_middleware(
         BodyLimit, limit=settings.max_body, larger={"/leaves": settings.max_leaves_body}
     )

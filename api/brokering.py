@@ -9,9 +9,10 @@ from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from api.anchoring import anchor_timer
 from api.dependencies import Service
 from api.settings import Settings
-from ledger.errors import ConfigurationError, WrongNetwork
+from ledger.errors import ConfigurationError, LedgerError, WrongNetwork
 
 if TYPE_CHECKING:
     from ledger.broker.service import BrokerService
@@ -53,7 +54,13 @@ def open_broker(settings: Settings, served: Service) -> BrokerService | None:
     chain_id = served.deployment.chain_id
     rpcs = [witness_rpc(url.get_secret_value(), chain_id=chain_id) for url in settings.rpc_urls]
     service = BrokerService(home, ChainView(rpcs, served.deployment, served.profile))
+    try:
+        service.anchoring = anchor_timer(settings, served, service)
+    except LedgerError:
+        service.close()
+        raise
     service.notices.start()
+    service.anchoring.start()
     return service
 
 

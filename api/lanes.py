@@ -8,10 +8,14 @@ told at once when to come back.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import functools
+import queue
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from anyio import CapacityLimiter, to_thread
 from fastapi import Request
@@ -55,6 +59,13 @@ class Lane:
         Raises:
             UnavailableError: all are taken; of the class and delay that this lane was given.
         """
+        self._take()
+        try:
+            yield
+        finally:
+            self._places += 1
+
+    def _take(self) -> None:
         if self._places == 0:
             raise self._error(
                 f"{self._name}: as many as this service takes at once are under way",
@@ -62,10 +73,6 @@ class Lane:
                 hint=f"ask again in {self._retry_after:.0f} s",
             )
         self._places -= 1
-        try:
-            yield
-        finally:
-            self._places += 1
 
     async def run_placed(self, call: Callable[P, T], *args: P.args, **given: P.kwargs) -> T:
         """Run `call` on one of the threads, for a caller who holds a `place`."""
@@ -80,6 +87,74 @@ class Lane:
         """
         with self.place():
             return await self.run_placed(call, *args, **given)
+
+
+class QuickLane(Lane):
+    """A lane of calls so short that handing them to a thread must cost next to nothing.
+
+    Its threads are its own and wait on one queue. A call keeps its place until it has ended, also
+    when nobody waits for it any more. Arguments are those of `Lane`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        threads: int,
+        waiting: int,
+        retry_after: float,
+        error: type[UnavailableError] = IndexUnavailable,
+    ) -> None:
+        super().__init__(
+            name, threads=threads, waiting=waiting, retry_after=retry_after, error=error
+        )
+        self._calls: queue.SimpleQueue[
+            tuple[asyncio.AbstractEventLoop, asyncio.Future[Any], Callable[[], Any]]
+        ] = queue.SimpleQueue()
+        self._most = threads
+        self._threads = 0
+        self._open = 0
+
+    async def run(self, call: Callable[P, T], *args: P.args, **given: P.kwargs) -> T:
+        """Run `call` on one of the threads.
+
+        Raises:
+            UnavailableError: no place was left.
+        """
+        self._take()
+        # All of this but `_work` runs on the event loop, so none of it needs a lock.
+        self._open += 1
+        if self._open > self._threads < self._most:
+            self._threads += 1
+            threading.Thread(target=self._work, name="lane", daemon=True).start()
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+        self._calls.put((loop, future, functools.partial(call, *args, **given)))
+        return await future
+
+    def _work(self) -> None:
+        while True:
+            loop, future, call = self._calls.get()
+            result, failure = None, None
+            try:
+                result = call()
+            except BaseException as error:  # noqa: BLE001  whoever waits for it raises it
+                failure = error
+            with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
+                loop.call_soon_threadsafe(self._ended, future, result, failure)
+            del future, call, result, failure
+
+    def _ended(
+        self, future: asyncio.Future[Any], result: Any, failure: BaseException | None
+    ) -> None:
+        self._places += 1
+        self._open -= 1
+        if future.done():
+            return
+        if failure is None:
+            future.set_result(result)
+        else:
+            future.set_exception(failure)
 
 
 class Lanes:
@@ -97,7 +172,7 @@ class Lanes:
         self.evidence = Lane("evidence bundles", threads=1, waiting=0, retry_after=5.0)
         self.deposits = Lane("deposits", threads=2, waiting=16, retry_after=2.0)
         self.large = Lane("large deposits", threads=1, waiting=3, retry_after=30.0)
-        self.keys = Lane(
+        self.keys = QuickLane(
             "key releases", threads=16, waiting=128, retry_after=2.0, error=BrokerUnavailable
         )
         self.desk = Lane(
@@ -110,7 +185,11 @@ def lanes(request: Request) -> Lanes:
 
     They belong to its event loop: several applications in one process must not share them.
     """
-    state = request.app.state
+    return lanes_of(request.app.state)
+
+
+def lanes_of(state: Any) -> Lanes:
+    """The lanes of the application that `state` belongs to."""
     made: Lanes | None = getattr(state, "lanes", None)
     if made is None:
         made = state.lanes = Lanes()

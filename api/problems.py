@@ -152,6 +152,11 @@ def of_error(error: LedgerError) -> Response:
     )
 
 
+def of_http(error: HTTPException) -> Response:
+    """The answer to a failure of HTTP itself."""
+    return of_status(HTTPStatus(error.status_code), headers=dict(error.headers or {}))
+
+
 def misdirected() -> Response:
     """The answer to a request under a host name that is not ours."""
     return of_status(HTTPStatus.MISDIRECTED_REQUEST, detail="this service has another host name")
@@ -203,7 +208,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def on_http(_: Request, error: HTTPException) -> Response:
-        return of_status(HTTPStatus(error.status_code), headers=dict(error.headers or {}))
+        return of_http(error)
 
     @app.exception_handler(Exception)
     async def on_bug(request: Request, _: Exception) -> Response:

@@ -379,3 +379,4 @@ class Ready(Shape):
     chain_id: int
     reorgs: int
     broker: Literal["off", "on"]
+    anchoring: Literal["off", "on", "failing"]

@@ -5,6 +5,8 @@ Starlette's decorator middleware costs two thirds of the throughput, so none is 
 
 from __future__ import annotations
 
+import functools
+import logging
 import secrets
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -36,6 +38,7 @@ HEADERS = (
 _DEFAULT_CACHE = (b"cache-control", b"no-store")
 
 log = structlog.get_logger("api")
+_logger = logging.getLogger("api")
 
 
 class Boundary:
@@ -58,6 +61,13 @@ class Boundary:
         )
         self._seconds = Histogram(
             "deed_api_request_seconds", "Time to answer", ("route",), registry=registry
+        )
+        # Looking a series up by its labels costs more than counting.
+        self._series = functools.cache(
+            lambda route, status: (
+                self._requests.labels(route, str(status)),
+                self._seconds.labels(route),
+            )
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -105,8 +115,11 @@ class Boundary:
 
     def _account(self, scope: Scope, request_id: str, status: int, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", "unknown")
-        self._requests.labels(route, str(status)).inc()
-        self._seconds.labels(route).observe(seconds)
+        counted, timed = self._series(route, status)
+        counted.inc()
+        timed.observe(seconds)
+        if not _logger.isEnabledFor(logging.INFO):
+            return
         log.info(
             "request",
             request_id=request_id,

@@ -29,6 +29,9 @@ class Settings(BaseSettings):
         ready_lag: the index may be this old before /readyz says no.
         broker_home: the key broker's folder; without it no keys are released here.
         broker_passphrase_file: opens that folder.
+        broker_anchor_every: the broker's new receipts are anchored this often; 0 never.
+        broker_anchor_wallet: Ethereum v3 keystore of the broker's operator, who pays for it.
+        broker_anchor_passphrase_file: opens that keystore.
         max_body, max_leaves_body: bytes that a request body may have.
         log_level: debug, info, warning or error.
     """
@@ -46,6 +49,9 @@ class Settings(BaseSettings):
     ready_lag: float = Field(30.0, gt=0)
     broker_home: Path | None = None
     broker_passphrase_file: Path | None = None
+    broker_anchor_every: float = Field(0, ge=0, le=30 * 86400)
+    broker_anchor_wallet: Path | None = None
+    broker_anchor_passphrase_file: Path | None = None
     max_body: int = Field(1 << 20, gt=0)
     max_leaves_body: int = Field(64 << 20, gt=0)
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$")

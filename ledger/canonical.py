@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from itertools import accumulate
 from typing import Any
 
@@ -20,6 +21,7 @@ from ledger.ids import Digest
 
 MAX_JSON_BYTES = 64 << 20
 MAX_JSON_DEPTH = 64
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9_-]+")
 _MAX_INTEGER = (1 << 53) - 1
 
 # A run of strings, the last perhaps not closed, and what lies between them. Possessive, so that no
@@ -47,6 +49,21 @@ def canonical_json(document: Any) -> bytes:
             f"the document has no canonical form: {error}",
             hint="write integers beyond 2^53 as decimal or 0x text",
         ) from None
+
+
+def canonical_object(members: Mapping[str, bytes]) -> bytes:
+    """The canonical form of an object whose members' values are canonical already.
+
+    What is signed, hashed and logged shares most members, each of which is written once so.
+
+    Raises:
+        ManifestError: a name that is not plain ASCII, which would be sorted or escaped otherwise.
+    """
+    if not all(map(_PLAIN_NAME.fullmatch, members)):
+        raise ManifestError("an object is put together of members with plain names alone")
+    return b"{%s}" % b",".join(
+        b'"%s":%s' % (name.encode(), members[name]) for name in sorted(members)
+    )
 
 
 def _common(value: Any) -> bool:

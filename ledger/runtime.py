@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import time
 import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -23,6 +24,7 @@ from typing import Any, Final, Literal, Self
 from ledger.broker import asking
 from ledger.broker.cards import LocatedModel, Source, locate
 from ledger.broker.client import Attest, BrokerClient, Decision
+from ledger.broker.escrow_holder import EscrowKey, NoBroker
 from ledger.broker.identity import RuntimeIdentity
 from ledger.broker.joint import BrokerGroup, keeper_of
 from ledger.broker.keeper import Beating
@@ -59,6 +61,7 @@ def load(
     on_loss: Callable[[LedgerError], None] | None = None,
     offline: bool = False,
     attest: Attest | None = None,
+    escrow: EscrowKey | None = None,
 ) -> SealedModel:
     """Open a sealed model with a key from its broker.
 
@@ -82,6 +85,7 @@ def load(
             a kept release is used only when no broker can be reached, and none is kept.
         attest: in a trusted execution environment, gets an attestation token for 64 bytes of report
             data and the challenge (docs/spec/attestation.md); else evidence is of class software.
+        escrow: a key that escrow agents gave out (docs/spec/escrow.md); no broker is asked then.
 
     Raises:
         EntitlementError: not entitled; the message says which rule, since when, and who can
@@ -110,7 +114,8 @@ def load(
     )
     try:
         kept = KeptReleases(identity())
-        client, keys, lease, now = _keys(
+        client, keys, lease, now = _keys_of(
+            escrow,
             located,
             identity(),
             kept,
@@ -177,9 +182,27 @@ def _keys(
             kept.forget(card.license, card.sealing_hash)
         raise
     except BrokerUnavailable:
-        if kept.find(card) is None:
+        if not kept.find(card):
             raise
         return _from_kept(located, kept)
+
+
+def _keys_of(
+    escrow: EscrowKey | None,
+    located: LocatedModel,
+    identity: RuntimeIdentity,
+    kept: KeptReleases,
+    broker: BrokerClient | str | None,
+    *,
+    timeout: float,
+    offline: bool,
+    attest: Attest | None,
+) -> tuple[Beating | BrokerGroup, ReleasedKeys, Lease, int | None]:
+    """(3) From escrow, where a key is given; else as `_keys`."""
+    if escrow is not None:
+        keys, lease = escrow.keys(located.card, identity, now=int(time.time()))
+        return NoBroker(), keys, lease, None
+    return _keys(located, identity, kept, broker, timeout=timeout, offline=offline, attest=attest)
 
 
 def _from_kept(

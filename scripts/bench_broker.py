@@ -294,7 +294,7 @@ def _shares(world: Any, askers: list[Any]) -> dict[str, float]:
     timed("chain_reads", service, "_read_chain")
     timed("wrap", service, "_wrap")
     timed("recover", RuntimeGrant, "signer")
-    timed("sign", BrokerSigningKeys, "sign")
+    timed("sign", BrokerSigningKeys, "sign_whole")
     timed("database", BrokerStore, "_run")
     timed("database", BrokerStore, "_one")
     totals: dict[str, list[float]] = defaultdict(list)

@@ -35,6 +35,7 @@ NAMES = (
     "LicenseMarket",
     "EntitlementLens",
     "WalletProbe",
+    "EntitlementProbe",
 )
 # Whose functions a contract answers at its own address besides its own.
 ANSWERS_FOR = {"LicenseLedger": "LicenseExtension"}

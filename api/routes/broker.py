@@ -3,23 +3,26 @@
 The service is ``request.app.state.broker``; when this process runs none, that attribute is absent
 or None and every route answers that the broker is unavailable. Refusals are signed replies and come
 with status 200: they are the broker's answer, and the signature must reach the client whole. Key
-release runs on threads of its own (`api.lanes`), which no reader of the index can take.
+release runs on threads of its own (`api.lanes`), which no reader of the index can take. Challenges,
+releases and heartbeats that are plain JSON objects are answered before they come here
+(`api.direct`).
 """
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Request
+from fastapi import APIRouter, Body, Query, Request
 from fastapi.responses import Response
 
+from api.direct import encoded
 from api.lanes import lanes
 from api.problems import WRITE_FAILURES
 from ledger.broker.limits import network_of
+from ledger.broker.log_pages import DEFAULT_HASHES, MAX_HASHES
 from ledger.broker.service import BrokerService
 from ledger.errors import BrokerUnavailable, ManifestError, UsageError
-from ledger.ids import Digest
+from ledger.ids import Digest, LicenseId
 
 router = APIRouter(prefix="/v1/broker", tags=["broker"], responses=WRITE_FAILURES)
 
@@ -42,8 +45,7 @@ def _network(request: Request) -> str:
 
 def _sent(reply: dict[str, Any]) -> Response:
     # Said whole by the service, and signed: nothing here may read it again or change a byte.
-    body = json.dumps(reply, ensure_ascii=False, separators=(",", ":")).encode()
-    return Response(body, media_type="application/json")
+    return Response(encoded(reply), media_type="application/json")
 
 
 @router.get("", summary="Who this broker is, and its public keys", response_model=dict[str, Any])
@@ -102,3 +104,52 @@ async def heartbeat(request: Request, lease_id: str, message: Message) -> Respon
     except UsageError as error:
         raise ManifestError(error.message, hint=error.hint) from None
     return _sent(await lanes(request).keys.run(_service(request).heartbeat, lease, message))
+
+
+# -- holds: docs/spec/hold-release.md --------------------------------------------------------------
+
+
+def _license(text: str) -> LicenseId:
+    try:
+        return LicenseId.parse(text)
+    except UsageError as error:
+        raise ManifestError(error.message, hint=error.hint) from None
+
+
+@router.get(
+    "/holds/{license_id}", summary="Whether a license is held", response_model=dict[str, Any]
+)
+async def hold(request: Request, license_id: str) -> Response:
+    """Whether this broker holds a license, and what the hold is called; signed."""
+    holds, which = _service(request).holds, _license(license_id)
+    return _sent(await lanes(request).desk.run(holds.look, which, network=_network(request)))
+
+
+@router.post(
+    "/holds/{license_id}/release",
+    summary="End a hold, as its licensor",
+    response_model=dict[str, Any],
+)
+async def release_hold(request: Request, license_id: str, message: Message) -> Response:
+    """End the hold that a message signed by the license's licensor names; a signed receipt."""
+    holds, which = _service(request).holds, _license(license_id)
+    return _sent(
+        await lanes(request).desk.run(holds.release, which, message, network=_network(request))
+    )
+
+
+@router.get("/log", summary="Hashes of the broker's receipts", response_model=dict[str, Any])
+async def log_page(
+    request: Request,
+    after: Annotated[int, Query(ge=0, lt=1 << 53)] = 0,
+    limit: Annotated[int, Query(ge=0, le=MAX_HASHES)] = DEFAULT_HASHES,
+) -> Response:
+    """One page of the log's hashes and its head, signed (docs/spec/broker-log.md)."""
+    pages = _service(request).pages
+    return _sent(await lanes(request).desk.run(pages.page, after, limit, network=_network(request)))
+
+
+@router.get("/anchoring", summary="How the anchoring of its receipts stands")
+async def anchoring(request: Request) -> dict[str, Any]:
+    """Whether and how often this broker anchors by itself, and what is wrong. Unsigned."""
+    return (await lanes(request).desk.run(_service(request).anchoring.status)).to_json()

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from api import problems, schemas
+from api.anchoring import Said, said_by
 from api.dependencies import Served, Service
 from ledger import __version__
 from ledger.errors import LedgerError
+
+if TYPE_CHECKING:
+    from ledger.broker.service import BrokerService
 
 router = APIRouter(tags=["health"])
 
@@ -27,13 +33,14 @@ async def alive() -> schemas.Alive:  # no thread, so that a busy service is not 
 )
 def ready(served: Served, response: Response, request: Request) -> schemas.Ready:
     """Whether answers are fresh: the index stood on the chain's head a moment ago."""
-    answer = readiness(served, broker=getattr(request.app.state, "broker", None) is not None)
+    broker: BrokerService | None = getattr(request.app.state, "broker", None)
+    answer = readiness(served, broker=broker is not None, anchoring=said_by(broker))
     if not answer.ready:
         response.status_code = int(problems.NOT_READY)
     return answer
 
 
-def readiness(served: Service, *, broker: bool) -> schemas.Ready:
+def readiness(served: Service, *, broker: bool, anchoring: Said = "off") -> schemas.Ready:
     """Judge the follower's state and the index's age."""
     status = None if served.follower is None else served.follower.status
     state = "reading" if status is None else status.state
@@ -67,6 +74,7 @@ def readiness(served: Service, *, broker: bool) -> schemas.Ready:
         chain_id=served.index.chain_id,
         reorgs=reorgs,
         broker="on" if broker else "off",
+        anchoring=anchoring,
     )
 
 

@@ -11,12 +11,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from ledger.broker.anchor_sending import send_once
 from ledger.broker.protocol import receipt_hash
 from ledger.broker.receipts import log_root
 from ledger.broker.signing import BrokerPublicKeys, signed_with
 from ledger.broker.store import BrokerStore
 from ledger.chain.brokers import BrokerRegistry
-from ledger.chain.transactions import Sender
+from ledger.chain.transactions import Sender, TxReceipt
 from ledger.errors import ClaimMismatch, UnknownRecord, UsageError
 from ledger.ids import ZERO_DIGEST, Digest
 from ledger.licensing.document import Document
@@ -129,20 +130,27 @@ def anchor(
             "make",
             hint="another copy of this broker's database anchors too, or this one is an old copy",
         )
-    # A crash may have come between the transaction and this note of it.
-    store.write("UPDATE anchors SET anchored = 1 WHERE sequence <= ?", sequence)
+    # A crash may have come between the transaction and this note of it, or a reorganisation after.
+    store.write(
+        "UPDATE anchors SET anchored = (sequence <= ?1) WHERE anchored <> (sequence <= ?1)",
+        sequence,
+    )
     # Prepared, and not on chain: the last one alone, as each names the one before.
     made = known[sequence] if sequence < len(known) else prepare(store, known)
     if made is None:
         return None
-    receipt = registry.anchor_receipts(
-        sender,
-        broker_id,
-        seq=made.sequence,
-        prev_root=made.previous,
-        root=made.root,
-        count=made.count,
-    )
+
+    def send(keeping: Sender) -> TxReceipt:
+        return registry.anchor_receipts(
+            keeping,
+            broker_id,
+            seq=made.sequence,
+            prev_root=made.previous,
+            root=made.root,
+            count=made.count,
+        )
+
+    receipt = send_once(store, sender, made.sequence, send)
     store.write(
         "UPDATE anchors SET anchored = 1, transaction_hash = ? WHERE sequence = ?",
         receipt.hash.raw,

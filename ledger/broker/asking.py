@@ -105,19 +105,10 @@ def ask(
 ) -> tuple[BrokerClient | BrokerGroup, ReleasedKeys, Lease]:
     """The keys and their lease, from the first broker of the card that gives them, or from t.
 
-    Call `require_pin` first. `keep` is given what was released.
-
-    Raises:
-        UsageError: `keep` where the key is shared: one lease is kept, and t must hold.
+    Call `require_pin` first. `keep` is given what was released, by each broker.
     """
     asker = replace(_asker(card, identity), keep=keep, attest=attest)
     if _shared(card, broker):
-        if keep is not None:
-            raise UsageError(
-                f"the key is shared among {card.brokers.threshold} brokers, and such a release "
-                "cannot be kept for use without them",
-                hint="load without offline=True, or ask the licensor for a plan of one broker",
-            )
         return ask_shares(card, asker, timeout)
     clients = _clients(card, broker, timeout)
     problem: LedgerError | None = None

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from ledger.broker.audit_holds import HoldBook
 from ledger.broker.grants import RuntimeKey
 from ledger.broker.leases import Heartbeat, Lease
 from ledger.broker.protocol import KeyRequest, receipt_hash, request_hash
@@ -219,7 +220,8 @@ def audit(
     report.step(5, lambda: _seats(book, chain))
     report.step(6, lambda: _quota(book, chain))
     report.step(7, lambda: _tables(book))
-    report.step(8, lambda: _roots(book, broker_id, chain))
+    hashes = [receipt_hash(entry) for _, entry in book.entries]
+    report.step(8, lambda: check_roots(hashes, broker_id, chain))
     return report
 
 
@@ -249,9 +251,11 @@ def _broker_signatures(book: Book, keys: Sequence[BrokerPublicKeys]) -> str:
 def _asker_signatures(book: Book, domain: Domain) -> str:
     checked = 0
     runtimes: dict[str, RuntimeKey] = {}
+    holds = HoldBook(domain)
     for number, entry in book.entries:
         request, reply = entry["request"], entry["reply"]
         kind = reply.get("type")
+        holds.take(number, entry)
         if kind not in {"release", "heartbeat"}:
             continue
         # A deposit's ciphertexts are not kept, so its hash and signature cannot be recomputed.
@@ -272,7 +276,7 @@ def _asker_signatures(book: Book, domain: Domain) -> str:
         except SignatureInvalid:
             raise SignatureInvalid(f"receipt {number} holds a request nobody signed") from None
         checked += 1
-    return f"the runtime's signature under each of {checked} requests and heartbeats"
+    return f"the runtime's signature under each of {checked} requests and heartbeats{holds.text()}"
 
 
 def _granted(book: Book) -> Iterator[tuple[int, Lease, dict[str, Any]]]:
@@ -369,9 +373,14 @@ def _tables(book: Book) -> str:
     return "leases and usage are those of the log"
 
 
-def _roots(book: Book, broker_id: int, chain: ChainSource) -> str:
+def check_roots(hashes: Sequence[Digest], broker_id: int, chain: ChainSource) -> str:
+    """Step 8, over the hashes of receipt 1 and following.
+
+    Raises:
+        ClaimMismatch: the chain holds something else.
+        ChainError, UnavailableError: it cannot be read.
+    """
     events, (sequence, root) = chain.anchored(broker_id)
-    hashes = [receipt_hash(entry) for _, entry in book.entries]
     done, previous = 0, ZERO_DIGEST
     for expected, event in enumerate(events, start=1):
         count = int(event["count"])

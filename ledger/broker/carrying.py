@@ -17,7 +17,9 @@ from ledger.broker.client import SOFTWARE, Attest
 from ledger.broker.custody import read_private, write_private, zero
 from ledger.broker.deposits import CONTENT_KEY, wraps_of
 from ledger.broker.identity import RuntimeIdentity
+from ledger.broker.joining import ReleasedShare, open_share, stated_shares
 from ledger.broker.keeping import KeptReleases, released
+from ledger.broker.keyshares import MAX_MEMBERS
 from ledger.broker.leases import Lease
 from ledger.broker.offline import (
     INTENT,
@@ -38,7 +40,6 @@ from ledger.errors import (
     ManifestError,
     RuntimeNotBound,
     SignatureInvalid,
-    UnsupportedVersion,
     UsageError,
 )
 from ledger.ids import Digest
@@ -58,12 +59,17 @@ _MAX_PENDING: Final = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """A request of this host that waits for its answer, with the key that will open it."""
+    """A request of this host that waits for its answer, with the key that will open it.
+
+    Attributes:
+        place: of the broker in its set, from 0, where it gives a share; None where it gives all.
+    """
 
     request: KeyRequest
     kem: bytes = field(repr=False)
     signing_key_hash: Digest
     commit: Digest
+    place: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The file; secret."""
@@ -74,6 +80,7 @@ class Pending:
             "kem": base64_text(self.kem),
             "signing_key_hash": str(self.signing_key_hash),
             "commit": str(self.commit),
+            "place": self.place,
         }
 
     @classmethod
@@ -86,7 +93,7 @@ class Pending:
         doc = Document(
             value,
             "the waiting request",
-            ("type", "version", "request", "kem", "signing_key_hash", "commit"),
+            ("type", "version", "request", "kem", "signing_key_hash", "commit", "place"),
         )
         doc.kind(PENDING_TYPE)
         return cls(
@@ -94,6 +101,7 @@ class Pending:
             doc.blob("kem"),
             doc.digest("signing_key_hash"),
             doc.digest("commit"),
+            doc.integer("place", 0, MAX_MEMBERS - 1) if doc.has("place") else None,
         )
 
 
@@ -113,15 +121,15 @@ def make_request(
     Args:
         card: as ``locate`` or ``LicenseCard.verify`` has checked it.
         identity: this host's runtime.
-        broker: which broker of the card; the first by default.
+        broker: which broker of the card; the first by default, and to be named where several must
+            release.
         attest: gets an attestation token, which must still be fresh when the request is answered.
         clock: Unix seconds.
 
     Raises:
         RuntimeNotBound: no grant for its license was accepted here.
         SignatureInvalid, ClaimMismatch: the card is not what that grant pins.
-        UnsupportedVersion: the key is shared among brokers.
-        UsageError: the card names no such broker.
+        UsageError: the card names no such broker, or several must release and none was named.
         ConfigurationError: nothing can be written beside the runtime key.
     """
     # (1) Nothing is asked under a card that nobody here vouches for.
@@ -131,7 +139,7 @@ def make_request(
             f"this machine has accepted no grant for license {card.license}",
             remedy="the holder runs deed runtime grant, this machine deed runtime accept",
         )
-    member = _member(card, broker)
+    member, place = _member(card, broker)
     record = SealingRecord.from_json(dict(card.sealing))
     now = int(clock())
     sweep(identity, now=now)
@@ -158,7 +166,7 @@ def make_request(
             unsigned = replace(unsigned, evidence=replace(bare, kind="tee", token=token))
         request = unsigned.signed(identity.sign, card.domain)
         # (2) The key first: an answer to a request without one would be lost.
-        pending = Pending(request, bytes(secret), member.signing_key_hash, record.commit)
+        pending = Pending(request, bytes(secret), member.signing_key_hash, record.commit, place)
         data = json.dumps(pending.to_json()).encode() + b"\n"
         write_private(_pending_path(identity, request.hash()), data)
     finally:
@@ -168,9 +176,24 @@ def make_request(
     return OfflineRequest(request, card.terms)
 
 
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A release that was accepted and kept.
+
+    Attributes:
+        lease: its lease.
+        kept: how many releases of this license and sealing are kept now.
+        needed: how many of them open it.
+    """
+
+    lease: Lease
+    kept: int = 1
+    needed: int = 1
+
+
 def accept_release(
     identity: RuntimeIdentity, document: Any, *, clock: Callable[[], float] = time.time
-) -> Lease:
+) -> Accepted:
     """Check a broker's answer and keep the release for ``ledger.load``.
 
     The steps are those of docs/spec/offline-release.md, "Accepting".
@@ -181,7 +204,8 @@ def accept_release(
         SignatureInvalid: not by the broker that was asked, or for something else.
         EntitlementError, KeyRequestRejected, PendingFinality, EndpointsDisagree,
             ChainUnavailable: the broker's denial.
-        NoIdentityMatch, KeyAccessError: the key does not open, or is another model's.
+        NoIdentityMatch, KeyAccessError, SharesRejected: the key or share does not open, or is
+            another one than was committed to.
         LeaseExpired: it came too late.
         ClockFloorInvalid, ConfigurationError: it cannot be kept.
     """
@@ -219,7 +243,8 @@ def accept_release(
     finally:
         keys.wipe()
     _pending_path(identity, answered).unlink(missing_ok=True)
-    return lease
+    needed = 1 if pending.place is None else stated_shares(response.reply).threshold
+    return Accepted(lease, kept.count(lease), needed)
 
 
 def sweep(identity: RuntimeIdentity, *, now: int) -> None:
@@ -231,30 +256,37 @@ def sweep(identity: RuntimeIdentity, *, now: int) -> None:
                 path.unlink()
 
 
-def _member(card: LicenseCard, broker: int | None) -> CardBroker:
-    if card.brokers.threshold != 1:
-        raise UnsupportedVersion(
-            f"the key is shared among {card.brokers.threshold} brokers, which no file can carry yet"
+def _member(card: LicenseCard, broker: int | None) -> tuple[CardBroker, int | None]:
+    """The broker to ask, and its place where it gives a share."""
+    shared = card.brokers.threshold > 1
+    named = ", ".join(str(member.id) for member in card.brokers.members)
+    if shared and broker is None:
+        raise UsageError(
+            f"{card.brokers.threshold} of the brokers {named} must release, each by a file of its "
+            "own",
+            hint="make a request for each of as many: --broker ID",
         )
-    for member in card.brokers.members:
+    for place, member in enumerate(card.brokers.members):
         if broker in {None, member.id}:
-            return member
-    raise UsageError(
-        f"the card names no broker {broker}",
-        hint=f"it names {', '.join(str(member.id) for member in card.brokers.members)}",
-    )
+            return member, place if shared else None
+    raise UsageError(f"the card names no broker {broker}", hint=f"it names {named}")
 
 
-def _unwrapped(pending: Pending, reply: dict[str, Any], lease: Lease) -> ReleasedKeys:
-    """(6) The wrap opens, and the key is the one the sealing commits to."""
-    wraps = {
-        entry.label: entry
-        for entry in wraps_of(Document(reply, "the broker's reply").items("wraps"))
-    }
-    if CONTENT_KEY not in wraps:
-        raise ManifestError("the broker's reply holds no content key")
+def _unwrapped(
+    pending: Pending, reply: dict[str, Any], lease: Lease
+) -> ReleasedKeys | ReleasedShare:
+    """(6) The wraps open, and are what the sealing, or the licensor's statement, commits to."""
     kem = KemPrivateKey.from_bytes(pending.kem)
     try:
+        if pending.place is not None:
+            # Whose statement it is, is checked against the card, when it is used.
+            return open_share(reply, pending.place, kem, request=pending.request, lease=lease)
+        wraps = {
+            entry.label: entry
+            for entry in wraps_of(Document(reply, "the broker's reply").items("wraps"))
+        }
+        if CONTENT_KEY not in wraps:
+            raise ManifestError("the broker's reply holds no content key")
         info = release_info(CONTENT_KEY, pending.request, lease)
         cells = open_cells(reply, wraps, kem, pending.request, lease)
         keys = ReleasedKeys(unwrap(wraps[CONTENT_KEY].data, kem, info=info), cells)

@@ -15,14 +15,16 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, fields
 from functools import partial
 
-from ledger.broker.facts import ChainState, PlanFacts, Side
+from ledger.broker.entitlement_probe import EntitlementProbe, Question
+from ledger.broker.facts import ChainState, Side
 from ledger.broker.health import EndpointHealth
-from ledger.broker.leases import BlockRef
 from ledger.broker.panel import Panel, Sight
+from ledger.broker.readings import Asked, Reading, Shown, distinct
+from ledger.broker.rounds import Rounds
 from ledger.broker.stateproof import (
     Kept,
     ProvenLicense,
@@ -41,25 +43,29 @@ from ledger.chain.rpc import Block, Rpc, block_param, data
 from ledger.errors import (
     ChainError,
     ChainUnavailable,
-    ContractReverted,
     EndpointsDisagree,
     FormatError,
     LedgerError,
 )
-from ledger.ids import ZERO_ADDRESS, Address, Digest, LicenseId, ModelId
-from ledger.licensing.entitlement import Code, LicenseFacts, Seat, Status
+from ledger.ids import Address, Digest, LicenseId, ModelId
+from ledger.licensing.entitlement import Code
 
 Title = tuple[Address, Digest]
 """A model's titleholder, and the record hash lodged for one epoch."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Shown:
-    """What one endpoint holds at the agreed blocks, if it has them, and at its own head."""
+class _Seen:
+    """What a round brought for one question: the agreed head, and each endpoint's answer.
 
-    final: Side | None
-    head: Side | None
-    own: Side
+    Attributes:
+        at: the decision's moment, in Unix seconds.
+    """
+
+    sights: Sequence[Sight]
+    head: Block
+    at: int
+    answers: Sequence[tuple[Sight, Shown | LedgerError]]
 
 
 class ChainView:
@@ -91,16 +97,21 @@ class ChainView:
             rpcs, deployment, profile, clock=clock, patience=patience, deadline=deadline
         )
         self._deployment = deployment
-        self._sets: dict[int, tuple[int, tuple[int, ...]]] = {}
+        self._probe = EntitlementProbe(deployment)
+        self._rounds: Rounds[Asked, _Seen] = Rounds(self._round)
+        self._agreed: tuple[Block, ...] = ()
         self._proofs: Kept[tuple[Digest, LicenseId, Digest], ProvenLicense] = Kept()
-        self._ledger = deployment.addresses["LicenseLedger"]
         self._registry = deployment.addresses["ModelRegistry"]
-        self._brokers = deployment.addresses["BrokerRegistry"]
 
     @property
     def quorum(self) -> int:
         """How many endpoints must agree."""
         return self._panel.quorum
+
+    @property
+    def panel(self) -> Panel:
+        """The endpoints, for questions of other modules under the same rule."""
+        return self._panel
 
     def health(self) -> tuple[EndpointHealth, ...]:
         """Each endpoint as last seen, in the order given."""
@@ -121,36 +132,15 @@ class ChainView:
             ChainUnavailable: fewer than q endpoints are healthy, or what they agree on is old.
             EndpointsDisagree: no q of them agree.
         """
-        sights = self._panel.survey()
-        head = self._panel.agreed_head(sights)
-        final = self._panel.agreed_final(sights, head)
-        at = max(now, head.timestamp)
-        ask = partial(
-            self._sides, license_id=license_id, model=model, runtime_key_hash=runtime_key_hash
+        question = Question(license_id, model, runtime_key_hash)
+        seen = self._rounds.ask(Asked(question, now))
+        shown = [(sight, each) for sight, each in seen.answers if isinstance(each, Shown)]
+        prove = partial(
+            self._proven, seen.sights, seen.head, license_id, runtime_key_hash, at=seen.at
         )
-
-        def read(sight: Sight) -> _Shown:
-            own = sight.head
-            # The contract answers for no moment before its block.
-            moments = {final.hash: at, head.hash: at}
-            moments.setdefault(own.hash, max(at, own.timestamp))
-            try:
-                blocks = _distinct((final, head, own))
-                known = {side.block.hash: side for side in ask(sight.rpc, blocks, at=moments)}
-                return _Shown(known[final.hash], known[head.hash], known[own.hash])
-            except (ChainError, FormatError) as error:
-                if own.hash in {final.hash, head.hash}:
-                    raise
-                # It does not hold the agreed blocks: no vote there, but what it holds is heard.
-                sight.apart(error)
-                return _Shown(None, None, *ask(sight.rpc, [own], at=moments))
-
-        answers = self._panel.each(sights, read)
-        shown = [(sight, each) for sight, each in answers if isinstance(each, _Shown)]
-        prove = partial(self._proven, sights, head, license_id, runtime_key_hash, at=at)
         try:
             if sum(each.head is not None for _, each in shown) < self._panel.quorum:
-                raise self._panel.too_few(answer for _, answer in answers)
+                raise self._panel.too_few(answer for _, answer in seen.answers)
             final_side = self._panel.majority(each.final for _, each in shown if each.final)
             head_side = self._panel.majority(each.head for _, each in shown if each.head)
         except (ChainUnavailable, EndpointsDisagree) as error:
@@ -162,13 +152,54 @@ class ChainView:
         contrary = self._contrary(shown, final_side, head_side)
         if contrary and grants(head_side.code) and (proven := prove()) is not None:
             head_side = overruled(head_side, proven)
-        if final_side.plan is not None and final_side.brokers:
-            # A set never changes, and q endpoints agreed on this one at a finalized block.
-            self._sets[final_side.plan.broker_set] = (final_side.threshold, final_side.brokers)
         return ChainState(final_side, head_side, contrary)
 
+    # -- one look for all that ask -------------------------------------------------------------
+
+    def _round(self, asked: Sequence[Asked]) -> list[_Seen | BaseException]:
+        """Ask all endpoints once for several decisions, none of which began after this.
+
+        Most often the blocks agreed on last are still the agreed ones. So each endpoint is asked
+        about them in the same breath as where it stands; what it says of other blocks is dropped.
+        """
+        guessed = [
+            (number, block.hash, max(each.now, self._agreed[0].timestamp))
+            for number, each in enumerate(asked)
+            for block in self._agreed
+        ]
+        sights = self._panel.survey(
+            [
+                self._probe.request(asked[number].question, hash_, at=at)
+                for number, hash_, at in guessed
+            ]
+        )
+        head = self._panel.agreed_head(sights)
+        final = self._panel.agreed_final(sights, head)
+        self._agreed = distinct((head, final))
+        at = [max(each.now, head.timestamp) for each in asked]
+        readings = {
+            sight.witness: Reading(
+                self._probe, sight, asked=asked, blocks=(final, head), at=at, guessed=guessed
+            )
+            for sight in sights
+        }
+        sides: dict[tuple[int, Digest, str], Side] = {}
+        answers = self._panel.each(
+            sights,
+            lambda sight: readings[sight.witness].shown(sides),
+            known=lambda sight: readings[sight.witness].complete,
+        )
+        seen: list[_Seen | BaseException] = []
+        for number in range(len(asked)):
+            own = [
+                (sight, all_ if isinstance(all_, LedgerError) else all_[number])
+                for sight, all_ in answers
+            ]
+            seen.append(_Seen(sights, head, at[number], own))
+        return seen
+
     def _contrary(
-        self, shown: Iterable[tuple[Sight, _Shown]], final: Side, head: Side
+        self, shown: Iterable[tuple[Sight, Shown]], final: Side, head: Side
     ) -> tuple[str, ...]:
         """Who shows anything else than q endpoints, at the agreed blocks or at its own head."""
         sentences = []
@@ -314,118 +345,15 @@ class ChainView:
         ]
         return [data(value) for value in rpc.batch(requests)]
 
-    def _sides(
-        self,
-        rpc: Rpc,
-        blocks: Sequence[Block],
-        *,
-        license_id: LicenseId,
-        model: ModelId,
-        runtime_key_hash: Digest,
-        at: Mapping[Digest, int],
-    ) -> list[Side]:
-        """Everything a decision needs at each block, in two round trips; `at` by block hash."""
-        ledger, registry = contract("LicenseLedger"), contract("ModelRegistry")
-        asked = (license_id, ZERO_ADDRESS, runtime_key_hash)
-        checks = {b.hash: ledger.encode("check", *asked, at[b.hash]) for b in blocks}
-        opening = [
-            (self._registry, registry.encode("modelOf", model)),
-            (self._registry, registry.encode("sealingOf", model)),
-        ]
-        # These revert for an unknown license, so they follow once it is known to be there.
-        detail = [
-            (self._ledger, ledger.encode("licenseOf", license_id)),
-            (self._ledger, ledger.encode("planOf", license_id.plan)),
-            (self._ledger, ledger.encode("seatOf", license_id, runtime_key_hash)),
-        ]
-        calls = [(b, *call) for b in blocks for call in ((self._ledger, checks[b.hash]), *opening)]
-        first = _grouped(self._calls(rpc, calls), 3)
-        codes = [int(ledger.decode("check", answer[0])[0]) for answer in first]
-        there = [b for b, code in zip(blocks, codes, strict=True) if code != Code.NOT_FOUND]
-        rest = iter(_grouped(self._calls(rpc, [(b, *call) for b in there for call in detail]), 3))
-        sides: list[Side] = []
-        for block, code, answer in zip(blocks, codes, first, strict=True):
-            title = registry.decode("modelOf", answer[1])
-            epoch, sealing = registry.decode("sealingOf", answer[2])
-            side = Side(
-                block=BlockRef(block.number, block.hash, block.timestamp),
-                code=code,
-                license=_no_license(license_id),
-                grant_nonce=0,
-                plan=None,
-                title_holder=title[0],
-                model_status=int(title[3]),
-                sealing_epoch=int(epoch),
-                sealing=sealing,
-                brokers=(),
-            )
-            if code != Code.NOT_FOUND:
-                side = self._with_license(side, rpc, block, license_id, next(rest))
-            sides.append(side)
-        return sides
-
-    def _with_license(
-        self, side: Side, rpc: Rpc, block: Block, license_id: LicenseId, answers: Sequence[bytes]
-    ) -> Side:
-        ledger = contract("LicenseLedger")
-        holder, not_before, not_after, status, _, nonce, suspended_at = ledger.decode(
-            "licenseOf", answers[0]
-        )
-        terms, state = ledger.decode("planOf", answers[1])
-        bound_at, until, measurement = ledger.decode("seatOf", answers[2])
-        licensor = state["licensor"]
-        facts = LicenseFacts(
-            license=license_id,
-            holder=holder,
-            status=Status(status),
-            not_before=int(not_before),
-            not_after=int(not_after),
-            suspended_at=int(suspended_at),
-            licensor=licensor,
-            grace=int(terms["grace"]),
-            seat=Seat(int(bound_at), int(until), bytes(measurement)),
-        )
-        plan = PlanFacts.of(license_id.plan, terms, licensor)
-        threshold, brokers = self._members(rpc, block, plan.broker_set)
-        return replace(
-            side,
-            license=facts,
-            plan=plan,
-            grant_nonce=int(nonce),
-            brokers=brokers,
-            threshold=threshold,
-        )
-
-    def _members(self, rpc: Rpc, block: Block, set_id: int) -> tuple[int, tuple[int, ...]]:
-        """Threshold and brokers of a set: as agreed before, or as this endpoint shows them."""
-        known = self._sets.get(set_id)
-        if known is not None:
-            return known
-        registry = contract("BrokerRegistry")
-        try:
-            (answer,) = self._calls(
-                rpc, [(block, self._brokers, registry.encode("brokerSetOf", set_id))]
-            )
-        except ContractReverted:
-            return 1, ()  # a set without members releases nothing
-        _, threshold, members = registry.decode("brokerSetOf", answer)
-        return int(threshold), tuple(int(member) for member in members)
-
 
 def _grouped(values: Sequence[bytes], size: int) -> list[Sequence[bytes]]:
     return [values[start : start + size] for start in range(0, len(values), size)]
 
 
-def _distinct(blocks: Iterable[Block]) -> list[Block]:
-    return list({block.hash: block for block in blocks}.values())
-
-
-def _no_license(license_id: LicenseId) -> LicenseFacts:
-    return LicenseFacts(license_id, ZERO_ADDRESS, Status.NONE, 0, 0, 0, ZERO_ADDRESS)
-
-
 def _difference(side: Side, agreed: Side) -> str | None:
     """What a side holds otherwise than the agreed one, in words; None: nothing."""
+    if side is agreed:
+        return None
     if side.code != agreed.code:
         return _word(side.code)
     for one in fields(Side):

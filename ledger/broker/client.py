@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Self, TypeAlias
+from typing import Any, Final, Protocol, Self, TypeAlias
 from urllib.parse import urlsplit
 
 import httpx
@@ -98,10 +98,16 @@ class Decision:
             raise KeyRequestRejected("the broker neither granted nor said why")
 
 
-Keep: TypeAlias = Callable[
-    [KeyRequest, BrokerPublicKeys, dict[str, Any], Lease, ReleasedKeys], object
-]
-"""Takes request, the broker's keys, its signed reply, lease and content key of a release."""
+class Keepable(Protocol):
+    """The keys of a release, or one broker's share of them."""
+
+    def to_bytes(self) -> bytearray:
+        """All of it; the caller zeroes it."""
+        ...
+
+
+Keep: TypeAlias = Callable[[KeyRequest, BrokerPublicKeys, dict[str, Any], Lease, Keepable], object]
+"""Takes request, the broker's keys, its signed reply, lease and what was released."""
 Attest: TypeAlias = Callable[[bytes, bytes], str]
 """From report data (64 bytes) and challenge (32 bytes) to an attestation token."""
 
@@ -202,7 +208,15 @@ class BrokerClient:
         Raises:
             BrokerUnavailable: it does not answer, or does not tell.
         """
-        return self._send("GET", "/v1/broker/endpoints")
+        return self.unsigned("/v1/broker/endpoints")
+
+    def unsigned(self, path: str) -> dict[str, Any]:
+        """What a broker says of itself without signing it, for its operator's eyes.
+
+        Raises:
+            BrokerUnavailable: it does not answer, or does not tell.
+        """
+        return self._send("GET", path)
 
     @property
     def pinned(self) -> bool:
@@ -242,6 +256,17 @@ class BrokerClient:
         ):
             raise SignatureInvalid("the broker's reply answers another request")
         return doc
+
+    def signed(
+        self, method: str, path: str, kind: str, request: dict[str, Any], *, body: Any = None
+    ) -> Document:
+        """Send a message of another module, and verify that the reply is this broker's answer.
+
+        Raises:
+            BrokerUnavailable: it does not answer.
+            SignatureInvalid: the answer is not the pinned broker's, or to another request.
+        """
+        return self._verified(self._send(method, path, body), kind, request)
 
     # -- deposit -------------------------------------------------------------------------------
 

@@ -101,8 +101,9 @@ class Defence:
         conduct = self.conduct(license_id)
         if conduct.level != HELD:
             seen = Sighting(str(runtime), network, now)
-            findings = anomaly.judge(self._past(license_id, seen), seen, self._rules)
-            self._remember(license_id, seen)
+            past = self._past(license_id, seen)
+            findings = anomaly.judge(past, seen, self._rules)
+            self._remember(license_id, seen, past)
             after = anomaly.advance(conduct, findings, now=now, rules=self._rules)
             if after != conduct:
                 self._change(license_id, conduct, after, now=now)
@@ -111,8 +112,8 @@ class Defence:
             raise LicenseHeld(
                 f"this broker holds license {license_id}: {conduct.reason}",
                 since=conduct.since,
-                remedy="its licensor or the broker's operator can release it: "
-                f"deed broker release-hold {license_id}",
+                remedy=f"its licensor can release it (deed license release-hold {license_id}), or "
+                f"the broker's operator (deed broker release-hold {license_id})",
             )
         self._licenses.take(str(license_id), self._limits.license)
         if conduct.level == THROTTLED and now < conduct.until:
@@ -130,13 +131,25 @@ class Defence:
         rows = self._store.rows("SELECT license, conduct FROM conduct WHERE level = ?", HELD)
         return [(LicenseId.parse(name), Conduct(**json.loads(text))) for name, text in rows]
 
-    def release(self, license_id: LicenseId, *, by: str, now: int) -> dict[str, Any]:
+    def is_held(self, license_id: LicenseId) -> bool:
+        """Whether a license is held."""
+        return self.conduct(license_id).level == HELD
+
+    def release(
+        self,
+        license_id: LicenseId,
+        *,
+        by: str,
+        now: int,
+        request: dict[str, Any] | None = None,
+    ) -> dict[str, Any]:
         """End a hold; its signed receipt.
 
         Args:
             license_id: the license.
             by: who ended it, for the receipt.
             now: Unix seconds.
+            request: the licensor's signed message; None where the operator ends it.
 
         Raises:
             UsageError: it is not held.
@@ -153,7 +166,7 @@ class Defence:
             self._inform(HOLD_END_EVENT, document, now)
             return self._log.answer(
                 HOLD_END,
-                {"version": 1, "type": "modeldeed/hold-end", **document},
+                request or {"version": 1, "type": "modeldeed/hold-end", **document},
                 {"hold": None},
                 now=now,
                 license_id=license_id,
@@ -197,32 +210,28 @@ class Defence:
     def _past(self, license_id: LicenseId, seen: Sighting) -> Past:
         name, store = str(license_id), self._store
         oldest = seen.at - self._rules.memory
-        began = store.row("SELECT began FROM sighted WHERE license = ?", name)
-        network = store.row(
-            "SELECT 1 FROM sighted_networks WHERE license = ? AND network = ? AND last > ?",
+        # In one question: each one gives Python's lock away and waits to have it back.
+        row = store.row(
+            "SELECT (SELECT began FROM sighted WHERE license = ?1), "
+            "(SELECT 1 FROM sighted_networks WHERE license = ?1 AND network = ?2 AND last > ?3), "
+            "(SELECT count(*) FROM sighted_hosts "
+            "WHERE license = ?1 AND first > ?4 AND runtime <> ?5), "
+            "first, network, last, began, count FROM (SELECT 1) LEFT JOIN sighted_hosts "
+            "ON license = ?1 AND runtime = ?5 AND last > ?3",
             name,
             seen.network,
             oldest,
-        )
-        host = store.row(
-            "SELECT first, network, last, began, count FROM sighted_hosts "
-            "WHERE license = ? AND runtime = ? AND last > ?",
-            name,
-            seen.runtime,
-            oldest,
-        )
-        fresh = store.row(
-            "SELECT count(*) FROM sighted_hosts WHERE license = ? AND first > ? AND runtime <> ?",
-            name,
             seen.at - self._rules.window,
             seen.runtime,
         )
+        assert row is not None, "a row of literals is always there"
+        began, network, fresh, *host = row
         past = Past(
-            began=None if began is None else int(began[0]),
+            began=None if began is None else int(began),
             network_known=network is not None,
-            fresh_hosts=0 if fresh is None else int(fresh[0]),
+            fresh_hosts=int(fresh),
         )
-        if host is None:
+        if host[0] is None:
             return past
         return Past(
             began=past.began,
@@ -235,10 +244,11 @@ class Defence:
             fresh_hosts=past.fresh_hosts,
         )
 
-    def _remember(self, license_id: LicenseId, seen: Sighting) -> None:
+    def _remember(self, license_id: LicenseId, seen: Sighting, past: Past) -> None:
         name, write = str(license_id), self._store.write
         oldest = seen.at - self._rules.memory
-        write("INSERT INTO sighted VALUES (?, ?) ON CONFLICT DO NOTHING", name, seen.at)
+        if past.began is None:
+            write("INSERT INTO sighted VALUES (?, ?) ON CONFLICT DO NOTHING", name, seen.at)
         write(
             "INSERT INTO sighted_networks VALUES (?, ?, ?) "
             "ON CONFLICT DO UPDATE SET last = excluded.last",
@@ -259,4 +269,5 @@ class Defence:
             oldest,
             self._rules.window,
         )
-        write("DELETE FROM sighted_hosts WHERE license = ? AND last <= ?", name, oldest)
+        if past.host_since is None:  # only then are there more than before
+            write("DELETE FROM sighted_hosts WHERE license = ? AND last <= ?", name, oldest)

@@ -6,6 +6,7 @@ terms. Both are EIP-712 messages under the license ledger's domain.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import secrets
 from dataclasses import dataclass
@@ -37,6 +38,11 @@ _KEY_BYTES = {ALG_ED25519: 32, ALG_P256: 33}
 NO_MEASUREMENT = bytes(20)
 
 
+@functools.lru_cache(maxsize=4096)
+def _key_hash(alg: int, raw: bytes) -> Digest:
+    return Digest(hashlib.sha256(bytes([alg]) + raw).digest())
+
+
 @dataclass(frozen=True, slots=True)
 class RuntimeKey:
     """A runtime's public key: algorithm byte and raw bytes (Ed25519 32, P-256 33 compressed)."""
@@ -50,7 +56,7 @@ class RuntimeKey:
 
     def hash(self) -> Digest:
         """``runtimeKey`` on chain: SHA-256 of the algorithm byte and the raw key."""
-        return Digest(hashlib.sha256(bytes([self.alg]) + self.raw).digest())
+        return _key_hash(self.alg, self.raw)
 
     def to_json(self) -> dict[str, Any]:
         """Algorithm and key as text."""

@@ -44,6 +44,9 @@ BREAKS_AFTER: Final = 3
 FIRST_REST, LONGEST_REST = 5.0, 60.0
 """Seconds until it is tried again: doubled with every try that fails."""
 
+NOT_ASKED: Final = "not asked yet"
+"""What stands for a trouble before the first look; neither healthy nor not."""
+
 _COSTLY = {"slow", "busy", "down"}
 _LATENCIES = 128
 
@@ -99,7 +102,7 @@ class EndpointHealth:
         last = self.last_trouble
         return {
             "host": self.host,
-            "healthy": not self.trouble,
+            "healthy": None if self.trouble == NOT_ASKED else not self.trouble,
             "trouble": self.trouble or None,
             "circuit": self.circuit,
             "head": self.head,
@@ -136,7 +139,7 @@ class EndpointRecord:
         self._lock = threading.Lock()
         self._latencies: deque[float] = deque(maxlen=_LATENCIES)
         self._faults: Counter[str] = Counter()
-        self._seen: EndpointHealth = EndpointHealth(host, None, "not asked yet")
+        self._seen: EndpointHealth = EndpointHealth(host, None, NOT_ASKED)
         self._contrary = 0
         self._last: tuple[str, str, int] | None = None
         self._failures = 0

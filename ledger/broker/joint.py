@@ -12,6 +12,12 @@ from ledger.broker.leases import Lease
 from ledger.errors import LeaseExpired, LedgerError
 
 
+def deciding(leases: Sequence[Lease], threshold: int) -> Lease:
+    """Of several leases that with whose end fewer than t are left: the t-th latest end."""
+    ordered = sorted(leases, key=lambda lease: lease.grace_until, reverse=True)
+    return ordered[min(threshold, len(ordered)) - 1]
+
+
 class BrokerGroup:
     """The brokers that released together, each with its own lease.
 
@@ -25,9 +31,8 @@ class BrokerGroup:
         self.held = tuple(held)
 
     def deciding(self, leases: Sequence[Lease]) -> Lease:
-        """The lease with whose end fewer than t are left: that with the t-th latest end."""
-        ordered = sorted(leases, key=lambda lease: lease.grace_until, reverse=True)
-        return ordered[min(self.threshold, len(ordered)) - 1]
+        """The lease with whose end fewer than t are left."""
+        return deciding(leases, self.threshold)
 
     def close(self) -> None:
         """Close the connections."""

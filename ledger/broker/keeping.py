@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -17,10 +17,19 @@ from typing import Any, Final
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from ledger.broker.client import Decision, check_lease, decision_of
+from ledger.broker.client import Decision, Keepable, check_lease, decision_of
 from ledger.broker.custody import read_private, write_private, zero
 from ledger.broker.floor import ClockFloor
 from ledger.broker.identity import RuntimeIdentity
+from ledger.broker.joining import (
+    ReleasedShare,
+    check_statement,
+    joined,
+    largest_set,
+    share_from_bytes,
+    stated_shares,
+)
+from ledger.broker.joint import deciding
 from ledger.broker.leases import Lease
 from ledger.broker.protocol import KeyRequest, audience
 from ledger.broker.released import ReleasedKeys
@@ -34,6 +43,7 @@ from ledger.errors import (
     KeyAccessError,
     LeaseExpired,
     LedgerError,
+    SharesRejected,
     SignatureInvalid,
     UseNotPermitted,
     VerificationError,
@@ -51,8 +61,22 @@ from ledger.sealed.record import SealingRecord
 TYPE: Final = "modeldeed/kept-release"
 KEY_TAG: Final = "modeldeed/kept-release/1"
 _NONCE = 12
-_MAX_SEALED = 32 + released_bytes(MAX_CELLS) + 16
+_BROKER = "-broker-"
+_MAX_FILE = 2 << 20
+_WAY = "ask again: deed runtime request CARD, or load where a broker can be reached"
+# A share of cell keys brings 32 bytes more for each cell.
+_MAX_SEALED = 32 + released_bytes(MAX_CELLS) + 32 * MAX_CELLS + 16
 _REMEMBER_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class _KeptShare:
+    lease: Lease
+    share: ReleasedShare
+
+    @property
+    def group(self) -> tuple[object, ...]:
+        return self.share.group
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,9 +173,11 @@ class KeptReleases:
         signing: BrokerPublicKeys,
         reply: dict[str, Any],
         lease: Lease,
-        keys: ReleasedKeys,
+        keys: Keepable,
     ) -> None:
         """Seal a release and write it, over an older one of the same license and sealing.
+
+        Where the key is shared, each broker's release is kept by itself.
 
         Raises:
             ConfigurationError: the file cannot be written.
@@ -166,7 +192,7 @@ class KeptReleases:
             zero(plain)
         kept = KeptRelease(request, signing, bare, lease, nonce, sealed)
         data = json.dumps(kept.to_json()).encode() + b"\n"
-        write_private(self._path(lease.license, lease.sealing), data, replace=True)
+        write_private(self._path(kept), data, replace=True)
 
     def take_time(self, signed: int) -> None:
         """Take in a broker-signed time.
@@ -186,95 +212,190 @@ class KeptReleases:
                 path.unlink(missing_ok=True)
             self.floor.restart(signed)
 
-    def find(self, card: LicenseCard) -> KeptRelease | None:
-        """The release kept for a card's license and sealing, verified; None when there is none.
+    def find(self, card: LicenseCard) -> tuple[KeptRelease, ...]:
+        """What is kept for a card's license and sealing, verified; empty when there is nothing.
+
+        One release, or where the key is shared one by each of several brokers.
 
         Raises:
-            ManifestError, SignatureInvalid: the file was altered.
-            ClaimMismatch: it was given under other keys, or for another model or runtime.
+            ManifestError, SignatureInvalid: a file was altered, and too few others are there.
+            ClaimMismatch: likewise, given under other keys, or for another model or runtime.
         """
-        path = self._path(card.license, card.sealing_hash)
-        if not path.exists():
-            return None
-        kept = KeptRelease.from_json(parse_json(read_private(path), what="the kept release"))
+        shared = card.brokers.threshold > 1
+        found: list[KeptRelease] = []
+        troubles: list[LedgerError] = []
+        for path in self._paths(card.license, card.sealing_hash):
+            if _is_share(path) != shared:
+                continue
+            try:
+                found.append(self._verified(path, card))
+            except (FormatError, VerificationError) as error:
+                # One that was altered does not spoil the others.
+                troubles.append(error)
+        if troubles and len(found) < card.brokers.threshold:
+            raise troubles[0]
+        return tuple(found)
+
+    def _verified(self, path: Path, card: LicenseCard) -> KeptRelease:
+        data = read_private(path, limit=_MAX_FILE)
+        kept = KeptRelease.from_json(parse_json(data, what="the kept release", limit=_MAX_FILE))
         lease = kept.lease
-        pinned = [
-            audience(card.chain_id, card.broker_registry, member.id)
-            for member in card.brokers.members
-            if member.signing_key_hash == kept.signing.hash()
-        ]
-        if lease.audience not in pinned:
+        member = next(
+            (
+                member
+                for member in card.brokers.members
+                if member.signing_key_hash == kept.signing.hash()
+                and audience(card.chain_id, card.broker_registry, member.id) == lease.audience
+            ),
+            None,
+        )
+        if member is None:
             raise ClaimMismatch(
                 "the kept release was signed with other keys than the card names",
                 hint="get a fresh release: deed runtime request CARD",
             )
-        if (lease.license, lease.model, lease.sealing, lease.runtime_key_hash) != (
-            card.license,
-            card.model,
-            card.sealing_hash,
-            self._identity.key_hash,
+        if path != self._path(kept) or (
+            (lease.license, lease.model, lease.sealing, lease.runtime_key_hash)
+            != (card.license, card.model, card.sealing_hash, self._identity.key_hash)
         ):
             raise ClaimMismatch("the kept release is for another license, model or runtime")
+        if card.brokers.threshold > 1:
+            check_statement(stated_shares(kept.reply), card)
         return kept
 
     def holds(self, card: LicenseCard) -> bool:
-        """Whether one is kept whose lease has not ended; `open` says why not."""
+        """Whether enough is kept whose leases have not ended; `open` says why not."""
         try:
-            kept = self.find(card)
-            return kept is not None and self.floor.now() < kept.lease.grace_until
+            now = self.floor.now()
+            alive = [kept for kept in self.find(card) if now < kept.lease.grace_until]
         except (FormatError, VerificationError):
             return False
+        return len(alive) >= card.brokers.threshold
 
     def open(self, card: LicenseCard, record: SealingRecord) -> tuple[ReleasedKeys, Lease, int]:
-        """The keys (the caller zeroes them), their lease, and this host's time.
+        """The keys (the caller zeroes them), the lease that decides, and this host's time.
 
         Raises:
-            LeaseExpired: nothing is kept, or its lease has ended.
+            LeaseExpired: nothing is kept, or too few leases hold.
             ClockFloorInvalid: nothing says that the clock was not set back.
             UseNotPermitted: the card's terms do not permit the declared use now.
             KeyAccessError: it does not open with this runtime's key, or is another model's.
+            SharesRejected: the shares were made wrongly, or are of several sets.
             ManifestError, SignatureInvalid, ClaimMismatch: as `find`.
         """
         # (1) Format, signatures, keys, and what it is for.
-        kept = self.find(card)
-        way = "ask again: deed runtime request CARD, or load where a broker can be reached"
-        if kept is None:
-            raise LeaseExpired(f"no release of license {card.license} is kept here", hint=way)
+        found, needed = self.find(card), card.brokers.threshold
+        if not found:
+            raise LeaseExpired(f"no release of license {card.license} is kept here", hint=_WAY)
         # (2) The clock.
-        now, lease = self.floor.now(), kept.lease
-        if now >= lease.grace_until:
-            raise LeaseExpired(
-                f"the kept lease of license {lease.license} ended on {moment(lease.grace_until)}",
-                hint=way,
-            )
+        now = self.floor.now()
+        alive = [kept for kept in found if now < kept.lease.grace_until]
+        if len(alive) < needed:
+            raise self._too_few(found, needed, now)
         # (3) The terms, where they are at hand; `card.verify` has checked their hash.
         if card.terms is not None:
             permit(card, self._identity, at=now)
         # (4) The key.
+        if needed == 1:
+            (kept,) = alive
+            keys = ReleasedKeys.from_bytes(self._opened(kept))
+            keys.check(record)
+            return keys, kept.lease, now
+        return *self._joined(alive, card, record), now
+
+    def _too_few(self, found: Sequence[KeptRelease], needed: int, now: int) -> LeaseExpired:
+        license_id = found[0].lease.license
+        ended = [kept.lease.grace_until for kept in found if now >= kept.lease.grace_until]
+        if needed == 1:
+            when = moment(max(ended))
+            return LeaseExpired(
+                f"the kept lease of license {license_id} ended on {when}", hint=_WAY
+            )
+        told = f"{len(found) - len(ended)} of the {needed} releases needed of license {license_id} "
+        return LeaseExpired(f"{told}are kept here and hold", hint=_WAY)
+
+    def _joined(
+        self, alive: Sequence[KeptRelease], card: LicenseCard, record: SealingRecord
+    ) -> tuple[ReleasedKeys, Lease]:
+        needed, places = card.brokers.threshold, _places(card)
+        opened: list[_KeptShare] = []
+        troubles: list[LedgerError] = []
         try:
-            plain = AESGCM(self._key(lease)).decrypt(
+            for kept in alive:
+                try:
+                    place = places[kept.lease.audience]
+                    share = share_from_bytes(self._opened(kept), kept.reply, place)
+                except (KeyAccessError, FormatError) as error:
+                    troubles.append(error)
+                else:
+                    opened.append(_KeptShare(kept.lease, share))
+            chosen = largest_set(opened)
+            if len(chosen) < needed:
+                raise (
+                    troubles[0]
+                    if troubles
+                    else SharesRejected(
+                        f"the shares kept of license {card.license} are of several sets, and no "
+                        f"{needed} of one",
+                        hint=_WAY,
+                    )
+                )
+            keys = joined([each.share for each in chosen[:needed]], record)
+        finally:
+            for each in opened:
+                each.share.wipe()
+        return keys, deciding([each.lease for each in chosen], needed)
+
+    def _opened(self, kept: KeptRelease) -> bytearray:
+        try:
+            plain = AESGCM(self._key(kept.lease)).decrypt(
                 kept.nonce, kept.sealed, canonical_json(kept.reply)
             )
         except InvalidTag:
             raise KeyAccessError(
-                "the kept release does not open with this runtime's key", hint=way
+                "the kept release does not open with this runtime's key", hint=_WAY
             ) from None
         opened = bytearray(plain)
         burn(plain)
-        keys = ReleasedKeys.from_bytes(opened)
-        keys.check(record)
-        return keys, lease, now
+        return opened
+
+    def count(self, lease: Lease) -> int:
+        """How many releases are kept for a lease's license and sealing, whatever they are worth."""
+        return len(self._paths(lease.license, lease.sealing))
 
     def forget(self, license_id: LicenseId, sealing: Digest) -> None:
         """Delete what is kept for a license and sealing, if anything."""
-        self._path(license_id, sealing).unlink(missing_ok=True)
+        for path in self._paths(license_id, sealing):
+            path.unlink(missing_ok=True)
 
-    def _path(self, license_id: LicenseId, sealing: Digest) -> Path:
-        return self.folder / f"{license_id}-{sealing.raw.hex()}.json"
+    def _paths(self, license_id: LicenseId, sealing: Digest) -> list[Path]:
+        stem = f"{license_id}-{sealing.raw.hex()}"
+        return [
+            *self.folder.glob(f"{stem}.json"),
+            *sorted(self.folder.glob(f"{stem}{_BROKER}*.json")),
+        ]
+
+    def _path(self, kept: KeptRelease) -> Path:
+        lease = kept.lease
+        # The broker's number ends its audience.
+        broker = f"{_BROKER}{lease.audience.rpartition(':')[2]}" if "shares" in kept.reply else ""
+        return self.folder / f"{lease.license}-{lease.sealing.raw.hex()}{broker}.json"
 
     def _key(self, lease: Lease) -> bytes:
         purpose = KEY_TAG.encode() + b"\0" + canonical_json(lease.to_json())
         return self._identity.derived_key(purpose, salt=lease.kem_key_hash.raw)
+
+
+def _is_share(path: Path) -> bool:
+    return _BROKER in path.stem
+
+
+def _places(card: LicenseCard) -> dict[str, int]:
+    """Place of each broker in its set, from 0, by its audience."""
+    return {
+        audience(card.chain_id, card.broker_registry, member.id): place
+        for place, member in enumerate(card.brokers.members)
+    }
 
 
 def permit(card: LicenseCard, identity: RuntimeIdentity, *, at: int) -> None:

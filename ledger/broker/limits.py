@@ -6,6 +6,7 @@ what must outlast a restart, holds and what anomaly rules saw, is in the broker'
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import threading
 from collections import OrderedDict
@@ -57,6 +58,7 @@ class Limits:
     throttled: Rate = Rate(2, 1 / 30)
 
 
+@functools.lru_cache(maxsize=4096)
 def network_of(address: str | None) -> str:
     """The network that an address belongs to, as limits and anomaly rules count it."""
     try:

@@ -5,8 +5,8 @@ without the other, and nobody waits for a webhook. A thread of its own sends it,
 Standard Webhooks specification 1.0, again and again with longer pauses, until it is taken or dead.
 
 Targets stand in ``webhooks.json`` of the broker's folder (0600) and nowhere else: no message can
-name one. Redirects are not followed, and an address that is not public is refused, unless the
-target says ``"private": true``.
+name one. Redirects are not followed. A name is looked up once, an address that is not public is
+refused, unless the target says ``"private": true``, and what was looked at is connected to.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ import base64
 import binascii
 import hashlib
 import hmac
-import ipaddress
 import json
 import logging
 import secrets
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable
@@ -31,6 +31,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from ledger.broker.custody import read_private
+from ledger.broker.resolved import Resolve, addresses_of
 from ledger.broker.store import BrokerStore
 from ledger.canonical import parse_json
 from ledger.errors import ConfigurationError, LedgerError, UsageError
@@ -127,6 +128,9 @@ class Notices:
         store: the broker's database.
         targets: where notices go; without any, none is kept.
         clock: Unix seconds.
+        resolve: looks names up, as ``socket.getaddrinfo``; once for each attempt.
+        trust: whose certificates are believed; by default those of the public authorities.
+        timeout: seconds for each step of an attempt.
     """
 
     def __init__(
@@ -135,10 +139,16 @@ class Notices:
         targets: tuple[Target, ...],
         *,
         clock: Callable[[], float] = time.time,
+        resolve: Resolve = socket.getaddrinfo,
+        trust: ssl.SSLContext | bool = True,
+        timeout: float = TIMEOUT,
     ) -> None:
         self._store = store
         self._targets = {target.id: target for target in targets}
         self._clock = clock
+        self._resolve = resolve
+        self._trust = trust
+        self._timeout = timeout
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
@@ -228,17 +238,43 @@ class Notices:
             "webhook-timestamp": str(now),
             "webhook-signature": signature(target.secret, name, now, body),
         }
+        trouble = "it leads nowhere"
         try:
-            _require_allowed(target)
-            with (
-                httpx.Client(timeout=TIMEOUT, follow_redirects=False, trust_env=False) as client,
-                client.stream("POST", target.url, content=body, headers=headers) as reply,
-            ):
-                status = reply.status_code
+            url = httpx.URL(target.url)
+            port = url.port or (443 if url.scheme == "https" else 80)
+            host = url.raw_host.decode("ascii")
+            for address in addresses_of(host, port, private=target.private, resolve=self._resolve):
+                try:
+                    return self._send_to(url, address, port, body, headers)
+                except httpx.ConnectError as error:  # nothing was sent: the next address may do
+                    trouble = type(error).__name__
         except UsageError as error:
             return error.message
-        except (httpx.HTTPError, OSError) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
             return type(error).__name__
+        return trouble
+
+    def _send_to(
+        self, url: httpx.URL, address: str, port: int, body: bytes, headers: dict[str, str]
+    ) -> str:
+        """Send to an address that was looked at; the name stays for TLS and the Host header.
+
+        Raises:
+            httpx.HTTPError: no connection, or no answer.
+        """
+        with (
+            httpx.Client(
+                timeout=self._timeout, follow_redirects=False, trust_env=False, verify=self._trust
+            ) as client,
+            client.stream(
+                "POST",
+                url.copy_with(host=address.partition("%")[0], port=port),
+                content=body,
+                headers={**headers, "host": url.netloc.decode("ascii")},
+                extensions={"sni_hostname": url.raw_host.decode("ascii")},
+            ) as reply,
+        ):
+            status = reply.status_code
         return "" if 200 <= status < 300 else f"HTTP {status}"
 
     def _run(self) -> None:
@@ -249,21 +285,3 @@ class Notices:
             except LedgerError as error:
                 log.warning("outbox unavailable code=%s", error.code)
             self._wake.wait(IDLE_SECONDS)
-
-
-def _require_allowed(target: Target) -> None:
-    """Refuse a name that leads to an address that is not public.
-
-    Raises:
-        UsageError: it does. The resolver is asked again when connecting; that a name changes in
-            between is left to the network's own rules, as is said in docs/spec/key-release.md.
-    """
-    if target.private:
-        return
-    parts = urlsplit(target.url)
-    found = socket.getaddrinfo(parts.hostname, parts.port or 443, type=socket.SOCK_STREAM)
-    for *_, address in found:
-        if not ipaddress.ip_address(str(address[0]).partition("%")[0]).is_global:
-            raise UsageError(
-                f"{target.host} is not a public address", hint='say "private": true if it is meant'
-            )

@@ -6,6 +6,7 @@ endpoints count, which block is the agreed head, which the agreed finalized one.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import threading
 import time
@@ -13,27 +14,32 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from ledger.broker.health import EndpointHealth, EndpointRecord
 from ledger.broker.stateproof import Headers
-from ledger.broker.witnesses import DEADLINE, PATIENCE, Witness, gather
+from ledger.broker.witnesses import DEADLINE, PATIENCE, Witness, gather, outcome
 from ledger.chain.deployment import Deployment
 from ledger.chain.profile import ChainProfile
 from ledger.chain.rpc import Block, Rpc, quantity
 from ledger.errors import (
     ChainUnavailable,
+    ContractReverted,
     EndpointsDisagree,
     FormatError,
     LedgerError,
     Reorganised,
+    RpcRefused,
     StateProofInvalid,
     UsageError,
     WrongNetwork,
 )
 
 VERIFY_SECONDS: Final = 60.0
-"""How long an endpoint's contract code is taken as known; chain id and genesis it shows always."""
+"""How long an endpoint's contract code is taken as known; its chain is looked at every time."""
+
+Asked = tuple[str, list[Any]]
+"""A read: method and parameters."""
 
 _T = TypeVar("_T")
 
@@ -45,6 +51,7 @@ class Sight:
     Attributes:
         until: end of the decision, on the monotonic clock.
         took: seconds that the look took.
+        early: results of what it was asked along with where it stands; none when it refused that.
     """
 
     witness: Witness
@@ -52,6 +59,7 @@ class Sight:
     finalized: Block
     until: float
     took: float
+    early: tuple[Any, ...] = ()
 
     @property
     def rpc(self) -> Rpc:
@@ -130,11 +138,14 @@ class Panel:
         for witness in self._witnesses:
             witness.close()
 
-    def survey(self) -> list[Sight]:
+    def survey(self, also: Sequence[Asked] = ()) -> list[Sight]:
         """Ask the endpoints where they stand; keep the healthy ones.
 
         One that failed too often in a row is not waited for while q others are well: it is tried
         in the background until it is back. Where the decision needs it, it is asked all the same.
+
+        Args:
+            also: further reads in the same round trip, whose answers are `Sight.early`.
         """
         until = time.monotonic() + self._deadline
         asked = [witness for witness in self._witnesses if witness.record.closed]
@@ -144,18 +155,20 @@ class Panel:
                 witness.start(partial(self._probe, witness, until))
         answers: list[Sight | LedgerError] = []
         if len(asked) >= self.quorum:
-            answers = self._look_all(asked, until)
+            answers = self._look_all(asked, until, also)
         else:
             spared = list(self._witnesses)
         if sum(isinstance(answer, Sight) for answer in answers) < self.quorum:
-            answers += self._look_all(spared, until)
+            answers += self._look_all(spared, until, also)
         sights = [answer for answer in answers if isinstance(answer, Sight)]
         if len(sights) < self.quorum:
             raise self.too_few(answers)
         return sights
 
-    def _look_all(self, asked: Sequence[Witness], until: float) -> list[Sight | LedgerError]:
-        tasks = [(each, each.start(partial(self._look, each, until))) for each in asked]
+    def _look_all(
+        self, asked: Sequence[Witness], until: float, also: Sequence[Asked]
+    ) -> list[Sight | LedgerError]:
+        tasks = [(each, each.start(partial(self._look, each, until, also))) for each in asked]
         answers = gather(tasks, enough=self.quorum, patience=self._patience, until=until)
         for (witness, _), answer in zip(tasks, answers, strict=True):
             _note(witness, answer)
@@ -168,39 +181,60 @@ class Panel:
         except LedgerError as error:
             _note(witness, error)
 
-    def _look(self, witness: Witness, until: float) -> Sight:
+    def _look(self, witness: Witness, until: float, also: Sequence[Asked] = ()) -> Sight:
         now, rpc = self._clock(), witness.rpc
         if now - witness.verified_at > VERIFY_SECONDS:
             self._deployment.verify(rpc)
             witness.verified_at = now
         started = time.monotonic()
-        tagged = self._profile.finality == "tag"
-        asked: list[tuple[str, list[object]]] = [
-            ("eth_chainId", []),
-            ("eth_getBlockByNumber", ["0x0", False]),
-            ("eth_getBlockByNumber", ["finalized" if tagged else "latest", False]),
-            ("eth_getBlockByNumber", ["latest", False]),
-        ]
-        chain_id, first, *raw = rpc.batch(asked)
-        if (quantity(chain_id), self._block(witness, first).hash) != (
-            self._deployment.chain_id,
-            self._deployment.genesis_hash,
-        ):
-            witness.verified_at = float("-inf")
+        chain_id, final, head, early = self._heights(rpc, witness, also)
+        # A hash commits to all blocks before it: only a final block that is neither the known one
+        # nor its child can belong to a chain with another first block.
+        linked = witness.final in {final.hash, final.parent_hash}
+        if chain_id != self._deployment.chain_id or not (linked or self._begins_well(witness)):
+            witness.verified_at, witness.final = float("-inf"), None
             raise WrongNetwork(
                 f"{witness.host} has gone over to another chain",
                 hint="check the URL, and what stands behind it",
             )
-        final, head = (self._block(witness, each) for each in raw)
-        if not tagged:
-            height = max(0, head.number - self._profile.finality_depth)
-            final = self._block(witness, rpc.block(height).raw)
+        witness.final = final.hash
         if final.number > head.number:
             raise ChainUnavailable(
                 f"{witness.host} shows a finalized block above its head", fault="malformed"
             )
         self._check_age(witness.host, head, now)
-        return Sight(witness, head, final, until, time.monotonic() - started)
+        return Sight(witness, head, final, until, time.monotonic() - started, early)
+
+    def _together(self, rpc: Rpc, asked: list[Asked], also: Sequence[Asked]) -> list[Any]:
+        if also:
+            # What it refuses or cannot answer of the rest says nothing of where it stands.
+            with contextlib.suppress(ContractReverted, RpcRefused):
+                return rpc.batch([*asked, *also])
+        return rpc.batch(asked)
+
+    def _heights(
+        self, rpc: Rpc, witness: Witness, also: Sequence[Asked]
+    ) -> tuple[int, Block, Block, tuple[Any, ...]]:
+        """Chain id, finalized block, head and what else is asked.
+
+        In one round trip where the chain has a tag.
+        """
+        tagged = self._profile.finality == "tag"
+        asked: list[Asked] = [
+            ("eth_chainId", []),
+            *(("eth_getBlockByNumber", [tag, False]) for tag in ("finalized",) if tagged),
+            ("eth_getBlockByNumber", ["latest", False]),
+        ]
+        said = self._together(rpc, asked, also)
+        (chain_id, *raw), early = said[: len(asked)], tuple(said[len(asked) :])
+        head = self._block(witness, raw[-1])
+        height = max(0, head.number - self._profile.finality_depth)
+        final = self._block(witness, raw[0] if tagged else rpc.block(height).raw)
+        return quantity(chain_id), final, head, early
+
+    def _begins_well(self, witness: Witness) -> bool:
+        first = self._block(witness, witness.rpc.block(0).raw)
+        return first.hash == self._deployment.genesis_hash
 
     def _block(self, witness: Witness, raw: object) -> Block:
         """A block as an endpoint shows it, its header recomputed."""
@@ -284,16 +318,22 @@ class Panel:
     def _agreed(self, sights: list[Sight], number: int) -> Block:
         """The block at a height that q endpoints show under one hash and with one time."""
 
-        def at_height(sight: Sight) -> Block:
+        def seen(sight: Sight) -> Block | None:
             for block in (sight.head, sight.finalized):
                 if block.number == number:
                     return block
+            return None
+
+        def at_height(sight: Sight) -> Block:
+            block = seen(sight)
+            if block is not None:
+                return block
             raw = sight.rpc.call("eth_getBlockByNumber", [hex(number), False])
             if raw is None:
                 raise Reorganised(f"{sight.witness.host} does not show block {number}")
             return self._block(sight.witness, raw)
 
-        answers = self._ask(sights, at_height)
+        answers = self._ask(sights, at_height, known=lambda sight: seen(sight) is not None)
         blocks = [answer for _, answer in answers if not isinstance(answer, LedgerError)]
         # Where hashes are not recomputed from headers, the time needs the votes as well.
         votes = Counter((block.hash, block.timestamp) for block in blocks if block.number == number)
@@ -338,28 +378,49 @@ class Panel:
         )
 
     def each(
-        self, sights: Sequence[Sight], act: Callable[[Sight], _T]
+        self,
+        sights: Sequence[Sight],
+        act: Callable[[Sight], _T],
+        *,
+        known: Callable[[Sight], bool] = lambda _: False,
     ) -> list[tuple[Sight, _T | LedgerError]]:
-        """Put the question to all healthy endpoints; each answer, or why there is none."""
-        answers = self._ask(sights, act)
+        """Put the question to all healthy endpoints; each answer, or why there is none.
+
+        Args:
+            sights: the healthy endpoints.
+            act: asks one.
+            known: whether `act` need not ask one any more, and so needs no thread of its own.
+        """
+        answers = self._ask(sights, act, known=known)
         for sight, answer in answers:
             if not isinstance(answer, LedgerError):
                 sight.witness.record.delivered()
         return answers
 
     def _ask(
-        self, sights: Sequence[Sight], act: Callable[[Sight], _T]
+        self, sights: Sequence[Sight], act: Callable[[Sight], _T], *, known: Callable[[Sight], bool]
     ) -> list[tuple[Sight, _T | LedgerError]]:
-        answers = gather(
-            [(sight.witness, sight.witness.start(partial(act, sight))) for sight in sights],
-            enough=self.quorum,
-            patience=self._patience,
-            until=sights[0].until,
-        )
-        for sight, answer in zip(sights, answers, strict=True):
+        found = {sight.witness: outcome(partial(act, sight)) for sight in sights if known(sight)}
+        good = sum(not isinstance(answer, LedgerError) for answer in found.values())
+        tasks = [
+            (sight.witness, sight.witness.start(partial(act, sight)))
+            for sight in sights
+            if sight.witness not in found
+        ]
+        if tasks:
+            asked = gather(
+                tasks,
+                enough=self.quorum,
+                patience=self._patience,
+                until=sights[0].until,
+                good=good,
+            )
+            found.update(zip((witness for witness, _ in tasks), asked, strict=True))
+        answers = [(sight, found[sight.witness]) for sight in sights]
+        for sight, answer in answers:
             if isinstance(answer, LedgerError):
                 sight.witness.record.stumbled(answer)
-        return list(zip(sights, answers, strict=True))
+        return answers
 
     def any(self, sights: Sequence[Sight], act: Callable[[Sight], _T]) -> _T | None:
         """The first good answer of whichever endpoint has one, where one is enough."""

@@ -7,7 +7,7 @@ a digest or hash is never taken from the sender.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from ledger.broker.fleet import WorkerCertificate, shown_certificate
@@ -79,6 +79,7 @@ class Evidence:
     use: Use
     software: str
     token: str | None = None
+    _hash: list[Digest] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def to_json(self) -> dict[str, Any]:
         """The document that is hashed."""
@@ -93,7 +94,9 @@ class Evidence:
 
     def hash(self) -> Digest:
         """``evidenceHash`` of KeyRelease."""
-        return hash_json(EVIDENCE_TAG, self.to_json())
+        if not self._hash:
+            self._hash.append(hash_json(EVIDENCE_TAG, self.to_json()))
+        return self._hash[0]
 
     @classmethod
     def from_json(cls, value: Any) -> Evidence:
@@ -141,9 +144,18 @@ class KeyRequest:
     acceptance: Acceptance | None = None
     signature: bytes = b""
     certificate: WorkerCertificate | None = None
+    _digests: dict[Domain, Digest] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def digest(self, domain: Domain) -> Digest:
         """The EIP-712 digest of ``KeyRelease`` that the runtime key signs."""
+        # Two steps and the receipt ask for it, of fields that cannot change.
+        if domain not in self._digests:
+            self._digests[domain] = self._digest(domain)
+        return self._digests[domain]
+
+    def _digest(self, domain: Domain) -> Digest:
         return domain.digest(
             RELEASE_TYPE,
             {

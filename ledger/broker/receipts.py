@@ -11,10 +11,10 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from ledger.broker.denials import Denial
-from ledger.broker.protocol import VERSION, receipt_hash, request_hash
+from ledger.broker.protocol import REQUEST_TAG, VERSION, receipt_hash
 from ledger.broker.signing import BrokerPublicKeys, BrokerSigningKeys, without_ciphertexts
 from ledger.broker.store import BrokerStore
-from ledger.canonical import canonical_json
+from ledger.canonical import canonical_json, canonical_object, hash_bytes
 from ledger.errors import ClaimMismatch
 from ledger.ids import ZERO_DIGEST, Digest, LicenseId
 from ledger.licensing.document import Document
@@ -59,25 +59,26 @@ class ReceiptLog:
             license_id: whom it concerns.
             log: whether it becomes an entry.
         """
+        asked = canonical_json(request)
         with self._store.transaction():
             sequence, previous = self._store.last_receipt()
             place = {"sequence": sequence + 1, "previous": str(previous)}
-            reply = self._signing.sign(
+            reply, said = self._signing.sign_whole(
                 {
                     "version": VERSION,
                     "type": kind,
                     "audience": self._audience,
                     "time": now,
-                    "request": str(request_hash(request)),
+                    "request": str(hash_bytes(REQUEST_TAG, asked)),
                     **result,
                     "receipt": place if log else None,
                 }
             )
             if log:
-                entry = {
-                    "request": without_ciphertexts(request),
-                    "reply": without_ciphertexts(reply),
-                }
+                kept = without_ciphertexts(request)
+                if kept is not request:
+                    asked = canonical_json(kept)
+                entry = canonical_object({"request": asked, "reply": said})
                 self._store.append_receipt(sequence + 1, kind, license_id, entry)
         return reply
 

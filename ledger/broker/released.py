@@ -148,6 +148,19 @@ def open_part(
     return part
 
 
+def said_cells(reply: Mapping[str, Any]) -> int | None:
+    """How many cells a reply says that it released keys of; None without cells.
+
+    Raises:
+        ManifestError: not a number that a sealing can have.
+    """
+    if "cells" not in reply:
+        return None
+    outer = Document(dict(reply), "the broker's reply")
+    told = Document(outer.object("cells"), "the reply's cells", ("count", "code_hash"))
+    return told.integer("count", 1, MAX_CELLS)
+
+
 def _said(reply: Mapping[str, Any], label: str, wraps: Mapping[str, Wrap]) -> Document | None:
     if ("cells" in reply) != (label in wraps):
         raise ManifestError("the broker's reply and its wraps differ in whether there are cells")

@@ -22,6 +22,8 @@ from ledger.ids import Digest, LicenseId
 from ledger.licensing.entitlement import PERPETUAL, moment
 from ledger.licensing.terms import Terms, ends_at
 
+_NOT_METERED = "not metered"
+
 
 def plan_of(chain: ChainState) -> PlanFacts:
     """The plan of a license that step 5 found valid."""
@@ -151,6 +153,8 @@ class Seating:
             _check_metered(plan, threshold)
             if not self._store.use(request.license, quota=plan.quota):
                 raise _spent(request.license, plan)
+            if not plan.quota:
+                return _NOT_METERED
             return _used(self._store.used(request.license), plan)
 
         talk.step(9, seat)
@@ -262,4 +266,4 @@ def _spent(license_id: LicenseId, plan: PlanFacts) -> QuotaSpent:
 
 
 def _used(used: int, plan: PlanFacts) -> str:
-    return f"{used} of {plan.quota} leases used" if plan.quota else "not metered"
+    return f"{used} of {plan.quota} leases used" if plan.quota else _NOT_METERED

@@ -16,6 +16,7 @@ from typing import Any, Final, Protocol
 
 from ledger.broker import fleet, offline, policy, seating
 from ledger.broker.admitting import Admitted
+from ledger.broker.anchor_timer import AnchorTimer
 from ledger.broker.anomaly import Rules
 from ledger.broker.cellkeeping import CellKeeping, check_labels
 from ledger.broker.custody import zero
@@ -24,10 +25,12 @@ from ledger.broker.deposits import KeyDeposit, Wrap, deposit_info
 from ledger.broker.evidence import EvidenceVerifier
 from ledger.broker.facts import ChainState
 from ledger.broker.health import EndpointHealth
+from ledger.broker.hold_desk import HoldDesk
 from ledger.broker.home import BrokerHome
 from ledger.broker.keyshares import deposited_index, released_index
 from ledger.broker.leases import Heartbeat, Lease
 from ledger.broker.limits import UNKNOWN_NETWORK, Limits
+from ledger.broker.log_pages import LogPages
 from ledger.broker.notices import Notices
 from ledger.broker.policy import Deliberation
 from ledger.broker.protocol import (
@@ -40,7 +43,9 @@ from ledger.broker.protocol import (
 from ledger.broker.receipts import ReceiptLog, worth_an_entry
 from ledger.broker.seating import Seating, check_running
 from ledger.broker.shareholding import Shareholding
+from ledger.broker.stateproof import Kept
 from ledger.broker.store import BrokerStore, HeldLease
+from ledger.broker.turns import TURNS
 from ledger.broker.vault import Vault
 from ledger.broker.wallet_signatures import SignatureState
 from ledger.errors import (
@@ -151,11 +156,22 @@ class BrokerService:
         self._chain = chain
         self._verifiers = dict(verifiers or Admitted.load(home.path).verifiers(clock=clock))
         self._clock = clock
+        # As read from the database, so that they are there: what a transaction only adds is not.
+        self._kept_terms: Kept[Digest, Terms] = Kept()
+        self._kept_acceptances: Kept[tuple[LicenseId, Address, Digest], bool] = Kept(4096)
         self._domain = self.identity.domain
+        self.holds = HoldDesk(
+            self.identity, self.store, self._log,
+            defence=self.defence, chain=chain, now=self._now,
+        )  # fmt: skip
+
+        self.anchoring = AnchorTimer(self.store)
+        self.pages = LogPages(self.store, self._log, knock=self.defence.knock, now=self._now)
 
     def close(self) -> None:
         """Stop the notices, close the database and let the folder go."""
         self.notices.stop()
+        self.anchoring.stop()
         self.store.close()
         self._in_use.close()
 
@@ -295,6 +311,10 @@ class BrokerService:
             BrokerUnavailable: too many challenges are outstanding.
             RateLimited: the network asks too often.
         """
+        with TURNS.mine():
+            return self._challenge(body, network)
+
+    def _challenge(self, body: Any, network: str) -> dict[str, Any]:
         self.defence.knock(network)
         doc = Document(body, "the challenge request", ("license", "model"))
         license_id, model, now = doc.license(), doc.model(), self._now()
@@ -331,6 +351,10 @@ class BrokerService:
             RateLimited: the network asks too often.
             KeyAccessError: the decision was yes, and the stored key does not open.
         """
+        with TURNS.mine():
+            return self._release(body, network, intent)
+
+    def _release(self, body: Any, network: str, intent: offline.Intent) -> dict[str, Any]:
         self.defence.knock(network)
         request, offered = _parse_request(body)
         now = self._now()
@@ -361,22 +385,21 @@ class BrokerService:
                 cells, said = self._wrap_cells(request, lease, chain)
                 wraps = [each.to_json() for each in (released, *cells)]
                 shared |= said
-                self.store.add_terms(terms.hash(), terms.document)
-                if request.acceptance is not None:
-                    self.store.add_acceptance(chain.head.license.holder, request.acceptance)
+                self._keep_papers(request, chain, terms)
             result = {
                 **_outcome(talk, granted=lease is not None),
                 "lease": None if lease is None else lease.to_json(),
                 "wraps": wraps,
                 **shared,
             }
+            shown = request.to_json()
             return self._log.answer(
                 "release",
-                request.to_json(),
+                shown,
                 result,
                 now=now,
                 license_id=request.license,
-                log=worth_an_entry(request.to_json(), talk.denial),
+                log=worth_an_entry(shown, talk.denial),
             )
 
     def check(self, body: Any, *, network: str = UNKNOWN_NETWORK) -> dict[str, Any]:
@@ -468,7 +491,8 @@ class BrokerService:
         self, license_id: LicenseId, model: ModelId, runtime_key_hash: Digest, *, now: int
     ) -> ChainState | LedgerError:
         try:
-            return self._chain.license_state(license_id, model, runtime_key_hash, now=now)
+            with TURNS.aside():
+                return self._chain.license_state(license_id, model, runtime_key_hash, now=now)
         except (PendingFinality, EndpointsDisagree, Reorganised, UnavailableError) as error:
             return error
         except (ChainError, FormatError) as error:
@@ -477,7 +501,8 @@ class BrokerService:
 
     def _ask_wallet(self, chain: ChainState, digest: Digest, signature: bytes) -> SignatureState:
         try:
-            return self._chain.signature_state(chain, digest, signature)
+            with TURNS.aside():
+                return self._chain.signature_state(chain, digest, signature)
         except (EndpointsDisagree, Reorganised, UnavailableError):
             raise
         except (ChainError, FormatError) as error:
@@ -489,12 +514,30 @@ class BrokerService:
         plan, license_facts = chain.head.plan, chain.head.license
         if plan is None:
             return None, False
-        document = self.store.terms(plan.terms_hash)
-        terms: Terms | None = None
-        with contextlib.suppress(FormatError):
-            terms = terms_module.validate(offered if document is None else document)
-        accepted = self.store.accepted(license_facts.license, license_facts.holder, plan.terms_hash)
+        terms = self._kept_terms.get(plan.terms_hash)
+        if terms is None:
+            document = self.store.terms(plan.terms_hash)
+            with contextlib.suppress(FormatError):
+                terms = terms_module.validate(offered if document is None else document)
+                if document is not None:
+                    self._kept_terms.put(plan.terms_hash, terms)
+        paper = license_facts.license, license_facts.holder, plan.terms_hash
+        accepted = self._kept_acceptances.get(paper) is not None or self.store.accepted(*paper)
+        if accepted:
+            self._kept_acceptances.put(paper, accepted)
         return terms, accepted
+
+    def _keep_papers(self, request: KeyRequest, chain: ChainState, terms: Terms) -> None:
+        """Terms and acceptance that a release rests on; neither is ever changed or dropped."""
+        hash_, holder = terms.hash(), chain.head.license.holder
+        if self._kept_terms.get(hash_) is None:
+            self.store.add_terms(hash_, terms.document)
+        acceptance = request.acceptance
+        if acceptance is None:
+            return
+        paper = acceptance.license, holder, acceptance.terms_hash
+        if self._kept_acceptances.get(paper) is None:
+            self.store.add_acceptance(holder, acceptance)
 
     def _wrap(
         self, request: KeyRequest, lease: Lease, chain: ChainState
@@ -530,6 +573,10 @@ class BrokerService:
             LeaseExpired: the lease is unknown.
             RateLimited: the runtime sends too many.
         """
+        with TURNS.mine():
+            return self._heartbeat(lease_id, body)
+
+    def _heartbeat(self, lease_id: Digest, body: Any) -> dict[str, Any]:
         beat, now = Heartbeat.from_json(body), self._now()
         if beat.lease != lease_id or beat.audience != self.identity.audience:
             raise KeyRequestRejected("the heartbeat is for another lease or broker", check=2)

@@ -10,6 +10,7 @@ Nothing is shared between endpoints: each remains a witness of its own.
 
 from __future__ import annotations
 
+import itertools
 import json
 import threading
 from collections import OrderedDict
@@ -164,6 +165,9 @@ def _named_block(request: _Question) -> str | None:
     method, params = request
     if method != "eth_call" or len(params) != 2 or not isinstance(params[1], dict):
         return None
+    # Without an address it is a probe: it is long, it names a moment, and hardly comes again.
+    if "to" not in params[0]:
+        return None
     block = params[1].get("blockHash")
     return block if isinstance(block, str) else None
 
@@ -174,4 +178,11 @@ def _key(request: _Question) -> tuple[str, ...]:
     block = _named_block(request)
     if block is not None and params[0].keys() == {"to", "data"} and len(params[1]) == 2:
         return (method, params[0]["to"], params[0]["data"], block)
+    if (
+        method == "eth_call"
+        and len(params) == 2
+        and all(type(v) is str for v in params[0].values())
+    ):
+        named = params[1] if isinstance(params[1], str) else json.dumps(params[1], sort_keys=True)
+        return (method, named, *itertools.chain.from_iterable(sorted(params[0].items())))
     return (method, json.dumps(params, separators=(",", ":"), sort_keys=True))

@@ -17,7 +17,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA65PrivateKey, MLDSA65PublicKey
 
-from ledger.canonical import canonical_json, hash_bytes
+from ledger.canonical import canonical_json, canonical_object, hash_bytes
 from ledger.errors import ManifestError, SignatureInvalid
 from ledger.ids import Digest
 from ledger.licensing.document import Document, base64_text, hex_text
@@ -117,15 +117,23 @@ class BrokerSigningKeys:
 
     def sign(self, reply: dict[str, Any]) -> dict[str, Any]:
         """The reply with its member ``signature``; the argument is left as it was."""
-        message = signed_bytes(reply)
-        classical, post_quantum = self._expanded()
-        return {
-            **reply,
-            "signature": {
-                "ed25519": hex_text(classical.sign(message)),
-                "mldsa65": base64_text(post_quantum.sign(message)),
-            },
+        return self.sign_whole(reply)[0]
+
+    def sign_whole(self, reply: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
+        """The signed reply, and its canonical bytes without ciphertexts, as the log keeps it."""
+        _check_wraps(reply, step=0)
+        members = {
+            name: canonical_json(value) for name, value in without_ciphertexts(reply).items()
         }
+        members.pop("signature", None)
+        message = REPLY_TAG.encode() + b"\0" + canonical_object(members)
+        classical, post_quantum = self._expanded()
+        signature = {
+            "ed25519": hex_text(classical.sign(message)),
+            "mldsa65": base64_text(post_quantum.sign(message)),
+        }
+        members["signature"] = canonical_json(signature)
+        return {**reply, "signature": signature}, canonical_object(members)
 
     def _expanded(self) -> tuple[Ed25519PrivateKey, MLDSA65PrivateKey]:
         # Expanding the lattice seed costs a fifth of a signature, so it is done once.
@@ -179,6 +187,12 @@ def signed_bytes(reply: dict[str, Any], *, step: int = 0) -> bytes:
         ManifestError: the wraps are not a list of objects with a hash.
         SignatureInvalid: a wrap's hash is not its ciphertext's.
     """
+    _check_wraps(reply, step=step)
+    body = {key: value for key, value in reply.items() if key != "signature"}
+    return REPLY_TAG.encode() + b"\0" + canonical_json(without_ciphertexts(body))
+
+
+def _check_wraps(reply: dict[str, Any], *, step: int) -> None:
     wraps = reply.get("wraps", [])
     if not isinstance(wraps, list):
         raise ManifestError("the broker's reply: wraps must be a list")
@@ -187,5 +201,3 @@ def signed_bytes(reply: dict[str, Any], *, step: int = 0) -> bytes:
         stated = doc.digest("hash")
         if doc.has("wrap") and wrap_hash(doc.blob("wrap", limit=MAX_WRAP_BYTES)) != stated:
             raise SignatureInvalid("a wrapped key is not the one that was signed", step=step)
-    body = {key: value for key, value in reply.items() if key != "signature"}
-    return REPLY_TAG.encode() + b"\0" + canonical_json(without_ciphertexts(body))

@@ -22,7 +22,9 @@ from ledger.broker.facts import IssuedChallenge
 from ledger.broker.fleet import WorkerCertificate
 from ledger.broker.grants import Acceptance, RuntimeGrant, RuntimeKey
 from ledger.broker.leases import Heartbeat, Lease
-from ledger.broker.protocol import receipt_hash
+from ledger.broker.protocol import RECEIPT_TAG
+from ledger.broker.turns import TURNS
+from ledger.canonical import hash_bytes
 from ledger.errors import BrokerUnavailable, ConfigurationError, UnsupportedVersion
 from ledger.ids import ZERO_DIGEST, Address, Digest, LicenseId, ModelId
 from ledger.sealed.record import SealingRecord
@@ -100,6 +102,10 @@ CREATE TABLE cell_codes (
     sealing BLOB PRIMARY KEY REFERENCES sealings, count INTEGER NOT NULL,
     colluders INTEGER NOT NULL
 ) WITHOUT ROWID;
+CREATE TABLE anchor_sends (
+    sequence INTEGER PRIMARY KEY, account BLOB NOT NULL, nonce INTEGER NOT NULL, raw BLOB NOT NULL
+);
+CREATE INDEX receipts_holds ON receipts (license, sequence) WHERE kind = 'hold';
 """
 
 
@@ -119,7 +125,11 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        raise BrokerUnavailable(f"the broker's database refuses: {error}") from None
+        raise _refused(error) from None
+
+
+def _refused(error: sqlite3.Error) -> BrokerUnavailable:
+    return BrokerUnavailable(f"the broker's database refuses: {error}")
 
 
 class BrokerStore:
@@ -135,6 +145,7 @@ class BrokerStore:
 
     def __init__(self, path: Path) -> None:
         self._lock = threading.RLock()
+        self._swept = -1
         try:
             self._db = sqlite3.connect(
                 path, timeout=10.0, isolation_level=None, check_same_thread=False
@@ -180,20 +191,6 @@ class BrokerStore:
             BrokerUnavailable: the database is locked or broken, or the disk is.
         """
         with self._lock:
-            inner = self._db.in_transaction
-            with self._unsettled():
-                yield
-        if not inner and self._disk is not None:
-            self._disk.settle()
-
-    @contextlib.contextmanager
-    def _unsettled(self) -> Iterator[None]:
-        """A transaction that ends before it is on disk: challenges alone.
-
-        A challenge that a power cut loses is asked for again. One that was consumed is on disk
-        before anything is released for it, because that commits later to the same log.
-        """
-        with self._lock:
             if self._db.in_transaction:
                 yield
                 return
@@ -206,15 +203,30 @@ class BrokerStore:
                 raise
             with _translated():
                 self._db.execute("COMMIT")
+        if self._disk is not None:
+            with TURNS.aside():
+                self._disk.settle()
 
     def _one(self, sql: str, *values: Any) -> tuple[Any, ...] | None:
-        with self._lock, _translated():
-            row: tuple[Any, ...] | None = self._db.execute(sql, values).fetchone()
-            return row
+        try:
+            with self._lock:
+                row: tuple[Any, ...] | None = self._db.execute(sql, values).fetchone()
+                return row
+        except sqlite3.Error as error:
+            raise _refused(error) from None
 
     def _run(self, sql: str, *values: Any) -> int:
-        with self.transaction(), _translated():
-            return self._db.execute(sql, values).rowcount
+        try:
+            with self._lock:
+                # Outside a transaction one statement is one.
+                inner = self._db.in_transaction
+                count = self._db.execute(sql, values).rowcount
+        except sqlite3.Error as error:
+            raise _refused(error) from None
+        if not inner and self._disk is not None:
+            with TURNS.aside():
+                self._disk.settle()
+        return count
 
     # For the modules that keep tables of their own here: defence, notices, anchoring.
 
@@ -241,18 +253,23 @@ class BrokerStore:
         Raises:
             BrokerUnavailable: too many are outstanding.
         """
-        with self._unsettled():
-            self._run("DELETE FROM challenges WHERE expires_at <= ?", now)
-            count = self._one("SELECT count(*) FROM challenges")
-            if count is not None and count[0] >= MAX_CHALLENGES:
-                raise BrokerUnavailable("too many challenges are outstanding", retry_after=30)
-            self._run(
-                "INSERT INTO challenges VALUES (?, ?, ?, ?)",
-                challenge,
-                str(license_id),
-                model.raw,
-                expires_at,
-            )
+        try:
+            with self._lock:
+                if now != self._swept:
+                    self._db.execute("DELETE FROM challenges WHERE expires_at <= ?", (now,))
+                    self._swept = now
+                # Ends before it is on disk, as nothing else does: a challenge that a power cut
+                # loses is asked for again. One that was consumed is on disk before anything is
+                # released for it, because that commits later to the same log.
+                stored = self._db.execute(
+                    "INSERT INTO challenges SELECT ?, ?, ?, ? "
+                    "WHERE (SELECT count(*) FROM challenges) < ?",
+                    (challenge, str(license_id), model.raw, expires_at, MAX_CHALLENGES),
+                ).rowcount
+        except sqlite3.Error as error:
+            raise _refused(error) from None
+        if not stored:
+            raise BrokerUnavailable("too many challenges are outstanding", retry_after=30)
 
     def consume_challenge(self, challenge: bytes) -> IssuedChallenge | None:
         """Use up a challenge: at most one caller ever gets it."""
@@ -521,17 +538,17 @@ class BrokerStore:
         return (0, ZERO_DIGEST) if row is None else (int(row[0]), Digest(row[1]))
 
     def append_receipt(
-        self, sequence: int, kind: str, license_id: LicenseId | None, entry: dict[str, Any]
+        self, sequence: int, kind: str, license_id: LicenseId | None, entry: bytes
     ) -> Digest:
-        """Add one entry to the log; a number can be used once."""
-        hash_ = receipt_hash(entry)
+        """Add one entry, in canonical form, to the log; a number can be used once."""
+        hash_ = hash_bytes(RECEIPT_TAG, entry)
         self._run(
             "INSERT INTO receipts VALUES (?, ?, ?, ?, ?)",
             sequence,
             hash_.raw,
             kind,
             None if license_id is None else str(license_id),
-            json.dumps(entry),
+            entry.decode(),
         )
         return hash_
 

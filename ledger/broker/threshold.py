@@ -13,22 +13,25 @@ import queue
 import threading
 import time
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Generic, TypeVar
 
-from ledger.broker.celldeposits import cell_share_label
-from ledger.broker.cellshares import Place, ReleasedPart, join_cells
-from ledger.broker.client import Asker, BrokerClient, Decision, check_lease
-from ledger.broker.custody import zero
-from ledger.broker.deposits import wraps_of
+from ledger.broker.client import Asker, BrokerClient, Decision, Keep, check_lease
+from ledger.broker.joining import (
+    ReleasedShare,
+    check_statement,
+    joined,
+    largest_set,
+    open_share,
+    stated_shares,
+)
 from ledger.broker.joint import BrokerGroup
-from ledger.broker.keyshares import KeyShares, release_label
 from ledger.broker.leases import Lease
 from ledger.broker.members import check_ledger, patiently, pin_of
-from ledger.broker.protocol import KeyRequest, release_info
-from ledger.broker.released import ReleasedKeys, open_part
-from ledger.broker.shamir import Share, join
+from ledger.broker.protocol import KeyRequest
+from ledger.broker.released import ReleasedKeys
 from ledger.errors import (
     BrokerUnavailable,
     EndpointsDisagree,
@@ -36,7 +39,6 @@ from ledger.errors import (
     FormatError,
     KeyRequestRejected,
     LedgerError,
-    ManifestError,
     NoIdentityMatch,
     PendingFinality,
     SharesRejected,
@@ -47,8 +49,7 @@ from ledger.errors import (
 )
 from ledger.licensing.card import CardBroker, LicenseCard
 from ledger.licensing.document import Document
-from ledger.sealed.keys import key_commitment
-from ledger.sealed.recipients import KemPrivateKey, unwrap
+from ledger.sealed.recipients import KemPrivateKey
 from ledger.sealed.record import SealingRecord
 
 SETTLE_SECONDS: Final = 0.5
@@ -80,21 +81,24 @@ class _Reply:
 class _Taken:
     """A share that is the one committed to, with the lease it came under."""
 
-    client: BrokerClient
+    reply: _Reply
     lease: Lease
-    share: Share
-    cells: ReleasedPart | None
+    share: ReleasedShare
+
+    @property
+    def client(self) -> BrokerClient:
+        """Whose it is."""
+        return self.reply.client
 
     @property
     def group(self) -> tuple[object, ...]:
         """What it must have in common with those it is joined with."""
-        return self.share.set_id, None if self.cells is None else self.cells.cells.word
+        return self.share.group
 
-    def wipe(self) -> None:
-        """Zero the shares."""
-        self.share.wipe()
-        if self.cells is not None:
-            self.cells.wipe()
+    def keep(self, keep: Keep) -> None:
+        """Hand it to who keeps releases."""
+        signing = self.client.facts().signing
+        keep(self.reply.request, signing, self.reply.decision.reply, self.lease, self.share)
 
 
 def ask_shares(
@@ -129,11 +133,18 @@ def ask_shares(
                 troubles[heard.place] = heard.result
                 continue
             try:
-                taken[heard.place] = _take(card, heard.place, heard.result, kem, asker)
+                taken[heard.place] = _take(card, heard.place, heard.result, kem)
             except LedgerError as error:
                 heard.result.client.close()
                 troubles[heard.place] = error
         chosen, keys = _joined(card, record, taken, troubles)
+        try:
+            if asker.keep is not None:
+                for each in chosen:
+                    each.keep(asker.keep)
+        except BaseException:
+            keys.wipe()
+            raise
     except BaseException:
         for each in taken.values():
             each.client.close()
@@ -142,7 +153,7 @@ def ask_shares(
         stopping.set()
         kem.wipe()
         for each in taken.values():
-            each.wipe()
+            each.share.wipe()
     for each in taken.values():
         if each not in chosen:
             each.client.close()
@@ -199,7 +210,7 @@ def _clear(taken: dict[int, _Taken], troubles: dict[int, LedgerError], card: Lic
     """Whether enough shares of one set are here, or can no longer come."""
     threshold = card.brokers.threshold
     return (
-        len(_largest_set(list(taken.values()))) >= threshold
+        len(largest_set(list(taken.values()))) >= threshold
         or len(card.brokers.members) - len(troubles) < threshold
     )
 
@@ -270,66 +281,21 @@ def _ask_member(
 # -- taking and joining --------------------------------------------------------------------------
 
 
-def _take(card: LicenseCard, place: int, reply: _Reply, kem: KemPrivateKey, asker: Asker) -> _Taken:
+def _take(card: LicenseCard, place: int, reply: _Reply, kem: KemPrivateKey) -> _Taken:
     """Open one broker's reply.
 
     Raises:
         SignatureInvalid: lease or statement are for something else, or not the licensor's.
-        ManifestError: no share in it. NoIdentityMatch: the share does not open.
-        SharesRejected: another share than the one committed to.
+        ManifestError, NoIdentityMatch, SharesRejected, LimitExceeded: as `open_share`.
     """
-    doc = Document(reply.decision.reply, "the broker's reply")
+    told = reply.decision.reply
     # (1) The lease is for what was asked. (2) What the licensor signed about the shares.
-    lease = Lease.from_json(doc.object("lease"))
+    lease = Lease.from_json(Document(told, "the broker's reply").object("lease"))
     check_lease(lease, reply.request)
-    if not doc.has("shares"):
-        raise ManifestError("the broker's reply says nothing about shares")
-    shares = KeyShares.from_json(doc.object("shares"))
-    _check_statement(shares, card, asker)
-    # (3) The share of this broker's place, and no other's, opens under this request and lease.
-    label = release_label(place + 1)
-    wraps = {entry.label: entry for entry in wraps_of(doc.items("wraps"))}
-    cell_label = cell_share_label(label)
-    if set(wraps) - {cell_label} != {label} or bool(shares.cells) != (cell_label in wraps):
-        raise ManifestError(f"the broker's reply does not hold {label}, which is this broker's")
-    value = unwrap(wraps[label].data, kem, info=release_info(label, reply.request, lease))
-    # (4) It is the one committed to; so is each cell key's.
-    share = shares.share(place + 1, value)
-    try:
-        part = open_part(
-            reply.decision.reply, cell_label, wraps, kem, request=reply.request, lease=lease
-        )
-        if part is not None:
-            numbers = Place(shares.threshold, len(shares.commitments), place + 1)
-            part.check(numbers, shares.cells[place])
-    except BaseException:
-        share.wipe()
-        raise
-    return _Taken(reply.client, lease, share, part)
-
-
-def _check_statement(shares: KeyShares, card: LicenseCard, asker: Asker) -> None:
-    if (shares.model, shares.sealing, shares.broker_set) != (
-        card.model,
-        asker.sealing,
-        card.brokers.id,
-    ) or (shares.threshold, len(shares.commitments)) != (
-        card.brokers.threshold,
-        len(card.brokers.members),
-    ):
-        raise SignatureInvalid("the shares are of another key, or for another broker set")
-    if shares.licensor != card.licensor or shares.signer(card.domain) != card.licensor:
-        raise SignatureInvalid(
-            f"the statement about the shares is not signed by the licensor {card.licensor}"
-        )
-
-
-def _largest_set(taken: Sequence[_Taken]) -> list[_Taken]:
-    """The shares of that set of which most are here; sets never mix, nor do code words."""
-    sets: dict[object, list[_Taken]] = {}
-    for each in taken:
-        sets.setdefault(each.group, []).append(each)
-    return max(sets.values(), key=len, default=[])
+    check_statement(stated_shares(told), card)
+    # (3) It opens, and (4) is the one committed to; so is each cell key's.
+    share = open_share(told, place, kem, request=reply.request, lease=lease)
+    return _Taken(reply, lease, share)
 
 
 def _joined(
@@ -339,31 +305,19 @@ def _joined(
     troubles: dict[int, LedgerError],
 ) -> tuple[list[_Taken], ReleasedKeys]:
     """(5) The key of t shares of one set. (6) It is the one that the sealing commits to."""
-    chosen = _largest_set(list(taken.values()))
-    if len(chosen) < card.brokers.threshold:
+    threshold = card.brokers.threshold
+    chosen = largest_set(list(taken.values()))
+    if len(chosen) < threshold:
+        sets = Counter(each.share.share.set_id for each in taken.values())
+        if max(sets.values(), default=0) >= threshold:
+            # Right after a transfer some brokers still decide by the block before it.
+            raise ThresholdNotMet(
+                "the brokers chose cell keys by different code words: not all of them have seen "
+                "the license's last transfer",
+                retry_after=2.0,
+            )
         raise _not_met(card, taken, troubles)
-    key = join([each.share for each in chosen[: card.brokers.threshold]])
-    if key_commitment(key) != record.commit:
-        zero(key)
-        raise SharesRejected(
-            f"the shares of set {chosen[0].share.set_id.short} do not give the key of sealing "
-            f"{record.hash().short}: they were made wrongly",
-            hint="the licensor must deposit shares of this sealing's key again",
-        )
-    keys = ReleasedKeys(key)
-    try:
-        parts = [
-            (each.share.index, each.cells)
-            for each in chosen[: card.brokers.threshold]
-            if each.cells is not None
-        ]
-        if parts:
-            keys.cells = join_cells(parts)
-        keys.check(record)
-    except BaseException:
-        keys.wipe()
-        raise
-    return chosen, keys
+    return chosen, joined([each.share for each in chosen[:threshold]], record)
 
 
 def _name_faults(card: LicenseCard, troubles: dict[int, LedgerError]) -> None:

@@ -18,6 +18,7 @@ from ledger.broker.health import EndpointRecord
 from ledger.broker.sharing import SharedRpc
 from ledger.chain.rpc import Rpc
 from ledger.errors import ChainUnavailable, LedgerError
+from ledger.ids import Digest
 
 PATIENCE: Final = 1.0
 """Seconds that an endpoint has once enough others have answered."""
@@ -40,8 +41,21 @@ def witness_rpc(url: str, *, chain_id: int) -> Rpc:
     return SharedRpc(url, chain_id=chain_id, timeout=REQUEST_SECONDS, max_reply=MAX_REPLY)
 
 
+def outcome(act: Callable[[], T]) -> T | LedgerError:
+    """What comes of a question, whatever that is."""
+    try:
+        return act()
+    except LedgerError as error:
+        return error
+    except Exception as error:  # noqa: BLE001  an endpoint's bytes may break anything
+        # What an endpoint sends is a stranger's: whatever it breaks, it breaks for itself.
+        return ChainUnavailable(
+            f"an endpoint's answer cannot be read ({type(error).__name__})", fault="malformed"
+        )
+
+
 class Task(Generic[T]):
-    """One question under way; `result` is an answer or the failure it ended in."""
+    """One question under way; `future` holds what comes of it."""
 
     def __init__(self, act: Callable[[], T]) -> None:
         self._act = act
@@ -53,27 +67,22 @@ class Task(Generic[T]):
         if not self.future.set_running_or_notify_cancel():
             return
         self.started = time.monotonic()
-        try:
-            self.future.set_result(self._act())
-        except LedgerError as error:
-            self.future.set_result(error)
-        except Exception as error:  # noqa: BLE001  an endpoint's bytes may break anything
-            # What an endpoint sends is a stranger's: whatever it breaks, it breaks for itself.
-            self.future.set_result(
-                ChainUnavailable(
-                    f"an endpoint's answer cannot be read ({type(error).__name__})",
-                    fault="malformed",
-                )
-            )
+        self.future.set_result(outcome(self._act))
 
 
 class Witness:
-    """One endpoint: its client, its threads, its record."""
+    """One endpoint: its client, its threads, its record.
+
+    Attributes:
+        verified_at: Unix seconds when its contracts were last looked at.
+        final: hash of a finalized block it showed that was seen to be on the right chain.
+    """
 
     def __init__(self, rpc: Rpc, record: EndpointRecord, *, stuck_after: float) -> None:
         self.rpc = rpc
         self.record = record
         self.verified_at = float("-inf")
+        self.final: Digest | None = None
         self._stuck_after = stuck_after
         self._queue: queue.SimpleQueue[Task[Any] | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
@@ -130,7 +139,12 @@ class Witness:
 
 
 def gather(
-    tasks: Sequence[tuple[Witness, Task[T]]], *, enough: int, patience: float, until: float
+    tasks: Sequence[tuple[Witness, Task[T]]],
+    *,
+    enough: int,
+    patience: float,
+    until: float,
+    good: int = 0,
 ) -> list[T | LedgerError]:
     """The tasks' results in order; those that took too long are ``slow``.
 
@@ -139,9 +153,10 @@ def gather(
         enough: good answers after which the others have only `patience` seconds left.
         patience: seconds.
         until: on the monotonic clock, the end in any case.
+        good: good answers that were there before.
     """
     pending = {task.future for _, task in tasks}
-    good, limit = 0, until
+    limit = until if good < enough else min(until, time.monotonic() + patience)
     while pending:
         left = limit - time.monotonic()
         done, pending = wait(pending, timeout=max(0.0, left), return_when=FIRST_COMPLETED)

@@ -19,6 +19,7 @@ from urllib.request import getproxies, proxy_bypass
 import httpx
 
 from ledger.chain.endpoint import Endpoint
+from ledger.chain.replies import QuickReply
 
 IDLE_KEPT: Final = 16
 IDLE_SECONDS: Final = 4.0
@@ -102,7 +103,7 @@ class KeptEndpoint(Endpoint):
         sock.settimeout(max(0.001, min(self._seconds, deadline - time.monotonic())))
         # One write: http.client would send head and body apart, and wait in between.
         sock.sendall(b"%scontent-length: %d\r\n\r\n%s" % (self._head, len(body), body))
-        reply = http.client.HTTPResponse(sock, method="POST")
+        reply = QuickReply(sock, method="POST")
         reply.begin()
         if reply.status == _TOO_MANY:
             connection.close()

@@ -144,6 +144,7 @@ class Sender:
         self.profile = profile
         self._confirm = confirm
         self._timeout = timeout
+        self._keep: Callable[[bytes, int], None] | None = None
         with _LOCKS_GUARD:
             self._lock = _LOCKS.setdefault((profile.chain_id, signer.address), threading.Lock())
 
@@ -151,6 +152,28 @@ class Sender:
     def address(self) -> Address:
         """The sending account."""
         return self.signer.address
+
+    def keeping(self, keep: Callable[[bytes, int], None]) -> Sender:
+        """The same sender, which shows `keep` each signed transaction and its nonce beforehand.
+
+        What is kept can be taken up again by `resume` after a crash, so that one thing is never
+        sent as two transactions. When `keep` raises, nothing is sent.
+        """
+        other = Sender(
+            self.rpc, self.signer, self.profile, confirm=self._confirm, timeout=self._timeout
+        )
+        other._keep = keep
+        return other
+
+    def resume(self, raw: bytes, nonce: int) -> TxReceipt:
+        """Wait for a transaction of this account that was signed before; send it again if lost.
+
+        Raises:
+            PendingFinality: not mined within the timeout.
+            TransactionFailed: mined and failed, or another one took its nonce: it never will be.
+            ChainUnavailable: no endpoint answers.
+        """
+        return self._await(raw, nonce, None)
 
     def send(
         self, to: Address | None, data_: bytes, value: int = 0, *, purpose: str = ""
@@ -249,6 +272,8 @@ class Sender:
             if to is not None:
                 transaction["to"] = str(to)
             raw = self.signer.sign_transaction(transaction)
+            if self._keep is not None:
+                self._keep(raw, nonce)
             try:
                 self.rpc.call("eth_sendRawTransaction", ["0x" + raw.hex()])
             except RpcRefused as error:
@@ -288,7 +313,7 @@ class Sender:
 
     # -- after ------------------------------------------------------------------------------------
 
-    def _await(self, raw: bytes, nonce: int, call: dict[str, str]) -> TxReceipt:
+    def _await(self, raw: bytes, nonce: int, call: dict[str, str] | None) -> TxReceipt:
         digest = Digest(keccak256(raw))
         deadline = time.monotonic() + self._timeout
         pause = _FIRST_POLL
@@ -327,11 +352,12 @@ class Sender:
         except RpcRefused:
             return  # known after all, or decided by the next look
 
-    def _settled(self, receipt: TxReceipt, call: dict[str, str]) -> TxReceipt:
+    def _settled(self, receipt: TxReceipt, call: dict[str, str] | None) -> TxReceipt:
         if receipt.status:
             return receipt
         try:  # the same call on the state before it tells the reason
-            self.rpc.call("eth_call", [call, hex(max(receipt.block_number - 1, 0))])
+            if call is not None:
+                self.rpc.call("eth_call", [call, hex(max(receipt.block_number - 1, 0))])
         except RpcRefused:
             pass
         except ContractReverted as error:

@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from ledger.cli import broker_account, broker_admit, broker_keys, broker_set
+from ledger.cli import broker_account, broker_admit, broker_keys, broker_operator, broker_set
+from ledger.cli.broker_anchoring import anchoring_of, anchoring_rows
 from ledger.cli.broker_endpoints import endpoint_rows, witnesses
 from ledger.cli.broker_keys import KeyStoreName, KeyStoreOptions, opened_or_made, registered
 from ledger.cli.output import Answer, fields
@@ -85,7 +86,7 @@ def status(
         raise UsageError("no broker is named", hint="pass --url, or set DEED_BROKER")
     with BrokerClient(checked_url(where, what="a broker")) as client:
         said = client.facts()
-        seen = witnesses(client)
+        seen = witnesses(client) | anchoring_of(client)
     record = session.brokers.broker_of(said.identity.id)
     same = {
         "signing_key_hash": said.signing.hash() == record.signing_key_hash,
@@ -100,6 +101,7 @@ def status(
         ("KEM key", "as on chain" if same["kem_key_hash"] else "NOT the one on chain"),
         ("chain", said.identity.chain_id),
         *endpoint_rows(seen),
+        *anchoring_rows(seen),
     ]
     data = {"broker": said.identity.id, "chain": record, "same": same, **seen}
     return Answer(data, fields(rows), ok=all(same.values()))
@@ -109,4 +111,5 @@ for _part in (broker_keys,):
     app.registered_commands += _part.app.registered_commands
 broker_account.add(app)
 broker_admit.add(app)
+broker_operator.add(app)
 app.add_typer(broker_set.app, name="set", help=broker_set.app.info.help)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ledger.cli.broker_audit import audit_url
 from ledger.cli.broker_keys import broker_secret
 from ledger.cli.output import Answer, fields, table, time_text
 from ledger.cli.session import Session
@@ -74,15 +75,35 @@ def anchor(session: Session, *, home: _Home = Path("broker")) -> Answer:
 
 def audit(
     session: Session,
-    home: Annotated[Path, typer.Argument(help="The broker's folder.")] = Path("broker"),
+    where: Annotated[
+        str, typer.Argument(help="The broker's folder, or the URL of anybody's broker.")
+    ] = "broker",
+    *,
+    seen: Annotated[
+        Path | None,
+        typer.Option(
+            "--seen",
+            metavar="FILE",
+            help="With a URL: the signed head of the last audit; written anew when all passes.",
+        ),
+    ] = None,
+    receipts: Annotated[
+        list[Path] | None,
+        typer.Option("--receipt", metavar="FILE", help="With a URL: a receipt proof at hand."),
+    ] = None,
 ) -> Answer:
     """Verify a broker's whole log, step by step: hashes, signatures, seats, quota, roots on chain.
 
-    Changes nothing and may run beside the service. Exit code 1 unless every step passes.
+    Changes nothing and may run beside the service. Exit code 1 unless every step passes. From
+    outside only hashes are to be had: steps 3 to 7 stay open, and the others must pass.
     """
     from ledger.broker import audit as auditing
 
-    made = _open(session, home)
+    if where.lower().startswith(("http://", "https://")):
+        return audit_url(session, where, seen, tuple(receipts or ()))
+    if seen is not None or receipts:
+        raise UsageError("--seen and --receipt are for a URL", hint="a folder needs neither")
+    made = _open(session, Path(where))
     identity, deployment = made.identity, session.network.deployment
     report = auditing.audit(
         auditing.Book.read(made.database),

@@ -44,6 +44,7 @@ ENTRIES: Final[tuple[Entry, ...]] = (
     Entry("evidence", "evidence", "Collect, show and verify evidence bundles.", group=True),
     Entry("index", "index", "Follow the chain into tables.", group=True),
     Entry("broker", "broker", "Set up and look at a key broker.", group=True),
+    Entry("escrow", "escrow", "Keys for holders when the licensor is gone.", group=True),
     Entry("chain", "chain", "Deploy the contracts and look at a chain.", group=True),
     Entry("serve", "serve", "Run the API, with index and broker."),
 )

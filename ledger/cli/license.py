@@ -17,6 +17,7 @@ from ledger.cli import (
     events,
     license_batch,
     license_hands,
+    license_hold,
     license_many,
     license_market,
     license_offer,
@@ -328,6 +329,7 @@ for _part in (
     license_offer,
     license_market,
     license_hands,
+    license_hold,
     license_seats,
 ):
     app.registered_commands += _part.app.registered_commands

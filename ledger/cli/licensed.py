@@ -7,11 +7,17 @@ from pathlib import Path
 from ledger.cli import settings
 from ledger.cli.output import Answer
 from ledger.cli.sealed import contents, exported, permit_export
+from ledger.cli.session import passphrase
 from ledger.ids import LicenseId
 
 
 def open_licensed(
-    file: Path, license_: str | None, *, verify_content: bool, export: Path | None
+    file: Path,
+    license_: str | None,
+    *,
+    verify_content: bool,
+    export: Path | None,
+    escrow_key: Path | None = None,
 ) -> Answer:
     """Ask for the key, verify every byte, list what is inside.
 
@@ -25,6 +31,11 @@ def open_licensed(
     from ledger.broker.cards import locate
 
     found = settings.load()
+    escrow = None
+    if escrow_key is not None:
+        from ledger.broker.escrow_holder import EscrowKey
+
+        escrow = EscrowKey.load(escrow_key, passphrase(found, f"Passphrase of {escrow_key.name}"))
     license_id = LicenseId.parse(license_) if license_ else None
     located = locate(file, license_id=license_id)
     try:
@@ -36,6 +47,7 @@ def open_licensed(
             license=license_id,
             runtime=found.runtime_key,
             broker=found.get("broker"),
+            escrow=escrow,
         ) as model:
             return exported(
                 model.sealed_file,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ledger.cli import events, model_records
+from ledger.cli import events, model_records, model_register
 from ledger.cli.accounts import account
 from ledger.cli.license_args import sure
 from ledger.cli.license_hands import Step
@@ -252,3 +252,4 @@ def recover(
 
 
 app.registered_commands += model_records.app.registered_commands
+app.registered_commands += model_register.app.registered_commands

@@ -33,7 +33,9 @@ def request(
     ] = None,
     broker: Annotated[
         int | None,
-        typer.Option("--broker", metavar="ID", help="Which broker of the card; its first."),
+        typer.Option(
+            "--broker", metavar="ID", help="Which broker of the card; its first, if one is enough."
+        ),
     ] = None,
     attester: Annotated[
         str | None,
@@ -75,13 +77,19 @@ def accept_release(
     from ledger.broker.identity import RuntimeIdentity
 
     identity = RuntimeIdentity.load(settings.load().runtime_key)
-    lease = carrying.accept_release(identity, read_json(file))
+    accepted = carrying.accept_release(identity, read_json(file))
+    shares: list[tuple[str, object]] = []
+    if accepted.needed > 1:
+        shares = [("shares", f"{accepted.kept} kept, {accepted.needed} needed")]
+    lease, missing = accepted.lease, max(0, accepted.needed - accepted.kept)
     return Answer(
         {
             "license": lease.license,
             "model": lease.model,
             "not_after": lease.not_after,
             "grace_until": lease.grace_until,
+            "kept": accepted.kept,
+            "needed": accepted.needed,
         },
         fields(
             [
@@ -89,9 +97,14 @@ def accept_release(
                 ("model", lease.model),
                 ("until", time_text(lease.not_after)),
                 ("grace until", time_text(lease.grace_until)),
+                *shares,
             ]
         ),
-        notes=("next: ledger.load(CARD, offline=True) in Python",),
+        notes=(
+            f"next: accept {missing} more, of other brokers"
+            if missing
+            else "next: ledger.load(CARD, offline=True) in Python",
+        ),
     )
 
 

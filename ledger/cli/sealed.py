@@ -182,6 +182,10 @@ def open_(
         Path | None,
         typer.Option("--recovery", metavar="FILE", help="Open with the licensor's recovery file."),
     ] = None,
+    escrow_key: Annotated[
+        Path | None,
+        typer.Option("--escrow-key", metavar="FILE", help="Open with what deed escrow join wrote."),
+    ] = None,
     license_: Annotated[
         str | None,
         typer.Option("--license", metavar="LICENSE", help="Open under this license, if no card."),
@@ -206,7 +210,9 @@ def open_(
         return _open_with_recovery(file, recovery, verify_content=verify_content, export=export)
     from ledger.cli.licensed import open_licensed
 
-    return open_licensed(file, license_, verify_content=verify_content, export=export)
+    return open_licensed(
+        file, license_, verify_content=verify_content, export=export, escrow_key=escrow_key
+    )
 
 
 def _open_with_recovery(

@@ -68,7 +68,8 @@ def test_the_service_shows_how_its_endpoints_are_and_never_their_urls(
         assert only["last_trouble"] is None
         text = service.client.get("/metrics").text
         host = only["host"]
-        assert f'deed_endpoint_healthy{{host="{host}"}} 0.0' in text  # not asked yet
+        assert only["healthy"] is None  # not asked yet
+        assert f'deed_endpoint_asked{{host="{host}"}} 1.0' in text
         assert f'deed_endpoint_faults_total{{host="{host}",kind="slow"}} 0.0' in text
         assert f'deed_endpoint_contrary_total{{host="{host}"}} 0.0' in text
         assert key not in text + json.dumps(told)
@@ -82,3 +83,64 @@ def test_a_wrong_passphrase_ends_it_before_it_serves(home, deployed, make, tmp_p
         make.service(tmp_path, deployed.network, **settings(home, "bad")).start()
     assert "Traceback" not in str(caught.value)
     assert "battery" not in str(caught.value)
+
+
+BODIES = [
+    b"{}",
+    b'{"license": "1.1"}',
+    b'{"license": "1.1", "model": "0x00"}',
+    b'{"license": "1.1", "license": "1.2", "model": 5}',
+    b'{"request": {}, "terms": null}',
+    b'{"request": null, "terms": null}',
+    b'{"lease": "0x00"}',
+    b"[]",
+    b"null",
+    b"",
+    b"{",
+    b"\xff\xfe",
+    b'{"a": NaN}',
+    b"[" * 5000,
+    b'{"a":' * 3000,
+    b'{"a": "' + b"x" * 3_000_000 + b'"}',
+]
+PATHS = [
+    "challenges",
+    "releases",
+    "leases/0x00/heartbeat",
+    "leases/0x" + "ab" * 32 + "/heartbeat",
+    "leases//heartbeat",
+    "leases/a/b/heartbeat",
+]
+
+
+def test_the_quick_way_answers_as_the_routes_that_describe_it(home, deployed, make, tmp_path):
+    service = make.service(tmp_path, deployed.network, **settings(home, "good")).start()
+    changing = {"x-request-id", "date"}
+    try:
+        for path in PATHS:
+            for body in BODIES:
+                quick, routed = (
+                    service.client.post(
+                        f"/v1/broker/{path}", content=body, headers={"content-type": kind}
+                    )
+                    for kind in ("application/json", "application/json; charset=utf-8")
+                )
+                where = (path, body[:40], quick.text[:200], routed.text[:200])
+                assert quick.status_code == routed.status_code, where
+                assert quick.content == routed.content, where
+                kept = [{k: v for k, v in r.headers.items() if k not in changing}
+                        for r in (quick, routed)]  # fmt: skip
+                assert kept[0] == kept[1], where
+        license_, model = "1.1", "0x" + "ab" * 32
+        good = service.client.post(
+            "/v1/broker/challenges", json={"license": license_, "model": model}
+        )
+        assert good.status_code == 200
+        assert good.headers["cache-control"] == "no-store"
+        assert len(good.json()["challenge"]) == 66
+        assert service.client.get("/v1/broker/challenges").status_code == 405
+        metrics = service.client.get("/metrics").text
+        for route in ("challenges", "releases", "leases/{lease_id}/heartbeat"):
+            assert f'route="/v1/broker/{route}"' in metrics
+    finally:
+        assert service.stop() == 0

@@ -16,6 +16,7 @@ NAMES = (
     "Anchors",
     "BrokerRegistry",
     "EntitlementLens",
+    "EntitlementProbe",
     "LicenseExtension",
     "LicenseLedger",
     "LicenseMarket",

@@ -11,7 +11,7 @@ import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledger.canonical import canonical_json, hash_bytes, hash_json, parse_json
+from ledger.canonical import canonical_json, canonical_object, hash_bytes, hash_json, parse_json
 from ledger.errors import LedgerError, LimitExceeded, ManifestError
 
 SAFE = st.integers(-(2**53) + 1, 2**53 - 1)
@@ -164,3 +164,15 @@ def test_keys_beyond_ascii_stand_in_the_order_of_utf_16():
 def test_the_quick_way_lets_nothing_through_that_the_long_one_refuses(value):
     with pytest.raises(ManifestError):
         canonical_json([value])
+
+
+@given(st.dictionaries(st.from_regex(r"[A-Za-z0-9_-]+", fullmatch=True), DOCUMENTS, max_size=6))
+def test_an_object_put_together_of_canonical_members_is_canonical(members):
+    parts = {name: canonical_json(value) for name, value in members.items()}
+    assert canonical_object(parts) == canonical_json(members)
+
+
+@pytest.mark.parametrize("name", ["", "a b", 'a"', "ä", "a\n"])
+def test_an_object_is_not_put_together_of_names_that_sort_or_escape_otherwise(name):
+    with pytest.raises(ManifestError):
+        canonical_object({name: b"1"})

@@ -33,7 +33,7 @@ POINTS: dict[str, tuple[type, str, str]] = {
     "seat taken": (BrokerStore, "take_seat", "after"),
     "quota counted": (BrokerStore, "use", "after"),
     "key wrapped": (BrokerService, "_wrap", "after"),
-    "reply signed": (BrokerSigningKeys, "sign", "after"),
+    "reply signed": (BrokerSigningKeys, "sign_whole", "after"),
     "receipt written": (BrokerStore, "append_receipt", "after"),
     "committed": (GroupSync, "settle", "before"),
     "on disk": (GroupSync, "settle", "after"),

@@ -25,16 +25,17 @@ from ledger.chain import anvil
 from ledger.chain.abi_codec import contract
 from ledger.chain.rpc import Rpc, data
 from ledger.evidence.headers import _FIELDS
-from ledger.ids import ZERO_ADDRESS, Digest, keccak256
+from ledger.ids import keccak256
+from ledger.licensing.entitlement import Code
 
 Change = Callable[[dict[str, Any], Any], Any]
 """From a request and its true result to what the endpoint says instead."""
 
-CHECK = (
-    "0x"
-    + contract("LicenseLedger").encode("check", 0, ZERO_ADDRESS, Digest(bytes(32)), 0)[:4].hex()
-)
-LICENSE_OF = "0x" + contract("LicenseLedger").encode("licenseOf", 0)[:4].hex()
+PROBE = "0x" + contract("EntitlementProbe").bytecode.hex()
+HOLDER_WORD = 11
+SET_WORD = 45
+"""Where the probe answers a license's holder, and where its broker set begins."""
+NOT_FOUND_WORDS = 11
 
 
 def honest(question: dict[str, Any], result: Any) -> Any:
@@ -199,9 +200,10 @@ def says_code(code: int) -> Change:
     """Every ``check`` is answered with this code."""
 
     def change(question: dict[str, Any], result: Any) -> Any:
-        if _calls(question, CHECK):
-            return "0x" + code.to_bytes(32, "big").hex() + result[66:]
-        return result
+        if not probes(question):
+            return result
+        there = code != Code.NOT_FOUND
+        return with_words(result if there else result[: 2 + 64 * NOT_FOUND_WORDS], 0, code)
 
     return change
 
@@ -210,11 +212,36 @@ def says_holder(address: Any) -> Change:
     """Every license is held by this account."""
 
     def change(question: dict[str, Any], result: Any) -> Any:
-        if _calls(question, LICENSE_OF):
-            return "0x" + address.raw.rjust(32, b"\0").hex() + result[66:]
+        if probes(question):
+            return with_words(result, HOLDER_WORD, int.from_bytes(address.raw, "big"))
         return result
 
     return change
+
+
+def says_set(*members: int) -> Change:
+    """Every broker set has these members, of which one is enough."""
+
+    def change(question: dict[str, Any], result: Any) -> Any:
+        if probes(question):
+            return with_words(
+                result[: 2 + 64 * SET_WORD], SET_WORD, 1, 1, 96, len(members), *members
+            )
+        return result
+
+    return change
+
+
+def with_words(result: str, first: int, *words: int) -> str:
+    """An answer with other words from `first` on."""
+    said = "".join(f"{word:064x}" for word in words)
+    start = 2 + 64 * first
+    return result[:start] + said + result[start + len(said) :]
+
+
+def probes(question: dict[str, Any]) -> bool:
+    """Whether it asks for an entitlement."""
+    return question["method"] == "eth_call" and question["params"][0]["data"].startswith(PROBE)
 
 
 def tagged(change: Callable[[str, dict[str, Any]], dict[str, Any]]) -> Change:
@@ -263,10 +290,6 @@ def in_turn(*changes: Change) -> Change:
         return changes[state["at"] % len(changes)](question, result)
 
     return changed
-
-
-def _calls(question: dict[str, Any], selector: str) -> bool:
-    return question["method"] == "eth_call" and question["params"][0]["data"].startswith(selector)
 
 
 # -- nodes of their own

@@ -43,6 +43,12 @@ def wallets(world):
 
 
 @pytest.fixture(scope="session")
+def wallet_world():
+    """The module with contract wallets, for stacks of a test's own."""
+    return load_world("wallet_world")
+
+
+@pytest.fixture(scope="session")
 def faults():
     """The module with endpoints that fail and lie."""
     return load_world("fault_world")

@@ -318,7 +318,10 @@ def test_an_anchoring_interrupted_anywhere_goes_on_with_the_same_root(world, min
     real = world.chain.sender("broker")
 
     class Dying:
-        rpc = real.rpc
+        rpc, address = real.rpc, real.address
+
+        def keeping(self, keep):
+            return self
 
         def send(self, *args, **options):
             if mined:
@@ -396,7 +399,7 @@ def altered(world, tmp_path, *statements):
     ("statement", "steps"),
     [
         ("DELETE FROM receipts WHERE sequence = 2", {1}),
-        (("UPDATE receipts SET entry = replace(entry, '\"granted\": true', '\"granted\": false') "
+        (("UPDATE receipts SET entry = replace(entry, '\"granted\":true', '\"granted\":false') "
          "WHERE kind = 'release'"), {2}),
         ("DELETE FROM leases WHERE sequence = 0", {7}),
         (("INSERT INTO leases SELECT randomblob(32), license, runtime_key_hash, runtime, "

@@ -9,11 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from ledger.broker import asking
 from ledger.broker.cellshares import Place, ReleasedPart, deal_cells, join_cells
 from ledger.broker.client import Asker
+from ledger.broker.keeping import KeptReleases
+from ledger.broker.receipts import verify_log
 from ledger.broker.recovery import Recovery
 from ledger.broker.released import ReleasedKeys
-from ledger.broker.restoring import sealing_of
+from ledger.broker.restoring import deposit_again, sealing_of
 from ledger.broker.shares import join_recovery, split_recovery
 from ledger.errors import (
     KeyAccessError,
@@ -21,8 +24,10 @@ from ledger.errors import (
     ManifestError,
     SharesRejected,
     SignatureInvalid,
+    ThresholdNotMet,
     UsageError,
 )
+from ledger.licensing import card as card_module
 from ledger.sealed.cells import CellKeys, ReleasedCells
 from ledger.sealed.codeword import CodeParameters, CodeWord, code_word
 
@@ -279,6 +284,40 @@ def test_recovery_file_and_shares_carry_the_cells_and_check_them(world, celled):
         sealing_of(dataclasses.replace(recovery, cells=None), world.chain.deployment)
 
 
+def test_a_kept_release_keeps_the_cell_keys_sealed(at_work, celled):
+    license_id, identity = licensed(at_work)
+    card = card_module.parse(json.loads(at_work.card_file(license_id).read_text()))
+    kept = KeptReleases(identity)
+    client, keys, _ = asking.ask(card, identity, None, 10, keep=kept.keep)
+    client.close()
+    again, _, _ = kept.open(card, celled.published.record)
+    assert again == keys
+    (path,) = kept.folder.glob("*.json")
+    assert base64.b64encode(bytes(keys.cells.data[:30])).decode() not in path.read_text()
+
+
+def test_a_broker_restored_from_a_recovery_file_releases_the_same_cells(
+    world, at_work, celled, broker_world, tmp_path
+):
+    made = celled.published
+    recovery = Recovery(made.key, made.record.root, None, made.record, celled.cells)
+    other = broker_world.Broker(world.chain, tmp_path)
+    try:
+        licensor = world.chain.wallet("licensor")
+        receipt = deposit_again(other.service, recovery, made.record, licensor)
+        assert receipt["deposit"]["labels"] == ["content-key", "cell-keys", "code-key"]
+        here = dataclasses.replace(at_work, broker=other)
+        license_id, identity = licensed(here)
+        keys, _, _ = released(here, identity, license_id)
+        assert keys.cells.word == expected(celled, here, license_id)
+        celled.cells.table().check(keys.cells)
+        # Its log verifies, deposits and releases of cells included.
+        entries = list(other.service.store.receipts())
+        assert len(verify_log(entries, other.home.signing.public)) == len(entries) >= 2
+    finally:
+        other.close()
+
+
 def test_released_keys_come_back_from_their_bytes():
     for count in (1, 7, 8, 9, 4095, 4096):
         keys = CellKeys.create(count)
@@ -345,9 +384,6 @@ def celled_trio(world, celled, tmp_path_factory):
 
 
 def joined(trio, card, identity):
-    from ledger.broker import asking
-    from ledger.licensing import card as card_module
-
     parsed = card_module.parse(json.loads(card.read_text()))
     group, keys, _ = asking.ask(parsed, identity, None, 10)
     group.close()
@@ -387,6 +423,22 @@ def test_two_of_three_brokers_give_the_cell_keys_and_a_liar_about_them_is_left_o
     finally:
         del liar._vault.secret
     assert keys.cells.data == celled.cells.keys.chosen(word)
+
+
+def test_brokers_that_have_not_seen_the_same_transfer_are_asked_again_later(
+    celled_trio, monkeypatch
+):
+    _, card, identity = celled_trio.licensed()
+    late = celled_trio.brokers[0].service
+    honest = late._cells._word
+
+    def behind(record, license_id, side):
+        return honest(record, license_id, dataclasses.replace(side, grant_nonce=77))
+
+    monkeypatch.setattr(late._cells, "_word", behind)
+    joined(celled_trio, card, identity).wipe()  # the two others agree
+    with celled_trio.down(2), pytest.raises(ThresholdNotMet, match="different code words"):
+        joined(celled_trio, card, identity)
 
 
 def test_a_broker_is_refused_a_part_that_is_not_its_own(celled_trio, celled, world, monkeypatch):

@@ -6,7 +6,6 @@ from dataclasses import replace
 import pytest
 
 from ledger.broker.chainview import ChainView
-from ledger.chain.abi_codec import contract
 from ledger.chain.rpc import Rpc
 from ledger.errors import ChainUnavailable, EndpointsDisagree, UsageError
 from ledger.ids import Digest, LicenseId
@@ -285,16 +284,8 @@ def test_a_head_of_tomorrow_is_unhealthy_where_heads_keep_time(
 
 
 @pytest.mark.parametrize("liar", [0, 1, 2])
-def test_a_false_broker_set_is_not_remembered(world, view, endpoints, license_id, liar):
-    asked = "0x" + contract("BrokerRegistry").encode("brokerSetOf", 1)[:4].hex()
-
-    def change(question, result):
-        if question["method"] == "eth_call" and question["params"][0]["data"].startswith(asked):
-            words = (1, 1, 96, 1, 999)
-            return "0x" + b"".join(word.to_bytes(32, "big") for word in words).hex()
-        return result
-
-    endpoints[liar].change = change
+def test_a_false_broker_set_is_not_remembered(world, view, endpoints, license_id, liar, faults):
+    endpoints[liar].change = faults.says_set(999)
     seen = state(world, view, license_id)
     assert seen.head.brokers == (world.broker.id,)
     assert len(seen.contrary) == 1

@@ -11,6 +11,7 @@ from ledger.broker import durability
 from ledger.broker.durability import GroupSync
 from ledger.broker.store import BrokerStore
 from ledger.errors import BrokerUnavailable
+from ledger.ids import LicenseId, ModelId
 
 
 class Disk:
@@ -58,8 +59,7 @@ def test_a_challenge_waits_for_no_disk_and_a_release_for_the_challenge_it_consum
     store = BrokerStore(tmp_path / "b.sqlite3")
     before = len(disk.begun)
     assert store.consume_challenge(bytes(32)) is None
-    with store._unsettled():
-        store.write("DELETE FROM challenges")
+    store.add_challenge(bytes(32), LicenseId.of(1, 1), ModelId(bytes(32)), now=1, expires_at=61)
     assert len(disk.begun) == before
     store.write("DELETE FROM usage")
     assert len(disk.begun) == before + 1

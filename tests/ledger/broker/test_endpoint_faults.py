@@ -142,7 +142,7 @@ def test_an_endpoint_that_stands_well_and_never_answers_is_not_waited_for_either
 
     def slow_reads(question, result):
         if question["method"] == "eth_call":
-            time.sleep(0.5)  # a batch of nine takes longer than anyone waits
+            time.sleep(2 * PATIENCE)
         return result
 
     with make() as stand:

@@ -69,7 +69,7 @@ def flipped(text):
 
 def test_a_host_without_network_gets_its_key_by_file(world):
     card, identity = licensed(world)
-    lease = accept_release(identity, answered(world, requested(card, identity)))
+    lease = accept_release(identity, answered(world, requested(card, identity))).lease
     world.broker.unserve()
     try:
         with runtime.load(card, runtime=identity, offline=True) as model:
@@ -243,7 +243,7 @@ def test_secrets_of_a_waiting_request_are_the_owners_alone_and_not_shown(world):
     (path,) = folder.glob("*.json")
     assert path.stat().st_mode & 0o077 == 0
     accept_release(identity, answered(world, requested(card, identity)))
-    kept = KeptReleases(identity).find(parsed(card))
+    (kept,) = KeptReleases(identity).find(parsed(card))
     assert world.published.key.hex() not in kept.to_json().__repr__() + repr(kept)
 
 
@@ -298,7 +298,7 @@ def test_another_runtime_key_does_not_open_it(world, kept):
         opened(world, card, other)
     # Nor the right name with another seed.
     thief = replace(identity, signer=other.signer)
-    sealed = KeptReleases(identity).find(parsed(card))
+    (sealed,) = KeptReleases(identity).find(parsed(card))
     assert KeptReleases(thief)._key(sealed.lease) != KeptReleases(identity)._key(sealed.lease)
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from ledger.broker.deposits import Wrap
 from ledger.broker.signing import BrokerSigningKeys, without_ciphertexts
+from ledger.canonical import canonical_json
 from ledger.errors import LedgerError, ManifestError, SignatureInvalid
 
 KEYS = BrokerSigningKeys.generate()
@@ -57,3 +58,13 @@ def test_no_repr_shows_a_seed():
 def test_an_empty_reply_is_no_crash():
     with pytest.raises(LedgerError):
         KEYS.public.verify({"signature": {"ed25519": "0x", "mldsa65": ""}})
+
+
+def test_the_canonical_bytes_of_a_signed_reply_are_those_of_its_log_form():
+    wraps = [Wrap("content-key", b"secret text").to_json()]
+    reply, said = KEYS.sign_whole({"type": "release", "wraps": wraps, "Zeit": 1, "a": None})
+    KEYS.public.verify(reply)
+    assert said == canonical_json(without_ciphertexts(reply))
+    again, same = KEYS.sign_whole(reply)  # a signature is replaced, and never signed
+    KEYS.public.verify(again)
+    assert same == canonical_json(without_ciphertexts(again))

@@ -163,7 +163,7 @@ def test_everything_survives_reopening(tmp_path):
     key = runtime()
     held = lease(key)
     first.take_seat(held, key, None, seats=1, now=NOW)
-    first.append_receipt(1, "release", LICENSE, {"a": 1})
+    first.append_receipt(1, "release", LICENSE, b'{"a":1}')
     first.close()
     again = BrokerStore(path)
     assert again.lease(held.id).lease == held

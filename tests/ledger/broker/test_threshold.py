@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ledger import runtime
-from ledger.broker import threshold
+from ledger.broker import joining
 from ledger.broker.keyshares import KeyShares, release_label
 from ledger.broker.shamir import Share, join
 from ledger.errors import (
@@ -74,7 +74,7 @@ def joined(monkeypatch):
         made.append(len(shares))
         return join(shares)
 
-    monkeypatch.setattr(threshold, "join", spy)
+    monkeypatch.setattr(joining, "join", spy)
     return made
 
 

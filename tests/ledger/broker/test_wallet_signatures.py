@@ -197,8 +197,8 @@ class HeldFinality:
         self.real = self.panel._look
         final = self.world.chain.rpc.block("finalized")
 
-        def look(witness, until):
-            return replace(self.real(witness, until), finalized=final)
+        def look(witness, until, *also):
+            return replace(self.real(witness, until, *also), finalized=final)
 
         self.panel._look = look
 
@@ -360,10 +360,10 @@ def three(world, proxies):
 
 
 def lies(answer):
-    """An endpoint that answers the probe otherwise: the call has no ``to``."""
+    """An endpoint that answers the wallet probe otherwise: its calls alone name a caller."""
 
     def change(question, result):
-        if question["method"] == "eth_call" and "to" not in question["params"][0]:
+        if question["method"] == "eth_call" and "from" in question["params"][0]:
             return answer
         return result
 

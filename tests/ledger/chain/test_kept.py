@@ -153,3 +153,52 @@ def test_a_chunked_answer_is_read(serve):
     assert post(endpoint)["result"] == "0x1"
     assert post(endpoint)["result"] == "0x1"
     assert server.connections == 1
+
+
+BODY = json.dumps({"jsonrpc": "2.0", "id": 1, "result": "0x1"}).encode()
+
+
+def chunked(*parts):
+    framed = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in parts)
+    return b"HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\n\r\n" + framed + b"0\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("answer", "kept"),
+    [
+        (chunked(BODY[:7], BODY[7:]), True),
+        (b"HTTP/1.1 100 Continue\r\na: b\r\n\r\nHTTP/1.1 103 Hints\r\n\r\n" + OK, True),
+        (http(BODY, b"HTTP/1.1 200 OK\r\nConnection: Close"), False),
+        (http(BODY, b"HTTP/1.0 200 OK"), False),
+        (http(BODY, b"HTTP/1.0 200 OK\r\nConnection: keep-alive"), True),
+        (http(BODY, b"HTTP/1.1 200 OK\r\nCONTENT-TYPE : text/plain\r\nno colon"), True),
+        (http(BODY).replace(b"\r\n", b"\n"), True),
+    ],
+)
+def test_heads_of_every_kind_are_read(serve, answer, kept):
+    server, endpoint = serve([answer, OK], [OK])
+    assert post(endpoint)["result"] == "0x1"
+    assert post(endpoint)["result"] == "0x1"
+    assert server.connections == (1 if kept else 2)
+
+
+def test_a_body_without_a_length_ends_with_its_connection(serve):
+    server, endpoint = serve([b"HTTP/1.1 200 OK\r\n\r\n" + BODY], [OK])
+    assert post(endpoint)["result"] == "0x1"
+    assert post(endpoint)["result"] == "0x1"
+    assert server.connections == 2
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"HTTP/1.1 200 OK\r\n" + b"a: b\r\n" * 200 + b"\r\n",
+        b"HTTP/1.1 200 OK\r\na: " + b"b" * 70_000 + b"\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\na: b\r\n",
+        b"HTTP/9.9 200 OK\r\n\r\n",
+    ],
+)
+def test_a_head_that_is_none_is_unavailable(serve, head):
+    _, endpoint = serve([head], [head], timeout=1.0)
+    with pytest.raises(ChainUnavailable, match="broke off"):
+        post(endpoint)

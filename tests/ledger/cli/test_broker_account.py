@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from ledger.broker.protocol import receipt_hash
+
 pytestmark = pytest.mark.chain
 
 
@@ -43,6 +45,48 @@ def test_a_brokers_log_is_audited_anchored_and_shown_receipt_by_receipt(live, ho
     assert live("broker", "receipt", "bad.json").code == 1
     assert live("broker", "receipt", last + 1000, "--home", home).code == 2
     assert live("broker", "receipt", "none.json").code == 2
+
+
+def test_a_broker_is_audited_from_outside_by_its_url(live, home):
+    assert live("broker", "anchor", "--home", home).code == 0
+    url = live("network", "show", "--json").json["broker"]
+    words = ("broker", "audit", url, "--seen", "seen.json")
+    ran = live(*words)
+    assert ran.code == 0, ran.err + ran.out
+    assert "(8) roots on chain: pass" in ran.out
+    assert "(5) seats: not checked" in ran.out
+    number = json.loads((live.cwd / "seen.json").read_text())["head"]["head"]["sequence"]
+    assert live("broker", "receipt", number, "--home", home, "--out", "mine.json").code == 0
+    again = live(*words, "--receipt", "mine.json", "--json")
+    assert (again.code, again.json["holds"], again.json["from"]) == (0, True, "outside")
+    assert "among them; 1 receipts at hand" in again.json["steps"][0]["detail"]
+    # Someone who kept another head of this number has been shown another history.
+    with sqlite3.connect(home / "broker.sqlite3") as database:
+        database.execute("UPDATE receipts SET hash = zeroblob(32) WHERE sequence = ?", (number,))
+        database.commit()
+    try:
+        ran = live(*words)
+        assert ran.code == 1
+        assert "does NOT all hold" in ran.out
+    finally:
+        entry = json.loads((live.cwd / "mine.json").read_text())["entry"]
+        with sqlite3.connect(home / "broker.sqlite3") as database:
+            database.execute(
+                "UPDATE receipts SET hash = ? WHERE sequence = ?",
+                (receipt_hash(entry).raw, number),
+            )
+            database.commit()
+    assert live("broker", "audit", home, "--seen", "x.json").code == 2
+    assert live(*words, "--receipt", "none.json").code == 2
+
+
+def test_status_tells_how_the_anchoring_stands(live, home):
+    assert live("broker", "anchor", "--home", home).code == 0
+    ran = live("broker", "status", "--json")
+    assert ran.code == 0, ran.err
+    told = ran.json["anchoring"]
+    assert (told["state"], told["anchored"]) == ("off", told["receipts"])
+    assert "0 not anchored yet; deed broker anchor" in live("broker", "status").out
 
 
 def test_an_audit_that_finds_something_ends_with_1(live, home, tmp_path):
