@@ -25,7 +25,7 @@ from ledger.tracing.scores import Evidence
 
 Vector: TypeAlias = npt.NDArray[np.float64]
 
-_CLIP: Final = 0.5  # in standard deviations of a row: what was done to single weights
+_CLIPS: Final = (0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 1e9)  # in standard deviations of a row
 _LEAST_LEFT: Final = 0.25
 
 
@@ -131,14 +131,27 @@ def _measure(
         return math.nan, math.inf
     scale = sigma[good]
     step = mark[good] / scale
-    clip = max(_CLIP, 2 * float(np.abs(step).max()))
-    moved = np.clip((seen[good] - a[good]) / scale, -clip, clip)
-    energy = float((step * step).sum())
-    share = float((step * moved).sum()) / energy
-    rest = moved - share * step
+    moved = (seen[good] - a[good]) / scale
+    # Where to clip follows from how large the noise is, which has nothing to do with any word.
+    least = 2 * float(np.abs(step).max())
+    options = [_regress(step, moved, clip) for clip in _CLIPS if clip >= least]
+    return min(options, key=lambda option: option[1], default=(math.nan, math.inf))
+
+
+def _regress(step: Vector, moved: Vector, clip: float) -> tuple[float, float]:
+    """Share and deviation with what was done to single weights clipped at `clip` deviations.
+
+    Clipping weakens the mark with the noise: by the part of the weights that it leaves alone.
+    """
+    kept = float((np.abs(moved) < clip).mean())
+    if kept < _LEAST_LEFT:
+        return math.nan, math.inf
+    clipped = np.clip(moved, -clip, clip)
+    energy = float((step * step).sum()) * kept
+    share = float((step * clipped).sum()) / energy
+    rest = clipped - share * kept * step
     # Holds whatever the noise depends on, but for the signs, of which it is independent.
-    deviation = math.sqrt(float((step * step * rest * rest).sum())) / energy
-    return share, deviation
+    return share, math.sqrt(float((step * step * rest * rest).sum())) / energy
 
 
 def _sigma(form_a: npt.NDArray[Any], span: slice) -> Vector:

@@ -31,6 +31,7 @@ VIEWS: Final = 2
 _LEAST_SPREAD = 0.03
 _OUTLIER = 0.02  # the share of cells that may show anything: keeps one cell from deciding
 _RANGE = (-0.5, 1.5)
+_UNSURE = 0.25
 _SURE, _FEW, _FAINTEST, _FULL = 0.2, 8, 0.1, 0.8
 
 
@@ -52,11 +53,13 @@ class Evidence:
         return int(np.isnan(self.fraction).sum())
 
     def symbols(self) -> str:
-        """One letter a cell: A, B, m for mixed, - for erased."""
+        """One letter a cell: A, B, m for mixed, ? for unsure, - for erased."""
         out = []
         for fraction, spread in zip(self.fraction.tolist(), self.spread.tolist(), strict=True):
-            if math.isnan(fraction) or spread > 0.5:
+            if math.isnan(fraction):
                 out.append("-")
+            elif spread > _UNSURE:
+                out.append("?")
             else:
                 out.append("A" if fraction < 0.25 else "B" if fraction > 0.75 else "m")
         return "".join(out)
