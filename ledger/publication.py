@@ -22,6 +22,7 @@ from typing import Any, Protocol, TypeVar
 
 import httpx
 
+from ledger.broker.cellplans import CellChoice
 from ledger.broker.client import BrokerClient
 from ledger.broker.custody import write_private
 from ledger.broker.depositing import SharingBrokers
@@ -101,6 +102,7 @@ class Publication:
         passphrase: opens the recovery file; the same one is needed to resume.
         title: what the manifest calls the model; the file's name by default.
         final_timeout: seconds to wait for finality where a step rests on it.
+        cells: to be marked per license; a publication that is resumed keeps those it began with.
     """
 
     def __init__(
@@ -117,6 +119,7 @@ class Publication:
         title: str = "",
         final_timeout: float = 1800.0,
         observer: Observer | None = None,
+        cells: CellChoice | None = None,
     ) -> None:
         self.model_path = model
         self.folder = folder
@@ -129,6 +132,7 @@ class Publication:
         self.final_timeout = final_timeout
         self._passphrase = passphrase
         self._observer = observer or _silent
+        self._cells = cells
         addresses = network.deployment.addresses
         rpc: Rpc = sender.rpc
         self._anchors = Anchors(rpc, addresses["Anchors"])
@@ -236,6 +240,8 @@ class Publication:
                 hint="put your copy of the recovery file back, or publish anew in another folder",
             )
         recovery = Recovery.create()
+        if self._cells is not None:
+            recovery = replace(recovery, cells=self._cells.secrets())
         self._save_recovery(recovery)
         self._note("recovery", {"file": self.recovery_path.name}, str(self.recovery_path))
         return recovery
@@ -329,6 +335,9 @@ class Publication:
                 self._observer("seal", "kept", str(self.sealed_path))
                 return record
         deployment = self.network.deployment
+        plan = None
+        if recovery.cells is not None:
+            plan = (self._cells or CellChoice(recovery.cells.keys.count)).plan(recovery.cells)
         record = seal(
             model,
             self.sealed_path,
@@ -339,7 +348,10 @@ class Publication:
             epoch=1,
             broker_set=self.offer.broker_set,
             fingerprint=made,
+            cells=plan,
         )
+        if recovery.cells is not None and plan is not None:
+            recovery.cells.records = plan.records
         self._save_recovery(recovery.with_sealing(claim, record))
         self._note("seal", {"record": record.to_json()}, str(self.sealed_path))
         return record

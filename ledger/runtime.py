@@ -132,7 +132,13 @@ def load(
         )
         try:
             # (4) Opened against the record; the key is not needed again.
-            sealed = open_sealed(located.take(), keys.content, record=located.record, verify=verify)
+            sealed = open_sealed(
+                located.take(),
+                keys.content,
+                record=located.record,
+                verify=verify,
+                cells=keys.cells,
+            )
         except BaseException:
             client.close()
             raise

@@ -9,6 +9,9 @@ from ledger.ids import Digest, LicenseId, ModelId
 if TYPE_CHECKING:
     from ledger.cli.session import Session
     from ledger.ids import Address
+    from ledger.tracing.accusation import Candidate
+
+_MOST_TENURES = 64
 
 
 def models(session: Session, *, licensor: Address, artifact_root: Digest) -> list[ModelId]:
@@ -66,6 +69,29 @@ def licenses(
         found = _found(session, "LicenseLedger", "Transfer", [None, _word(holder)], "id")
     numbers = {LicenseId(int(entry)) for entry in found}
     return sorted(number for number in numbers if plan in {None, number.plan})
+
+
+def released_words(session: Session, model: ModelId) -> list[Candidate]:
+    """Every word that may have been released for a model's licenses, in whoever's hands.
+
+    A license's word follows its holder and grant nonce. Each holder it ever had is listed with
+    each nonce up to now: some of these pairs never stood, and only make the bounds wider.
+    """
+    from ledger.tracing.accusation import Candidate
+
+    found: set[Candidate] = set()
+    for plan in plans(session, model=Digest(model.raw)):
+        for license_id in licenses(session, plan=plan):
+            word = Digest(int(license_id).to_bytes(32, "big"))
+            holders = _found(session, "LicenseLedger", "Transfer", [None, None, word], "to")
+            now = session.licenses.grant_nonce_of(license_id)
+            found |= {
+                Candidate(license_id, holder, tenure)
+                for holder in holders
+                if any(holder.raw)
+                for tenure in range(max(0, now - _MOST_TENURES), now + 1)
+            }
+    return sorted(found)
 
 
 def _found(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,6 +11,7 @@ import typer
 
 from ledger.canonical import parse_json
 from ledger.cli import settings
+from ledger.cli.cell_options import CellBytes, Cells, Colluders
 from ledger.cli.output import Answer, console, fields, size_text, table
 from ledger.cli.session import passphrase
 from ledger.cli.settings import write_text
@@ -19,7 +21,7 @@ from ledger.paths import require_file_name
 
 if TYPE_CHECKING:
     from ledger.broker.recovery import Recovery
-    from ledger.sealed.file import SealedFile
+    from ledger.sealed.file import SealedFile, SealedInfo
 
 app = Verbs("Seal, inspect and open.")
 
@@ -49,12 +51,17 @@ def seal(
     broker_set: Annotated[
         int, typer.Option("--broker-set", min=0, help="The brokers that will release it.")
     ] = 0,
+    cells: Cells = None,
+    cell_bytes: CellBytes = 16384,
+    colluders: Colluders = None,
 ) -> Answer:
     """Encrypt a model into one sealed file. deed publish does this and all that goes with it.
 
     The key is made here and written, encrypted with a passphrase, to the recovery file before
-    anything is sealed. The sealing record, which you lodge on chain, is written beside OUT.
+    anything is sealed. The sealing record, which you lodge on chain, is written beside OUT. With
+    --cells every license's copy is marked, and the recovery file is what a leak is traced with.
     """
+    from ledger.broker.cellplans import CellChoice
     from ledger.broker.recovery import Recovery
     from ledger.claim import Claim
     from ledger.fingerprint.exact import fingerprint
@@ -68,6 +75,7 @@ def seal(
         if path.exists():
             raise UsageError(f"{path} exists", hint="move it away, or choose another name")
     bound = Claim.from_json(_json(claim))
+    choice = None if cells is None else CellChoice(cells, cell_bytes, colluders)
     with open_model(model) as source:
         with console.progress("fingerprint") as progress:
             measured = fingerprint(source, progress=progress)
@@ -79,6 +87,10 @@ def seal(
             )
         secret = passphrase(settings.load(), f"New passphrase of {recovery.name}", new=True)
         keys = Recovery.create()
+        plan = None
+        if choice is not None:
+            made = choice.secrets()
+            keys, plan = replace(keys, cells=made), choice.plan(made)
         _save(recovery, keys, secret)
         with console.progress("seal") as progress:
             record = seal_model(
@@ -91,8 +103,11 @@ def seal(
                 epoch=epoch,
                 broker_set=broker_set,
                 fingerprint=measured,
+                cells=plan,
                 progress=progress,
             )
+    if keys.cells is not None and plan is not None:
+        keys.cells.records = plan.records
     _save(recovery, keys.with_sealing(bound, record), secret)
     write_text(record_path, json.dumps(record.to_json(), indent=2) + "\n")
     return Answer(
@@ -101,15 +116,20 @@ def seal(
             "recovery": recovery,
             "record": record.to_json(),
             "record_hash": record.hash(),
+            "tracing": None if choice is None else choice.guarantees.to_json(),
         },
         fields(
             [
                 ("sealed", f"{out} ({size_text(out.stat().st_size)})"),
                 ("record", f"{record_path}, hash {record.hash()}"),
                 ("recovery", recovery),
+                *([] if choice is None else [("tracing", choice.guarantees.sentence)]),
             ]
         ),
-        notes=(f"keep {recovery} and its passphrase: without them the model's key is lost",),
+        notes=(
+            f"keep {recovery} and its passphrase: without them the model's key is lost"
+            + ("" if choice is None else ", and so is the proof of who leaked a copy"),
+        ),
     )
 
 
@@ -139,11 +159,21 @@ def inspect(
         ("format", f"version {info.version}, suite {info.suite} ({_SUITES.get(info.suite, '?')})"),
         ("root", info.root),
         ("key commitment", info.commit),
+        ("copies", _copies(info)),
     ]
     return Answer(
         {"kind": "sealed", **info.to_json()},
         fields(rows),
         notes=("nothing above is authenticated without the key; deed check FILE asks the chain",),
+    )
+
+
+def _copies(info: SealedInfo) -> str:
+    if not info.cells:
+        return "the same for every license"
+    return (
+        f"marked per license, in {info.cells} cells of {size_text(info.cell_bytes)}: a leaked copy "
+        "can be traced"
     )
 
 
@@ -194,9 +224,13 @@ def _open_with_recovery(
     from ledger.broker.recovery import Recovery
     from ledger.remote.opening import opened_source
     from ledger.sealed.file import open_sealed
+    from ledger.sealed.variants import master
 
     keys = Recovery.load(recovery, passphrase(settings.load(), f"Passphrase of {recovery.name}"))
-    with open_sealed(opened_source(file), keys.content_key, record=keys.record) as opened:
+    cells = None if keys.cells is None else master(keys.cells.keys)
+    with open_sealed(
+        opened_source(file), keys.content_key, record=keys.record, cells=cells
+    ) as opened:
         answer = contents(opened, verify_content=verify_content)
         root = answer.data.get("content_root")
         if root is not None and keys.claim is not None and root != keys.claim.artifact_root:
@@ -215,6 +249,12 @@ def contents(opened: SealedFile, *, verify_content: bool) -> Answer:
         ("model", opened.public.model_id),
         ("epoch", opened.public.epoch),
     ]
+    cells = opened.cells
+    if cells is not None:
+        # That a copy is marked is public; how is not told.
+        own = "the registered model, unmarked" if cells.master else "marked for this license"
+        data["cells"] = {"count": len(cells.positions), "master": cells.master}
+        rows.append(("copy", f"{own}; {len(cells.positions)} cells"))
     names = opened.keys()
     with console.progress("verify") as progress:
         if verify_content:

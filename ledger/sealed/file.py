@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ledger.sealed.cells import ReleasedCells
 from ledger.sealed.keys import key_commitment
 from ledger.sealed.opening import SealedInfo, open_steps, read_clear
 from ledger.sealed.reader import LoadedTensors, SealedFile, TensorFacts
 from ledger.sealed.record import SealingRecord
 from ledger.sealed.source import ByteSource, FileSource
 from ledger.sealed.stream import Readable
-from ledger.sealed.writer import seal
+from ledger.sealed.writer import CellPlan, seal
 
 __all__ = [
+    "CellPlan",
     "LoadedTensors",
     "SealedFile",
     "SealedInfo",
@@ -48,6 +50,7 @@ def open_sealed(
     *,
     record: SealingRecord | None = None,
     verify: bool = True,
+    cells: ReleasedCells | None = None,
 ) -> SealedFile:
     """Open a sealed file.
 
@@ -58,19 +61,21 @@ def open_sealed(
             one that the key belongs to.
         verify: check each segment against its leaf. Without that, anyone who holds the content key
             (every licensee) could have forged what is read.
+        cells: in a file that has cells, one license's keys of them, or the master's (`form_a`);
+            not kept, and the caller may zero them afterwards.
 
     Raises:
         NotSealed: another kind of file.
         SealedTruncated: another length than its prelude fixes.
         UnsupportedVersion, LimitExceeded, SealedFormatError: a file this release does not read.
         ContentMismatch: not what `record` fixes: another model, epoch or file.
-        WrongKey: not the key of this file.
+        WrongKey: not the key of this file, or not the keys of its cells.
         HeaderTampered: prelude, public part or index were altered.
         UsageError: the key has not 32 bytes.
     """
     source = _source(path)
     try:
-        opened = open_steps(source, content_key, record)
+        opened = open_steps(source, content_key, record, cells)
         return SealedFile(source, opened, verify=verify)
     except BaseException:
         source.close()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import struct
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Self, cast
 
@@ -17,7 +17,7 @@ from ledger.canonical import canonical_json, parse_json
 from ledger.errors import LedgerError, SealedFormatError
 from ledger.ids import Digest
 from ledger.merkle import T1
-from ledger.sealed.header import MAX_INDEX_BYTES
+from ledger.sealed.header import CELL_INDEX_BYTES, MAX_INDEX_BYTES
 from ledger.tensors.dtypes import DTYPES
 from ledger.tensors.safetensors import MAX_DIM, MAX_DIMS, MAX_NAME_BYTES, MAX_TENSORS, check_name
 
@@ -109,15 +109,15 @@ class Tables:
         members = _members(document["members"], segments, segment_bytes)
         return cls(members, _tensors(document["tensors"], members))
 
-    def content_tree_root(self, encoded: bytes) -> Digest:
-        """The second root, in SHA-256 alone: over `encoded` (these tables), then every cid.
+    def content_tree_root(self, encoded: bytes, cells: Sequence[bytes] = ()) -> Digest:
+        """The second root, in SHA-256 alone: over `encoded` (these tables), every cid, and cells.
 
         The tables hold a SHA-256 of every byte that is no tensor, and the cids cover the tensors,
         so this root fixes the whole content without trust in the suite's leaf hash.
         """
         leaves = [T1.leaf(b"\x23" + encoded)]
         leaves += [T1.leaf(b"\x24" + tensor.cid.raw) for tensor in self.tensors]
-        return Digest(T1.root(leaves))
+        return Digest(T1.root([*leaves, *cells]))
 
 
 def outside_tensors(size: int, tensors: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
@@ -136,21 +136,29 @@ def outside_tensors(size: int, tensors: Iterable[tuple[int, int]]) -> Iterator[t
         yield at, size
 
 
-def join_index(tables: bytes, leaves: bytes) -> bytes:
+def join_index(tables: bytes, leaves: bytes, cells: bytes = b"") -> bytes:
     """The plaintext of the index message."""
-    return len(tables).to_bytes(_LENGTH_BYTES, "big") + tables + leaves
+    return len(tables).to_bytes(_LENGTH_BYTES, "big") + tables + leaves + cells
 
 
-def split_index(data: bytes | bytearray | memoryview, segments: int) -> tuple[bytes, bytes]:
-    """Tables and leaf hashes (32 bytes a segment) of an index plaintext.
+def split_index(
+    data: bytes | bytearray | memoryview, segments: int, cells: int = 0
+) -> tuple[bytes, bytes, bytes]:
+    """Tables, leaf hashes (32 bytes a segment) and cells of an index plaintext.
 
     Raises:
         SealedFormatError: the lengths do not add up.
     """
     size = int.from_bytes(data[:_LENGTH_BYTES], "big")
-    if _LENGTH_BYTES + size + 32 * segments != len(data):
+    after_tables = _LENGTH_BYTES + size
+    after_leaves = after_tables + 32 * segments
+    if after_leaves + CELL_INDEX_BYTES * cells != len(data):
         raise SealedFormatError("the index has another length than its table and leaves need")
-    return bytes(data[_LENGTH_BYTES : _LENGTH_BYTES + size]), bytes(data[_LENGTH_BYTES + size :])
+    return (
+        bytes(data[_LENGTH_BYTES:after_tables]),
+        bytes(data[after_tables:after_leaves]),
+        bytes(data[after_leaves:]),
+    )
 
 
 def package_root(table_leaf: bytes, leaves: bytes) -> Digest:

@@ -18,6 +18,7 @@ from ledger.errors import (
 )
 from ledger.ids import Address, Digest, ModelId
 from ledger.sealed import keys
+from ledger.sealed.cells import ReleasedCells
 from ledger.sealed.header import (
     MESSAGE_HEADER,
     PRELUDE_BYTES,
@@ -31,6 +32,7 @@ from ledger.sealed.memory import Arena, Secret
 from ledger.sealed.record import SealingRecord
 from ledger.sealed.source import ByteSource, read_bytes
 from ledger.sealed.stream import Floe, FloeMessage, Readable
+from ledger.sealed.variants import KEYS_STEP, CellIndex, OpenCells
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,8 @@ class SealedInfo:
     epoch: int
     broker_set: int
     brokers: tuple[str, ...]
+    cells: int = 0
+    cell_bytes: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """As JSON; digests are 0x text."""
@@ -67,6 +71,8 @@ class SealedInfo:
             "epoch": self.epoch,
             "broker_set": self.broker_set,
             "brokers": list(self.brokers),
+            "cells": self.cells,
+            "cell_bytes": self.cell_bytes,
         }
 
 
@@ -96,6 +102,8 @@ class ClearPart:
             epoch=public.epoch,
             broker_set=public.broker_set,
             brokers=public.brokers,
+            cells=prelude.cells,
+            cell_bytes=prelude.cell_bytes,
         )
 
 
@@ -107,6 +115,7 @@ class Opened:
     tables: Tables
     leaves: bytes
     payload: FloeMessage
+    cells: OpenCells | None = None
 
 
 def read_clear(source: ByteSource) -> ClearPart:
@@ -130,13 +139,19 @@ def read_clear(source: ByteSource) -> ClearPart:
     return ClearPart(prelude, PublicPart.parse(public), keys.header_binding(raw, public))
 
 
-def open_steps(source: ByteSource, content_key: Readable, record: SealingRecord | None) -> Opened:
+def open_steps(
+    source: ByteSource,
+    content_key: Readable,
+    record: SealingRecord | None,
+    released: ReleasedCells | None = None,
+) -> Opened:
     """All steps up to reading tensors.
 
     Args:
         source: the sealed file.
         content_key: 32 bytes; not kept.
         record: what the licensor lodged; None opens whatever the key opens.
+        released: one key per cell, in a file that has cells; not kept.
 
     Raises:
         NotSealed: step 1.
@@ -145,7 +160,7 @@ def open_steps(source: ByteSource, content_key: Readable, record: SealingRecord 
         LimitExceeded: step 3.
         SealedFormatError: steps 5 and 12.
         ContentMismatch: steps 6, 11 and 13.
-        WrongKey: step 7.
+        WrongKey: steps 7 and 15.
         HeaderTampered: steps 8 to 10.
     """
     clear = read_clear(source)
@@ -169,19 +184,66 @@ def open_steps(source: ByteSource, content_key: Readable, record: SealingRecord 
         index = _message(source, floe, index_key, clear, prelude.index_offset)
         payload = _message(source, floe, payload_key, clear, prelude.payload_header_offset)
     # (10) the index
-    table_bytes, leaves = _read_index(source, prelude, index)
+    table_bytes, leaves, cell_bytes = _read_index(source, prelude, index)
+    # (11) to (13), (15)
+    tables, opened = check_index(
+        clear, table_bytes, leaves, cell_bytes, record=record, released=released
+    )
+    return Opened(clear, tables, leaves, payload, opened)
+
+
+def check_index(
+    clear: ClearPart,
+    table_bytes: bytes,
+    leaves: bytes,
+    cell_bytes: bytes,
+    *,
+    record: SealingRecord | None,
+    released: ReleasedCells | None,
+) -> tuple[Tables, OpenCells | None]:
+    """Steps 11 to 13 and 15: the index is the one under the roots, and the cells' keys are its.
+
+    Raises:
+        ContentMismatch: steps 11 and 13. SealedFormatError: step 12. WrongKey: step 15.
+    """
+    prelude = clear.prelude
+    cells = CellIndex.parse(cell_bytes, prelude)
     # (11) the root over tables and leaves
     leaf = keys.LEAF[prelude.suite]
-    if package_root(leaf(table_bytes), leaves) != prelude.root:
+    cell_leaves = cells.leaves()
+    if package_root(leaf(table_bytes), leaves + b"".join(cell_leaves)) != prelude.root:
         raise ContentMismatch("table and leaves are not those of the prelude's root", step=11)
     # (12) the tables
     tables = Tables.parse(
         table_bytes, segments=prelude.segments, segment_bytes=prelude.segment_bytes
     )
-    # (13) the second root
-    if record is not None and tables.content_tree_root(table_bytes) != record.content_tree_root:
-        raise ContentMismatch("the table is not that of the lodged second root", step=13)
-    return Opened(clear, tables, leaves, payload)
+    positions = cells.positions(tables, prelude.segment_bytes)
+    # (13) the other roots
+    if record is not None:
+        if tables.content_tree_root(table_bytes, cell_leaves) != record.content_tree_root:
+            raise ContentMismatch("the table is not that of the lodged second root", step=13)
+        if prelude.cells and cells.table().root() != record.variant_root:
+            raise ContentMismatch("the cells are not those of the lodged variant root", step=13)
+    # (15) the cells' keys; step 14 is of each segment when it is read
+    return tables, _open_cells(clear, cells, positions, released)
+
+
+def _open_cells(
+    clear: ClearPart, cells: CellIndex, positions: list[int], released: ReleasedCells | None
+) -> OpenCells | None:
+    if not clear.prelude.cells:
+        if released is not None:
+            raise WrongKey("cell keys were released for a file without cells", step=KEYS_STEP)
+        return None
+    if released is None:
+        raise WrongKey(
+            f"the file has {clear.prelude.cells} cells marked per license, and no keys for them "
+            "are at hand",
+            step=KEYS_STEP,
+            hint="the broker releases them with the content key; the licensor has them in the "
+            "variant record",
+        )
+    return OpenCells(clear.prelude, clear.binding, cells, positions, released)
 
 
 def check_record(clear: ClearPart, record: SealingRecord) -> None:
@@ -197,9 +259,15 @@ def check_record(clear: ClearPart, record: SealingRecord) -> None:
         ("key commitment", clear.prelude.commit, record.commit),
         ("suite", clear.prelude.suite, record.suite),
         ("broker set", clear.public.broker_set, record.broker_set),
-        ("variant root", Digest(bytes(32)), record.variant_root),
-        ("code commitment", Digest(bytes(32)), record.code_commit),
     )
+    marked = clear.prelude.cells > 0
+    if (not record.variant_root.is_zero, not record.code_commit.is_zero) != (marked, marked):
+        raise ContentMismatch(
+            "this file is not what the licensor lodged: only one of file and record has cells "
+            "marked per license",
+            step=6,
+            hint="download the file that the license card names",
+        )
     for what, here, lodged in pairs:
         if here != lodged:
             raise ContentMismatch(
@@ -219,7 +287,9 @@ def _message(
         raise
 
 
-def _read_index(source: ByteSource, prelude: Prelude, message: FloeMessage) -> tuple[bytes, bytes]:
+def _read_index(
+    source: ByteSource, prelude: Prelude, message: FloeMessage
+) -> tuple[bytes, bytes, bytes]:
     body = prelude.index_bytes - MESSAGE_HEADER
     count = -(-body // prelude.record_bytes)
     if body - (count - 1) * prelude.record_bytes < RECORD_OVERHEAD:
@@ -235,7 +305,7 @@ def _read_index(source: ByteSource, prelude: Prelude, message: FloeMessage) -> t
             start = number * prelude.segment_bytes
             out = view[start : start + len(record) - RECORD_OVERHEAD]
             message.decrypt_into(number, record, out, last=number == count - 1)
-        return split_index(view, prelude.segments)
+        return split_index(view, prelude.segments, prelude.cells)
     except SegmentTampered as error:
         raise HeaderTampered(f"the index fails: {error}", step=10, hint=error.hint) from None
     finally:

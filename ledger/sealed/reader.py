@@ -16,18 +16,19 @@ import numpy as np
 import numpy.typing as npt
 
 from ledger.errors import ContentMismatch, UnsupportedModel, UsageError
-from ledger.fingerprint.exact import fingerprint
+from ledger.fingerprint.exact import fingerprint, with_content_ids
 from ledger.ids import Digest
 from ledger.paths import beside
 from ledger.sealed.arrays import NUMPY_DTYPES, address_of, row_bytes
 from ledger.sealed.handoff import LinkFolder, MemoryFile
 from ledger.sealed.index import MemberEntry, TensorEntry, outside_tensors
-from ledger.sealed.memory import Arena, Secret
+from ledger.sealed.memory import Arena
 from ledger.sealed.opening import Opened, SealedInfo
 from ledger.sealed.parallel import Meter, Progress, thread_count
-from ledger.sealed.passing import Passed, descriptor_of, pack_index
+from ledger.sealed.passing import Passed, descriptor_of, pack_index, pack_secret
 from ledger.sealed.segments import Segments
 from ledger.sealed.source import ByteSource
+from ledger.sealed.variants import OpenCells
 from ledger.tensors.model import Member, ModelSource, TensorInfo
 
 # A tensor in at most so many segments is copied out of a scratch segment; a larger one is decrypted
@@ -52,6 +53,7 @@ class SealedFile:
 
     Attributes:
         public: the file's public facts, authenticated by now.
+        cells: where the cells are that are marked per license; None without any.
     """
 
     def __init__(self, source: ByteSource, opened: Opened, *, verify: bool) -> None:
@@ -70,6 +72,7 @@ class SealedFile:
         self._closed = False
         self._pid = os.getpid()
         self.public: SealedInfo = opened.clear.info
+        self.cells: OpenCells | None = opened.cells
 
     # -- what is inside --
 
@@ -90,6 +93,15 @@ class SealedFile:
         """
         tensor = self._entry(name)
         return TensorFacts(tensor.dtype, tensor.shape, tensor.cid)
+
+    @property
+    def marked(self) -> tuple[str, ...]:
+        """Tensors of this copy that differ from the registered model, by a cell in form B."""
+        if self.cells is None:
+            return ()
+        entries = zip(self.cells.index.entries, self.cells.forms, strict=True)
+        numbers = sorted({entry.tensor for entry, form in entries if form})
+        return tuple(self._tables.tensors[number].name for number in numbers)
 
     # -- reading --
 
@@ -235,6 +247,10 @@ class SealedFile:
     ) -> Digest:
         """Recompute the fingerprint from the decrypted bytes, trusting no table.
 
+        Of a copy with per-license marks the tensors in `marked` are not the registered ones: their
+        cells are held against the table's SHA-256 of form B and their other bytes against their
+        leaves, and the table's word is taken for their content ids.
+
         Returns:
             The content root; it is the registered model when this equals its artifact root.
 
@@ -246,11 +262,24 @@ class SealedFile:
             for number, member in enumerate(self.members):
                 if self._digest_outside_tensors(number) != member.digest.raw:
                     raise ContentMismatch(f"{member.name} is not the file the table describes")
+            self._check_cells()
             measured = fingerprint(_SealedSource(self), threads=threads, progress=progress)
+        marked = set(self.marked)
         for tensor in measured.tensors:
-            if tensor.cid != self._tensors[tensor.name].cid:
+            if tensor.name not in marked and tensor.cid != self._tensors[tensor.name].cid:
                 raise ContentMismatch(f"tensor {tensor.name!r} is not the one the table describes")
-        return measured.content_root
+        cids = {name: self._tensors[name].cid for name in marked}
+        return with_content_ids(measured, cids).content_root if marked else measured.content_root
+
+    def _check_cells(self) -> None:
+        if self.cells is None:
+            return
+        plain = bytearray(self.public.cell_bytes)
+        for cell, entry in enumerate(self.cells.index.entries):
+            tensor = self._tables.tensors[entry.tensor]
+            self._copy(tensor.member, tensor.offset + entry.offset, memoryview(plain))
+            self.cells.check_other(cell, plain)
+        plain[:] = bytes(len(plain))
 
     def export(self, folder: Path, *, progress: Progress | None = None) -> tuple[Path, ...]:
         """Write every member, decrypted, into a new folder, which appears whole or not at all.
@@ -290,8 +319,9 @@ class SealedFile:
             UsageError: the file is closed.
         """
         with self._reading():
-            key = Secret.of(self._opened.payload.message_key)
-            return Passed(descriptor_of(self._source), pack_index(self._opened), key, self._verify)
+            fd, index = descriptor_of(self._source), pack_index(self._opened)
+            secret = pack_secret(self._opened)
+            return Passed(fd, index, secret, self.public.cells, self._verify)
 
     # -- end --
 

@@ -13,6 +13,7 @@ from ledger.sealed.memory import Arena
 from ledger.sealed.opening import Opened
 from ledger.sealed.parallel import Meter, for_each
 from ledger.sealed.source import ByteSource, Reads
+from ledger.sealed.variants import OpenCells
 
 _BATCH_SEGMENTS = 8
 
@@ -30,6 +31,7 @@ class Segments:
         self._prelude = opened.clear.prelude
         self._leaves = opened.leaves
         self._payload = opened.payload
+        self._cells = opened.cells
         self._verify = verify
         self._scratch = threading.local()
         self._lock = threading.Lock()
@@ -44,7 +46,7 @@ class Segments:
         return arena
 
     def decrypt(self, number: int, out: memoryview, record: memoryview | None = None) -> None:
-        """Step 14: one segment into `out`, which is zero after any failure.
+        """Steps 14 and 16: one segment and its cells into `out`, which is zero after any failure.
 
         Args:
             number: of the segment.
@@ -65,16 +67,33 @@ class Segments:
         try:
             self._payload.decrypt_into(number, record, out, last=number == prelude.segments - 1)
             if self._verify:
-                leaf = keys.LEAF[prelude.suite](out)
-                if leaf != self._leaves[32 * number : 32 * number + 32]:
-                    raise ContentMismatch(
-                        f"segment {number} is not what the licensor sealed",
-                        hint="another holder of the key forged it; download the file again",
-                    )
+                self._check_leaf(number, out)
+            if self._cells is not None:
+                self._put_cells(self._cells, number, out)
         except SealedAuthError as error:
             out[:] = bytes(len(out))
-            error.step = 14
+            error.step = error.step or 14
             raise
+        except BaseException:
+            out[:] = bytes(len(out))
+            raise
+
+    def _check_leaf(self, number: int, plain: memoryview) -> None:
+        leaf = keys.LEAF[self._prelude.suite](plain)
+        if leaf != self._leaves[32 * number : 32 * number + 32]:
+            raise ContentMismatch(
+                f"segment {number} is not what the licensor sealed",
+                hint="another holder of the key forged it; download the file again",
+            )
+
+    def _put_cells(self, cells: OpenCells, number: int, out: memoryview) -> None:
+        for cell in cells.in_segment(number):
+            offset, length = cells.record_span(cell)
+            record: memoryview | None = getattr(self._scratch, "cell", None)
+            if record is None:
+                record = self._scratch.cell = memoryview(bytearray(length))
+            self._source.read(offset, record)
+            cells.decrypt(cell, record, cells.place(cell, out), verify=self._verify)
 
     def copy(self, start: int, into: memoryview) -> None:
         """Fill `into` with package plaintext from absolute position `start`.
@@ -163,6 +182,8 @@ class Segments:
         for arena in arenas:
             arena.wipe()
         self._payload.wipe()
+        if self._cells is not None:
+            self._cells.wipe()
 
     def _place(self, number: int) -> int:
         return self._prelude.payload_offset + number * self._prelude.record_bytes

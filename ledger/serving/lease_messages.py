@@ -23,6 +23,7 @@ TYPE_LEASE: Final = "modeldeed/lease"
 TYPE_LOST: Final = "modeldeed/lease-lost"
 TYPE_END: Final = "modeldeed/lease-end"
 MAX_MESSAGE: Final = 1 << 16
+SECRET_PACKET: Final = 1 << 15
 PATIENCE: Final = 10.0
 POLL: Final = 0.5
 CREDENTIALS: Final = struct.Struct("iii")

@@ -27,15 +27,15 @@ from ledger.errors import (
 )
 from ledger.licensing.entitlement import moment
 from ledger.sealed.memory import Secret
-from ledger.sealed.passing import open_passed
+from ledger.sealed.passing import open_passed, secret_bytes, split_secret
 from ledger.sealed.reader import SealedFile
 from ledger.sealed.record import SealingRecord
 from ledger.sealed.source import FileSource
-from ledger.sealed.stream import MESSAGE_KEY_BYTES
 from ledger.serving.lease_messages import (
     MAX_MESSAGE,
     PATIENCE,
     POLL,
+    SECRET_PACKET,
     SOCKET_VARIABLE,
     TYPE_ASK,
     TYPE_GRANT,
@@ -262,17 +262,27 @@ def _ask(sock: socket.socket) -> tuple[dict[str, Any], list[int], Secret]:
     """The owner's answer: message, descriptors and key."""
     sock.send(json.dumps({"type": TYPE_ASK, "version": VERSION}).encode())
     data, files, _, _ = socket.recv_fds(sock, MAX_MESSAGE, _FILES)
-    key = Secret(MESSAGE_KEY_BYTES)
     try:
         grant = _checked(data, files)
         # Straight into locked memory: no copy of the key is left in an object of the interpreter.
-        _fill(sock, key)
+        key = Secret(secret_bytes(_cells(grant)))
+        try:
+            _fill(sock, key)
+        except BaseException:
+            key.wipe()
+            raise
     except BaseException:
-        key.wipe()
         for fd in files:
             os.close(fd)
         raise
     return grant, files, key
+
+
+def _cells(grant: dict[str, Any]) -> int:
+    cells = grant.get("cells", 0)
+    if type(cells) is not int or cells < 0:
+        raise ManifestError("the process that holds the lease tells no number of cells")
+    return cells
 
 
 def _checked(data: bytes, files: list[int]) -> dict[str, Any]:
@@ -297,8 +307,12 @@ def _refused() -> KeyAccessError:
 
 
 def _fill(sock: socket.socket, key: Secret) -> None:
-    if sock.recv_into(key.view) != len(key.view):
-        raise ManifestError("the process that holds the lease sent no key")
+    done = 0
+    while done < len(key.view):
+        packet = key.view[done : done + SECRET_PACKET]
+        if sock.recv_into(packet) != len(packet):
+            raise ManifestError("the process that holds the lease sent no key")
+        done += len(packet)
 
 
 def _open(
@@ -314,7 +328,12 @@ def _open(
             index += os.pread(tables, size - len(index), len(index))
         source = FileSource(f"/proc/self/fd/{fd}")
         try:
-            opened = open_passed(source, key.view, index, lodged)
+            message_key, cells = split_secret(key, _cells(grant))
+            try:
+                opened = open_passed(source, message_key, index, lodged, cells)
+            finally:
+                if cells is not None:
+                    cells.wipe()
             return SealedFile(source, opened, verify=grant.get("verify") is not False), lodged
         except BaseException:
             source.close()

@@ -27,6 +27,7 @@ from ledger.serving.lease_messages import (
     MAX_MESSAGE,
     PATIENCE,
     POLL,
+    SECRET_PACKET,
     SOCKET_VARIABLE,
     TYPE_ASK,
     TYPE_END,
@@ -53,7 +54,8 @@ class LeaseShare:
     def __init__(self, model: SealedModel) -> None:
         self._model = model
         passed = model.sealed_file.pass_on()
-        self._key = passed.message_key
+        self._key = passed.secret
+        self._cells = passed.cells
         self._fd = os.dup(passed.fd)
         self._verify = passed.verify
         self._index = MemoryFile(len(passed.tables), lambda into: _write(into, passed.tables))
@@ -201,13 +203,16 @@ class LeaseShare:
             "record": None if record is None else record.to_json(),
             "verify": self._verify,
         }
+        if self._cells:
+            message["cells"] = self._cells
         files = array.array("i", [self._fd, self._index.fd])
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, files)]
         with self._lock:
             if self._closed:
                 return
             rank.sendmsg([json.dumps(message).encode()], rights)
-            rank.send(self._key.view)
+            for at in range(0, len(self._key.view), SECRET_PACKET):
+                rank.send(self._key.view[at : at + SECRET_PACKET])
             self._granted.add(rank.fileno())
 
     def _tell(self) -> None:

@@ -132,7 +132,11 @@ def test_mutated_tables_raise_our_error_or_still_read(data):
 
 
 def test_an_index_splits_into_what_was_joined():
-    assert split_index(join_index(b"table", bytes(96)), 3) == (b"table", bytes(96))
+    assert split_index(join_index(b"table", bytes(96)), 3) == (b"table", bytes(96), b"")
+    joined = join_index(b"table", bytes(96), b"c" * 236)
+    assert split_index(joined, 3, 1) == (b"table", bytes(96), b"c" * 236)
+    with pytest.raises(SealedFormatError):
+        split_index(joined, 3)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,224 @@
+"""Tracing a leaked copy with what the licensor kept: recovery file, sealed file, issued licenses.
+
+The numbered checks of docs/spec/tracing.md, section 6. A broken proof is an exception; that no
+license is named is an answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ledger.broker.recovery import Recovery
+from ledger.canonical import parse_json
+from ledger.errors import ClaimMismatch, LedgerError, ManifestError, UsageError
+from ledger.ids import Address, LicenseId
+from ledger.licensing.document import Document
+from ledger.sealed.cells import ReleasedCells
+from ledger.sealed.codeword import SALT_BYTES, CodeWord
+from ledger.sealed.file import SealedFile, open_sealed
+from ledger.sealed.record import SealingRecord
+from ledger.tensors.model import open_model
+from ledger.tracing.accusation import Accusation, Candidate, accuse
+from ledger.tracing.extraction import Reading, read_suspect
+from ledger.tracing.planning import Plan, plan
+
+_MAX_CANDIDATES = 1 << 20
+_MAX_BYTES = 64 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class LeakCheck:
+    """One numbered step and what came of it."""
+
+    number: int
+    title: str
+    result: str
+    detail: str
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON."""
+        return {
+            "number": self.number,
+            "title": self.title,
+            "result": self.result,
+            "detail": self.detail,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class LeakReport:
+    """What a tracing found."""
+
+    record: SealingRecord
+    checks: tuple[LeakCheck, ...]
+    reading: Reading
+    accusation: Accusation
+    plan: Plan
+
+    @property
+    def others(self) -> str:
+        """Who else could have made the copy."""
+        brokers = (
+            f"every broker of set {self.record.broker_set} that holds this sealing's keys alone "
+            "(where several of its brokers must release together, only so many of them together)"
+            if self.record.broker_set
+            else "every broker that holds this sealing's keys alone (where several must release "
+            "together, only so many of them together)"
+        )
+        return (
+            "Whoever holds the code key and all cell keys could have made this copy in any "
+            f"license's name: the licensor, and {brokers}. No licensee could: a licensee has one "
+            "key of each pair and knows nobody else's word."
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON; shows no word and no bias."""
+        symbols = self.reading.evidence.symbols()
+        return {
+            "sealing": str(self.record.hash()),
+            "model_id": str(self.record.model_id),
+            "named": [finding.to_json() for finding in self.accusation.named],
+            "candidates": [finding.to_json() for finding in self.accusation.findings],
+            "tests": self.accusation.tests,
+            "epsilon_1": self.accusation.false_accusation,
+            "guarantees": self.plan.to_json(),
+            "cells": {name: symbols.count(letter) for name, letter in _LETTERS},
+            "tensors": [match.to_json() for match in self.reading.matches],
+            "checks": [check.to_json() for check in self.checks],
+            "who_else": self.others,
+        }
+
+
+_LETTERS = (("form_a", "A"), ("form_b", "B"), ("mixed", "m"), ("unsure", "?"), ("erased", "-"))
+
+
+def trace_leak(
+    suspect: Path,
+    sealed: Path,
+    recovery: Recovery,
+    candidates: Sequence[Candidate],
+    *,
+    progress: Callable[[int, int], None] | None = None,
+) -> LeakReport:
+    """Hold a copy against every candidate's word.
+
+    Args:
+        suspect: the copy that was found: a file or folder that `open_model` reads.
+        sealed: the sealed file that all licenses open.
+        recovery: of that sealing, with its cells.
+        candidates: the words that were released, or may have been.
+        progress: called with tensors done and in all.
+
+    Raises:
+        UsageError: the sealing has no cells, or there is no candidate.
+        KeyAccessError: the recovery file's cells are another sealing's.
+        ClaimMismatch: the sealed file's unmarked content is not the registered model.
+        SealedAuthError, FormatError: the sealed file is not that of the record.
+        TensorFileError, UnsupportedModel: the suspect cannot be read.
+    """
+    cells, record = recovery.cells, recovery.record
+    if cells is None or record is None:
+        raise UsageError(
+            "this recovery file is of a sealing without per-license marks",
+            hint="only files sealed with --cells can be traced; a watermark may still be found",
+        )
+    done: list[LeakCheck] = []
+
+    def note(title: str, result: str, detail: str) -> None:
+        done.append(LeakCheck(len(done) + 1, title, result, detail))
+
+    # (1) the secrets
+    cells.check(record)
+    note("the code key and all cell keys are those the sealing committed to", "pass", _at(record))
+    count = cells.parameters.count
+    with (
+        _opened(sealed, recovery, record, 0) as master,
+        _opened(sealed, recovery, record, 1) as marked,
+    ):
+        # (2) the sealed file
+        note("the sealed file is that of the record, and both forms open", "pass", f"{count} cells")
+        # (3) the master
+        _check_master(master, recovery, note)
+        # (4) the suspect
+        with open_model(suspect) as source:
+            reading = read_suspect(source, master, marked, progress=progress)
+            source.ensure_unchanged()
+    found = sum(match.found is not None for match in reading.matches)
+    note(
+        "the suspect holds tensors that carry cells",
+        "pass" if found else "fail",
+        f"{found} of {len(reading.matches)} found",
+    )
+    # (5) the cells
+    symbols = reading.evidence.symbols()
+    shown = ", ".join(f"{symbols.count(letter)} {name}" for name, letter in _LETTERS)
+    note("the cells were read", "pass" if set(symbols) - {"-"} else "fail", shown)
+    # (6) the words
+    views = [reading.evidence]
+    stretched = reading.evidence.stretched()
+    if stretched is not None:
+        views.append(stretched)
+    accusation = accuse(cells.parameters, cells.code_key, views, candidates)
+    named = accusation.named
+    note(
+        "some candidate's word explains them beyond chance",
+        "pass" if named else "fail",
+        f"{len(named)} of {len(set(candidates))} candidates, {accusation.tests} tests, bound "
+        f"{accusation.false_accusation:g} over all",
+    )
+    return LeakReport(record, tuple(done), reading, accusation, plan(cells.parameters))
+
+
+def _at(record: SealingRecord) -> str:
+    return f"sealing {record.hash().short}, epoch {record.epoch}"
+
+
+def _opened(sealed: Path, recovery: Recovery, record: SealingRecord, form: int) -> SealedFile:
+    assert recovery.cells is not None
+    keys = recovery.cells.keys
+    word = CodeWord(bytes([form]) * keys.count, bytes(SALT_BYTES))
+    released = ReleasedCells(word, keys.chosen(word))
+    try:
+        return open_sealed(sealed, recovery.content_key, record=record, cells=released)
+    finally:
+        released.wipe()
+
+
+def _check_master(
+    master: SealedFile, recovery: Recovery, note: Callable[[str, str, str], None]
+) -> None:
+    root = master.verify_content()
+    title = "with form A of every cell it is the registered model"
+    if recovery.claim is None:
+        note(title, "not checked", "the recovery file holds no claim")
+        return
+    if root != recovery.claim.artifact_root:
+        raise ClaimMismatch(
+            f"the sealed file's content is {root}, the claim's {recovery.claim.artifact_root}",
+            hint="this sealing was not made of the registered model",
+        )
+    note(title, "pass", f"content root {root.short}")
+
+
+def read_candidates(data: bytes, *, what: str) -> list[Candidate]:
+    """Read a list of candidates: JSON rows of license, holder and tenure.
+
+    Raises:
+        ManifestError: not such a list.
+    """
+    rows = parse_json(data, what=what, limit=_MAX_BYTES)
+    if not isinstance(rows, list) or not 1 <= len(rows) <= _MAX_CANDIDATES:
+        raise ManifestError(f"{what} is not a list of candidates")
+    found = []
+    for row in rows:
+        doc = Document(row, what, ("license", "holder", "tenure"))
+        try:
+            license_id = LicenseId.parse(str(doc.value.get("license")))
+            holder = Address.parse(str(doc.value.get("holder")))
+        except LedgerError as error:
+            raise ManifestError(f"{what}: {error.message}") from None
+        found.append(Candidate(license_id, holder, doc.integer("tenure", 0, (1 << 63) - 1)))
+    return found

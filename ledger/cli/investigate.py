@@ -1,0 +1,106 @@
+"""``deed investigate``: where a copy that was found comes from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ledger.cli.output import Answer, console, fields, table
+from ledger.cli.session import Session, passphrase
+from ledger.cli.verb import Verbs
+
+if TYPE_CHECKING:
+    from ledger.broker.leaks import LeakReport
+
+app = Verbs("Find out where a copy comes from.")
+
+_MAX_FILE = 64 << 20
+_SHOWN = 10
+
+
+@app.verb("investigate")
+def investigate(
+    session: Session,
+    suspect: Annotated[Path, typer.Argument(help="A .safetensors file, or a model folder.")],
+    *,
+    trace: Annotated[
+        Path,
+        typer.Option("--trace", metavar="FILE", help="The recovery file of the leaked sealing."),
+    ],
+    sealed: Annotated[
+        Path, typer.Option("--sealed", metavar="FILE", help="The sealed file all licenses open.")
+    ],
+    candidates: Annotated[
+        Path | None,
+        typer.Option(
+            "--candidates",
+            metavar="FILE",
+            help="JSON rows of license, holder, tenure.  [default: all issued, from the chain]",
+        ),
+    ] = None,
+) -> Answer:
+    """Name the license whose copy leaked; exit code 1 when none is named.
+
+    Works on exact, converted, quantised, pruned, fine-tuned, renamed and mixed copies. A license is
+    named only where the proven probability of naming any innocent one is at most 1e-9.
+    """
+    from ledger.broker.leaks import read_candidates, trace_leak
+    from ledger.broker.recovery import Recovery
+
+    secret = passphrase(session.settings, f"Passphrase of {trace.name}")
+    recovery = Recovery.load(trace, secret)
+    if candidates is not None:
+        with candidates.open("rb") as handle:
+            words = read_candidates(handle.read(_MAX_FILE + 1), what=candidates.name)
+    elif recovery.record is not None:
+        from ledger.cli.events import released_words
+
+        words = released_words(session, recovery.record.model_id)
+    else:
+        words = []
+    with console.progress("trace", unit="tensors") as progress:
+        report = trace_leak(suspect, sealed, recovery, words, progress=progress)
+    return _answer(report)
+
+
+def _answer(report: LeakReport) -> Answer:
+    named, accusation = report.accusation.named, report.accusation
+    if named:
+        who = "\n".join(
+            f"license {one.candidate.license_id}, held by {one.candidate.holder}: probability "
+            f"of naming an innocent at most 10^{one.log10_p:.1f}"
+            for one in named
+        )
+        head = f"traced to {len(named)} license{'s' if len(named) > 1 else ''}\n{who}"
+    else:
+        head = "no license is named"
+    checks = table(
+        ("", "check", "result", "detail"),
+        [(f"({c.number})", c.title, c.result, c.detail) for c in report.checks],
+        empty="no checks",
+    )
+    rows = [
+        (
+            str(one.candidate.license_id),
+            str(one.candidate.holder),
+            "all" if one.candidate.tenure < 0 else str(one.candidate.tenure),
+            f"{one.score:.1f}",
+            f"{one.log10_p:.1f}",
+            "named" if one.named else "",
+        )
+        for one in accusation.findings[:_SHOWN]
+    ]
+    scores = table(("license", "holder", "tenure", "score", "log10 p", ""), rows, empty="none")
+    facts = fields(
+        [
+            (
+                "bound",
+                f"epsilon_1 <= {accusation.false_accusation:g} over {accusation.tests} tests",
+            ),
+            ("code", report.plan.sentence),
+            ("who else", report.others),
+        ]
+    )
+    return Answer(report.to_json(), f"{head}\n\n{checks}\n\n{scores}\n\n{facts}", ok=bool(named))
