@@ -1,7 +1,10 @@
 """deed fetch: a card's sealed file onto this machine, whatever happens on the way."""
 
+import contextlib
 import hashlib
 import json
+import os
+import pty
 import re
 import resource
 import shutil
@@ -391,3 +394,21 @@ def test_the_default_name_is_a_plain_one(shop, server, monkeypatch, tmp_path):
         assert fetch(path).path == Path(name)
         Path(name).unlink()
     assert names(tmp_path) == ["m.license.json"]
+
+
+@pytest.mark.parametrize("slow", [True, False])
+def test_a_terminal_gets_a_bar_after_a_second_and_not_before(server, card, out, slow):
+    server.fault = lambda number, first: "slow" if slow else None
+    ours, theirs = pty.openpty()
+    ran = subprocess.Popen(
+        [sys.executable, "-c", FETCH, "fetch", card("model.sealed"), "--out", out],
+        stdout=subprocess.DEVNULL, stderr=theirs, env={**os.environ, "TERM": "xterm"},
+    )  # fmt: skip
+    os.close(theirs)
+    shown = bytearray()
+    with contextlib.suppress(OSError):  # the terminal ends with the process
+        while data := os.read(ours, 4096):
+            shown += data
+    os.close(ours)
+    assert ran.wait(timeout=60) == 0
+    assert (b"MB/s" in shown) == slow

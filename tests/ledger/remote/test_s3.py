@@ -25,6 +25,7 @@ from ledger.errors import (
     UsageError,
 )
 from ledger.remote.objects import RemoteObject
+from ledger.remote.opening import opened_source
 from ledger.remote.places import Place
 from ledger.sealed.file import inspect, open_sealed
 
@@ -171,3 +172,9 @@ def test_without_obstore_it_says_what_to_install(monkeypatch):
     with pytest.raises(ToolMissing) as caught:
         remote()
     assert "modeldeed[s3]" in caught.value.hint
+
+
+def test_a_url_with_the_key_opens_like_a_path(shop, credentials):
+    with open_sealed(opened_source(SEALED), KEY) as far, open_sealed(shop.path, KEY) as here:
+        assert far.public == here.public
+        assert far.verify_content() == here.verify_content()
