@@ -2,10 +2,20 @@
 
 import numpy as np
 import pytest
+from variant_world import KEY, make_marked, make_source
 
-from ledger.errors import ContentMismatch, SealedFormatError, SegmentTampered, UsageError
+from ledger.errors import (
+    ContentMismatch,
+    LimitExceeded,
+    SealedFormatError,
+    SegmentTampered,
+    UsageError,
+    WrongKey,
+)
+from ledger.sealed.codeword import CodeWord
 from ledger.sealed.file import open_sealed
-from ledger.sealed.passing import open_passed
+from ledger.sealed.memory import Secret
+from ledger.sealed.passing import open_passed, secret_bytes, split_secret
 from ledger.sealed.reader import SealedFile
 from ledger.sealed.source import FileSource
 
@@ -15,7 +25,7 @@ def passed(sealed):
     with open_sealed(sealed.path, sealed.key, record=sealed.record) as file:
         handed = file.pass_on()
         yield handed
-        handed.message_key.wipe()
+        handed.secret.wipe()
 
 
 def received(sealed, passed, *, key=None, tables=None, record=None, path=None):
@@ -23,7 +33,7 @@ def received(sealed, passed, *, key=None, tables=None, record=None, path=None):
     try:
         opened = open_passed(
             source,
-            key or passed.message_key.view,
+            key or passed.secret.view,
             tables or passed.tables,
             record or sealed.record,
         )
@@ -46,8 +56,8 @@ def test_the_key_is_zero_once_both_are_done_with_it(sealed):
         handed = file.pass_on()
         again = received(sealed, handed)
         own = again._opened.payload.message_key
-        assert bytes(own) == bytes(handed.message_key.view)
-        handed.message_key.wipe()
+        assert bytes(own) == bytes(handed.secret.view)
+        handed.secret.wipe()
         assert again.get_tensor("a.half").any()
         again.close()
         assert not any(own)
@@ -81,3 +91,69 @@ def test_another_file_or_record_is_refused(sealed, passed, tmp_path):
         received(sealed, passed, path=other)
     with pytest.raises(ContentMismatch):
         received(sealed, passed, record=record)
+
+
+# -- cells marked per license
+
+
+@pytest.fixture
+def marked(tmp_path):
+    source = make_source(tmp_path / "model")
+    return make_marked(source, tmp_path / "m.sealed", count=24)
+
+
+WORD = CodeWord(bytes([1, 0, 0] * 8), b"\x07" * 32)
+
+
+def again(marked, handed, secret):
+    key, cells = split_secret(secret, handed.cells)
+    source = FileSource(marked.path)
+    try:
+        opened = open_passed(source, key, handed.tables, marked.record, cells)
+    except BaseException:
+        source.close()
+        raise
+    return SealedFile(source, opened, verify=True)
+
+
+def test_another_process_sees_this_license_s_copy(marked):
+    with marked.open(WORD) as file:
+        handed = file.pass_on()
+        assert handed.cells == 24
+        assert len(handed.secret.view) == secret_bytes(24)
+        with again(marked, handed, handed.secret) as other:
+            for name in file.keys():  # noqa: SIM118 - not a dict
+                assert bytes(other.get_bytes(name)) == bytes(file.get_bytes(name))
+            assert other.marked == file.marked != ()
+        handed.secret.wipe()
+
+
+def test_keys_of_cells_that_are_not_this_file_s_are_refused(marked):
+    with marked.open(WORD) as file:
+        handed = file.pass_on()
+        altered = Secret.of(handed.secret.view)
+        altered.view[-1] ^= 1
+        with pytest.raises(WrongKey) as caught:
+            again(marked, handed, altered)
+        assert caught.value.step == 15
+        key, _ = split_secret(handed.secret, 0)
+        source = FileSource(marked.path)
+        with pytest.raises(WrongKey):
+            open_passed(source, key, handed.tables, marked.record)
+        source.close()
+        with pytest.raises(LimitExceeded):
+            split_secret(handed.secret, 23)
+        with pytest.raises(LimitExceeded):
+            secret_bytes(5000)
+        handed.secret.wipe()
+
+
+def test_the_content_key_and_other_forms_are_not_passed(marked):
+    with marked.open(WORD) as file:
+        handed = file.pass_on()
+        passed_on = bytes(handed.secret.view) + handed.tables
+        assert KEY not in passed_on
+        for cell, form in enumerate(WORD.bits):
+            assert bytes(marked.keys.key(cell, form)) in passed_on
+            assert bytes(marked.keys.key(cell, 1 - form)) not in passed_on
+        handed.secret.wipe()
