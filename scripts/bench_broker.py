@@ -268,6 +268,7 @@ def _together(port: int, world: Any, askers: list[Any]) -> tuple[float, list[flo
 def _shares(world: Any, askers: list[Any]) -> dict[str, float]:
     """Median seconds of each part of a release, asked of the library itself."""
     from ledger.broker.chainview import ChainView
+    from ledger.broker.deciding import Decisions
     from ledger.broker.grants import RuntimeGrant
     from ledger.broker.service import BrokerService
     from ledger.broker.sharing import SharedRpc
@@ -291,7 +292,7 @@ def _shares(world: Any, askers: list[Any]) -> dict[str, float]:
 
         setattr(holder, name, run)
 
-    timed("chain_reads", service, "_read_chain")
+    timed("chain_reads", Decisions, "_read_chain")
     timed("wrap", service, "_wrap")
     timed("recover", RuntimeGrant, "signer")
     timed("sign", BrokerSigningKeys, "sign_whole")

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
-from ledger.broker.client import Asker, Attest, BrokerClient, Decision, Keep
+from ledger.broker.client import Asker, Attest, BrokerClient, Decision, Keep, Keepable
 from ledger.broker.denials import Denial
 from ledger.broker.identity import RuntimeIdentity
 from ledger.broker.joint import BrokerGroup
 from ledger.broker.leases import Lease
 from ledger.broker.members import check_ledger, patiently, pin_of
+from ledger.broker.protocol import KeyRequest
 from ledger.broker.released import ReleasedKeys
+from ledger.broker.signing import BrokerPublicKeys
 from ledger.broker.threshold import ask_shares, decide_shares
 from ledger.errors import (
     BrokerUnavailable,
@@ -110,13 +112,16 @@ def ask(
     asker = replace(_asker(card, identity), keep=keep, attest=attest)
     if _shared(card, broker):
         return ask_shares(card, asker, timeout)
+    record = SealingRecord.from_json(dict(card.sealing))
+    if keep is not None:
+        asker = replace(asker, keep=_checked(keep, record))
     clients = _clients(card, broker, timeout)
     problem: LedgerError | None = None
     for number, client in enumerate(clients):
         try:
             check_ledger(client, card)
             keys, lease, _ = patiently(partial(client.release_keys, asker), timeout)
-            keys.check(SealingRecord.from_json(dict(card.sealing)))
+            keys.check(record)
         except (BrokerUnavailable, SignatureInvalid) as error:
             # Another broker of the card may be reachable, or be the real one.
             client.close()
@@ -131,6 +136,23 @@ def ask(
             return client, keys, lease
     assert problem is not None, "a card names at least one broker"
     raise problem
+
+
+def _checked(keep: Keep, record: SealingRecord) -> Keep:
+    """Keeps only what opens the sealing: a wrong key must not take a good one's place."""
+
+    def checked(
+        request: KeyRequest,
+        signing: BrokerPublicKeys,
+        reply: dict[str, Any],
+        lease: Lease,
+        keys: Keepable,
+    ) -> object:
+        if isinstance(keys, ReleasedKeys):
+            keys.check(record)
+        return keep(request, signing, reply, lease, keys)
+
+    return checked
 
 
 def _unpinned(decision: Decision, card: LicenseCard) -> Decision:

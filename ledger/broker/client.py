@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeAlias
 
+from ledger.broker import offline
 from ledger.broker.attestation import report_data
 from ledger.broker.celldeposits import (
     CELL_KEYS,
@@ -22,7 +23,7 @@ from ledger.broker.identity import RuntimeIdentity
 from ledger.broker.keyshares import KeyShares, deposit_label
 from ledger.broker.leases import Heartbeat, Lease
 from ledger.broker.link import BrokerLink
-from ledger.broker.policy import Check
+from ledger.broker.policy import CLOCK_TOLERANCE, Check
 from ledger.broker.protocol import (
     Evidence,
     KeyRequest,
@@ -40,6 +41,7 @@ from ledger.errors import (
 )
 from ledger.ids import Digest, LicenseId, ModelId
 from ledger.licensing.document import Document
+from ledger.licensing.entitlement import moment
 from ledger.sealed.cells import CellKeys
 from ledger.sealed.recipients import KemPrivateKey, KemPublicKey, unwrap, wrap
 from ledger.sealed.record import SealingRecord
@@ -285,6 +287,7 @@ class BrokerClient(BrokerLink):
             doc = Document(decision.reply, "the broker's reply")
             lease = Lease.from_json(doc.object("lease"))
             check_lease(lease, request)
+            check_time(doc.integer("time"), request)
             wraps = {entry.label: entry for entry in wraps_of(doc.items("wraps"))}
             if CONTENT_KEY not in wraps:
                 raise ManifestError("the broker's reply holds no content key")
@@ -292,8 +295,12 @@ class BrokerClient(BrokerLink):
             # The cells first: where they fail, no content key is left behind.
             cells = open_cells(decision.reply, wraps, kem, request, lease)
             keys = ReleasedKeys(unwrap(wraps[CONTENT_KEY].data, kem, info=info), cells)
-            if asker.keep is not None:
-                asker.keep(request, self.facts().signing, decision.reply, lease, keys)
+            try:
+                if asker.keep is not None:
+                    asker.keep(request, self.facts().signing, decision.reply, lease, keys)
+            except BaseException:
+                keys.wipe()
+                raise
             return keys, lease, decision
         finally:
             kem.wipe()
@@ -426,6 +433,25 @@ def check_lease(lease: Lease, request: KeyRequest) -> None:
     )  # fmt: skip
     if given != expected or lease.grace_until < lease.not_after:
         raise SignatureInvalid("the lease is for something else than was asked for")
+
+
+def check_time(signed: int, request: KeyRequest) -> None:
+    """The time in a release is one at which an honest broker answers this request (step 2).
+
+    It raises the host's clock floor, by which the releases of all other brokers end too: one that
+    lies about it must not end those.
+
+    Raises:
+        SignatureInvalid: it is not.
+    """
+    carried = request.evidence.intent == offline.INTENT
+    tolerance = offline.TOLERANCE_SECONDS if carried else CLOCK_TOLERANCE
+    if not request.issued_at - tolerance <= signed <= request.expires_at + tolerance:
+        raise SignatureInvalid(
+            f"the broker says that it answered at {moment(signed)}, when no broker answers a "
+            f"request of {moment(request.issued_at)}",
+            hint="tell the licensor and the broker's operator",
+        )
 
 
 def decision_of(doc: Document) -> Decision:

@@ -18,7 +18,6 @@ from ledger.broker.facts import ChainState
 from ledger.broker.home import BrokerIdentity
 from ledger.broker.policy import Deliberation
 from ledger.broker.protocol import KeyRequest
-from ledger.broker.seating import check_running
 from ledger.broker.shareholding import Shareholding
 from ledger.broker.stateproof import Kept
 from ledger.broker.store import BrokerStore, HeldLease
@@ -209,7 +208,7 @@ class Decisions:
     def still_entitled(
         self, held: HeldLease, now: int
     ) -> tuple[Deliberation, ChainState | LedgerError]:
-        """Steps 4 and 5 again; a heartbeat takes no seat and counts no use."""
+        """Steps 4 and 5 again; a heartbeat takes no seat and counts no use. Step 9 follows."""
         lease, talk = held.lease, Deliberation()
         chain = self._read_chain(lease.license, lease.model, held.runtime.hash(), now=now)
         at = max(now, chain.head.block.timestamp) if isinstance(chain, ChainState) else now
@@ -227,5 +226,4 @@ class Decisions:
             ),
         )
         talk.step(5, lambda: policy.check_chain(chain, broker_id=self._identity.id))
-        talk.step(9, lambda: check_running(lease, now=now))
         return talk, chain

@@ -5,6 +5,7 @@ The steps are those of docs/spec/escrow.md, "Answering". Whatever cannot be chec
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import time
@@ -131,19 +132,21 @@ class AgentHome:
     def note(self, entry: dict[str, Any]) -> None:
         """Add an entry to the log, which names the hash of the one before; on disk on return.
 
+        Processes take turns: two entries of one number would close the log for good.
+
         Raises:
             ManifestError: the log was altered.
         """
-        entries = self.log()
-        previous = hash_json(LOG_TAG, entries[-1]) if entries else ZERO_DIGEST
-        whole = {"sequence": len(entries) + 1, "previous": str(previous), **entry}
         path = self.folder / LOG_FILE
         handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-        try:
-            os.write(handle, json.dumps(whole).encode() + b"\n")
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        with os.fdopen(handle, "ab") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            entries = self.log()
+            previous = hash_json(LOG_TAG, entries[-1]) if entries else ZERO_DIGEST
+            whole = {"sequence": len(entries) + 1, "previous": str(previous), **entry}
+            file.write(json.dumps(whole).encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
 
     def log(self) -> list[dict[str, Any]]:
         """Every entry, in order.

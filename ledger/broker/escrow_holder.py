@@ -55,6 +55,7 @@ from ledger.errors import (
     SharesRejected,
     UnsupportedVersion,
     UsageError,
+    UseNotPermitted,
 )
 from ledger.ids import ZERO_DIGEST, Digest, LicenseId
 from ledger.licensing.card import LicenseCard
@@ -160,6 +161,7 @@ def make_request(
             remedy="the holder runs deed runtime grant, this machine deed runtime accept",
         )
     granted.pin.hold(card)
+    sweep(identity, now=int(clock()))
     kem = KemPrivateKey.generate()
     unsigned = EscrowRequest(
         escrow=escrow.id(),
@@ -242,6 +244,18 @@ def join_answers(
     return EscrowKey(bytes(key), escrow.record, escrow.id(), card.license)
 
 
+def sweep(identity: RuntimeIdentity, *, now: int) -> None:
+    """Delete requests whose answers nobody waits for any more, with the keys that open those.
+
+    Answers are no secret where they are carried: a key left behind would open them for a thief.
+    """
+    for path in _pending_folder(identity).glob("*.json"):
+        with contextlib.suppress(LedgerError, OSError):
+            value = parse_json(read_private(path, limit=_MAX), what="the waiting request")
+            if now > Document(value, "the waiting request").integer("until"):
+                path.unlink()
+
+
 def require_same(card: LicenseCard, escrow: Escrow) -> None:
     """The document is about the card's sealing and contracts.
 
@@ -290,8 +304,11 @@ def _name(escrow: Escrow, index: int) -> str:
 
 
 def _pending(identity: RuntimeIdentity, request: Digest) -> Path:
-    folder = identity.path.with_name(identity.path.stem + ".escrow")
-    return folder / f"{request.raw.hex()}.json"
+    return _pending_folder(identity) / f"{request.raw.hex()}.json"
+
+
+def _pending_folder(identity: RuntimeIdentity) -> Path:
+    return identity.path.with_name(identity.path.stem + ".escrow")
 
 
 @dataclass(frozen=True, slots=True)
@@ -374,9 +391,16 @@ class EscrowKey:
 
         Raises:
             ClaimMismatch: it is not of this card.
-            UseNotPermitted: the card's terms do not permit the declared use now.
+            UseNotPermitted: the card's terms do not permit the declared use now, or are not in it.
         """
         self.require(card)
+        if card.terms is None and not card.terms_hash.is_zero:
+            # No broker has evaluated them, so who leaves them out would be bound by none.
+            raise UseNotPermitted(
+                f"the card of license {card.license} came without its terms, and nobody else "
+                "evaluates them for a key from escrow",
+                remedy="use the card as the licensor issued it, with the terms document",
+            )
         permit(card, identity, at=now)
         nowhere = BlockRef(0, ZERO_DIGEST, 0)
         lease = Lease(

@@ -17,7 +17,13 @@ from ledger.broker.panel import Panel, Sight
 from ledger.chain.brokers import BrokerRegistry
 from ledger.chain.registry import ModelRegistry
 from ledger.chain.rpc import Block, Rpc, block_param, quantity
-from ledger.errors import ChainError, KeyRequestRejected, LedgerError, SignatureInvalid
+from ledger.errors import (
+    ChainError,
+    EndpointsDisagree,
+    KeyRequestRejected,
+    LedgerError,
+    SignatureInvalid,
+)
 from ledger.ids import Address
 from ledger.licensing.entitlement import moment
 
@@ -69,6 +75,7 @@ def require_rule(
 
     Raises:
         KeyRequestRejected: none holds; says of each why not.
+        EndpointsDisagree: about signs of life, and nothing else holds.
         ChainError, UnavailableError: silence could not be looked at, and nothing else holds.
     """
     reasons: list[str] = []
@@ -137,7 +144,8 @@ def _silence(days: int, escrow: Escrow, panel: Panel, *, first: int) -> Held:
         return then, before, signs(sight.rpc, escrow, final)
 
     answers = panel.each(sights, look)
-    good = [answer for _, answer in answers if not isinstance(answer, LedgerError)]
+    told = [(sight, each) for sight, each in answers if not isinstance(each, LedgerError)]
+    good = [each for _, each in told]
     if len(good) < panel.quorum:
         troubles = [answer for _, answer in answers if isinstance(answer, LedgerError)]
         raise (
@@ -146,6 +154,16 @@ def _silence(days: int, escrow: Escrow, panel: Panel, *, first: int) -> Held:
             else panel.too_few(answer for _, answer in answers)
         )
     seen = panel.majority(good)
+    # As with a license: what a single endpoint shows to the contrary is never outvoted.
+    contrary = [sight for sight, each in told if each != seen]
+    for sight in contrary:
+        sight.witness.record.contradicted("it shows other signs of life than q endpoints")
+    if contrary:
+        hosts = ", ".join(sight.rpc.hosts[0] for sight in contrary)
+        raise EndpointsDisagree(
+            f"endpoints contradict each other about signs of life: {hosts} shows others",
+            hint="find out which endpoint is wrong, and ask without it",
+        )
     if seen is None:
         raise _no(f"these contracts are younger than {days} days")
     then, before, after = seen

@@ -13,8 +13,12 @@ from ledger.errors import LeaseExpired, LedgerError
 
 
 def deciding(leases: Sequence[Lease], threshold: int) -> Lease:
-    """Of several leases that with whose end fewer than t are left: the t-th latest end."""
-    ordered = sorted(leases, key=lambda lease: lease.grace_until, reverse=True)
+    """Of several leases that with whose end fewer than t are left: the t-th latest end.
+
+    One that only warns (``enforce`` false) does not end while a model runs, so it comes before all
+    others: else one broker's lease of that kind could be the one that decides, and nothing ends.
+    """
+    ordered = sorted(leases, key=lambda each: (not each.enforce, each.grace_until), reverse=True)
     return ordered[min(threshold, len(ordered)) - 1]
 
 

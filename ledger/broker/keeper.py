@@ -8,6 +8,7 @@ counts.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import random
 import threading
@@ -67,7 +68,7 @@ class LeaseKeeper:
         identity: the runtime it was given to.
         lease: as released.
         on_loss: called once, from the heartbeat thread, when the lease is lost.
-        now: Unix seconds at which the lease is taken up; by default when it was issued.
+        now: Unix seconds at which a lease that was kept is taken up; by default when it was issued.
 
     Attributes:
         lease: the lease as last extended.
@@ -87,10 +88,13 @@ class LeaseKeeper:
         self._identity = identity
         self._on_loss = on_loss
         self._clock = LeaseClock(lease.issued_at if now is None else now)
+        self._kept = now is not None
         self._lost: LedgerError | None = None
         self._warned = False
         self._sequence = lease.sequence
         self._pid = os.getpid()
+        # Who remembers time for a kept release does so more often than a long lease beats.
+        self._longest = float(getattr(client, "longest_pause", math.inf))
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="modeldeed-lease", daemon=True)
 
@@ -146,7 +150,9 @@ class LeaseKeeper:
             self._on_loss(reason)
 
     def _run(self) -> None:
-        pause = self._pause()
+        # Of a kept lease nobody is asked, but the host's time is remembered: at once, because until
+        # a heartbeat is due a process could run for weeks, and be killed before it is.
+        pause = min(RETRY_SECONDS, self._left()) if self._kept else self._pause()
         while not self._stopping.wait(pause):
             pause = self._pause() if self._beat() else self._retry()
             if self.lease.enforce and self._now() >= self.lease.grace_until:
@@ -155,7 +161,7 @@ class LeaseKeeper:
     def _pause(self) -> float:
         # Jitter keeps a fleet that started together from asking together.
         pause = self.lease.heartbeat * random.uniform(0.8, 1.0)  # noqa: S311
-        return min(pause, self._left())
+        return min(pause, self._longest, self._left())
 
     def _retry(self) -> float:
         return min(RETRY_SECONDS, max(0.1, self.lease.heartbeat / 2), self._left())

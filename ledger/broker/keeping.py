@@ -17,7 +17,7 @@ from typing import Any, Final
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from ledger.broker.client import Decision, Keepable, check_lease, decision_of
+from ledger.broker.client import Decision, Keepable, check_lease, check_time, decision_of
 from ledger.broker.custody import read_private, write_private, zero
 from ledger.broker.floor import ClockFloor
 from ledger.broker.identity import RuntimeIdentity
@@ -135,7 +135,8 @@ def released(
     """Check that a broker with these keys granted this request; its signed time and the lease.
 
     Raises:
-        SignatureInvalid: not signed by these keys, or the answer to something else.
+        SignatureInvalid: not signed by these keys, the answer to something else, or of a time at
+            which it could not be given.
         ManifestError: not a reply.
         EntitlementError, KeyRequestRejected, …: it is a denial.
     """
@@ -149,7 +150,9 @@ def released(
     decision_of(doc).raise_if_denied()
     lease = Lease.from_json(doc.object("lease"))
     check_lease(lease, request)
-    return doc.integer("time"), lease
+    signed = doc.integer("time")
+    check_time(signed, request)
+    return signed, lease
 
 
 class KeptReleases:
@@ -428,7 +431,14 @@ def permit(card: LicenseCard, identity: RuntimeIdentity, *, at: int) -> None:
 
 
 class Nobody:
-    """Takes the heartbeats of a kept release: nobody answers, and time is remembered."""
+    """Takes the heartbeats of a kept release: nobody answers, and time is remembered.
+
+    Attributes:
+        longest_pause: seconds between two heartbeats at most, however long the lease: a process
+            that is killed has not remembered what came since the last.
+    """
+
+    longest_pause = _REMEMBER_SECONDS
 
     def __init__(self, floor: ClockFloor) -> None:
         self._floor = floor

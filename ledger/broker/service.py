@@ -42,7 +42,7 @@ from ledger.broker.protocol import (
     release_info,
 )
 from ledger.broker.receipts import ReceiptLog, worth_an_entry
-from ledger.broker.seating import Seating
+from ledger.broker.seating import Seating, check_running
 from ledger.broker.shareholding import Shareholding
 from ledger.broker.store import BrokerStore, HeldLease
 from ledger.broker.turns import TURNS
@@ -328,6 +328,10 @@ class BrokerService:
         held = replace(held, certificate=fleet.later(held.certificate, beat.certificate, now=now))
         talk, chain = self._decisions.still_entitled(held, now)
         with self.store.transaction():
+            # The chain took its time, and a seat is free at its lease's end: asked as late as this,
+            # and of the lease as it is now, or another runtime could hold the same seat.
+            stored = self.store.lease(lease_id) or held
+            talk.step(9, lambda: check_running(stored.lease, now=max(now, self._now())))
             lease: Lease | None = None
             if talk.open and isinstance(chain, ChainState):
                 terms, _ = self._decisions.terms(chain, None)

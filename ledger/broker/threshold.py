@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Generic, TypeVar
 
-from ledger.broker.client import Asker, BrokerClient, Decision, Keep, check_lease
+from ledger.broker.client import Asker, BrokerClient, Decision, Keep, check_lease, check_time
 from ledger.broker.joining import (
     ReleasedShare,
     check_statement,
@@ -290,8 +290,10 @@ def _take(card: LicenseCard, place: int, reply: _Reply, kem: KemPrivateKey) -> _
     """
     told = reply.decision.reply
     # (1) The lease is for what was asked. (2) What the licensor signed about the shares.
-    lease = Lease.from_json(Document(told, "the broker's reply").object("lease"))
+    doc = Document(told, "the broker's reply")
+    lease = Lease.from_json(doc.object("lease"))
     check_lease(lease, reply.request)
+    check_time(doc.integer("time"), reply.request)
     check_statement(stated_shares(told), card)
     # (3) It opens, and (4) is the one committed to; so is each cell key's.
     share = open_share(told, place, kem, request=reply.request, lease=lease)

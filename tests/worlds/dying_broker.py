@@ -18,6 +18,7 @@ from fastapi import FastAPI
 
 from api import logs, problems
 from api.routes.broker import router
+from ledger.broker.deciding import Decisions
 from ledger.broker.durability import GroupSync
 from ledger.broker.service import BrokerService
 from ledger.broker.setup import open_service
@@ -29,7 +30,7 @@ from ledger.chain.profile import profile_for
 PASSPHRASE = "a passphrase for tests"
 POINTS: dict[str, tuple[type, str, str]] = {
     "challenge consumed": (BrokerStore, "consume_challenge", "after"),
-    "chain read": (BrokerService, "_read_chain", "after"),
+    "chain read": (Decisions, "_read_chain", "after"),
     "seat taken": (BrokerStore, "take_seat", "after"),
     "quota counted": (BrokerStore, "use", "after"),
     "key wrapped": (BrokerService, "_wrap", "after"),
