@@ -23,8 +23,10 @@ import numpy as np
 from bench_sealed_peers import prepared
 from safetensors.numpy import load_file, save_file
 
-from ledger.ids import Address, ModelId
-from ledger.sealed.file import open_sealed, seal
+from ledger.ids import Address, Digest, ModelId
+from ledger.sealed.cells import CellKeys, ReleasedCells
+from ledger.sealed.codeword import CodeWord
+from ledger.sealed.file import CellPlan, open_sealed, seal
 from ledger.sealed.memory import Arena
 from ledger.sealed.parallel import for_each, thread_count
 from ledger.tensors.model import open_model
@@ -50,7 +52,8 @@ def generate(folder: Path, size: int) -> Path:
     """A safetensors file of about `size` bytes, in F16 tensors shaped like a language model's."""
     rng = np.random.default_rng(7)
     width = 2048 if size >= 256 << 20 else 512
-    block = rng.integers(0, 1 << 16, (width, width), dtype=np.uint16)
+    # Without the exponent's highest bit all are finite numbers, as cells need them.
+    block = rng.integers(0, 1 << 16, (width, width), dtype=np.uint16) & 0xBFFF
     tensors: dict[str, np.ndarray] = {
         _SMALL: rng.integers(0, 1 << 16, 32768, dtype=np.uint16).view(np.float16)
     }
@@ -63,7 +66,9 @@ def generate(folder: Path, size: int) -> Path:
     return path
 
 
-def _seal(source: Path, dest: Path, *, threads: int | None = None) -> None:
+def _seal(
+    source: Path, dest: Path, *, threads: int | None = None, cells: CellPlan | None = None
+) -> None:
     with open_model(source) as model:
         seal(
             model,
@@ -73,6 +78,7 @@ def _seal(source: Path, dest: Path, *, threads: int | None = None) -> None:
             chain_id=31337,
             registry=Address(bytes(20)),
             threads=threads,
+            cells=cells,
         )
 
 
@@ -97,9 +103,9 @@ def _plain_arena(path: Path) -> None:
         os.close(fd)
 
 
-def _load(path: Path, *, verify: bool) -> Callable[[], float]:
+def _load(path: Path, *, verify: bool, cells: ReleasedCells | None = None) -> Callable[[], float]:
     def run() -> float:
-        file = open_sealed(path, _KEY, verify=verify)
+        file = open_sealed(path, _KEY, verify=verify, cells=cells)
         begin = time.perf_counter()
         file.load_all()
         taken = time.perf_counter() - begin
@@ -190,17 +196,26 @@ def rows(*, size: int = DEFAULT_BYTES, rounds: int = ROUNDS) -> list[dict[str, A
             begin = time.perf_counter()
             _seal(source, sealed)
             sealing.append(time.perf_counter() - begin)
+        # As many cells as cost no more than 3 % in size; each is stored twice.
+        count = max(1, min(4096, int(bytes_in * 0.0275) // (2 << 14)))
+        keys = CellKeys.create(count)
+        marked = folder / "marked.sealed"
+        _seal(source, marked, cells=CellPlan(keys, Digest(_KEY)))
+        word = CodeWord(bytes(number % 2 for number in range(count)), bytes(32))
+        copy = ReleasedCells(word, keys.chosen(word))
         medians = _interleaved(
             {
                 "plain": _timed(lambda: _plain_arena(source)),
                 "aead": _load(sealed, verify=False),
                 "default": _load(sealed, verify=True),
+                "cells": _load(marked, verify=True, cells=copy),
                 "numpy": _timed(lambda: load_file(source)),
                 **{name: _timed(load) for name, load in prepared(source, folder).items()},
             },
             rounds,
         )
         plain, aead, default, numpy = (medians[k] for k in ("plain", "aead", "default", "numpy"))
+        larger = marked.stat().st_size / sealed.stat().st_size
         open_ms = _open_ms(sealed)
         return [
             _row("seal_gb_per_s", bytes_in / 1e9 / statistics.median(sealing), "GB/s"),
@@ -216,6 +231,9 @@ def rows(*, size: int = DEFAULT_BYTES, rounds: int = ROUNDS) -> list[dict[str, A
                 for name, label in _PEERS.items()
                 if name in medians
             ),
+            _row("cells", count, "cells of 16 KiB"),
+            _ratio("cells_size_over_unmarked", larger, "the same model sealed without cells"),
+            _ratio("cells_load_over_default", medians["cells"] / default, "default_load_ms"),
             _row("one_tensor_64k_ms", _one_tensor_ms(sealed), "ms"),
             _row("open_ms", open_ms, "ms"),
             _row("open_ms_per_gib", open_ms / (bytes_in / (1 << 30)), "ms/GiB"),

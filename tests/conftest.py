@@ -42,6 +42,7 @@ def _world(name: str) -> ModuleType:
 
 
 _world("variant_world")
+_world("minilm_world")
 
 
 @dataclass(frozen=True)

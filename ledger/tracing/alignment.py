@@ -35,7 +35,9 @@ _INTEGERS = frozenset({"I8", "U8", "I16", "I32"})
 _RELATED = 0.15  # of 8192 sampled weights, unrelated ones correlate by 0.011
 _SAMPLES = 8192
 _MOST_ROWS = 8192  # permutations of more are not searched for
-_SIGNATURE = 0.5  # how much nearer the right row must be than a random one
+_UNPERMUTED = 0.5  # unrelated weights, put in the best order, correlate by about 0.3
+_TRIED = 2
+_QUANTILES = np.linspace(0.01, 0.99, 99)
 _ITSELF = 0.1  # a scale this near 1 is left alone
 
 
@@ -63,13 +65,36 @@ def find(name: str, master: Matrix, suspect: ModelSource) -> Aligned | None:
             if _correlation(flat, turned) >= _RELATED:
                 how = "transposed" if transposed else ""
                 return _finish(info, flat, turned, master.shape, how)
-    for info in _candidates(name, master.shape, suspect):
-        values = _read(suspect, info)
+    for info, values in _most_alike(name, flat, master.shape, suspect):
         for turned, _ in _orientations(values, flat.shape):
             ordered = _unpermuted(flat, turned)
             if ordered is not None:
                 return _finish(info, flat, ordered, master.shape, "permuted")
     return None
+
+
+def _most_alike(
+    name: str, master: Matrix, shape: tuple[int, ...], suspect: ModelSource
+) -> list[tuple[TensorInfo, Matrix]]:
+    """The few tensors whose weights, in whatever order, are spread most like the master's."""
+    if max(master.shape) > _MOST_ROWS:
+        return []
+    wanted = _spread(master)
+    ranked: list[tuple[float, int, TensorInfo, Matrix]] = []
+    for number, info in enumerate(_candidates(name, shape, suspect)):
+        values = _read(suspect, info)
+        distance = float(np.abs(_spread(values) - wanted).max())
+        ranked = sorted([*ranked, (distance, number, info, values)], key=lambda row: row[:2])
+        del ranked[_TRIED:]
+    return [(info, values) for _, _, info, values in ranked]
+
+
+def _spread(values: Matrix) -> npt.NDArray[np.float64]:
+    """Quantiles of a tensor's weights in standard deviations: the same in whatever order."""
+    flat = values.ravel().astype(np.float64)
+    with np.errstate(all="ignore"):
+        spread = np.quantile(flat, _QUANTILES) / flat.std()
+        return np.asarray(np.nan_to_num(spread, nan=1e9, posinf=1e9), np.float64)
 
 
 def _candidates(name: str, shape: tuple[int, ...], suspect: ModelSource) -> Iterator[TensorInfo]:
@@ -144,13 +169,13 @@ def _unpermuted(master: Matrix, other: Matrix) -> Matrix | None:
             ordered = ordered[_nearest(master, other)]
         if columns:
             ordered = ordered[:, _nearest(master.T, other.T)]
-        if _correlation(master, ordered) >= _RELATED:
+        if _correlation(master, ordered) >= _UNPERMUTED:
             return ordered
     # Both: a sorted row is the same whatever the order of its columns.
     ordered = other[_nearest(np.sort(master, axis=1), np.sort(other, axis=1))]
     ordered = ordered[:, _nearest(master.T, ordered.T)]
     ordered = ordered[_nearest(master, ordered)]
-    return ordered if _correlation(master, ordered) >= _RELATED else None
+    return ordered if _correlation(master, ordered) >= _UNPERMUTED else None
 
 
 def _nearest(master: Matrix, other: Matrix) -> npt.NDArray[np.intp]:
