@@ -29,11 +29,13 @@ def open_broker(settings: Settings, served: Service) -> BrokerService | None:
     if settings.broker_home is None:
         return None
     from ledger.broker.chainview import ChainView
+    from ledger.broker.custody import forbid_core_dumps
     from ledger.broker.home import BrokerHome
     from ledger.broker.service import BrokerService
     from ledger.broker.setup import identity_on
     from ledger.broker.witnesses import witness_rpc
 
+    forbid_core_dumps()
     file = settings.broker_passphrase_file
     if file is None and BrokerHome.key_file(settings.broker_home).asks:
         raise ConfigurationError(

@@ -19,6 +19,7 @@ from api import problems
 from api.lanes import lanes_of
 from ledger.broker.limits import UNKNOWN_NETWORK, network_of
 from ledger.broker.service import BrokerService
+from ledger.canonical import parse_json
 from ledger.errors import LedgerError, ManifestError, UsageError
 from ledger.ids import Digest
 
@@ -132,8 +133,9 @@ async def _body(receive: Receive) -> bytes | None:
 def _object(body: bytes) -> dict[str, Any] | None:
     """The JSON object that a body is; None for anything else, which the route refuses."""
     try:
-        read = json.loads(body)
-    except (ValueError, RecursionError):
+        # Bounded in depth: Python's own scanner alone would let a body of brackets end the process.
+        read = parse_json(body, what="the body")
+    except LedgerError:
         return None
     return read if isinstance(read, dict) else None
 

@@ -124,7 +124,7 @@ class WalletNotFound(WalletError):
 class WrongPassphrase(WalletError):
     """A passphrase does not open the keystore or recovery file."""
 
-    default_hint = "check DEED_WALLET_PASSWORD_FILE or type the passphrase again"
+    default_hint = "check the file that DEED_…_FILE names for it, or type the passphrase again"
 
 
 class UsageError(ConfigurationError):

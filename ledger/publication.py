@@ -207,9 +207,10 @@ class Publication:
                 hint="send it some to pay for transactions, or publish with another wallet",
             )
         self._check_brokers()
-        if isinstance(self.broker, SharingBrokers) and (self.offer.floating or self.offer.quota):
+        several = isinstance(self.broker, SharingBrokers) and len(self.broker.clients) > 1
+        if several and (self.offer.floating or self.offer.quota):
             raise UsageError(
-                f"{self.broker.threshold} brokers must release, each deciding alone: they can "
+                "several brokers release, each deciding alone: they can "
                 "count neither floating seats nor a quota together",
                 hint="offer bound seats, which the chain counts (--bound), and no quota",
             )
@@ -389,7 +390,8 @@ class Publication:
             )
         )
         write_private(path, canonical_json(receipt) + b"\n", replace=True)
-        what = "the key" if isinstance(self.broker, BrokerClient) else "its share"
+        shared = isinstance(self.broker, SharingBrokers) and self.broker.threshold > 1
+        what = "its share" if shared else "the key"
         count = 1 if isinstance(self.broker, BrokerClient) else len(self.broker.clients)
         who = "the broker" if count == 1 else f"each of {count} brokers"
         self._note("deposit", {"file": path.name}, f"{who} read {what} back and signed for it")

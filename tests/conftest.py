@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import signal
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -28,21 +26,6 @@ from ledger.chain.wallet import LocalWallet, dev_wallet
 # that a test starts and then interrupts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-def _world(name: str) -> ModuleType:
-    """A module of ``tests/worlds``, which tests then import by its name."""
-    path = Path(__file__).parent / "worlds" / f"{name}.py"
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = sys.modules[name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-_world("variant_world")
-_world("minilm_world")
 
 
 @dataclass(frozen=True)
@@ -106,10 +89,4 @@ def deployed(chain: DevChain) -> Iterator[Deployed]:
 @pytest.fixture(scope="session")
 def token_world() -> ModuleType:
     """How to put a plain ERC-20 token on the chain: ``tests/worlds/token_world.py``."""
-    path = Path(__file__).parent / "worlds" / "token_world.py"
-    spec = importlib.util.spec_from_file_location("token_world", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return importlib.import_module("token_world")

@@ -18,13 +18,16 @@ from fastapi.responses import Response
 from api.direct import encoded
 from api.lanes import lanes
 from api.problems import WRITE_FAILURES
+from api.strict import StrictRoute
 from ledger.broker.limits import network_of
 from ledger.broker.log_pages import DEFAULT_HASHES, MAX_HASHES
 from ledger.broker.service import BrokerService
 from ledger.errors import BrokerUnavailable, ManifestError, UsageError
 from ledger.ids import Digest, LicenseId
 
-router = APIRouter(prefix="/v1/broker", tags=["broker"], responses=WRITE_FAILURES)
+router = APIRouter(
+    prefix="/v1/broker", tags=["broker"], responses=WRITE_FAILURES, route_class=StrictRoute
+)
 
 Message = Annotated[dict[str, Any], Body()]
 
@@ -63,7 +66,9 @@ async def endpoints(request: Request) -> dict[str, Any]:
 @router.post("/deposits", summary="Deposit the key of a sealing", response_model=dict[str, Any])
 async def deposit(request: Request, message: Message) -> Response:
     """Take a licensor-signed deposit; the reply is the broker's signed receipt."""
-    return _sent(await lanes(request).desk.run(_service(request).deposit, message))
+    return _sent(
+        await lanes(request).desk.run(_service(request).deposit, message, network=_network(request))
+    )
 
 
 @router.post("/challenges", summary="Get a challenge", response_model=dict[str, Any])

@@ -18,6 +18,7 @@ from typing import Any, Final
 from ledger.broker.audit_holds import HoldBook
 from ledger.broker.grants import RuntimeKey
 from ledger.broker.leases import Heartbeat, Lease
+from ledger.broker.policy import Check
 from ledger.broker.protocol import KeyRequest, receipt_hash, request_hash
 from ledger.broker.receipts import log_root
 from ledger.broker.signing import BrokerPublicKeys, signed_with
@@ -53,30 +54,11 @@ SLOW_SECONDS: Final = 60
 """How long before its entry a lease may have been issued: deciding takes time."""
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """The outcome of one step."""
-
-    number: int
-    title: str
-    result: str
-    detail: str
-
-    def to_json(self) -> dict[str, Any]:
-        """The step as reports carry it."""
-        return {
-            "number": self.number,
-            "title": self.title,
-            "result": self.result,
-            "detail": self.detail,
-        }
-
-
 @dataclass(slots=True)
 class AuditReport:
     """Every step of one audit."""
 
-    findings: list[Finding] = field(default_factory=list)
+    findings: list[Check] = field(default_factory=list)
 
     @property
     def holds(self) -> bool:
@@ -91,7 +73,7 @@ class AuditReport:
             result, detail = OPEN, error.message
         except LedgerError as error:
             result, detail = FAIL, error.message
-        self.findings.append(Finding(number, STEPS[number], result, detail))
+        self.findings.append(Check(number, STEPS[number], result, detail))
 
     def text(self) -> str:
         """The report for people."""

@@ -27,6 +27,7 @@ from ledger.broker.offline import (
     WINDOW_SECONDS,
     OfflineRequest,
     OfflineResponse,
+    kept,
 )
 from ledger.broker.protocol import Evidence, KeyRequest, audience, release_info
 from ledger.broker.released import ReleasedKeys, open_cells
@@ -230,21 +231,21 @@ def accept_release(
     keys = _unwrapped(pending, response.reply, lease)
     try:
         # (7) The clock.
-        kept = KeptReleases(identity, clock=clock)
-        kept.take_time(signed)
-        if kept.floor.now() >= lease.grace_until:
+        store = KeptReleases(identity, clock=clock)
+        store.take_time(signed)
+        if store.floor.now() >= lease.grace_until:
             raise LeaseExpired(
                 f"the lease ended on {moment(lease.grace_until)}, before it came here",
                 hint="carry it faster, set this host's clock, or ask the licensor for a plan with "
                 "longer leases",
             )
         # (8) Kept; then the way to open it again is gone.
-        kept.keep(request, response.signing, response.reply, lease, keys)
+        store.keep(request, response.signing, response.reply, lease, keys)
     finally:
         keys.wipe()
     _pending_path(identity, answered).unlink(missing_ok=True)
     needed = 1 if pending.place is None else stated_shares(response.reply).threshold
-    return Accepted(lease, kept.count(lease), needed)
+    return Accepted(lease, store.count(lease), needed)
 
 
 def sweep(identity: RuntimeIdentity, *, now: int) -> None:
@@ -328,11 +329,15 @@ def _pending_path(identity: RuntimeIdentity, request: Digest) -> Path:
 def answer(service: BrokerService, document: Any) -> OfflineResponse:
     """Decide on a request file as its broker; denials are answers too.
 
+    A request that was given a release before is given the same again, and nothing is counted.
+
     Raises:
         ManifestError, UnsupportedVersion: not a request file.
         KeyAccessError: the decision was yes, and the stored key does not open.
     """
     carried = OfflineRequest.from_json(document)
+    if (given := kept(service.store, carried.request)) is not None:
+        return given
     terms = None if carried.terms is None else dict(carried.terms)
     body = {"request": carried.request.to_json(), "terms": terms}
     reply = service.release(body, intent=INTENT)

@@ -8,6 +8,7 @@ The passphrase form is one JSON object, used for a broker's KEK and for a licens
 from __future__ import annotations
 
 import os
+import resource
 import secrets
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -113,6 +114,18 @@ def _stretch(passphrase: str, salt: bytes, cost: int) -> Secret:
     key = Secret(32)
     Scrypt(salt=salt, length=32, n=1 << cost, r=8, p=1).derive_into(passphrase.encode(), key.view)
     return key
+
+
+def forbid_core_dumps() -> None:
+    """Let this process leave no core, whatever ends it.
+
+    Signing seeds and KEM keys lie in the heap of a broker while it runs, and libraries copy
+    what they use where nobody can mark it.
+    """
+    hard = resource.getrlimit(resource.RLIMIT_CORE)[1]
+    # Linux hands a core to a program even at a limit of 0, and to nobody at 1.
+    limit = hard if hard == 0 else 1
+    resource.setrlimit(resource.RLIMIT_CORE, (limit, limit))
 
 
 class KeyStore(Protocol):

@@ -22,7 +22,7 @@ from ledger.broker.shareholding import Shareholding
 from ledger.broker.stateproof import Kept
 from ledger.broker.store import BrokerStore, HeldLease
 from ledger.broker.turns import TURNS
-from ledger.broker.wallet_signatures import SignatureState
+from ledger.broker.wallet_signatures import SignatureState, WalletSays
 from ledger.errors import (
     ChainError,
     ChainUnavailable,
@@ -72,6 +72,7 @@ class Decisions:
         # As read from the database, so that they are there: what a transaction only adds is not.
         self._kept_terms: Kept[Digest, Terms] = Kept()
         self._kept_acceptances: Kept[tuple[LicenseId, Address, Digest], bool] = Kept(4096)
+        self._vouched: Kept[tuple[Address, Digest, bytes], SignatureState] = Kept(4096)
 
     def decide(
         self, request: KeyRequest, offered: Any, *, intent: str, now: int
@@ -165,6 +166,21 @@ class Decisions:
             return ChainUnavailable(f"the chain cannot be read: {error.message}", retry_after=5.0)
 
     def _ask_wallet(self, chain: ChainState, digest: Digest, signature: bytes) -> SignatureState:
+        license_id, holder = chain.head.license.license, chain.head.license.holder
+        known = holder, digest, signature
+        if self._vouched.get(known) is not None:
+            # What the wallet took before is asked again each time, whatever strangers did.
+            return self._signature_state(chain, digest, signature)
+        with self._defence.asking_wallet(license_id) as worth_it:
+            said = self._signature_state(chain, digest, signature)
+            if said.head is WalletSays.ACCEPTED:
+                self._vouched.put(known, said)
+                worth_it()
+            return said
+
+    def _signature_state(
+        self, chain: ChainState, digest: Digest, signature: bytes
+    ) -> SignatureState:
         try:
             with TURNS.aside():
                 return self.chain.signature_state(chain, digest, signature)

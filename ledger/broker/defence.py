@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any, Final
 
@@ -18,7 +19,7 @@ from ledger.broker.limits import Buckets, Limits
 from ledger.broker.receipts import ReceiptLog
 from ledger.broker.store import BrokerStore
 from ledger.errors import LicenseHeld, UsageError
-from ledger.ids import Digest, LicenseId
+from ledger.ids import Address, Digest, LicenseId
 
 HOLD: Final = "hold"
 HOLD_END: Final = "hold-end"
@@ -61,6 +62,10 @@ class Defence:
         self._licenses = Buckets("this license", clock)
         self._throttled = Buckets("this license, throttled by an anomaly rule,", clock)
         self._leases = Buckets("this lease", clock)
+        self._licensors = Buckets("this licensor", clock)
+        self._wallets = Buckets(
+            "this license's wallet is asked about wrong signatures, which", clock
+        )
 
     # -- who may ask ---------------------------------------------------------------------------
 
@@ -81,6 +86,14 @@ class Defence:
         self._runtimes.take(str(runtime), self._limits.runtime)
         return detail
 
+    def deposits(self, licensor: Address) -> None:
+        """Count a deposit that a licensor signed, before the chain is asked; each is logged.
+
+        Raises:
+            RateLimited: too many.
+        """
+        self._licensors.take(str(licensor), self._limits.licensor)
+
     def beat(self, lease: Digest) -> None:
         """Count a heartbeat that its lease's runtime signed.
 
@@ -88,6 +101,20 @@ class Defence:
             RateLimited: too many.
         """
         self._leases.take(str(lease), self._limits.lease)
+
+    @contextmanager
+    def asking_wallet(self, license_id: LicenseId) -> Iterator[Callable[[], None]]:
+        """Count a question to a contract wallet, unless the block says that it was worth asking.
+
+        Yields:
+            To call when the wallet said yes.
+
+        Raises:
+            RateLimited: too many were answered with no.
+        """
+        name, rate = str(license_id), self._limits.wallet
+        self._wallets.take(name, rate)
+        yield lambda: self._wallets.give(name, rate)
 
     def admit(self, license_id: LicenseId, runtime: Digest, network: str, *, now: int) -> None:
         """Count a request that passed every step before the seat, inside its transaction.
@@ -109,15 +136,20 @@ class Defence:
                 self._change(license_id, conduct, after, now=now)
             conduct = after
         if conduct.level == HELD:
-            raise LicenseHeld(
-                f"this broker holds license {license_id}: {conduct.reason}",
-                since=conduct.since,
-                remedy=f"its licensor can release it (deed license release-hold {license_id}), or "
-                f"the broker's operator (deed broker release-hold {license_id})",
-            )
+            raise _held(license_id, conduct)
         self._licenses.take(str(license_id), self._limits.license)
         if conduct.level == THROTTLED and now < conduct.until:
             self._throttled.take(str(license_id), self._limits.throttled)
+
+    def look(self, license_id: LicenseId) -> None:
+        """What `admit` would refuse for, as far as that can be told without counting a request.
+
+        Raises:
+            LicenseHeld: the license is held.
+        """
+        conduct = self.conduct(license_id)
+        if conduct.level == HELD:
+            raise _held(license_id, conduct)
 
     # -- holds ---------------------------------------------------------------------------------
 
@@ -160,8 +192,14 @@ class Defence:
                 raise UsageError(
                     f"license {license_id} is not held here", hint="list them: deed broker holds"
                 )
-            # What led to the hold is looked at: the same hosts and networks are known from now on.
+            # What led to the hold is looked at: the same hosts and networks are known from now on,
+            # and what they count begins anew.
             self._set(license_id, Conduct())
+            self._store.write(
+                "UPDATE sighted_hosts SET count = 0, began = ? WHERE license = ?",
+                now,
+                str(license_id),
+            )
             document = {"license": str(license_id), "by": by, "held_since": conduct.since}
             self._inform(HOLD_END_EVENT, document, now)
             return self._log.answer(
@@ -271,3 +309,12 @@ class Defence:
         )
         if past.host_since is None:  # only then are there more than before
             write("DELETE FROM sighted_hosts WHERE license = ? AND last <= ?", name, oldest)
+
+
+def _held(license_id: LicenseId, conduct: Conduct) -> LicenseHeld:
+    return LicenseHeld(
+        f"this broker holds license {license_id}: {conduct.reason}",
+        since=conduct.since,
+        remedy=f"its licensor can release it (deed license release-hold {license_id}), or "
+        f"the broker's operator (deed broker release-hold {license_id})",
+    )

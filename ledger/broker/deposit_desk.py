@@ -8,6 +8,7 @@ from typing import Any, Final
 from ledger.broker.cellkeeping import CellKeeping, check_labels
 from ledger.broker.chain_reader import ChainReader
 from ledger.broker.custody import zero
+from ledger.broker.defence import Defence
 from ledger.broker.deposits import KeyDeposit, deposit_info
 from ledger.broker.home import BrokerHome
 from ledger.broker.keyshares import deposited_index
@@ -35,6 +36,7 @@ class DepositDesk:
         shareholding: the shares it holds of keys that several brokers share.
         cells: the cell keys it holds.
         log: of receipts.
+        defence: counts the deposits of each licensor.
         chain: where titles are read.
         now: Unix seconds.
     """
@@ -48,6 +50,7 @@ class DepositDesk:
         shareholding: Shareholding,
         cells: CellKeeping,
         log: ReceiptLog,
+        defence: Defence,
         chain: ChainReader,
         now: Callable[[], int],
     ) -> None:
@@ -58,6 +61,7 @@ class DepositDesk:
         self._shareholding = shareholding
         self._cells = cells
         self._log = log
+        self._defence = defence
         self.chain = chain
         self._now = now
 
@@ -72,6 +76,7 @@ class DepositDesk:
             SignatureInvalid: not signed by the stated licensor.
             PendingFinality: the sealing is not lodged (yet).
             KeyAccessError: the wrap does not open, or the key or share is not the one committed to.
+            RateLimited: the licensor deposits too often.
             UnavailableError, ChainError: the chain cannot be read.
         """
         deposit, now = KeyDeposit.from_json(body), self._now()
@@ -84,12 +89,15 @@ class DepositDesk:
             raise SignatureInvalid(
                 f"the deposit is signed by {signer}, not by {deposit.licensor}", step=2
             )
+        self._defence.deposits(signer)
         # (3) Who holds the title of the model, and lodged this very sealing.
         self._check_title(record, signer)
         # (4) The wrap opens. (5) The key is the committed one: stored, read back, checked again.
         documents = [terms_module.validate(dict(value)) for value in deposit.terms]
         if deposit.shares is not None:
-            self._shareholding.check(deposit.shares, record, signer, self._identity.domain)
+            self._shareholding.check(
+                deposit.shares, record, signer, self._identity.domain, latest=now + TOLERANCE
+            )
         opened: dict[str, bytearray] = {}
         try:
             for entry in deposit.wraps:

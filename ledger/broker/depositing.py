@@ -1,7 +1,8 @@
-"""Depositing at every broker of a set whose threshold is above 1: one share each."""
+"""Depositing at every broker of a set: the key where one suffices, else one share each."""
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from ledger.chain.brokers import BrokerRegistry
 from ledger.chain.deployment import Deployment
 from ledger.chain.rpc import Rpc
 from ledger.eip712 import Domain, TypedSigner
-from ledger.errors import SignatureInvalid, UsageError
+from ledger.errors import BrokerUnavailable, SignatureInvalid, UsageError
 from ledger.ids import Digest
 from ledger.sealed.cells import CellKeys
 from ledger.sealed.record import SealingRecord
@@ -39,8 +40,16 @@ class SharingBrokers:
     clients: tuple[BrokerClient, ...]
 
     @classmethod
-    def of(cls, rpc: Rpc, deployment: Deployment, broker_set: int) -> Self | None:
-        """Clients at the URLs that BrokerRegistry tells; None for a set of which one suffices.
+    def of(
+        cls, rpc: Rpc, deployment: Deployment, broker_set: int, *, near: BrokerClient | None = None
+    ) -> Self | None:
+        """Clients at the URLs that BrokerRegistry tells; None for a set of the near broker alone.
+
+        Args:
+            rpc: the chain.
+            deployment: of our contracts there.
+            broker_set: of the plan.
+            near: the network's own broker, which may be reached otherwise than its URL on chain.
 
         Raises:
             UsageError: a member has told no URL.
@@ -48,8 +57,12 @@ class SharingBrokers:
         """
         registry = BrokerRegistry(rpc, deployment.addresses["BrokerRegistry"])
         found = registry.broker_set_of(broker_set)
-        if found.threshold == 1:
-            return None
+        if near is not None and len(found.broker_ids) == 1:
+            with contextlib.suppress(BrokerUnavailable):
+                if near.facts().identity.id not in found.broker_ids:
+                    near = None
+            if near is not None:
+                return None
         urls: list[str] = []
         for broker_id in sorted(found.broker_ids):
             url = registry.url_of(broker_id, from_block=deployment.block)
@@ -108,6 +121,12 @@ class SharingBrokers:
         Raises:
             as `BrokerClient.deposit`.
         """
+        if self.threshold == 1:
+            receipts = [
+                client.deposit(record, content_key, signer, domain, terms=terms, cells=cells)
+                for client in self.clients
+            ]
+            return {"receipts": receipts}
         parts = split(content_key, self.threshold, len(self.clients))
         dealt: list[CellKeys] = []
         roots: tuple[Digest, ...] = ()

@@ -9,7 +9,7 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self
@@ -37,6 +37,8 @@ from ledger.broker.escrow_rule import Held, require_rule
 from ledger.broker.facts import ChainState, Side
 from ledger.canonical import hash_json, parse_json
 from ledger.chain.deployment import Deployment
+from ledger.chain.profile import ChainProfile
+from ledger.chain.rpc import Rpc
 from ledger.errors import (
     ConfigurationError,
     EndpointsDisagree,
@@ -61,6 +63,8 @@ LOG_FILE: Final = "answers.jsonl"
 _TOLERANCE: Final = 120
 _COMPROMISED: Final = 3
 _MAX_LOG: Final = 1 << 30
+_PATIENCE: Final = 60.0
+"""Seconds for an endpoint once q others have answered: a silence takes dozens of reads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +170,15 @@ class AgentHome:
             entries.append(doc.value)
             previous = hash_json(LOG_TAG, doc.value)
         return entries
+
+
+def patient_view(rpcs: Sequence[Rpc], deployment: Deployment, profile: ChainProfile) -> ChainView:
+    """A view of the chain that waits for every endpoint.
+
+    Nobody waits for an agent as for a broker, and what a single endpoint shows to the contrary
+    counts: liars must not win by being quicker than it.
+    """
+    return ChainView(rpcs, deployment, profile, patience=_PATIENCE, deadline=2 * _PATIENCE)
 
 
 def answer(

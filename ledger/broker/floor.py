@@ -9,11 +9,13 @@ from __future__ import annotations
 import fcntl
 import hmac
 import json
+import math
 import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 from ledger.broker.custody import read_private, write_private
@@ -32,8 +34,12 @@ JUMP_SECONDS: Final = 86400
 
 @dataclass(frozen=True, slots=True)
 class _Remembered:
+    """What the file says: times, and where the boot clock stood when they were current."""
+
     floor: int
     signed: int
+    boot_id: str
+    boot: int
 
     @property
     def time(self) -> int:
@@ -47,6 +53,7 @@ class ClockFloor:
         identity: whose folder and MAC key.
         clock: the system's Unix seconds.
         boot: seconds by a clock that nobody can set.
+        boot_id: which boot that clock counts from; by default as the system says.
     """
 
     def __init__(
@@ -55,11 +62,13 @@ class ClockFloor:
         *,
         clock: Callable[[], float] = time.time,
         boot: Callable[[], float] = boot_seconds,
+        boot_id: str | None = None,
     ) -> None:
         self.path = identity.path.with_name(identity.path.stem + ".clock.json")
         self._key = identity.derived_key(KEY_TAG.encode())
         self._clock = clock
         self._boot = boot
+        self._boot_id = _boot_id() if boot_id is None else boot_id
         self._started: tuple[int, float] | None = None
 
     def __repr__(self) -> str:
@@ -77,7 +86,7 @@ class ClockFloor:
             known, system = self._known(there), int(self._clock())
             ahead = system if 0 < system - known <= JUMP_SECONDS else known
             if ahead > there.floor:
-                self._write(_Remembered(ahead, there.signed))
+                self._write(self._current(ahead, there.signed))
             return max(known, system)
 
     def confirm(self, signed: int) -> None:
@@ -88,9 +97,12 @@ class ClockFloor:
             ConfigurationError: it cannot be read or written.
         """
         with self._locked():
-            there = self._read() if self.path.exists() else _Remembered(signed, signed)
-            time_ = max(there.signed, signed)
-            self._write(_Remembered(max(there.floor, time_), time_))
+            if self.path.exists():
+                there = self._read()
+                known, time_ = self._known(there), max(there.signed, signed)
+            else:
+                known = time_ = signed
+            self._write(self._current(max(known, time_), time_))
 
     def restart(self, signed: int) -> None:
         """Begin anew from a time that a broker signed, whatever was remembered.
@@ -100,14 +112,22 @@ class ClockFloor:
         """
         with self._locked():
             self._started = None
-            self._write(_Remembered(signed, signed))
+            self._write(self._current(signed, signed))
 
     def _known(self, there: _Remembered) -> int:
         boot = self._boot()
         if self._started is None:
             self._started = (there.time, boot)
         since, began = self._started
-        return max(there.time, since + int(boot - began))
+        known = max(there.time, since + int(boot - began))
+        if self._boot_id and there.boot_id == self._boot_id and boot >= there.boot:
+            # The same boot, whose clock nobody sets: what passed since is known, with no process
+            # there to count it.
+            known = max(known, there.floor + int(boot) - there.boot)
+        return known
+
+    def _current(self, floor: int, signed: int) -> _Remembered:
+        return _Remembered(floor, signed, self._boot_id, math.ceil(self._boot()))
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -132,10 +152,17 @@ class ClockFloor:
         try:
             document = parse_json(read_private(self.path), what="the clock floor", limit=4096)
             doc = Document(
-                document, "the clock floor", ("type", "version", "floor", "signed", "mac")
+                document,
+                "the clock floor",
+                ("type", "version", "floor", "signed", "boot_id", "boot", "mac"),
             )
             doc.kind(TYPE)
-            there = _Remembered(doc.integer("floor"), doc.integer("signed"))
+            there = _Remembered(
+                doc.integer("floor"),
+                doc.integer("signed"),
+                doc.text("boot_id", limit=64),
+                doc.integer("boot"),
+            )
             mac = doc.raw("mac", 32)
         except FormatError as error:
             raise ClockFloorInvalid(f"the clock floor was altered: {error.message}") from None
@@ -156,4 +183,19 @@ class ClockFloor:
 
 
 def _body(there: _Remembered) -> dict[str, Any]:
-    return {"type": TYPE, "version": 1, "floor": there.floor, "signed": there.signed}
+    return {
+        "type": TYPE,
+        "version": 1,
+        "floor": there.floor,
+        "signed": there.signed,
+        "boot_id": there.boot_id,
+        "boot": there.boot,
+    }
+
+
+def _boot_id() -> str:
+    """Which boot of this machine it is; empty where that cannot be told, and then none is."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()[:64]
+    except OSError:
+        return ""

@@ -24,6 +24,10 @@ from ledger.errors import KeyAccessError, LeaseExpired, LedgerError
 from ledger.licensing.entitlement import moment
 
 RETRY_SECONDS: Final = 2.0
+WATCH_SECONDS: Final = 5.0
+"""How often at least the clock is looked at."""
+STOP_SECONDS: Final = 2.0
+"""How long ``stop`` waits for a heartbeat under way."""
 
 
 class LeaseClock:
@@ -61,7 +65,7 @@ class Beating(Protocol):
 
 
 class LeaseKeeper:
-    """One lease and the thread that extends it. Thread-safe.
+    """One lease, the thread that extends it and the one that ends it. Thread-safe.
 
     Args:
         client: the broker that gave it; closed by ``stop``.
@@ -96,23 +100,30 @@ class LeaseKeeper:
         # Who remembers time for a kept release does so more often than a long lease beats.
         self._longest = float(getattr(client, "longest_pause", math.inf))
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="modeldeed-lease", daemon=True)
+        self._ending = threading.Lock()
+        # Two, so that an answer that never ends keeps no lease alive.
+        self._threads = tuple(
+            threading.Thread(target=work, name="modeldeed-lease", daemon=True)
+            for work in (self._run, self._watch)
+        )
 
     def start(self) -> None:
         """Begin sending heartbeats."""
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
 
     def halt(self) -> None:
         """Send no more heartbeats; waits for nothing."""
         self._stopping.set()
 
     def stop(self) -> None:
-        """End the thread and the connection; the lease simply runs out. Safe to repeat."""
+        """End the threads and the connection; the lease simply runs out. Safe to repeat."""
         self._stopping.set()
         if os.getpid() != self._pid:
             return
-        if self._thread.is_alive() and threading.current_thread() is not self._thread:
-            self._thread.join()
+        for thread in self._threads:
+            if thread.is_alive() and threading.current_thread() is not thread:
+                thread.join(STOP_SECONDS)
         self._client.close()
 
     def require(self) -> None:
@@ -127,8 +138,7 @@ class LeaseKeeper:
                 "the model was loaded by the parent process, and its lease stays there",
                 hint="call ledger.load in the process that uses the model",
             )
-        if self._lost is None and self.lease.enforce and self._now() >= self.lease.grace_until:
-            self._lose(LeaseExpired(f"the lease ended on {moment(self.lease.grace_until)}"))
+        self._end_in_time()
         if self._lost is not None:
             if isinstance(self._lost, LeaseExpired):
                 raise LeaseExpired(self._lost.message, hint=self._lost.hint)
@@ -144,10 +154,23 @@ class LeaseKeeper:
         return self._clock.now()
 
     def _lose(self, reason: LedgerError) -> None:
-        if self._lost is None:
+        with self._ending:
+            if self._lost is not None:
+                return
             self._lost = reason
             self._stopping.set()
-            self._on_loss(reason)
+        self._on_loss(reason)
+
+    def _end_in_time(self) -> None:
+        lease = self.lease
+        if self._lost is None and lease.enforce and self._now() >= lease.grace_until:
+            self._lose(LeaseExpired(f"the lease ended on {moment(lease.grace_until)}"))
+
+    def _watch(self) -> None:
+        while not self._stopping.wait(min(self._left(), WATCH_SECONDS)):
+            self._end_in_time()
+            if not self.lease.enforce and self._stopping.wait(WATCH_SECONDS):
+                return
 
     def _run(self) -> None:
         # Of a kept lease nobody is asked, but the host's time is remembered: at once, because until
@@ -155,13 +178,12 @@ class LeaseKeeper:
         pause = min(RETRY_SECONDS, self._left()) if self._kept else self._pause()
         while not self._stopping.wait(pause):
             pause = self._pause() if self._beat() else self._retry()
-            if self.lease.enforce and self._now() >= self.lease.grace_until:
-                self._lose(LeaseExpired(f"the lease ended on {moment(self.lease.grace_until)}"))
 
     def _pause(self) -> float:
         # Jitter keeps a fleet that started together from asking together.
         pause = self.lease.heartbeat * random.uniform(0.8, 1.0)  # noqa: S311
-        return min(pause, self._longest, self._left())
+        # A broker may name any number, and threads wait for no more than this.
+        return min(pause, self._longest, self._left(), threading.TIMEOUT_MAX)
 
     def _retry(self) -> float:
         return min(RETRY_SECONDS, max(0.1, self.lease.heartbeat / 2), self._left())

@@ -1,4 +1,4 @@
-"""Rate limits: token buckets per network, runtime, license and lease (docs/spec/key-release.md).
+"""Rate limits: token buckets by who asks and for what (docs/spec/key-release.md, "Limits").
 
 They are kept in memory. A restart fills every bucket, which lets through at most one burst more;
 what must outlast a restart, holds and what anomaly rules saw, is in the broker's database.
@@ -44,10 +44,13 @@ class Limits:
     """The rates of one broker.
 
     Attributes:
-        network: challenges, requests and checks of one network, before anything is read.
+        network: challenges, requests, checks and deposits of one network, before anything is read.
         runtime: signed requests of one runtime key, before the chain is asked.
         license: requests that a holder's grant stands behind, before a seat is taken.
         lease: heartbeats of one lease.
+        licensor: signed deposits of one licensor, before the chain is asked.
+        wallet: questions to a license's contract wallet that it answered with no: each is two calls
+            at every endpoint, and a stranger can make us ask.
         throttled: what a license has instead while an anomaly rule throttles it.
     """
 
@@ -55,6 +58,8 @@ class Limits:
     runtime: Rate = Rate(60, 2)
     license: Rate = Rate(2000, 50)
     lease: Rate = Rate(30, 1)
+    licensor: Rate = Rate(120, 1)
+    wallet: Rate = Rate(60, 1 / 5)
     throttled: Rate = Rate(2, 1 / 30)
 
 
@@ -105,3 +110,10 @@ class Buckets:
             raise RateLimited(
                 f"{self._what} asks more often than this broker allows", retry_after=max(1.0, wait)
             )
+
+    def give(self, key: str, rate: Rate) -> None:
+        """Give a token back that was taken for nothing."""
+        with self._lock:
+            held = self._held.get(key)
+            if held is not None:
+                self._held[key] = (min(rate.burst, held[0] + 1), held[1])

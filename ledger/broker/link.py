@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Self
 from urllib.parse import urlsplit
+from weakref import WeakSet
 
 import httpx
 
@@ -58,7 +62,7 @@ class BrokerLink:
         url: base URL, ``http://host:port``.
         pin: keys it must answer with; without one it is trusted on first use, for tests and
             for publishing to one's own broker.
-        timeout: seconds for one request.
+        timeout: seconds for one request, whole reply included.
         clock: Unix seconds.
     """
 
@@ -77,6 +81,9 @@ class BrokerLink:
         self._pin = pin
         self._clock = clock
         self._facts: BrokerFacts | None = None
+        self._timeout = timeout
+        self._sockets: WeakSet[socket.socket] = WeakSet()
+        self._guard = threading.Lock()
         self._http = httpx.Client(
             base_url=url.rstrip("/"),
             timeout=timeout,
@@ -190,9 +197,17 @@ class BrokerLink:
 
     def _send(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
         """One exchange; a problem document becomes the error it names."""
+        # httpx bounds each read alone, so a reply that drips would have no end.
+        watch = threading.Timer(self._timeout, self._break_off)
+        watch.daemon = True
+        watch.start()
         try:
             with self._http.stream(
-                method, path, json=body, headers={"accept": "application/json"}
+                method,
+                path,
+                json=body,
+                headers={"accept": "application/json"},
+                extensions={"trace": self._connected},
             ) as response:
                 parts: list[bytes] = []
                 size = 0
@@ -205,6 +220,8 @@ class BrokerLink:
             raise BrokerUnavailable(
                 f"the broker {self.host} does not answer ({type(error).__name__})", retry_after=2.0
             ) from None
+        finally:
+            watch.cancel()
         try:
             value = parse_json(b"".join(parts), what="the broker's reply", limit=MAX_REPLY_BYTES)
         except FormatError:
@@ -216,6 +233,23 @@ class BrokerLink:
         if response.is_success or "signature" in value:
             return value
         raise _problem(value, response.status_code, self.host)
+
+    def _connected(self, event: str, about: dict[str, Any]) -> None:
+        """Told by httpx what it does: keep the sockets that it opens."""
+        if event.endswith(("connect_tcp.complete", "start_tls.complete")):
+            opened = about["return_value"].get_extra_info("socket")
+            if isinstance(opened, socket.socket):
+                with self._guard:
+                    self._sockets.add(opened)
+
+    def _break_off(self) -> None:
+        """End every exchange under way; later ones use new connections."""
+        with self._guard:
+            sockets = list(self._sockets)
+        for each in sockets:
+            # Closing it under a thread that reads would leave that thread reading.
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
 
 
 def _problem(value: dict[str, Any], status: int, host: str) -> LedgerError:

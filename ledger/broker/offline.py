@@ -7,6 +7,7 @@ anything is decided.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal, Protocol
@@ -15,6 +16,7 @@ from ledger.broker.denials import Denial
 from ledger.broker.protocol import KeyRequest
 from ledger.broker.signing import BrokerPublicKeys
 from ledger.errors import KeyRequestRejected
+from ledger.ids import Digest
 from ledger.licensing.document import Document
 
 Intent = Literal["release", "offline"]
@@ -91,7 +93,7 @@ class OfflineResponse:
 
 
 class NonceStore(Protocol):
-    """Where spent nonces are kept; the broker's database."""
+    """Where spent nonces and what was released for them are kept; the broker's database."""
 
     def spend_nonce(self, nonce: bytes, *, now: int, forget_at: int) -> bool:
         """Use one up; False when it was used before."""
@@ -99,6 +101,14 @@ class NonceStore(Protocol):
 
     def return_nonce(self, nonce: bytes) -> None:
         """Hand back one that the caller spent."""
+        ...
+
+    def keep_answer(self, request: Digest, document: str, *, now: int, forget_at: int) -> None:
+        """Keep what was released."""
+        ...
+
+    def kept_answer(self, request: Digest) -> str | None:
+        """What was released for exactly this request, if it was."""
         ...
 
 
@@ -134,3 +144,26 @@ def settle(store: NonceStore, request: KeyRequest, denial: Denial | None) -> Non
         return
     if denial.check <= _SIGNED_STEP or not denial.authoritative:
         store.return_nonce(request.challenge)
+
+
+def keep(
+    store: NonceStore,
+    request: KeyRequest,
+    signing: BrokerPublicKeys,
+    reply: dict[str, Any],
+    *,
+    now: int,
+) -> None:
+    """Keep a release for as long as its request is good; inside the decision's transaction."""
+    document = json.dumps(OfflineResponse(signing, reply).to_json())
+    forget_at = request.expires_at + TOLERANCE_SECONDS + 1
+    store.keep_answer(request.hash(), document, now=now, forget_at=forget_at)
+
+
+def kept(store: NonceStore, request: KeyRequest) -> OfflineResponse | None:
+    """The release that this very request was given, to be given again to whoever lost it.
+
+    It is the same bytes for the same KEM key, so nobody learns or gains by it.
+    """
+    found = store.kept_answer(request.hash())
+    return None if found is None else OfflineResponse.from_json(json.loads(found))

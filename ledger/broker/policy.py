@@ -58,7 +58,7 @@ COMPROMISED: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One numbered step of a decision, as the reply shows it."""
+    """One numbered step of a decision or an audit, as replies and reports show it."""
 
     number: int
     title: str

@@ -15,11 +15,11 @@ from ledger.broker.audit import (
     STEPS,
     AuditReport,
     ChainSource,
-    Finding,
     check_roots,
 )
 from ledger.broker.client import BrokerClient
 from ledger.broker.log_pages import MAX_HASHES, PAGE
+from ledger.broker.policy import Check
 from ledger.broker.signing import BrokerPublicKeys
 from ledger.errors import (
     ClaimMismatch,
@@ -244,12 +244,12 @@ def audit_remote(
     report.step(1, numbers)
     report.step(2, signatures)
     report.findings += [
-        Finding(number, STEPS[number], OPEN, _STAYS) for number in STEPS if number not in CHECKED
+        Check(number, STEPS[number], OPEN, _STAYS) for number in STEPS if number not in CHECKED
     ]
     if trouble is None:
         report.step(8, lambda: check_roots(log.hashes, broker_id, chain))
     else:
-        report.findings.append(Finding(8, STEPS[8], OPEN, "not without the whole log"))
+        report.findings.append(Check(8, STEPS[8], OPEN, "not without the whole log"))
     return report
 
 

@@ -126,17 +126,19 @@ class Seating:
         *,
         gate: Callable[[], None],
         threshold: int = 1,
+        members: int = 1,
     ) -> Lease | None:
         """Run steps 9 and 10 inside the caller's transaction; None unless both pass.
 
-        `gate` raises what refuses a seat whether or not one is free: a limit or a hold.
+        `gate` raises what refuses a seat whether or not one is free: a limit or a hold. `threshold`
+        of the set's `members` must release; what several of them give, none of them can count.
         """
 
         def seat() -> str:
             assert lease is not None
             assert plan is not None, "steps 1 to 8 passed"
             gate()
-            _check_countable(plan, threshold)
+            _check_countable(plan, threshold, members)
             free = self._store.take_seat(
                 lease,
                 request.runtime,
@@ -150,7 +152,7 @@ class Seating:
 
         def quota() -> str:
             assert plan is not None, "steps 1 to 8 passed"
-            _check_metered(plan, threshold)
+            _check_metered(plan, members)
             if not self._store.use(request.license, quota=plan.quota):
                 raise _spent(request.license, plan)
             if not plan.quota:
@@ -178,13 +180,16 @@ class Seating:
         plan: PlanFacts | None,
         *,
         now: int,
+        gate: Callable[[], None],
         threshold: int = 1,
+        members: int = 1,
     ) -> None:
-        """Run steps 9 and 10 without taking anything."""
+        """Run steps 9 and 10 without taking anything; `gate` as for `take`."""
 
         def seat() -> str:
             assert plan is not None, "steps 1 to 8 passed"
-            _check_countable(plan, threshold)
+            gate()
+            _check_countable(plan, threshold, members)
             taken = self._store.seats_taken(request.license, request.runtime.hash(), now=now)
             if plan.floating and plan.seats and taken >= plan.seats:
                 raise _full(request.license, plan)
@@ -192,7 +197,7 @@ class Seating:
 
         def quota() -> str:
             assert plan is not None, "steps 1 to 8 passed"
-            _check_metered(plan, threshold)
+            _check_metered(plan, members)
             used = self._store.used(request.license)
             if plan.quota and used >= plan.quota:
                 raise _spent(request.license, plan)
@@ -223,14 +228,15 @@ def check_running(lease: Lease, *, now: int) -> str:
     return "held"
 
 
-def _check_countable(plan: PlanFacts, threshold: int) -> None:
-    if threshold > 1 and plan.floating:
+def _check_countable(plan: PlanFacts, threshold: int, members: int) -> None:
+    # Where one of several suffices, each would give all the seats.
+    if plan.floating and (threshold > 1 or (members > 1 and plan.seats)):
         raise KeyRequestRejected(
-            f"plan {plan.id} has floating seats and a broker set of which {threshold} must "
-            "release: brokers that decide alone cannot count seats together",
+            f"plan {plan.id} has floating seats and a broker set of {members}, of which "
+            f"{threshold} must release: brokers that decide alone cannot count seats together",
             check=9,
             hint=f"the licensor {plan.licensor} can offer a plan with bound seats, which the "
-            "chain counts",
+            "chain counts, or with one broker",
         )
     if plan.floating and plan.seats and plan.lease_ttl + plan.grace == 0:
         raise KeyRequestRejected(
@@ -240,13 +246,14 @@ def _check_countable(plan: PlanFacts, threshold: int) -> None:
         )
 
 
-def _check_metered(plan: PlanFacts, threshold: int) -> None:
-    if threshold > 1 and plan.quota:
+def _check_metered(plan: PlanFacts, members: int) -> None:
+    if members > 1 and plan.quota:
         raise KeyRequestRejected(
-            f"plan {plan.id} is metered and has a broker set of which {threshold} must release: "
-            "brokers that decide alone cannot count leases together",
+            f"plan {plan.id} is metered and has a broker set of {members}: brokers that decide "
+            "alone cannot count leases together",
             check=10,
-            hint=f"the licensor {plan.licensor} can offer a plan without a quota",
+            hint=f"the licensor {plan.licensor} can offer a plan without a quota, or with one "
+            "broker",
         )
 
 

@@ -101,7 +101,7 @@ class BrokerService:
         self._deposits = DepositDesk(
             home, self.store, self._vault,
             shareholding=self._shareholding, cells=self._cells, log=self._log,
-            chain=chain, now=self._now,
+            defence=self.defence, chain=chain, now=self._now,
         )  # fmt: skip
         self._decisions = Decisions(
             self.identity, self.store, chain,
@@ -154,8 +154,13 @@ class BrokerService:
             "endpoints": [each.to_json() for each in self._chain.health()],
         }
 
-    def deposit(self, body: Any) -> dict[str, Any]:
-        """Take a sealing's keys from their licensor and sign for them (`DepositDesk.take`)."""
+    def deposit(self, body: Any, *, network: str = UNKNOWN_NETWORK) -> dict[str, Any]:
+        """Take a sealing's keys from their licensor and sign for them (`DepositDesk.take`).
+
+        Raises:
+            RateLimited: the network, or the licensor, deposits too often.
+        """
+        self.defence.knock(network)
         return self._deposits.take(body)
 
     # -- challenge, decision, release ----------------------------------------------------------
@@ -165,7 +170,6 @@ class BrokerService:
 
         Raises:
             FormatError: not such a request.
-            BrokerUnavailable: too many challenges are outstanding.
             RateLimited: the network asks too often.
         """
         with TURNS.mine():
@@ -231,7 +235,7 @@ class BrokerService:
                 gate=lambda: self.defence.admit(
                     request.license, request.runtime.hash(), network, now=now
                 ),
-                threshold=_threshold(chain),
+                **_set_of(chain),
             )
             if intent == offline.INTENT:
                 offline.settle(self.store, request, talk.denial)
@@ -250,7 +254,7 @@ class BrokerService:
                 **shared,
             }
             shown = request.to_json()
-            return self._log.answer(
+            reply = self._log.answer(
                 "release",
                 shown,
                 result,
@@ -258,6 +262,9 @@ class BrokerService:
                 license_id=request.license,
                 log=worth_an_entry(shown, talk.denial),
             )
+            if intent == offline.INTENT and lease is not None:
+                offline.keep(self.store, request, self.home.signing.public, reply, now=now)
+            return reply
 
     def check(self, body: Any, *, network: str = UNKNOWN_NETWORK) -> dict[str, Any]:
         """Decide as ``release`` would, taking no seat and releasing nothing.
@@ -271,7 +278,14 @@ class BrokerService:
         now = self._now()
         talk, chain, _ = self._decisions.decide(request, offered, intent="check", now=now)
         plan = chain.head.plan if isinstance(chain, ChainState) else None
-        self._seating.look(talk, request, plan, now=now, threshold=_threshold(chain))
+        self._seating.look(
+            talk,
+            request,
+            plan,
+            now=now,
+            gate=lambda: self.defence.look(request.license),
+            **_set_of(chain),
+        )
         result = _outcome(talk, granted=talk.open)
         return self._log.answer("check", request.to_json(), result, now=now, log=False)
 
@@ -379,8 +393,11 @@ def _must_unload(talk: Deliberation, held: HeldLease) -> bool:
     return held.lease.enforce or denial.number != Expired.number
 
 
-def _threshold(chain: ChainState | LedgerError) -> int:
-    return chain.head.threshold if isinstance(chain, ChainState) else 1
+def _set_of(chain: ChainState | LedgerError) -> dict[str, int]:
+    """How many brokers of the plan's set must release, and how many it has."""
+    if not isinstance(chain, ChainState):
+        return {}
+    return {"threshold": chain.head.threshold, "members": len(chain.head.brokers)}
 
 
 def _parse_request(body: Any) -> tuple[KeyRequest, Any]:

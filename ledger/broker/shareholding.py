@@ -36,13 +36,27 @@ class Shareholding:
         self._broker_id = broker_id
 
     def check(
-        self, shares: KeyShares, record: SealingRecord, signer: Address, domain: Domain
+        self,
+        shares: KeyShares,
+        record: SealingRecord,
+        signer: Address,
+        domain: Domain,
+        *,
+        latest: int,
     ) -> None:
         """The statement of a deposit is its licensor's, about its sealing, and not an earlier one.
 
+        Args:
+            shares: the statement.
+            record: of the sealing deposited.
+            signer: who signed the deposit.
+            domain: of the license ledger.
+            latest: Unix seconds after which none can have been signed yet; whatever is kept from
+                later would shut out every statement until then.
+
         Raises:
             SignatureInvalid: it is another's.
-            KeyRequestRejected: it is about another sealing, or overtaken.
+            KeyRequestRejected: it is about another sealing, of the future, or overtaken.
         """
         if (shares.model, shares.epoch, shares.sealing) != (
             record.model_id,
@@ -54,8 +68,20 @@ class Shareholding:
             raise SignatureInvalid(
                 f"the statement about the shares is not signed by {signer}", step=5
             )
+        if shares.issued_at > latest:
+            raise KeyRequestRejected(
+                f"the statement about the shares says that it was signed on "
+                f"{moment(shares.issued_at)}, which is yet to come",
+                check=5,
+                hint="set the clock of the machine that signs, and split the key again",
+            )
         kept = self._kept(shares.sealing, shares.broker_set)
-        if kept is not None and kept[1].issued_at > shares.issued_at:
+        # Only the same licensor's: who bought the title is bound by nothing that its seller signed.
+        if (
+            kept is not None
+            and kept[1].licensor == shares.licensor
+            and kept[1].issued_at > shares.issued_at
+        ):
             raise KeyRequestRejected(
                 f"shares signed later ({moment(kept[1].issued_at)}) were deposited already",
                 check=5,

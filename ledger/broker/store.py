@@ -95,6 +95,9 @@ CREATE TABLE share_sets (
     sealing BLOB NOT NULL REFERENCES sealings, broker_set INTEGER NOT NULL,
     number INTEGER NOT NULL, document TEXT NOT NULL, PRIMARY KEY (sealing, broker_set)
 ) WITHOUT ROWID;
+CREATE TABLE carried_answers (
+    request BLOB PRIMARY KEY, document TEXT NOT NULL, forget_at INTEGER NOT NULL
+) WITHOUT ROWID;
 CREATE TABLE spent_nonces (
     nonce BLOB PRIMARY KEY, forget_at INTEGER NOT NULL
 ) WITHOUT ROWID;
@@ -250,26 +253,30 @@ class BrokerStore:
     ) -> None:
         """Remember a challenge; expired ones are dropped on the way.
 
-        Raises:
-            BrokerUnavailable: too many are outstanding.
+        So are the oldest beyond `MAX_CHALLENGES`: whoever asks for that many, from many networks,
+        does not keep others from asking, and theirs are used long before.
         """
         try:
             with self._lock:
                 if now != self._swept:
                     self._db.execute("DELETE FROM challenges WHERE expires_at <= ?", (now,))
                     self._swept = now
+                (count,) = self._db.execute("SELECT count(*) FROM challenges").fetchone()
+                if count >= MAX_CHALLENGES:
+                    self._db.execute(
+                        "DELETE FROM challenges WHERE challenge IN "
+                        "(SELECT challenge FROM challenges ORDER BY expires_at LIMIT ?)",
+                        (count - MAX_CHALLENGES + 1,),
+                    )
                 # Ends before it is on disk, as nothing else does: a challenge that a power cut
                 # loses is asked for again. One that was consumed is on disk before anything is
                 # released for it, because that commits later to the same log.
-                stored = self._db.execute(
-                    "INSERT INTO challenges SELECT ?, ?, ?, ? "
-                    "WHERE (SELECT count(*) FROM challenges) < ?",
-                    (challenge, str(license_id), model.raw, expires_at, MAX_CHALLENGES),
-                ).rowcount
+                self._db.execute(
+                    "INSERT INTO challenges VALUES (?, ?, ?, ?)",
+                    (challenge, str(license_id), model.raw, expires_at),
+                )
         except sqlite3.Error as error:
             raise _refused(error) from None
-        if not stored:
-            raise BrokerUnavailable("too many challenges are outstanding", retry_after=30)
 
     def consume_challenge(self, challenge: bytes) -> IssuedChallenge | None:
         """Use up a challenge: at most one caller ever gets it."""
@@ -293,6 +300,21 @@ class BrokerStore:
     def return_nonce(self, nonce: bytes) -> None:
         """Hand back a nonce that the caller has spent, and nothing was given for."""
         self._run("DELETE FROM spent_nonces WHERE nonce = ?", nonce)
+
+    def keep_answer(self, request: Digest, document: str, *, now: int, forget_at: int) -> None:
+        """Keep what was released for a carried request, to give it again to whoever lost it."""
+        self._run("DELETE FROM carried_answers WHERE forget_at <= ?", now)
+        self._run(
+            "INSERT INTO carried_answers VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+            request.raw,
+            document,
+            forget_at,
+        )
+
+    def kept_answer(self, request: Digest) -> str | None:
+        """What `keep_answer` kept."""
+        row = self.row("SELECT document FROM carried_answers WHERE request = ?", request.raw)
+        return None if row is None else str(row[0])
 
     # -- deposits ----------------------------------------------------------------------------------
 

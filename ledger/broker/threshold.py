@@ -352,6 +352,11 @@ def _not_met(
             return type(first)(message, since=first.since, remedy=first.remedy)
         return KeyRequestRejected(message, check=getattr(first, "check", 0), hint=first.hint)
     retryable = [error for error in troubles.values() if isinstance(error, _RETRYABLE)]
+    lasting = [error for _, error in sorted(troubles.items()) if not isinstance(error, _RETRYABLE)]
+    if len(members) - len(lasting) < threshold:
+        # Waiting does not help: keys that were rotated, shares that are wrong.
+        hint = next((e.hint for e in lasting if isinstance(e, VerificationError)), lasting[0].hint)
+        return SharesRejected(told, hint=hint)
     if retryable:
         wait = max(float(getattr(error, "retry_after", 1.0)) for error in retryable)
         failures = tuple((members[place].id, error) for place, error in sorted(troubles.items()))

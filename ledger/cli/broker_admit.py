@@ -36,8 +36,9 @@ def answer(
 ) -> Answer:
     """Decide on a request that came as a file, and write the answer to carry back.
 
-    The same ten steps and receipts as over the network. Each request is answered once; a refusal
-    is an answer too (exit code 1), and one that may change leaves the request open.
+    The same ten steps and receipts as over the network. Each request is decided once, and a release
+    that was lost is written again. A refusal is an answer too (exit code 1), and one that may
+    change leaves the request open.
     """
     from ledger.broker import carrying
     from ledger.broker.setup import open_service

@@ -167,7 +167,7 @@ def _rotate_keys(session: Session, home: Path, secret: str, url: str | None) -> 
         notes=(
             "start the broker again; deposits are readable as before",
             "running leases end with their grace: runtimes know the old keys only",
-            "licensors: issue new license cards, which name the brokers' keys",
+            "licensors: write new cards, which name the brokers' keys: deed license card LICENSE",
             "holders: grant each runtime again (deed runtime grant), which pins them",
         ),
     )
@@ -349,7 +349,7 @@ def restore(
         notes=(
             f"next: deed serve --broker-home {home} --database URL",
             *sharing,
-            "licensors: issue new license cards, which name the broker's new keys",
+            "licensors: write new cards, which name its new keys: deed license card LICENSE",
             "holders: grant each runtime again (deed runtime grant), which pins them",
             "leases, quotas and receipts of the lost broker are not restored",
         ),

@@ -92,7 +92,9 @@ def deposit(
             documents.append(parse(handle.read(_MAX_TERMS)).document)
     deployment = session.network.deployment
     brokers = SharingBrokers.of(session.rpc, deployment, number)
-    if brokers is None:
+    if brokers is None or brokers.threshold == 1:
+        if brokers is not None:
+            brokers.close()
         raise UsageError(
             f"one broker of set {number} suffices: nothing is shared among them",
             hint="deed broker restore deposits a key at a single broker",

@@ -15,6 +15,8 @@ from ledger.cli.runtime_carried import carried, read_json, require_free
 from ledger.cli.session import Session, passphrase
 from ledger.cli.settings import write_text
 from ledger.cli.verb import Verbs
+from ledger.errors import UsageError
+from ledger.ids import ModelId
 
 if TYPE_CHECKING:
     from ledger.broker.escrow import Condition, Escrow
@@ -92,6 +94,7 @@ def create(
         files, lambda path: passphrase(session.settings, f"Passphrase of {path.name}")
     )
     record = sealing_of(recovery, deployment)
+    _require_title(session, record.model_id)
     made = make_escrow(
         record,
         recovery.content_key,
@@ -131,7 +134,9 @@ def release(session: Session, document: _Document, *, out: _Out = None) -> Answe
 
     if out is not None:
         require_free(out)
-    made = Release.sign(_document(document), session.signer, now=int(time.time()))
+    escrow = _document(document)
+    _require_title(session, escrow.record.model_id)
+    made = Release.sign(escrow, session.signer, now=int(time.time()))
     note = "next: license holders pass it to deed escrow request --release"
     return carried(made.to_json(), out, note=note)
 
@@ -178,7 +183,6 @@ def answer(
     Both outcomes are logged in the agent's folder.
     """
     from ledger.broker import escrow_agent
-    from ledger.broker.chainview import ChainView
     from ledger.broker.escrow import EscrowRequest
     from ledger.broker.witnesses import witness_rpc
 
@@ -189,7 +193,7 @@ def answer(
     agent = escrow_agent.AgentHome.open(home, secret)
     network = session.network
     rpcs = [witness_rpc(url, chain_id=network.deployment.chain_id) for url in network.rpc_urls]
-    view = ChainView(rpcs, network.deployment, network.profile)
+    view = escrow_agent.patient_view(rpcs, network.deployment, network.profile)
     try:
         given = escrow_agent.answer(agent, made, asked, view, network.deployment)
     finally:
@@ -273,3 +277,14 @@ def _rows(made: Escrow) -> list[tuple[str, object]]:
         *[("", f"{index}: {seat.agent.name}") for index, seat in enumerate(made.seats, 1)],
         *[("if" if n == 0 else "or", one) for n, one in enumerate(made.rule)],
     ]
+
+
+def _require_title(session: Session, model: ModelId) -> None:
+    """Agents believe whoever holds the title when they are asked: told now, not years later."""
+    holder = session.registry.licensor_of(model)
+    if holder != session.signer.address:
+        raise UsageError(
+            f"the title of model {model.short} is held by {holder or 'nobody'}, and agents would "
+            "refuse what another signs",
+            hint="sign with the titleholder's wallet: --wallet NAME",
+        )

@@ -118,6 +118,53 @@ def issue(
     return Answer(data | receipt_data(receipt, final=final), fields(rows))
 
 
+@app.verb("card", signs="licensor")
+def card_(
+    session: Session,
+    license_: License,
+    *,
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The card to write.")],
+    urls: Annotated[
+        list[str] | None,
+        typer.Option("--url", metavar="URL", help="Where the sealed file is; goes on the card."),
+    ] = None,
+    folder: Annotated[
+        Path | None, typer.Option("--from", metavar="FOLDER", help="What deed publish wrote.")
+    ] = None,
+    terms: Annotated[
+        Path | None,
+        typer.Option("--terms", metavar="FILE", help="When they are not those published."),
+    ] = None,
+) -> Answer:
+    """Write a card for a license that is there, as the chain shows its brokers now.
+
+    After a broker's keys were rotated, or it was restored, or the sealed file moved; holders then
+    grant their runtimes again, because a grant pins the brokers' keys.
+    """
+    from ledger.cli.card import gather, sign
+
+    if out.exists():
+        raise UsageError(f"{out} exists", hint="choose another name for the card")
+    license_id = LicenseId.parse(license_)
+    license_state(session, license_id)
+    offer, _ = session.licenses.plan_of(license_id.plan)
+    licensor = session.registry.licensor_of(offer.model_id)
+    if licensor != session.signer.address:
+        raise UsageError(
+            f"the title of license {license_id}'s model is held by {licensor}, whose card it is",
+            hint="sign with the licensor's wallet: --wallet NAME",
+        )
+    material = gather(
+        session, license_id.plan, out, folder=folder, urls=tuple(urls or ()), terms_file=terms
+    )
+    write_text(out, json.dumps(sign(session, material, license_id), indent=2) + "\n")
+    return Answer(
+        {"license": license_id, "card": out},
+        fields([("license", license_id), ("card", out)]),
+        notes=(f"next: deed runtime grant REQUEST --license {license_id}, by its holder",),
+    )
+
+
 @app.verb("renew", signs="licensor", waits=False)
 def renew(
     session: Session,

@@ -142,7 +142,9 @@ def publish(
                 ]
             ),
         )
-    shared = SharingBrokers.of(session.rpc, network.deployment, broker_set)
+    near = None if network.broker_url is None else BrokerClient(network.broker_url)
+    with contextlib.closing(near) if near else contextlib.nullcontext():
+        shared = SharingBrokers.of(session.rpc, network.deployment, broker_set, near=near)
     if shared is None and network.broker_url is None:
         raise UsageError(
             f"the network {network.name} has no key broker", hint="deed network add … --broker URL"

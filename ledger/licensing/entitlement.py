@@ -193,8 +193,8 @@ def _wrong_holder(f: LicenseFacts) -> EntitlementError:
 def _not_bound(f: LicenseFacts) -> EntitlementError:
     return RuntimeNotBound(
         f"license {f.license} has no seat for this runtime",
-        remedy=f"the holder {f.holder} can grant or bind it: deed runtime grant REQUEST "
-        f"--license {f.license}",
+        remedy=f"the holder {f.holder} can give it one: deed license bind {f.license} REQUEST, "
+        "besides deed runtime grant",
     )
 
 

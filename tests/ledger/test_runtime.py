@@ -2,16 +2,14 @@
 
 import functools
 import gc
-import importlib.util
 import json
 import os
 import secrets
-import sys
 import threading
 import time
 from dataclasses import replace
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -48,19 +46,9 @@ from ledger.tensors.model import open_model
 pytestmark = pytest.mark.chain
 
 
-def load_world(name="broker_world"):
-    if name not in sys.modules:
-        path = Path(__file__).parents[1] / "worlds" / f"{name}.py"
-        spec = importlib.util.spec_from_file_location(name, path)
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module
-        spec.loader.exec_module(module)
-    return sys.modules[name]
-
-
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-    with load_world().world(tmp_path_factory.mktemp("runtime")) as made:
+    with import_module("broker_world").world(tmp_path_factory.mktemp("runtime")) as made:
         yield made
 
 
@@ -205,7 +193,7 @@ def test_a_model_is_read_by_ranges_where_it_lies(world, licensed, tmp_path, monk
     license_id, _, identity = licensed
     made, seen = world.published, []
     card = world.card(license_id)
-    with load_world("store_world").serving(world.folder) as server:
+    with import_module("store_world").serving(world.folder) as server:
         gone = {**card["files"][0], "url": f"{server.url}/gone.sealed"}
         card["files"] = [gone, {**gone, "url": f"{server.url}/{made.path.name}"}]
         path = tmp_path / "far.license.json"
@@ -272,7 +260,7 @@ def test_a_card_changed_after_signing_is_refused_before_anything_is_asked(world,
 
 def test_a_sealed_file_for_another_model_is_refused_before_anything_is_asked(world, licensed):
     license_id, _, identity = licensed
-    other = load_world().publish(world.chain, world.folder)
+    other = import_module("broker_world").publish(world.chain, world.folder)
     card = world.card(license_id)
     card["files"] = [{**card["files"][0], "url": other.path.as_uri()}]
     with pytest.raises(ContentMismatch, match="not the file that the card"):
@@ -346,7 +334,7 @@ def test_a_broker_that_does_not_answer_is_unavailable(licensed):
 
 def test_a_broker_with_other_keys_than_the_card_names_is_refused(world, licensed, tmp_path):
     _, card, identity = licensed
-    impostor = load_world().Broker(world.chain, tmp_path)
+    impostor = import_module("broker_world").Broker(world.chain, tmp_path)
     try:
         with pytest.raises(SignatureInvalid, match="other keys"):
             runtime.load(card, runtime=identity, broker=impostor.url)
@@ -599,7 +587,7 @@ def forged(world, licensed, tmp_path):
             opened, made, content_key=key, model_id=world.published.model_id, chain_id=31337,
             registry=world.chain.deployment.addresses["ModelRegistry"], epoch=1, log2_segment=16,
         )  # fmt: skip
-    broker = load_world().Broker(world.chain, tmp_path)
+    broker = import_module("broker_world").Broker(world.chain, tmp_path)
     real = broker.service._decisions.chain
     parts = broker.service._decisions, broker.service._deposits
     for part in parts:
@@ -651,7 +639,7 @@ def test_without_a_grant_even_a_granting_broker_opens_nothing(world, forged):
 def test_a_card_that_names_other_brokers_or_another_model_is_refused_unread(world, licensed):
     license_id, _, identity = licensed
     mine = world.broker.card_brokers()
-    other = load_world().publish(world.chain, world.folder)
+    other = import_module("broker_world").publish(world.chain, world.folder)
     nowhere = [card_module.CardFile("file:///nowhere.sealed", 4096, world.published.record.root)]
     rotated = replace(mine.members[0], signing_key_hash=Digest(b"\x07" * 32))
     changes = {
@@ -683,7 +671,7 @@ def test_a_bound_seat_needs_an_accepted_grant_or_a_broker_whose_keys_the_caller_
 
 def test_a_client_without_a_pin_must_be_a_broker_of_the_card(world, licensed, tmp_path):
     _, card, identity = licensed
-    impostor = load_world().Broker(world.chain, tmp_path)
+    impostor = import_module("broker_world").Broker(world.chain, tmp_path)
     try:
         for use in (runtime.load, runtime.check):
             with pytest.raises(SignatureInvalid, match="does not name"):

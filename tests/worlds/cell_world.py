@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import broker_world
+
 from ledger.broker.celldeposits import CellSecrets
 from ledger.ids import Digest
 from ledger.sealed.codeword import CodeParameters
-
-broker_world = sys.modules["broker_world"]
 
 
 @dataclass

@@ -9,7 +9,7 @@ every secret, and the same command must finish. Prints one JSON line per n.
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import json
 import os
 import secrets
@@ -132,12 +132,8 @@ def main(folder: Path, start: str, end: str) -> int:  # noqa: C901 - steps share
     secret_of = {"file": SECRET, "pkcs11": "86420-pin", "environment": ""}
     softhsm = None
     if "pkcs11" in (start, end):
-        path = Path(__file__).with_name("softhsm_world.py")
-        spec = importlib.util.spec_from_file_location("softhsm_world", path)
-        module = importlib.util.module_from_spec(spec)
-        sys.modules["softhsm_world"] = module
-        spec.loader.exec_module(module)
-        softhsm = module.start(folder)
+        # Beside this script, and so on its path.
+        softhsm = importlib.import_module("softhsm_world").start(folder)
 
     def options(kind: str) -> dict[str, str]:
         if kind == "file":

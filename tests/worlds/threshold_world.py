@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import broker_world
 
 from ledger.broker.depositing import SharingBrokers
 from ledger.broker.deposits import Wrap
@@ -16,8 +17,6 @@ from ledger.broker.protocol import release_info
 from ledger.broker.service import BrokerService
 from ledger.licensing.card import BrokerSet, CardBroker
 from ledger.sealed.recipients import wrap
-
-broker_world = sys.modules["broker_world"]
 
 
 class LyingBroker(BrokerService):

@@ -1,9 +1,8 @@
 """The broker's routes over real HTTP."""
 
 import asyncio
-import importlib.util
 import json
-import sys
+from importlib import import_module
 from pathlib import Path
 
 import httpx
@@ -18,14 +17,7 @@ pytestmark = pytest.mark.chain
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-    name = "broker_world"
-    if name not in sys.modules:
-        path = Path(__file__).parents[2] / "worlds" / f"{name}.py"
-        spec = importlib.util.spec_from_file_location(name, path)
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module
-        spec.loader.exec_module(module)
-    with sys.modules[name].world(tmp_path_factory.mktemp("routes")) as made:
+    with import_module("broker_world").world(tmp_path_factory.mktemp("routes")) as made:
         yield made
 
 

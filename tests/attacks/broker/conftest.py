@@ -4,6 +4,7 @@ import importlib.util
 import sys
 import time
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -14,40 +15,36 @@ from ledger.broker.service import BrokerService
 from ledger.ids import Digest
 
 
-def load_world(name):
-    if name not in sys.modules:
-        path = Path(__file__).parents[2] / "worlds" / f"{name}.py"
-        spec = importlib.util.spec_from_file_location(name, path)
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module
-        spec.loader.exec_module(module)
-    return sys.modules[name]
-
-
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
     """Anvil, contracts, a published model and its broker: of each module, which may spoil it."""
-    with load_world("broker_world").world(tmp_path_factory.mktemp("attacked")) as made:
+    with import_module("broker_world").world(tmp_path_factory.mktemp("attacked")) as made:
         yield made
 
 
 @pytest.fixture(scope="module")
 def trio(world, tmp_path_factory):
     """Three brokers of a 2-of-3 set, each of which can be made to lie."""
-    with load_world("threshold_world").trio(world, tmp_path_factory.mktemp("trio")) as made:
+    with import_module("threshold_world").trio(world, tmp_path_factory.mktemp("trio")) as made:
         yield made
+
+
+@pytest.fixture
+def wallets(world):
+    """Contract wallets on the attacked chain."""
+    return import_module("wallet_world").Wallets(world.chain)
 
 
 @pytest.fixture(scope="session")
 def broker_world():
     """The module with brokers and what they need."""
-    return load_world("broker_world")
+    return import_module("broker_world")
 
 
 @pytest.fixture(scope="session")
 def faults():
     """The module with endpoints that fail and lie."""
-    return load_world("fault_world")
+    return import_module("fault_world")
 
 
 @dataclass
@@ -137,3 +134,22 @@ def stand(world):
     service = BrokerService(broker.home, view, store=broker.service.store, clock=clock)
     yield Stand(world, clock, view, service)
     service.notices.stop()
+
+
+def _beside(name):
+    """A module of the broker's own tests: test folders are no packages."""
+    path = Path(__file__).parents[2] / "ledger" / "broker" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(f"attacked_{name}", path)
+    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+_hygiene = _beside("test_hygiene")
+served = _hygiene.served
+
+
+@pytest.fixture(scope="session")
+def hygiene():
+    """The module that reads a process's memory."""
+    return _hygiene

@@ -8,9 +8,8 @@ from dataclasses import replace
 
 import pytest
 
-from ledger.broker.chainview import ChainView
 from ledger.broker.escrow import DATE, SILENCE, Condition
-from ledger.broker.escrow_agent import LOG_FILE, AgentHome, answer
+from ledger.broker.escrow_agent import LOG_FILE, AgentHome, answer, patient_view
 from ledger.broker.escrow_holder import EscrowKey, join_answers, make_escrow, make_request
 from ledger.chain.rpc import Rpc
 from ledger.errors import (
@@ -55,7 +54,7 @@ def endpoints(world, faults, count):
         for proxy in proxies:
             stack.callback(proxy.close)
         rpcs = [Rpc(proxy.url, chain_id=31337) for proxy in proxies]
-        view = ChainView(rpcs, chain.deployment, chain.profile)
+        view = patient_view(rpcs, chain.deployment, chain.profile)
         stack.callback(view.close)
         yield proxies, view
 
@@ -63,7 +62,7 @@ def endpoints(world, faults, count):
 @contextmanager
 def endpoints_of_one(world):
     chain = world.chain
-    view = ChainView([Rpc(chain.node.rpc_url, chain_id=31337)], chain.deployment, chain.profile)
+    view = patient_view([Rpc(chain.node.rpc_url, chain_id=31337)], chain.deployment, chain.profile)
     try:
         yield view
     finally:
@@ -87,6 +86,21 @@ def test_two_of_three_endpoints_cannot_hide_a_sign_of_life_from_the_third(world,
         with pytest.raises(EndpointsDisagree, match="sign"):
             answer(agents[0], escrow, request, view, world.chain.deployment)
         assert agents[0].log()[-1]["granted"] is False
+
+
+def test_nor_by_being_quicker_than_the_third(world, agents, faults):
+    escrow = escrowed(world, agents, Condition(SILENCE, 5))
+    request = asked(world, escrow)
+    for _ in range(2):
+        world.chain.rpc.call("evm_increaseTime", [4 * DAY])
+        world.plan()
+        world.chain.rpc.call("anvil_mine", ["0x50"])
+    with endpoints(world, faults, 3) as (proxies, view):
+        for liar in proxies[:2]:
+            liar.change = never_sent
+        proxies[2].delay = 0.15
+        with pytest.raises(EndpointsDisagree, match="sign"):
+            answer(agents[0], escrow, request, view, world.chain.deployment)
 
 
 def test_one_honest_silence_is_still_a_silence_and_one_liar_stops_it(world, agents, faults):

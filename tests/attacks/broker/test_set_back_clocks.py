@@ -143,3 +143,21 @@ def test_a_floor_of_another_runtime_or_an_older_release_beside_it_opens_nothing(
     # Put back, it is under a floor that knows the time of the newer release.
     file.write_bytes(saved)
     assert KeptReleases(identity, clock=lambda: 0.0).floor.now() >= lease.issued_at
+
+
+def test_what_the_boot_clock_counted_between_processes_is_not_lost(tmp_path):
+    """A host that was idle for a day and an hour: from then on its system clock is never
+    remembered, though one boot clock has counted all the time. Set back after that, the clock
+    brings a month's lease back as often as one likes."""
+    wall, boot = 1_800_000_000.0, 1000.0
+    identity = RuntimeIdentity.create(tmp_path / "runtime.json")
+
+    def process(offset=0.0):
+        return ClockFloor(identity, clock=lambda: wall + offset, boot=lambda: boot)
+
+    process().confirm(int(wall))
+    wall, boot = wall + 25 * 3600, boot + 25 * 3600
+    for _ in range(20 * 24):  # hourly batches for twenty days, each a process of its own
+        process().now()
+        wall, boot = wall + 3600, boot + 3600
+    assert process(offset=-40.0 * DAY).now() >= 1_800_000_000 + 20 * DAY

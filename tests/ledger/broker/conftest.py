@@ -1,26 +1,14 @@
 """One real stack for all broker tests that need a chain."""
 
-import importlib.util
-import sys
-from pathlib import Path
+from importlib import import_module
 
 import pytest
-
-
-def load_world(name="broker_world"):
-    if name not in sys.modules:
-        path = Path(__file__).parents[2] / "worlds" / f"{name}.py"
-        spec = importlib.util.spec_from_file_location(name, path)
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module
-        spec.loader.exec_module(module)
-    return sys.modules[name]
 
 
 @pytest.fixture(scope="session")
 def broker_world():
     """The module with the helpers."""
-    return load_world()
+    return import_module("broker_world")
 
 
 @pytest.fixture(scope="session")
@@ -33,31 +21,31 @@ def world(broker_world, tmp_path_factory):
 @pytest.fixture(scope="session")
 def softhsm(tmp_path_factory):
     """A real PKCS#11 library with a store of its own."""
-    return load_world("softhsm_world").start(tmp_path_factory.mktemp("softhsm"))
+    return import_module("softhsm_world").start(tmp_path_factory.mktemp("softhsm"))
 
 
 @pytest.fixture(scope="session")
 def wallets(world):
     """Contract wallets on the world's chain."""
-    return load_world("wallet_world").Wallets(world.chain)
+    return import_module("wallet_world").Wallets(world.chain)
 
 
 @pytest.fixture(scope="session")
 def wallet_world():
     """The module with contract wallets, for stacks of a test's own."""
-    return load_world("wallet_world")
+    return import_module("wallet_world")
 
 
 @pytest.fixture(scope="session")
 def faults():
     """The module with endpoints that fail and lie."""
-    return load_world("fault_world")
+    return import_module("fault_world")
 
 
 @pytest.fixture(scope="session")
 def fault_stand():
     """The module with a broker over such endpoints."""
-    return load_world("fault_stand")
+    return import_module("fault_stand")
 
 
 @pytest.fixture(scope="module")

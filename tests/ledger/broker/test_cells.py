@@ -2,10 +2,8 @@
 
 import base64
 import dataclasses
-import importlib.util
 import json
-import sys
-from pathlib import Path
+from importlib import import_module
 
 import pytest
 
@@ -34,19 +32,9 @@ from ledger.sealed.codeword import CodeParameters, CodeWord, code_word
 pytestmark = pytest.mark.chain
 
 
-def load_world(name):
-    if name not in sys.modules:
-        path = Path(__file__).parents[2] / "worlds" / f"{name}.py"
-        spec = importlib.util.spec_from_file_location(name, path)
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module
-        spec.loader.exec_module(module)
-    return sys.modules[name]
-
-
 @pytest.fixture(scope="module")
 def celled(world, tmp_path_factory):
-    made = load_world("cell_world").celled(world, tmp_path_factory.mktemp("celled"))
+    made = import_module("cell_world").celled(world, tmp_path_factory.mktemp("celled"))
     with world.broker.client() as client:
         client.deposit(
             made.published.record,
@@ -208,8 +196,8 @@ def bent(celled, **changes):
 def test_keys_that_the_record_does_not_commit_to_are_refused_and_not_kept(
     world, celled, tmp_path, fault, message
 ):
-    made = load_world("cell_world").celled(world, tmp_path)
-    cells, other = made.cells, load_world("cell_world").other_cells()
+    made = import_module("cell_world").celled(world, tmp_path)
+    cells, other = made.cells, import_module("cell_world").other_cells()
     swapped = bytearray(cells.keys.data)
     if fault == "two keys exchanged":
         swapped[:64], swapped[64:128] = swapped[64:128], swapped[:64]
@@ -246,7 +234,7 @@ def test_a_sealing_with_cells_takes_their_keys_and_another_takes_none(world, cel
 
 
 def test_the_largest_number_of_cells_fits_a_deposit_and_a_release(world, tmp_path):
-    made = load_world("cell_world").celled(world, tmp_path, count=4096, colluders=8)
+    made = import_module("cell_world").celled(world, tmp_path, count=4096, colluders=8)
     here = dataclasses.replace(world, published=made.published)
     with world.broker.client() as client:
         client.deposit(
@@ -277,7 +265,7 @@ def test_recovery_file_and_shares_carry_the_cells_and_check_them(world, celled):
     again = join_recovery(files[1:])
     assert again.cells.keys.data == celled.cells.keys.data
     assert bytes(celled.cells.code_key).hex() not in repr(recovery)
-    other = load_world("cell_world").other_cells()
+    other = import_module("cell_world").other_cells()
     with pytest.raises(KeyAccessError, match="code key"):
         other.check(celled.published.record)
     with pytest.raises(UsageError, match="before the sealing"):
@@ -370,7 +358,7 @@ def test_parts_of_t_brokers_join_to_the_keys_of_the_word_and_a_changed_one_is_na
 
 @pytest.fixture(scope="module")
 def celled_trio(world, celled, tmp_path_factory):
-    module = load_world("threshold_world")
+    module = import_module("threshold_world")
     with module.trio(world, tmp_path_factory.mktemp("celled-trio")) as made:
         made.world = dataclasses.replace(world, published=celled.published)
         chain = world.chain

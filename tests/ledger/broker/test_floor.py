@@ -149,3 +149,21 @@ def test_remembered_time_never_falls(tmp_path_factory, moves):
         stored = json.loads(floor.path.read_text())["floor"]
         assert stored >= lowest
         lowest = stored
+
+
+def test_what_passed_between_processes_of_one_boot_is_counted_and_of_another_is_not(
+    identity, clock
+):
+    def process(boot_id):
+        return ClockFloor(
+            identity, clock=lambda: clock.wall, boot=lambda: clock.boot, boot_id=boot_id
+        )
+
+    process("one").confirm(NOON)
+    clock.wall, clock.boot = NOON - 500, 40 * 86400.0
+    assert process("two").now() == NOON
+    assert process("").now() == NOON
+    assert process("one").now() == NOON + 40 * 86400
+    # And it is remembered, for the next boot too.
+    clock.boot = 5.0
+    assert process("two").now() == NOON + 40 * 86400

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ledger import runtime
 from ledger.broker import hold_client
 from ledger.broker.anomaly import Rules
 from ledger.broker.audit import Book, ChainSource, audit
@@ -328,6 +329,22 @@ def give_title(stand, model_id, wallet):
     data = "0x" + registry.encode("acceptTransfer", model_id).hex()
     chain.rpc.call("eth_sendTransaction", [{"from": str(wallet), "to": to, "data": data}])
     chain.send("stranger", "Anchors", "anchor", Digest(secrets.token_bytes(32)))  # and then final
+
+
+@pytest.mark.chain
+def test_a_check_of_a_held_license_says_no_and_what_was_counted_ends_with_the_hold(
+    stand, client, held
+):
+    license_id, identity = held
+    decision = runtime.check(stand.card_file(license_id), runtime=identity)
+    assert (decision.granted, decision.denial.code, decision.denial.check) == (
+        False, "LICENSE_HELD", 9,
+    )  # fmt: skip
+    hold_client.release_hold(client, license_id, stand.chain.wallet("licensor"))
+    counts = stand.broker.service.store.rows(
+        "SELECT count FROM sighted_hosts WHERE license = ?", str(license_id)
+    )
+    assert {row[0] for row in counts} == {0}
 
 
 @pytest.mark.chain

@@ -1,13 +1,13 @@
 """Logs, errors and core dump of a broker after a release hold no content key and no KEK."""
 
 import base64
-import importlib.util
 import os
 import shutil
 import socket
 import subprocess
 import sys
 import time
+from importlib import import_module
 from pathlib import Path
 
 import httpx
@@ -20,16 +20,6 @@ from ledger.broker.setup import register_broker
 from ledger.errors import LedgerError
 
 pytestmark = pytest.mark.chain
-
-
-def load_world(name):
-    if name not in sys.modules:
-        path = Path(__file__).parents[2] / "worlds" / f"{name}.py"
-        spec = importlib.util.spec_from_file_location(name, path)
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module
-        spec.loader.exec_module(module)
-    return sys.modules[name]
 
 
 def spellings(secret):
@@ -130,7 +120,7 @@ def test_after_a_release_the_broker_holds_no_content_key_and_shows_no_kek(
 ):
     home, set_id, url, process, log = served
     kek = bytes(home.keystore._kek.view)
-    celled = load_world("cell_world").celled(world, tmp_path)
+    celled = import_module("cell_world").celled(world, tmp_path)
     published, cells = celled.published, celled.cells
     plan = broker_world.plan(world.chain, published, world.terms, set_id)
     license_id = broker_world.issue(world.chain, plan)

@@ -1,10 +1,8 @@
 """t of n brokers: two of three release, one may be down or lie, and one alone gives nothing."""
 
-import importlib.util
-import sys
 import time
 import warnings
-from pathlib import Path
+from importlib import import_module
 
 import pytest
 
@@ -42,21 +40,10 @@ LIES = [
 ]
 
 
-def load_world():
-    name = "threshold_world"
-    if name not in sys.modules:
-        path = Path(__file__).parents[2] / "worlds" / f"{name}.py"
-        spec = importlib.util.spec_from_file_location(name, path)
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module
-        spec.loader.exec_module(module)
-    return sys.modules[name]
-
-
 @pytest.fixture(scope="module")
 def trio(world, tmp_path_factory):
     """Three brokers behind HTTP, of which two must release."""
-    with load_world().trio(world, tmp_path_factory.mktemp("trio")) as made:
+    with import_module("threshold_world").trio(world, tmp_path_factory.mktemp("trio")) as made:
         yield made
 
 
@@ -242,7 +229,7 @@ def test_a_share_for_one_broker_is_refused_by_another(trio):
 
 def test_shares_in_the_wrong_places_release_nothing(trio, licensed):
     _, card, identity = licensed
-    mixed = load_world().Trio(trio.world, trio.brokers[::-1], trio.set_id)
+    mixed = import_module("threshold_world").Trio(trio.world, trio.brokers[::-1], trio.set_id)
     clients = mixed.clients()
     with pytest.raises(SignatureInvalid, match="answer where set"):
         clients.require_registered(trio.world.chain.rpc, trio.world.chain.deployment)
@@ -426,3 +413,11 @@ def test_a_revocation_unloads_by_the_brokers_own_reading(trio):
         )  # fmt: skip
         wait_for(lambda: lost)
     assert [type(reason) for reason in lost] == [Revoked]
+
+
+def test_where_waiting_does_not_help_nobody_is_told_to_wait(trio, licensed):
+    _, card, identity = licensed
+    lies = trio.lying(0, "wrong share"), trio.lying(1, "garbage")
+    with lies[0], lies[1], trio.down(2), pytest.raises(SharesRejected) as caught:
+        runtime.load(card, runtime=identity, timeout=3)
+    assert not isinstance(caught.value, ThresholdNotMet)

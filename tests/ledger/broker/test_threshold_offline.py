@@ -1,11 +1,9 @@
 """A shared key for a host without a network: carried from t brokers, kept, joined when used."""
 
-import importlib.util
 import json
-import sys
 import time
 from dataclasses import replace
-from pathlib import Path
+from importlib import import_module
 
 import pytest
 
@@ -28,17 +26,6 @@ from ledger.licensing import card as card_module
 pytestmark = pytest.mark.chain
 
 
-def load_world():
-    name = "threshold_world"
-    if name not in sys.modules:
-        path = Path(__file__).parents[2] / "worlds" / f"{name}.py"
-        spec = importlib.util.spec_from_file_location(name, path)
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module
-        spec.loader.exec_module(module)
-    return sys.modules[name]
-
-
 def parsed(card):
     made = card_module.parse(card.read_bytes())
     made.verify()
@@ -56,7 +43,9 @@ def answered(broker, request):
 
 @pytest.fixture(scope="module")
 def trio(world, tmp_path_factory):
-    with load_world().trio(world, tmp_path_factory.mktemp("trio-offline")) as made:
+    with import_module("threshold_world").trio(
+        world, tmp_path_factory.mktemp("trio-offline")
+    ) as made:
         yield made
 
 

@@ -187,3 +187,25 @@ def test_three_processes_of_which_one_is_down_and_one_lies(live, brokers):
     # Cards pin keys, so the other two are whom this card still believes; the liar was mended too.
     third.stop()
     good(opened())
+
+
+def test_a_broker_of_ones_own_is_published_to_by_the_url_it_told_the_chain(live, brokers):
+    own = brokers[0]
+    if own.process is None:
+        own.start()
+    alone = good(live("broker", "set", "create", own.broker, "--json")).json["set"]
+    save_file({"w": np.arange(640, dtype=np.float32)}, live.cwd / "own.safetensors")
+    good(live("terms", "new", "own.toml"))
+    words = ("publish", "own.safetensors", "--terms", "own.toml", "--broker-set", alone, "--json")
+    plan = good(live(*words)).json["plan"]
+    card = "own.license.json"
+    issued = live("license", "issue", plan, "--to", "holder", "--card", card, "--wait", "--json")
+    number = good(issued).json["license"]
+    if not (live.cwd / "runtime.request.json").exists():
+        good(live("runtime", "init"))
+    grant = ("runtime", "grant", "runtime.request.json", "--license", number, "--out", "own.json")
+    good(live(*grant))
+    good(live("runtime", "accept", "own.json"))
+    assert good(live("open", card, "--json")).json
+    named = json.loads((live.cwd / card).read_text())["brokers"]
+    assert own.url in json.dumps(named)

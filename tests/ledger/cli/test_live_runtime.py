@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
-from pathlib import Path
+from importlib import import_module
 from types import SimpleNamespace
 
 import numpy as np
@@ -22,23 +20,17 @@ from ledger.ids import Address
 
 pytestmark = pytest.mark.chain
 
-WORLD = Path(__file__).parents[2] / "worlds" / "wallet_world.py"
-
 
 @pytest.fixture(scope="module")
 def wallets(live):
     """Contract wallets on the chain of the stack."""
-    spec = importlib.util.spec_from_file_location("wallet_world", WORLD)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["wallet_world"] = module
-    spec.loader.exec_module(module)
     with Rpc(load_live(live.cwd).rpc_urls) as rpc:
         chain = SimpleNamespace(
             rpc=rpc,
             wallet=dev_wallet,
             sender=lambda name: Sender(rpc, dev_wallet(name), profile_for(31337)),
         )
-        yield module.Wallets(chain)
+        yield import_module("wallet_world").Wallets(chain)
 
 
 @pytest.fixture(scope="module")

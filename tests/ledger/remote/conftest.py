@@ -1,10 +1,9 @@
 """A sealed model, servers that hold it, and a card for it."""
 
 import hashlib
-import importlib.util
 import json
-import sys
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -23,17 +22,6 @@ from ledger.tensors.model import open_model
 KEY = hashlib.sha256(b"remote test content key").digest()
 MODEL = ModelId(b"\x44" * 32)
 REGISTRY = Address(b"\x22" * 20)
-
-
-def store_world():
-    name = "store_world"
-    if name not in sys.modules:
-        path = Path(__file__).parents[2] / "worlds" / f"{name}.py"
-        spec = importlib.util.spec_from_file_location(name, path)
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module
-        spec.loader.exec_module(module)
-    return sys.modules[name]
 
 
 @dataclass(frozen=True)
@@ -97,7 +85,7 @@ def shop(tmp_path_factory):
 
 @pytest.fixture
 def server(shop):
-    with store_world().serving(shop.folder) as server:
+    with import_module("store_world").serving(shop.folder) as server:
         yield server
 
 

@@ -1,12 +1,11 @@
 """Real models, sealed, and open under a lease that this host keeps without a broker."""
 
-import functools
 import hashlib
 import importlib.util
 import secrets
-import sys
 import time
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
@@ -93,28 +92,14 @@ def real():
     return real_file
 
 
-@functools.cache
-def broker_world() -> ModuleType:
-    name = "broker_world"
-    if name not in sys.modules:
-        path = Path(__file__).parents[2] / "worlds" / f"{name}.py"
-        spec = importlib.util.spec_from_file_location(name, path)
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module
-        spec.loader.exec_module(module)
-    return sys.modules[name]
-
-
 @pytest.fixture(scope="session")
 def serving_world() -> ModuleType:
     """The module ``tests/worlds/broker_world.py``."""
-    return broker_world()
+    return import_module("broker_world")
 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory) -> Iterator:
     """A chain, a broker behind HTTP, a published model."""
-    with broker_world().world(tmp_path_factory.mktemp("world")) as made:
+    with import_module("broker_world").world(tmp_path_factory.mktemp("world")) as made:
         yield made
