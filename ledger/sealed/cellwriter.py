@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import cast
 
 from ledger.errors import ContentMismatch
-from ledger.ids import Digest
 from ledger.sealed import keys
 from ledger.sealed.cells import CellKeys, key_commitment
 from ledger.sealed.header import Prelude
@@ -64,7 +63,7 @@ class CellSection:
         Raises:
             ContentMismatch: the model changed since its leaves were taken.
         """
-        records: list[tuple[Digest, Digest] | None] = [None] * len(self.entries)
+        records: list[tuple[bytes, bytes] | None] = [None] * len(self.entries)
 
         def encrypt(cell: int) -> None:
             digests = []
@@ -77,11 +76,11 @@ class CellSection:
                 key = self._keys.key(cell, form)
                 record = encrypt_form(key, binding, cell, form, plain, entropy=entropy)
                 put(record, prelude.cell_record_offset(cell, form))
-                digests.append(Digest(hashlib.sha256(record).digest()))
+                digests.append(hashlib.sha256(record).digest())
             records[cell] = (digests[0], digests[1])
 
         for_each(len(self.entries), encrypt, threads=self._threads)
-        done = cast("tuple[tuple[Digest, Digest], ...]", tuple(records))
+        done = cast("tuple[tuple[bytes, bytes], ...]", tuple(records))
         return CellIndex(self.entries, done, prelude.cell_bytes)
 
     def _entry(self, cell: int) -> CellEntry:
@@ -91,9 +90,9 @@ class CellSection:
             place.tensor,
             place.offset,
             (
-                key_commitment(cell, 0, self._keys.key(cell, 0)),
-                key_commitment(cell, 1, self._keys.key(cell, 1)),
+                key_commitment(cell, 0, self._keys.key(cell, 0)).raw,
+                key_commitment(cell, 1, self._keys.key(cell, 1)).raw,
             ),
             (self._leaf(form_a), self._leaf(form_b)),
-            Digest(hashlib.sha256(form_b).digest()),
+            hashlib.sha256(form_b).digest(),
         )

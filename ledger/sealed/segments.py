@@ -87,13 +87,20 @@ class Segments:
             )
 
     def _put_cells(self, cells: OpenCells, number: int, out: memoryview) -> None:
+        scratch = self._scratch
         for cell in cells.in_segment(number):
             offset, length = cells.record_span(cell)
-            record: memoryview | None = getattr(self._scratch, "cell", None)
-            if record is None:
-                record = self._scratch.cell = memoryview(bytearray(length))
-            self._source.read(offset, record)
-            cells.decrypt(cell, record, cells.place(cell, out), verify=self._verify)
+            if getattr(scratch, "cell", None) is None:
+                scratch.cell = memoryview(bytearray(length))
+                scratch.form = self.arena(1 + self._prelude.cell_bytes)
+            self._source.read(offset, scratch.cell)
+            plain = memoryview(scratch.form)[: 1 + self._prelude.cell_bytes]
+            try:
+                cells.decrypt(cell, scratch.cell, plain, verify=self._verify)
+                cells.place(cell, out)[:] = plain[1:]
+            except BaseException:
+                plain[:] = bytes(len(plain))
+                raise
 
     def copy(self, start: int, into: memoryview) -> None:
         """Fill `into` with package plaintext from absolute position `start`.

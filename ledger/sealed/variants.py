@@ -9,14 +9,13 @@ from __future__ import annotations
 import hashlib
 import struct
 from dataclasses import dataclass
-from typing import Final, Self
+from typing import Final, NamedTuple, Self
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from ledger.errors import (
     ContentMismatch,
-    KeyAccessError,
     SealedFormatError,
     SegmentTampered,
     WrongKey,
@@ -24,7 +23,14 @@ from ledger.errors import (
 from ledger.ids import Digest
 from ledger.merkle import T1
 from ledger.sealed import keys
-from ledger.sealed.cells import CellKeys, CellRow, CellTable, ReleasedCells, records_hash
+from ledger.sealed.cells import (
+    CellKeys,
+    CellRow,
+    CellTable,
+    ReleasedCells,
+    key_commitment,
+    records_hash,
+)
 from ledger.sealed.codeword import SALT_BYTES, CodeWord
 from ledger.sealed.header import CELL_OVERHEAD, Prelude
 from ledger.sealed.index import Tables
@@ -40,9 +46,8 @@ _ROW: Final = struct.Struct(">IQ32s32s32s32s32s")
 _RECORDS: Final = struct.Struct(">32s32s")
 
 
-@dataclass(frozen=True, slots=True)
-class CellEntry:
-    """One cell in the index.
+class CellEntry(NamedTuple):
+    """One cell in the index. A tuple of bytes, since opening a file makes thousands of them.
 
     Attributes:
         tensor: its number in the table.
@@ -54,16 +59,14 @@ class CellEntry:
 
     tensor: int
     offset: int
-    commits: tuple[Digest, Digest]
+    commits: tuple[bytes, bytes]
     leaves: tuple[bytes, bytes]
-    other: Digest
+    other: bytes
 
     def to_bytes(self) -> bytes:
         """172 bytes."""
         (key_a, key_b), (leaf_a, leaf_b) = self.commits, self.leaves
-        return _ROW.pack(
-            self.tensor, self.offset, key_a.raw, key_b.raw, leaf_a, leaf_b, self.other.raw
-        )
+        return _ROW.pack(self.tensor, self.offset, key_a, key_b, leaf_a, leaf_b, self.other)
 
     @property
     def leaf(self) -> bytes:
@@ -82,23 +85,23 @@ class CellIndex:
     """
 
     entries: tuple[CellEntry, ...]
-    records: tuple[tuple[Digest, Digest], ...]
+    records: tuple[tuple[bytes, bytes], ...]
     cell_bytes: int
 
     def to_bytes(self) -> bytes:
         """Rows, then record hashes."""
         rows = b"".join(entry.to_bytes() for entry in self.entries)
-        return rows + b"".join(a.raw + b.raw for a, b in self.records)
+        return rows + b"".join(a + b for a, b in self.records)
 
     @classmethod
     def parse(cls, data: bytes, prelude: Prelude) -> Self:
         """Read the cells of an index, whose length is already known to fit."""
         split = _ROW.size * prelude.cells
         entries = tuple(
-            CellEntry(tensor, offset, (Digest(key_a), Digest(key_b)), (a, b), Digest(other))
+            CellEntry(tensor, offset, (key_a, key_b), (a, b), other)
             for tensor, offset, key_a, key_b, a, b, other in _ROW.iter_unpack(data[:split])
         )
-        records = tuple((Digest(a), Digest(b)) for a, b in _RECORDS.iter_unpack(data[split:]))
+        records = tuple(_RECORDS.iter_unpack(data[split:]))
         return cls(entries, records, prelude.cell_bytes)
 
     def leaves(self) -> list[bytes]:
@@ -109,8 +112,12 @@ class CellIndex:
         """What the sealing record's ``variant_root`` is over."""
         return CellTable(
             tuple(
-                CellRow(*entry.commits, records_hash(*records))
-                for entry, records in zip(self.entries, self.records, strict=True)
+                CellRow(
+                    Digest(entry.commits[0]),
+                    Digest(entry.commits[1]),
+                    records_hash(Digest(record_a), Digest(record_b)),
+                )
+                for entry, (record_a, record_b) in zip(self.entries, self.records, strict=True)
             )
         )
 
@@ -157,6 +164,21 @@ def encrypt_form(
     return iv + sealed
 
 
+def _check_keys(index: CellIndex, released: ReleasedCells) -> None:
+    if released.count != len(index.entries):
+        raise WrongKey(
+            f"keys of {released.count} cells were released, and the file has {len(index.entries)}",
+            step=KEYS_STEP,
+        )
+    for cell, (entry, form) in enumerate(zip(index.entries, released.word.bits, strict=True)):
+        if key_commitment(cell, form, released.key(cell)).raw != entry.commits[form]:
+            raise WrongKey(
+                f"the key of cell {cell} is not the one this file commits to",
+                step=KEYS_STEP,
+                hint="tell the licensor and the broker's operator",
+            )
+
+
 class OpenCells:
     """The cells of an open package in the forms that one license has; decrypts them on request.
 
@@ -177,10 +199,7 @@ class OpenCells:
         positions: list[int],
         released: ReleasedCells,
     ) -> None:
-        try:
-            index.table().check(released)
-        except KeyAccessError as error:
-            raise WrongKey(error.message, step=KEYS_STEP, hint=error.hint) from None
+        _check_keys(index, released)
         self.index = index
         self.positions = positions
         self.forms = released.word.bits
@@ -210,17 +229,18 @@ class OpenCells:
         return segment[at : at + self._prelude.cell_bytes]
 
     def decrypt(self, cell: int, record: memoryview, out: memoryview, *, verify: bool) -> None:
-        """Step 16: one record into `out`; the caller zeroes the segment after any failure.
+        """Step 16: one record into `out` behind a zero byte; the caller zeroes it all on failure.
 
         Raises:
             SegmentTampered: its tag does not verify.
             ContentMismatch: its leaf is another one.
         """
         form = self.forms[cell]
+        plain = out[1:]
         cipher = AESGCM(self._keys.view[32 * cell : 32 * cell + 32])
         aad = associated(self._binding, cell, form)
         try:
-            cipher.decrypt_into(bytes(record[:_IV_BYTES]), record[_IV_BYTES:], aad, out)
+            cipher.decrypt_into(bytes(record[:_IV_BYTES]), record[_IV_BYTES:], aad, plain)
         except InvalidTag:
             raise SegmentTampered(
                 f"cell {cell} fails its authentication tag",
@@ -228,7 +248,7 @@ class OpenCells:
                 hint="the file was altered or damaged; download it again",
             ) from None
         if verify:
-            leaf = keys.LEAF[self._prelude.suite](out)
+            leaf = keys.PREFIXED_LEAF[self._prelude.suite](out)
             if leaf != self.index.entries[cell].leaves[form]:
                 raise ContentMismatch(
                     f"cell {cell} is not what the licensor sealed",
@@ -242,9 +262,7 @@ class OpenCells:
         Raises:
             ContentMismatch: it is another one.
         """
-        if self.forms[cell] and hashlib.sha256(plain).digest() != (
-            self.index.entries[cell].other.raw
-        ):
+        if self.forms[cell] and hashlib.sha256(plain).digest() != (self.index.entries[cell].other):
             raise ContentMismatch(f"cell {cell} is not the form that the table describes")
 
     def record_span(self, cell: int) -> tuple[int, int]:

@@ -93,8 +93,8 @@ def _spread(values: Matrix) -> npt.NDArray[np.float64]:
     """Quantiles of a tensor's weights in standard deviations: the same in whatever order."""
     flat = values.ravel().astype(np.float64)
     with np.errstate(all="ignore"):
-        spread = np.quantile(flat, _QUANTILES) / flat.std()
-        return np.asarray(np.nan_to_num(spread, nan=1e9, posinf=1e9), np.float64)
+        quantiles = np.quantile(flat, _QUANTILES) / flat.std()
+    return np.asarray(np.nan_to_num(quantiles, nan=1e9, posinf=1e9))
 
 
 def _candidates(name: str, shape: tuple[int, ...], suspect: ModelSource) -> Iterator[TensorInfo]:

@@ -21,7 +21,6 @@ from ledger.errors import (
     UnsupportedVersion,
     WrongKey,
 )
-from ledger.ids import Digest
 from ledger.sealed import keys
 from ledger.sealed.codeword import CodeWord
 from ledger.sealed.file import open_sealed
@@ -243,7 +242,7 @@ def test_a_file_whose_section_is_cut_off_is_refused(bench):
 
 def moved(index, cell, **changes):
     entries = list(index.entries)
-    entries[cell] = dataclasses.replace(entries[cell], **changes)
+    entries[cell] = entries[cell]._replace(**changes)
     return dataclasses.replace(index, entries=tuple(entries))
 
 
@@ -260,7 +259,7 @@ def test_an_insider_cannot_move_a_cell_or_change_its_leaves(bench):
         moved(index, 0, leaves=(own, entry.leaves[1])),
         moved(index, 0, leaves=(entry.leaves[1], entry.leaves[0])),
         moved(index, 0, commits=(entry.commits[1], entry.commits[0])),
-        moved(index, 0, other=Digest(own)),
+        moved(index, 0, other=own),
     ):
         hostile = bench.reseal(tables, leaves, changed.to_bytes())
         bench.refuse(hostile, ContentMismatch, step=11)
@@ -273,7 +272,7 @@ def test_an_insider_cannot_move_a_cell_or_change_its_leaves(bench):
 
 def test_an_insider_s_record_hashes_are_refused_by_the_lodged_root(bench):
     tables, leaves, index = bench.index()
-    records = ((Digest(os.urandom(32)), index.records[0][1]), *index.records[1:])
+    records = ((os.urandom(32), index.records[0][1]), *index.records[1:])
     changed = dataclasses.replace(index, records=records)
     bench.refuse(bench.reseal(tables, leaves, changed.to_bytes()), ContentMismatch, step=13)
 
@@ -304,7 +303,7 @@ def test_cells_out_of_order_twice_or_in_integers_are_refused(bench):
         names = [tensor.name for tensor in file._tables.tensors]
     swapped = (entries[1], entries[0], *entries[2:])
     twice = (entries[0], entries[0], *entries[2:])
-    integer = (dataclasses.replace(entries[0], tensor=names.index("steps")), *entries[1:])
+    integer = (entries[0]._replace(tensor=names.index("steps")), *entries[1:])
     for chosen in (swapped, twice, integer):
         changed = dataclasses.replace(index, entries=chosen)
         root = root_of(tables, leaves, changed)

@@ -6,6 +6,8 @@ import ml_dtypes
 import numpy as np
 import pytest
 import variant_world
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from safetensors.numpy import load_file, save_file
 from variant_world import KEY, all_of, make_marked, make_source
 
@@ -141,7 +143,7 @@ def test_the_record_commits_to_keys_records_and_code(marked):
         for form, digest in enumerate(pair):
             at = prelude.cell_record_offset(cell, form)
             record = data[at : at + (1 << 14) + 28]
-            assert hashlib.sha256(record).digest() == digest.raw
+            assert hashlib.sha256(record).digest() == digest
 
 
 def test_without_cell_keys_a_marked_file_does_not_open(marked):
@@ -236,3 +238,23 @@ def test_exporting_writes_the_license_s_copy(marked, tmp_path):
     copy = load_file(tmp_path / "out" / "model.safetensors")
     expected = marked.copy(3)
     assert all(copy[name].tobytes() == expected[name].tobytes() for name in expected)
+
+
+def test_form_b_is_what_the_specification_says(source, tmp_path):
+    """Recomputed from docs/spec/tracing.md section 1, from both keys of the cell."""
+    marked = make_marked(source, tmp_path / "m", count=COUNT, strength=0.03)
+    with marked.open(all_of(COUNT, 0)) as first, marked.open(all_of(COUNT, 1)) as second:
+        for cell, entry in enumerate(first.cells.index.entries):
+            name = first.keys()[entry.tensor]
+            plain, other = first.get_tensor(name), second.get_tensor(name)
+            both = bytes(marked.keys.key(cell, 0)) + bytes(marked.keys.key(cell, 1))
+            info = b"modeldeed/cell-mark/1\0" + cell.to_bytes(4, "big")
+            salt = marked.record.model_id.raw
+            key = HKDF(hashes.SHA256(), 32, salt, info).derive(both)
+            at = slice(entry.offset // 4, entry.offset // 4 + (1 << 12))
+            drawn = hashlib.shake_256(key + first.info(name).cid.raw).digest(1 << 9)
+            signs = np.unpackbits(np.frombuffer(drawn, np.uint8)) * 2.0 - 1
+            rows = np.arange(at.start, at.stop) // plain.shape[1]
+            sigma = plain.astype(np.float64).std(axis=1)[rows]
+            wanted = plain.ravel()[at] + 0.03 * sigma * signs
+            np.testing.assert_allclose(other.ravel()[at], wanted, rtol=1e-6, atol=1e-8)
