@@ -507,18 +507,25 @@ def test_the_key_is_zeroed_and_in_no_repr(world, licensed, monkeypatch):
         assert world.published.key.hex() not in repr(model) + repr(vars(model))
 
 
+def lease_threads(earlier):
+    """Those started since, for tests before may have left a model to the collector."""
+    return [t for t in set(threading.enumerate()) - earlier if t.name == "modeldeed-lease"]
+
+
 def test_no_lease_threads_are_left_behind(licensed):
     _, card, identity = licensed
+    earlier = set(threading.enumerate())
     runtime.load(card, runtime=identity).close()
-    assert not [t for t in threading.enumerate() if t.name == "modeldeed-lease"]
+    assert not lease_threads(earlier)
 
 
 def test_tensors_of_a_model_that_nobody_named_stay_what_they_are(world, licensed):
     _, card, identity = licensed
+    earlier = set(threading.enumerate())
     tensors = runtime.load(card, runtime=identity).state_dict()
     gc.collect()
     assert np.array_equal(tensors["steps"], world.published.tensors["steps"])
-    (keeper,) = [t for t in threading.enumerate() if t.name == "modeldeed-lease"]
+    keeper = lease_threads(earlier)[0]
     keeper._target.__self__._on_loss.__self__.close()
 
 

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -270,9 +271,7 @@ def read_elsewhere(url, **environment):
 
 
 def test_https_is_read_and_its_certificate_and_redirects_are_checked(shop, server, tmp_path):
-    from .conftest import store_world
-
-    world = store_world()
+    world = import_module("store_world")
     context, authority = world.tls_context(tmp_path)
     with world.serving(shop.folder, context=context) as secure:
         trusted = {"SSL_CERT_FILE": str(authority)}
