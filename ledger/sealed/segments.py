@@ -17,6 +17,8 @@ from ledger.sealed.variants import OpenCells
 
 _BATCH_SEGMENTS = 8
 
+_Block = tuple[int, memoryview]  # where it begins in the package, and its bytes
+
 
 class Segments:
     """Decrypts and checks segments; safe to use from several threads at once.
@@ -93,10 +95,12 @@ class Segments:
             if getattr(scratch, "cell", None) is None:
                 scratch.cell = memoryview(bytearray(length))
                 scratch.form = self.arena(1 + self._prelude.cell_bytes)
-            self._source.read(offset, scratch.cell)
+            ahead = self._fetched(offset, length)
+            if ahead is None:
+                self._source.read(offset, scratch.cell)
             plain = memoryview(scratch.form)[: 1 + self._prelude.cell_bytes]
             try:
-                cells.decrypt(cell, scratch.cell, plain, verify=self._verify)
+                cells.decrypt(cell, ahead or scratch.cell, plain, verify=self._verify)
                 cells.place(cell, out)[:] = plain[1:]
             except BaseException:
                 plain[:] = bytes(len(plain))
@@ -202,12 +206,33 @@ class Segments:
         """
         size = self._prelude.record_bytes
         found: dict[int, memoryview | None] = {}
+        blocks: list[_Block] = []
         for _, group in itertools.groupby(enumerate(numbers), lambda pair: pair[1] - pair[0]):
             run = [number for _, number in group]
             block = reads.block(self._place(run[0]), len(run) * size)
             for at, number in enumerate(run):
                 found[number] = None if block is None else block[at * size : (at + 1) * size]
+            if block is not None and self._cells is not None:
+                blocks.append(self._cell_block(self._cells, run, reads))
+        self._scratch.cell_blocks = blocks
         return found
+
+    def _cell_block(self, cells: OpenCells, run: list[int], reads: Reads) -> _Block:
+        """The records of all cells in a run of segments: both forms, for they alternate."""
+        inside = [cell for number in run for cell in cells.in_segment(number)]
+        if not inside:
+            return 0, memoryview(b"")
+        start = self._prelude.cell_record_offset(inside[0], 0)
+        end = self._prelude.cell_record_offset(inside[-1] + 1, 0)
+        return start, reads.block(start, end - start) or memoryview(b"")
+
+    def _fetched(self, offset: int, length: int) -> memoryview | None:
+        """Bytes that this thread fetched along with the segments it decrypts now."""
+        blocks: list[_Block] = getattr(self._scratch, "cell_blocks", [])
+        for start, block in blocks:
+            if start <= offset and offset + length <= start + len(block):
+                return block[offset - start : offset - start + length]
+        return None
 
     def _one(self, number: int, record: memoryview | None = None) -> memoryview:
         """The plaintext of one segment, in this thread's scratch; valid until the next call."""

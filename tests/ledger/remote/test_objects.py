@@ -14,6 +14,8 @@ from importlib import import_module
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
+from variant_world import make_marked
 
 from ledger.errors import (
     ConfigurationError,
@@ -81,6 +83,26 @@ def test_loading_all_asks_for_large_ranges_of_bounded_size(shop, server):
     sizes = [last - first + 1 for first, last in server.ranges]
     assert len(sizes) <= 2 + shop.path.stat().st_size // (8 << 20) + 1
     assert max(sizes) <= (8 << 20) + 8 * 32
+
+
+def test_the_cells_of_a_batch_come_with_one_request(shop, tmp_path):
+    save_file(shop.tensors, tmp_path / "model.safetensors")
+    marked = make_marked(
+        tmp_path, tmp_path / "m.sealed", count=400, content_key=KEY, log2_segment=20
+    )
+    with import_module("store_world").serving(tmp_path) as server:
+        local = open_sealed(marked.path, KEY, cells=marked.released(marked.word(1)))
+        with (
+            local,
+            open_sealed(
+                remote(server, "m.sealed"), KEY, cells=marked.released(marked.word(1))
+            ) as file,
+        ):
+            assert same_tensors(file, {n: a.copy() for n, a in local.load_all().items()})
+            batches = -(-shop.path.stat().st_size // (8 << 20))
+            assert len(server.ranges) <= 2 + 2 * batches
+            file.get_tensor("layers.7.weight")
+            assert len(server.ranges) <= 4 + 2 * batches
 
 
 def test_inspecting_is_one_request(server):
