@@ -75,12 +75,27 @@ class Run:
 
     # -- the endpoints
 
+    def able(self, other):
+        """Endpoints that may turn faulty beside `other`, so that the third is honest and heard.
+
+        One that is left out after earlier faults is not heard, however well it is again.
+        """
+        circuits = [each.circuit for each in self.stand.view.health()]
+        return [
+            one
+            for one in range(3)
+            if one != other and all(circuits[rest] == "closed" for rest in {0, 1, 2} - {one, other})
+        ]
+
     def lie(self):
         """One endpoint lies from now on, in one way."""
         faults, pick = self.faults, self.random
+        able = self.able(self.failing)
+        if not able:
+            return "no honest one would be heard"
         if self.liar is not None:
             self.stand.proxies[self.liar].heal()
-        self.liar = pick.choice([i for i in range(3) if i != self.failing])
+        self.liar = pick.choice(able)
         head, final = self.stand.blocks()
         code = pick.choice([Code.VALID, Code.REVOKED, Code.SUSPENDED, Code.NOT_FOUND, 99])
         lies = {
@@ -103,9 +118,12 @@ class Run:
 
     def fail(self):
         """Another endpoint fails from now on, in one way."""
+        able = self.able(self.liar)
+        if not able:
+            return "no honest one would be heard"
         if self.failing is not None:
             self.stand.proxies[self.failing].heal()
-        self.failing = self.random.choice([i for i in range(3) if i != self.liar])
+        self.failing = self.random.choice(able)
         kind = self.random.choice(
             ["refuse", "hang", "prose", "ids", "short", "busy", "flood", "stale", "stale"]
         )
