@@ -102,7 +102,8 @@ class Publication:
         passphrase: opens the recovery file; the same one is needed to resume.
         title: what the manifest calls the model; the file's name by default.
         final_timeout: seconds to wait for finality where a step rests on it.
-        cells: to be marked per license; a publication that is resumed keeps those it began with.
+        cells: to be marked per license; a publication that is resumed keeps those it began with,
+            and refuses others.
     """
 
     def __init__(
@@ -233,6 +234,7 @@ class Publication:
         self._observer("recovery", "begin", "")
         if self.recovery_path.exists():
             recovery = Recovery.load(self.recovery_path, self._passphrase)
+            self._keep_cells(recovery)
             self._observer("recovery", "kept", str(self.recovery_path))
             return recovery
         if self._journal.get("recovery") is not None:
@@ -243,9 +245,34 @@ class Publication:
         recovery = Recovery.create()
         if self._cells is not None:
             recovery = replace(recovery, cells=self._cells.secrets())
+        noted: dict[str, Any] = {"file": self.recovery_path.name}
+        if self._cells is not None:
+            noted["cell_bytes"] = self._cells.cell_bytes
         self._save_recovery(recovery)
-        self._note("recovery", {"file": self.recovery_path.name}, str(self.recovery_path))
+        self._note("recovery", noted, str(self.recovery_path))
         return recovery
+
+    def _keep_cells(self, recovery: Recovery) -> None:
+        """Go on with the cells that the publication began with, and refuse others."""
+        asked, begun = self._cells, None
+        if recovery.cells is not None:
+            noted = self._journal.get("recovery") or {}
+            size = noted.get("cell_bytes") or (asked and asked.cell_bytes)
+            if not size:
+                raise UsageError(
+                    f"the publication in {self.folder} ended before it noted the size of its cells",
+                    hint="repeat the command with the --cells and --cell-bytes of the first time",
+                )
+            parameters = recovery.cells.parameters
+            begun = CellChoice(parameters.count, size, parameters.colluders)
+        self._cells = begun
+        if asked is not None and (begun is None or not asked.same(begun)):
+            with_ = f"with {begun}" if begun else "without cells"
+            raise UsageError(
+                f"the publication in {self.folder} began {with_}, and now {asked} are asked for",
+                hint="leave out --cells to go on with what it began with, or publish in another "
+                "folder with --out",
+            )
 
     def _save_recovery(self, recovery: Recovery) -> None:
         document = recovery.encrypt(self._passphrase)
@@ -337,8 +364,8 @@ class Publication:
                 return record
         deployment = self.network.deployment
         plan = None
-        if recovery.cells is not None:
-            plan = (self._cells or CellChoice(recovery.cells.keys.count)).plan(recovery.cells)
+        if recovery.cells is not None and self._cells is not None:
+            plan = self._cells.plan(recovery.cells)
         record = seal(
             model,
             self.sealed_path,

@@ -33,6 +33,14 @@ class CellChoice:
                 hint="give 16384, 32768 or 65536",
             )
 
+    def __str__(self) -> str:
+        made_for = self.parameters.colluders
+        return f"{self.count} cells of {self.cell_bytes} bytes, for {made_for} copies together"
+
+    def same(self, other: CellChoice) -> bool:
+        """Whether it asks for the same cells and the same code."""
+        return (self.parameters, self.cell_bytes) == (other.parameters, other.cell_bytes)
+
     @property
     def parameters(self) -> CodeParameters:
         """Of the code.

@@ -8,7 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from variant_world import make_source
 
+from ledger.broker.cellplans import CellChoice
 from ledger.broker.recovery import Recovery
 from ledger.chain.abi_codec import contract
 from ledger.chain.licenses import LicenseLedger
@@ -86,6 +88,33 @@ def test_a_recovery_file_that_is_gone_stops_the_publication_instead_of_making_a_
 
     with pytest.raises(UsageError, match=r"recovery\.json is gone"):
         publish(work, model, work / "out")
+
+
+class Interrupted(Exception):
+    pass
+
+
+def interrupting(step):
+    def observer(at, phase, _detail):
+        if (at, phase) == (step, "begin"):
+            raise Interrupted
+
+    return observer
+
+
+@pytest.mark.parametrize("begun", [None, CellChoice(24, 1 << 14), CellChoice(24, 1 << 15)])
+def test_a_publication_goes_on_with_the_cells_it_began_with_and_no_others(stack, work, begun):
+    model, out = make_source(work / "model", seed=begun.cell_bytes if begun else 1), work / "out"
+    with pytest.raises(Interrupted):
+        publish(work, model, out, interrupting("seal"), cells=begun)
+    for other in (CellChoice(25), CellChoice(24, 1 << 16), CellChoice(24, 1 << 14, 3)):
+        with pytest.raises(UsageError, match="began with"):
+            publish(work, model, out, cells=other)
+
+    info = inspect(publish(work, model, out).sealed)
+
+    assert (info.cells, info.cell_bytes) == ((24, begun.cell_bytes) if begun else (0, 0))
+    assert publish(work, model, out, cells=begun).record.root == info.root
 
 
 def test_no_key_is_in_any_file_but_encrypted(stack, work):
