@@ -181,7 +181,9 @@ class Run:
         elif unload:
             self.counts["unloads"] += 1
             del self.leases[key]
-            if self.liar is None or self.failing is None:
+            if denial.code == "LEASE_EXPIRED":
+                assert time.time() >= lease.grace_until, "a lease that holds is told it ended"
+            elif self.liar is None or self.failing is None:
                 assert not truth.granted_head, f"unloaded against the truth: {denial}"
         return f"beat {license_id}: {'extended' if extended else denial.code}"
 
