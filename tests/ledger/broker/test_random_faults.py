@@ -221,4 +221,6 @@ def test_no_sequence_of_faults_releases_a_key_against_the_chain(own_world, fault
             raise
         print(f"{len(run.told)} steps in {time.monotonic() - started:.1f} s", run.counts)
         assert len(run.told) >= 200
-        assert run.counts["granted"] > 10, "the run proves nothing when nothing is granted"
+        assert run.counts["granted"] * 30 > len(run.told), (
+            "the run proves nothing when nothing is granted"
+        )
