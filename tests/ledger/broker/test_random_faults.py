@@ -181,7 +181,9 @@ class Run:
         elif unload:
             self.counts["unloads"] += 1
             del self.leases[key]
-            if self.liar is None or self.failing is None:
+            if denial.code == "LEASE_EXPIRED":
+                assert time.time() >= lease.grace_until, "a lease that holds is told it ended"
+            elif self.liar is None or self.failing is None:
                 assert not truth.granted_head, f"unloaded against the truth: {denial}"
         return f"beat {license_id}: {'extended' if extended else denial.code}"
 
@@ -219,4 +221,6 @@ def test_no_sequence_of_faults_releases_a_key_against_the_chain(own_world, fault
             raise
         print(f"{len(run.told)} steps in {time.monotonic() - started:.1f} s", run.counts)
         assert len(run.told) >= 200
-        assert run.counts["granted"] > 10, "the run proves nothing when nothing is granted"
+        assert run.counts["granted"] * 30 > len(run.told), (
+            "the run proves nothing when nothing is granted"
+        )
