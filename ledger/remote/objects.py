@@ -3,7 +3,7 @@
 The first request fetches the beginning, which holds prelude and index of all but very large
 packages, and pins the object's size and tag. Every later one is held against both, so an object
 that is replaced meanwhile is refused. Connections, retries with back-off and request signing are
-obstore's (docs/adr/0028).
+obstore's (docs/adr/0031).
 """
 
 from __future__ import annotations

@@ -61,8 +61,8 @@ def open_sealed(
             one that the key belongs to.
         verify: check each segment against its leaf. Without that, anyone who holds the content key
             (every licensee) could have forged what is read.
-        cells: in a file that has cells, one license's keys of them, or the master's (`form_a`);
-            not kept, and the caller may zero them afterwards.
+        cells: in a file that has cells, one license's keys of them, or the master's
+            (`variants.master`); not kept, and the caller may zero them afterwards.
 
     Raises:
         NotSealed: another kind of file.
