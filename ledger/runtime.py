@@ -105,10 +105,7 @@ def load(
         FormatError: card or file is not one.
         UsageError: unknown tensors, or no card.
     """
-    if framework not in {"numpy", "torch"}:
-        raise UsageError(f"framework {framework!r} is not known", hint='use "numpy" or "torch"')
-    if framework == "numpy" and device != "cpu":
-        raise UsageError("NumPy arrays live on the cpu", hint='use framework="torch"')
+    _check_framework(framework, device)
     # Only with a card in hand: a wrong path is told before a missing key.
     identity = functools.cache(lambda: _identity(runtime))
     located = locate(
@@ -163,6 +160,13 @@ def load(
         client.close()
         raise
     return model
+
+
+def _check_framework(framework: str, device: str) -> None:
+    if framework not in {"numpy", "torch"}:
+        raise UsageError(f"framework {framework!r} is not known", hint='use "numpy" or "torch"')
+    if framework == "numpy" and device != "cpu":
+        raise UsageError("NumPy arrays live on the cpu", hint='use framework="torch"')
 
 
 def _keys(

@@ -7,10 +7,11 @@ from pathlib import Path
 from ledger.sealed.cells import ReleasedCells
 from ledger.sealed.keys import key_commitment
 from ledger.sealed.opening import SealedInfo, open_steps, read_clear
-from ledger.sealed.reader import LoadedTensors, SealedFile, TensorFacts
+from ledger.sealed.reader import SealedFile, TensorFacts
 from ledger.sealed.record import SealingRecord
 from ledger.sealed.source import ByteSource, FileSource
 from ledger.sealed.stream import Readable
+from ledger.sealed.views import LoadedTensors
 from ledger.sealed.writer import CellPlan, seal
 
 __all__ = [
