@@ -20,9 +20,9 @@ from ledger.fingerprint.exact import fingerprint, with_content_ids
 from ledger.ids import Digest
 from ledger.paths import beside
 from ledger.sealed.arrays import NUMPY_DTYPES, address_of, row_bytes
-from ledger.sealed.handoff import LinkFolder, MemoryFile
 from ledger.sealed.index import MemberEntry, TensorEntry, outside_tensors
 from ledger.sealed.memory import Arena
+from ledger.sealed.memory_files import LinkFolder, MemoryFile
 from ledger.sealed.opening import Opened, SealedInfo
 from ledger.sealed.parallel import Meter, Progress, thread_count
 from ledger.sealed.passing import Passed, descriptor_of, pack_index, pack_secret
