@@ -18,7 +18,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 from ledger.broker import asking
 from ledger.broker.card_files import LocatedModel
@@ -40,11 +40,14 @@ from ledger.errors import (
 )
 from ledger.ids import LicenseId
 from ledger.licensing.entitlement import moment
-from ledger.sealed.file import open_sealed
+from ledger.sealed.file import SealedFile, open_sealed
 from ledger.sealed.parallel import Progress
 from ledger.serving.model import Framework, SealedModel
 
 _SIGNED_STEP: Final = 3
+
+_Given: TypeAlias = tuple[Beating | BrokerGroup, ReleasedKeys, Lease, int | None]
+"""Who takes heartbeats, the keys, their lease, and the time it counts from where that is known."""
 
 
 def load(
@@ -105,10 +108,7 @@ def load(
         FormatError: card or file is not one.
         UsageError: unknown tensors, or no card.
     """
-    if framework not in {"numpy", "torch"}:
-        raise UsageError(f"framework {framework!r} is not known", hint='use "numpy" or "torch"')
-    if framework == "numpy" and device != "cpu":
-        raise UsageError("NumPy arrays live on the cpu", hint='use framework="torch"')
+    _check_framework(framework, device)
     # Only with a card in hand: a wrong path is told before a missing key.
     identity = functools.cache(lambda: _identity(runtime))
     located = locate(
@@ -120,30 +120,14 @@ def load(
     )
     try:
         kept = KeptReleases(identity())
-        client, keys, lease, now = _keys_of(
-            escrow,
-            located,
-            identity(),
-            kept,
-            broker,
-            timeout=timeout,
-            offline=offline,
-            attest=attest,
-        )
-        try:
-            # (4) Opened against the record; the key is not needed again.
-            sealed = open_sealed(
-                located.take(),
-                keys.content,
-                record=located.record,
-                verify=verify,
-                cells=keys.cells,
+        client, keys, lease, now = (
+            _keys(
+                located, identity(), kept, broker, timeout=timeout, offline=offline, attest=attest
             )
-        except BaseException:
-            client.close()
-            raise
-        finally:
-            keys.wipe()
+            if escrow is None
+            else _escrowed(escrow, located, identity())
+        )
+        sealed = _opened(located, keys, client, verify=verify)
     finally:
         located.forget()
     try:
@@ -165,6 +149,13 @@ def load(
     return model
 
 
+def _check_framework(framework: str, device: str) -> None:
+    if framework not in {"numpy", "torch"}:
+        raise UsageError(f"framework {framework!r} is not known", hint='use "numpy" or "torch"')
+    if framework == "numpy" and device != "cpu":
+        raise UsageError("NumPy arrays live on the cpu", hint='use framework="torch"')
+
+
 def _keys(
     located: LocatedModel,
     identity: RuntimeIdentity,
@@ -174,7 +165,7 @@ def _keys(
     timeout: float,
     offline: bool,
     attest: Attest | None,
-) -> tuple[Beating | BrokerGroup, ReleasedKeys, Lease, int | None]:
+) -> _Given:
     """(3) From what is kept here, or from a broker; who takes its heartbeats, and since when."""
     card = located.card
     if offline and kept.holds(card):
@@ -193,27 +184,28 @@ def _keys(
         return _from_kept(located, kept)
 
 
-def _keys_of(
-    escrow: EscrowKey | None,
-    located: LocatedModel,
-    identity: RuntimeIdentity,
-    kept: KeptReleases,
-    broker: BrokerClient | str | None,
-    *,
-    timeout: float,
-    offline: bool,
-    attest: Attest | None,
-) -> tuple[Beating | BrokerGroup, ReleasedKeys, Lease, int | None]:
-    """(3) From escrow, where a key is given; else as `_keys`."""
-    if escrow is not None:
-        keys, lease = escrow.keys(located.card, identity, now=int(time.time()))
-        return NoBroker(), keys, lease, None
-    return _keys(located, identity, kept, broker, timeout=timeout, offline=offline, attest=attest)
+def _escrowed(escrow: EscrowKey, located: LocatedModel, identity: RuntimeIdentity) -> _Given:
+    """(3) From escrow agents: no broker is asked, and none hears heartbeats."""
+    keys, lease = escrow.keys(located.card, identity, now=int(time.time()))
+    return NoBroker(), keys, lease, None
 
 
-def _from_kept(
-    located: LocatedModel, kept: KeptReleases
-) -> tuple[Beating | BrokerGroup, ReleasedKeys, Lease, int | None]:
+def _opened(
+    located: LocatedModel, keys: ReleasedKeys, client: Beating | BrokerGroup, *, verify: bool
+) -> SealedFile:
+    """(4) Opened against the record; the key is not needed again."""
+    try:
+        return open_sealed(
+            located.take(), keys.content, record=located.record, verify=verify, cells=keys.cells
+        )
+    except BaseException:
+        client.close()
+        raise
+    finally:
+        keys.wipe()
+
+
+def _from_kept(located: LocatedModel, kept: KeptReleases) -> _Given:
     keys, lease, now = kept.open(located.card, located.record)
     if now >= lease.not_after:
         with contextlib.suppress(Warning):

@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any
 
 import obstore
-from bench_sealed import _KEY, _SMALL, _interleaved, _ratio, _row, _seal, _timed, generate
+from bench_models import KEY, SMALL, generate, seal_model
+from measuring import MEMORY, interleaved, ratio, row, timed
 from obstore.store import HTTPStore
 
 from ledger.remote.download import Offer, download
@@ -90,7 +91,7 @@ def _open(url: str) -> RemoteObject:
 
 
 def _load(url: str) -> None:
-    with open_sealed(_open(url), _KEY) as file:
+    with open_sealed(_open(url), KEY) as file:
         file.load_all()
 
 
@@ -102,9 +103,9 @@ def _fetch(url: str, out: Path, size: int) -> None:
 def _requests(url: str) -> tuple[int, int, int]:
     """Requests to open, for one tensor of 64 KiB, and for everything."""
     there = _open(url)
-    with open_sealed(there, _KEY) as file:
+    with open_sealed(there, KEY) as file:
         opened = there.requests
-        file.get_tensor(_SMALL)
+        file.get_tensor(SMALL)
         one = there.requests - opened
         file.load_all()
         return opened, one, there.requests - opened - one
@@ -112,11 +113,10 @@ def _requests(url: str) -> tuple[int, int, int]:
 
 def rows(*, size: int = DEFAULT_BYTES, rounds: int = ROUNDS) -> list[dict[str, Any]]:
     """Measure on a generated model of about `size` bytes, in memory-backed storage if there is."""
-    shm = Path("/dev/shm")  # noqa: S108 - only to keep the disk out of the figures
-    with tempfile.TemporaryDirectory(dir=shm if shm.is_dir() else None) as name:
+    with tempfile.TemporaryDirectory(dir=MEMORY) as name:
         folder = Path(name)
         source, sealed = generate(folder, size), folder / "model.sealed"
-        _seal(source, sealed)
+        seal_model(source, sealed)
         source.unlink()
         with sealed.open("rb") as file:
             length = Prelude.parse(file.read(PRELUDE_BYTES)).file_bytes
@@ -127,11 +127,11 @@ def rows(*, size: int = DEFAULT_BYTES, rounds: int = ROUNDS) -> list[dict[str, A
             assert server.stdout is not None
             url = f"http://127.0.0.1:{int(server.stdout.readline())}/model.sealed"
             out = folder / "fetched.sealed"
-            medians = _interleaved(
+            medians = interleaved(
                 {
-                    "bare": _timed(_bare(url, length)),
-                    "load": _timed(lambda: _load(url)),
-                    "fetch": _timed(lambda: _fetch(url, out, length)),
+                    "bare": timed(_bare(url, length)),
+                    "load": timed(lambda: _load(url)),
+                    "fetch": timed(lambda: _fetch(url, out, length)),
                 },
                 rounds,
             )
@@ -141,14 +141,14 @@ def rows(*, size: int = DEFAULT_BYTES, rounds: int = ROUNDS) -> list[dict[str, A
             server.wait()
     bare, load, fetch = (medians[k] for k in ("bare", "load", "fetch"))
     return [
-        _row("bare_download_ms", bare * 1e3, "ms"),
-        _row("remote_load_ms", load * 1e3, "ms", _BARE, load / bare),
-        _row("fetch_ms", fetch * 1e3, "ms", _BARE, fetch / bare),
-        _ratio("remote_load_over_bare_download", load / bare, _BARE),
-        _ratio("fetch_over_bare_download", fetch / bare, _BARE),
-        _row("requests_to_open", opened, ""),
-        _row("requests_for_one_tensor", one, ""),
-        _row("requests_to_load_all", everything, ""),
+        row("bare_download_ms", bare * 1e3, "ms"),
+        row("remote_load_ms", load * 1e3, "ms", _BARE, load / bare),
+        row("fetch_ms", fetch * 1e3, "ms", _BARE, fetch / bare),
+        ratio("remote_load_over_bare_download", load / bare, _BARE),
+        ratio("fetch_over_bare_download", fetch / bare, _BARE),
+        row("requests_to_open", opened, ""),
+        row("requests_for_one_tensor", one, ""),
+        row("requests_to_load_all", everything, ""),
     ]
 
 

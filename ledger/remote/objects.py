@@ -3,21 +3,25 @@
 The first request fetches the beginning, which holds prelude and index of all but very large
 packages, and pins the object's size and tag. Every later one is held against both, so an object
 that is replaced meanwhile is refused. Connections, retries with back-off and request signing are
-obstore's (docs/adr/0028).
+obstore's (docs/adr/0031).
 """
 
 from __future__ import annotations
 
 import asyncio
+import atexit
 import os
 import re
 import threading
+import time
+import weakref
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import CancelledError, Future
 from contextlib import suppress
+from contextvars import Context
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, TypeVarTuple
 from urllib.parse import urlsplit
 
 from ledger.errors import (
@@ -48,6 +52,31 @@ _REASONS: Final = (
     ("UnexpectedRange", "it answers with another range"),
 )
 _NEVER: Final = datetime.fromtimestamp(0, UTC)
+_Ts = TypeVarTuple("_Ts")
+
+
+class _Loop(asyncio.SelectorEventLoop):
+    """A loop that knows which threads are waking it.
+
+    obstore's threads do, and may lose the interpreter's lock in there. One that asks for it again
+    while the interpreter ends is made to exit amid Rust frames, which aborts the process
+    (pyo3-async-runtimes #40). So closing waits until they have left.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waking: dict[int, None] = {}
+
+    def call_soon_threadsafe(
+        self, callback: Callable[[*_Ts], object], *args: *_Ts, context: Context | None = None
+    ) -> asyncio.Handle:
+        thread = threading.get_ident()
+        self.waking[thread] = None
+        try:
+            return super().call_soon_threadsafe(callback, *args, context=context)
+        finally:
+            # A statement that calls nothing: no other thread gets the lock before Rust is back.
+            del self.waking[thread]
 
 
 class RemoteObject:
@@ -77,10 +106,11 @@ class RemoteObject:
         self._place = place
         self._pid = os.getpid()
         self._store, self._key = _store(place, timeout)
-        self._loop = asyncio.new_event_loop()
+        self._loop = _Loop()
         self._closing = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="sealed-remote", daemon=True)
         self._thread.start()
+        _OPEN.add(self)
         self.size = -1
         self.tag: str | None = None
         self._changed = _NEVER
@@ -130,6 +160,8 @@ class RemoteObject:
             if threading.current_thread() is self._thread:
                 return  # the collector ran there; the thread ends by itself
             self._thread.join()
+            while self._loop.waking:
+                time.sleep(0.001)
             self._loop.close()
 
     # -- inside --
@@ -200,6 +232,16 @@ class RemoteObject:
     def _require_same(self, facts: Mapping[str, Any]) -> None:
         if (int(facts["size"]), facts["e_tag"]) != (self.size, self.tag):
             raise ObjectReplaced(f"{self.name} was replaced while it was read")
+
+
+_OPEN: Final[weakref.WeakSet[RemoteObject]] = weakref.WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    """What nobody closed is closed while the interpreter still stands."""
+    for there in list(_OPEN):
+        there.close()
 
 
 class RemoteReads:

@@ -7,10 +7,11 @@ from pathlib import Path
 from ledger.sealed.cells import ReleasedCells
 from ledger.sealed.keys import key_commitment
 from ledger.sealed.opening import SealedInfo, open_steps, read_clear
-from ledger.sealed.reader import LoadedTensors, SealedFile, TensorFacts
+from ledger.sealed.reader import SealedFile, TensorFacts
 from ledger.sealed.record import SealingRecord
 from ledger.sealed.source import ByteSource, FileSource
 from ledger.sealed.stream import Readable
+from ledger.sealed.views import LoadedTensors
 from ledger.sealed.writer import CellPlan, seal
 
 __all__ = [
@@ -61,8 +62,8 @@ def open_sealed(
             one that the key belongs to.
         verify: check each segment against its leaf. Without that, anyone who holds the content key
             (every licensee) could have forged what is read.
-        cells: in a file that has cells, one license's keys of them, or the master's (`form_a`);
-            not kept, and the caller may zero them afterwards.
+        cells: in a file that has cells, one license's keys of them, or the master's
+            (`variants.master`); not kept, and the caller may zero them afterwards.
 
     Raises:
         NotSealed: another kind of file.

@@ -241,7 +241,7 @@ def _open_cells(
             "are at hand",
             step=KEYS_STEP,
             hint="the broker releases them with the content key; the licensor has them in the "
-            "variant record",
+            "recovery file",
         )
     return OpenCells(clear.prelude, clear.binding, cells, positions, released)
 

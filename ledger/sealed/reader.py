@@ -7,7 +7,7 @@ import hashlib
 import os
 import shutil
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -20,16 +20,16 @@ from ledger.fingerprint.exact import fingerprint, with_content_ids
 from ledger.ids import Digest
 from ledger.paths import beside
 from ledger.sealed.arrays import NUMPY_DTYPES, address_of, row_bytes
-from ledger.sealed.handoff import LinkFolder, MemoryFile
 from ledger.sealed.index import MemberEntry, TensorEntry, outside_tensors
 from ledger.sealed.memory import Arena
+from ledger.sealed.memory_files import LinkFolder, MemoryFile
 from ledger.sealed.opening import Opened, SealedInfo
 from ledger.sealed.parallel import Meter, Progress, thread_count
 from ledger.sealed.passing import Passed, descriptor_of, pack_index, pack_secret
 from ledger.sealed.segments import Segments
 from ledger.sealed.source import ByteSource
 from ledger.sealed.variants import OpenCells
-from ledger.tensors.model import Member, ModelSource, TensorInfo
+from ledger.sealed.views import LoadedTensors, PlaintextSource
 
 # A tensor in at most so many segments is copied out of a scratch segment; a larger one is decrypted
 # straight to where it stays.
@@ -263,7 +263,8 @@ class SealedFile:
                 if self._digest_outside_tensors(number) != member.digest.raw:
                     raise ContentMismatch(f"{member.name} is not the file the table describes")
             self._check_cells()
-            measured = fingerprint(_SealedSource(self), threads=threads, progress=progress)
+            plain = PlaintextSource(self._source.name, self._tables, self._copy)
+            measured = fingerprint(plain, threads=threads, progress=progress)
         marked = set(self.marked)
         for tensor in measured.tensors:
             if tensor.name not in marked and tensor.cid != self._tensors[tensor.name].cid:
@@ -473,50 +474,3 @@ class SealedFile:
                 meter.add(count)
             file.flush()
             os.fsync(file.fileno())
-
-
-class LoadedTensors(Mapping[str, npt.NDArray[Any]]):
-    """Name to read-only array, over the arena of an open file."""
-
-    __slots__ = ("_file",)
-
-    def __init__(self, file: SealedFile) -> None:
-        self._file = file
-
-    def __getitem__(self, name: str) -> npt.NDArray[Any]:
-        if name not in self:
-            raise KeyError(name)
-        return self._file.get_tensor(name)
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._file._tensors  # noqa: SLF001 - one class in two pieces
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._file.keys())
-
-    def __len__(self) -> int:
-        return len(self._file.keys())
-
-
-class _SealedSource(ModelSource):
-    """The package's plaintext in the shape the fingerprint reads."""
-
-    def __init__(self, sealed: SealedFile) -> None:
-        path = Path(sealed._source.name)  # noqa: SLF001 - one class in two pieces
-        super().__init__(
-            tuple(Member(m.name, path, m.size, m.role, b"") for m in sealed.members),
-            tuple(
-                TensorInfo(t.name, t.dtype, t.shape, t.member, t.offset, t.nbytes)
-                for t in sealed._tables.tensors  # noqa: SLF001
-            ),
-            title=path.stem,
-            left_out=(),
-            states=(),
-        )
-        self._sealed = sealed
-
-    def read_at(self, member: int, offset: int, into: memoryview) -> None:
-        self._sealed._copy(member, offset, into)  # noqa: SLF001
-
-    def ensure_unchanged(self) -> None:
-        """Every segment is authenticated as it is read."""

@@ -132,10 +132,7 @@ def seal(
         TensorFileError: the model cannot be read.
         UsageError: an argument out of range, or the file cannot be written.
     """
-    if suite not in SUITES or not MIN_LOG2_SEGMENT <= log2_segment <= MAX_LOG2_SEGMENT:
-        raise UsageError(f"suite {suite} with segments of 2^{log2_segment} bytes is not defined")
-    if cells is not None and not MIN_LOG2_CELL <= cells.log2_cell <= MAX_LOG2_CELL:
-        raise UsageError(f"cells of 2^{cells.log2_cell} bytes are not defined")
+    segment_bytes = _segment_bytes(suite, log2_segment, cells)
     commit = keys.key_commitment(content_key)
     public = PublicPart(model_id, chain_id, registry, epoch, broker_set, brokers).to_bytes()
     try:
@@ -145,47 +142,43 @@ def seal(
     dest = Path(dest)
     _check_destination(model, dest)
     threads = thread_count(threads)
-    places = _places(model, 1 << log2_segment)
+    places = _places(model, segment_bytes)
     payload = sum(tensor.nbytes for tensor in model.tensors)
     meter = Meter(progress, payload + 2 * sum(place.size for place in places))
     measured = _measure(model, fingerprint, threads, meter)
-    tables = _tables(model, measured, 1 << log2_segment)
-    leaf = keys.LEAF[suite]
+    tables = _tables(model, measured, segment_bytes)
     section = None
     if cells is not None:
-        marker = Marker(
+        section = _section(
             model,
             tables,
-            cells.keys,
+            cells,
             model_id=model_id,
-            log2_cell=cells.log2_cell,
-            segment_bytes=1 << log2_segment,
-            strength=cells.strength,
+            suite=suite,
+            segment_bytes=segment_bytes,
+            threads=threads,
         )
-        section = CellSection(marker, cells.keys, suite, 1 << log2_segment, threads)
     leaves = _leaves(
         model,
         places,
         section=section,
-        segment_bytes=1 << log2_segment,
+        segment_bytes=segment_bytes,
         suite=suite,
         threads=threads,
         meter=meter,
     )
     table_bytes = tables.to_bytes()
     cell_leaves = [] if section is None else section.leaves()
-    count = len(cell_leaves)
-    index_size = len(join_index(table_bytes, leaves)) + CELL_INDEX_BYTES * count
     prelude = Prelude(
         suite=suite,
         log2_segment=log2_segment,
         public_bytes=len(public),
-        index_bytes=_message_bytes(index_size, 1 << log2_segment),
+        index_bytes=_index_bytes(table_bytes, leaves, len(cell_leaves), segment_bytes),
         segments=len(places),
-        root=package_root(leaf(table_bytes), leaves + b"".join(cell_leaves)),
+        root=package_root(keys.LEAF[suite](table_bytes), leaves + b"".join(cell_leaves)),
         commit=commit,
         log2_cell=0 if cells is None else cells.log2_cell,
-        cells=count,
+        cells=len(cell_leaves),
     )
     Prelude.parse(prelude.to_bytes())
     job = _Job(
@@ -208,6 +201,37 @@ def seal(
         broker_set=broker_set,
         suite=suite,
     )
+
+
+def _segment_bytes(suite: int, log2_segment: int, cells: CellPlan | None) -> int:
+    """Plaintext bytes of a segment, where suite and sizes are ones the format defines."""
+    if suite not in SUITES or not MIN_LOG2_SEGMENT <= log2_segment <= MAX_LOG2_SEGMENT:
+        raise UsageError(f"suite {suite} with segments of 2^{log2_segment} bytes is not defined")
+    if cells is not None and not MIN_LOG2_CELL <= cells.log2_cell <= MAX_LOG2_CELL:
+        raise UsageError(f"cells of 2^{cells.log2_cell} bytes are not defined")
+    return 1 << log2_segment
+
+
+def _section(
+    model: ModelSource,
+    tables: Tables,
+    cells: CellPlan,
+    *,
+    model_id: ModelId,
+    suite: int,
+    segment_bytes: int,
+    threads: int,
+) -> CellSection:
+    marker = Marker(
+        model,
+        tables,
+        cells.keys,
+        model_id=model_id,
+        log2_cell=cells.log2_cell,
+        segment_bytes=segment_bytes,
+        strength=cells.strength,
+    )
+    return CellSection(marker, cells.keys, suite, segment_bytes, threads)
 
 
 def _check_destination(model: ModelSource, dest: Path) -> None:
@@ -329,7 +353,9 @@ def _leaves(
     return bytes(leaves)
 
 
-def _message_bytes(plain: int, segment_bytes: int) -> int:
+def _index_bytes(tables: bytes, leaves: bytes, cells: int, segment_bytes: int) -> int:
+    """Length of the index message with its FLOE header."""
+    plain = len(join_index(tables, leaves)) + CELL_INDEX_BYTES * cells
     records = max(1, -(-plain // segment_bytes))
     return MESSAGE_HEADER + plain + records * RECORD_OVERHEAD
 

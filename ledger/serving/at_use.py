@@ -118,7 +118,7 @@ class AttachedWeights:
             for slot in self._slots(prefix + path + ("." if path else ""), module, there, homes):
                 units.setdefault(home, _Unit(self.module.get_submodule(home))).slots.append(slot)
         for unit in units.values():
-            needed = {slot.tensor: self._alignment(slot) for slot in unit.slots}
+            needed = {slot.tensor: torch_arrays.alignment_of(slot.dtype) for slot in unit.slots}
             unit.group = self._scratch.group(needed.items())
         return units
 
@@ -172,10 +172,6 @@ class AttachedWeights:
         )
         return slot
 
-    def _alignment(self, slot: _Slot) -> int:
-        size: int = torch_arrays.dtype_of(slot.dtype).itemsize
-        return size
-
     def _deepest(self) -> int:
         """The most scratch that units need whose modules lie in one another."""
         return max(
@@ -195,7 +191,7 @@ class AttachedWeights:
     def _attach(self) -> None:
         # Through the scratch too: reading them otherwise leaves their segment, with its weights,
         # in the package's own.
-        needed = {slot.tensor: self._alignment(slot) for slot in self._plain}
+        needed = {slot.tensor: torch_arrays.alignment_of(slot.dtype) for slot in self._plain}
         with self._scratch.use(self._scratch.group(needed.items())) as found:
             for slot in self._plain:
                 shape = self._model.info(slot.tensor).shape
@@ -228,7 +224,7 @@ class AttachedWeights:
             and module.max_norm is None
             and len(unit.slots) == 1
             and slot.dtype != "F4"
-            and self._scratch.aligned(slot.tensor, self._alignment(slot))
+            and self._scratch.aligned(slot.tensor, torch_arrays.alignment_of(slot.dtype))
         )
 
     def _rows(self, slot: _Slot, indices: Any) -> Any:
@@ -242,8 +238,9 @@ class AttachedWeights:
             group, starts = self._scratch.row_group(slot.tensor, rows.tolist())
             with self._scratch.use(group) as found:
                 data = found[slot.tensor]
-                flat = torch_arrays.view(data, slot.dtype, (len(data) // self._alignment(slot),))
-                first = torch.tensor(starts, dtype=torch.int64) // self._alignment(slot)
+                item = torch_arrays.alignment_of(slot.dtype)
+                flat = torch_arrays.view(data, slot.dtype, (len(data) // item,))
+                first = torch.tensor(starts, dtype=torch.int64) // item
                 return flat[first[places].unsqueeze(-1) + torch.arange(width)]
 
     @contextmanager

@@ -239,9 +239,9 @@ class SealedModel:
         if self._framework == "numpy":
             return self._sealed.get_tensor(self._known(name), rows=rows)
         facts = self._sealed.info(self._known(name))
-        torch_arrays.dtype_of(facts.dtype)
         shape = facts.shape if rows is None else (len(rows), *facts.shape[1:])
-        data = self._sealed.get_memory(name, rows=rows, alignment=_ALIGNMENT_OF.get(facts.dtype, 1))
+        alignment = torch_arrays.alignment_of(facts.dtype)
+        data = self._sealed.get_memory(name, rows=rows, alignment=alignment)
         tensor = torch_arrays.view(data, facts.dtype, shape)
         return tensor if self._device == "cpu" else tensor.to(self._device)
 
@@ -383,9 +383,3 @@ class SealedModel:
         trace: TracebackType | None,
     ) -> None:
         self.close()
-
-
-_ALIGNMENT_OF = {
-    "U16": 2, "I16": 2, "F16": 2, "BF16": 2, "U32": 4, "I32": 4, "F32": 4, "U64": 8, "I64": 8,
-    "F64": 8, "C64": 8,
-}  # fmt: skip

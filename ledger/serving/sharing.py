@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from ledger.canonical import parse_json
 from ledger.errors import LedgerError
-from ledger.sealed.handoff import MemoryFile, memory_folder
+from ledger.sealed.memory_files import MemoryFile, memory_folder
 from ledger.serving.lease_messages import (
     CREDENTIALS,
     MAX_MESSAGE,

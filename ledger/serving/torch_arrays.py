@@ -48,6 +48,16 @@ def dtype_of(name: str) -> Any:
     return found
 
 
+def alignment_of(name: str) -> int:
+    """What the address of a tensor's first byte must be a multiple of.
+
+    Raises:
+        UnsupportedModel: torch has no such element type.
+    """
+    size: int = dtype_of(name).itemsize
+    return size
+
+
 def shape_of(name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
     """The shape torch gives a tensor: two values of four bits count as one element.
 

@@ -16,9 +16,10 @@ from types import TracebackType
 from typing import Literal, Self, TypeAlias
 
 from ledger.errors import LimitExceeded, TensorFileError
-from ledger.tensors.folder import INDEX_SUFFIX, open_regular, scan_folder, shown
+from ledger.tensors.folder import INDEX_SUFFIX, scan_folder
 from ledger.tensors.formats import PREFIX_BYTES, other_format, unsupported
 from ledger.tensors.other import is_other, read_other
+from ledger.tensors.regular import open_regular, shown
 from ledger.tensors.safetensors import (
     MAX_TENSORS,
     TensorInfo,

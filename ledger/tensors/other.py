@@ -13,7 +13,8 @@ from typing import Final
 from ledger.errors import LimitExceeded, TensorFileError
 from ledger.tensors import gguf, onnx
 from ledger.tensors.formats import PREFIX_BYTES, other_format, unsupported
-from ledger.tensors.safetensors import TensorInfo
+from ledger.tensors.regular import open_regular, shown
+from ledger.tensors.safetensors import TensorInfo, check_name
 from ledger.tensors.window import Window
 
 SUFFIXES: Final = (".onnx", ".gguf")
@@ -45,8 +46,6 @@ def read_other(path: Path, *, first: int) -> tuple[OtherFile, ...]:
         TensorFileError, LimitExceeded, UnsupportedVersion, UnsupportedModel: as the format's
             reader says, or a data file that is not beside the model.
     """
-    from ledger.tensors.folder import open_regular, shown
-
     fd, state = open_regular(path)
     with os.fdopen(fd, "rb") as file:
         prefix = file.read(PREFIX_BYTES)
@@ -70,9 +69,6 @@ def read_other(path: Path, *, first: int) -> tuple[OtherFile, ...]:
 
 
 def _data_file(model: Path, name: str, infos: list[TensorInfo], member: int) -> OtherFile:
-    from ledger.tensors.folder import open_regular, shown
-    from ledger.tensors.safetensors import check_name
-
     check_name(name, shown(model))
     if "/" in name or "\\" in name or name in {"", ".", "..", model.name}:
         raise TensorFileError(

@@ -124,7 +124,7 @@ class _Handler(BaseHTTPRequestHandler):
             left = last - first + 1
             stop = {"drop": left // 2, "stall": left // 2, "cut": left}.get(fault, 0)
             while left > stop:
-                piece = file.read(min(PIECE if fault != "slow" else 1 << 14, left))
+                piece = file.read(min(PIECE if fault != "slow" else 1 << 16, left))
                 if not piece:
                     break
                 left -= len(piece)

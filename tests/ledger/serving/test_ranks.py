@@ -146,18 +146,20 @@ def test_a_revocation_reaches_all_ranks_and_says_why(world, short):
             assert not plaintext
 
 
+def start_owner(folder, card, identity):
+    """A process that holds the lease, and prints its share's address."""
+    path = folder / "card.json"
+    path.write_text(json.dumps(card))
+    return subprocess.Popen(
+        [sys.executable, "-c", OWNER, str(path), str(identity.path)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1, cwd=ROOT,
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize("how", ["close", "kill", "kill, with a forked child left"])
 def test_ranks_end_with_their_owner_however_it_ends(world, short, how, tmp_path):
     _, card, identity = short
-    (tmp_path / "card.json").write_text(json.dumps(card))
-    owner = subprocess.Popen(
-        [
-            sys.executable, "-c",
-            OWNER,
-            str(tmp_path / "card.json"), str(identity.path),
-        ],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1, cwd=ROOT,
-    )  # fmt: skip
+    owner = start_owner(tmp_path, card, identity)
     try:
         address = owner.stdout.readline().strip()
         with ranks(address, address) as two:
@@ -185,15 +187,7 @@ def test_ranks_end_with_their_owner_however_it_ends(world, short, how, tmp_path)
 
 def test_a_rank_ends_at_the_end_of_grace_though_its_owner_is_frozen(world, short, tmp_path):
     _, card, identity = short
-    (tmp_path / "card.json").write_text(json.dumps(card))
-    owner = subprocess.Popen(
-        [
-            sys.executable, "-c",
-            OWNER,
-            str(tmp_path / "card.json"), str(identity.path),
-        ],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1, cwd=ROOT,
-    )  # fmt: skip
+    owner = start_owner(tmp_path, card, identity)
     try:
         address = owner.stdout.readline().strip()
         with ranks(address) as (rank,):

@@ -1,8 +1,12 @@
 """A real transformer from a sealed package: tokenizer, configuration and weights from memory."""
 
 import importlib.util
+import re
+from pathlib import Path
 
 import pytest
+
+import ledger
 
 pytestmark = pytest.mark.torch
 torch = pytest.importorskip("torch", reason="install requirements-torch.txt")
@@ -10,6 +14,7 @@ if importlib.util.find_spec("transformers") is None:
     pytest.skip("install requirements-dev.lock", allow_module_level=True)
 import transformers  # noqa: E402
 
+GUIDE = Path(__file__).parents[3] / "docs" / "guides" / "using-a-sealed-model.md"
 SENTENCES = [
     "A license is bought once and read never.",
     "The broker said no, and told us which rule.",
@@ -49,7 +54,6 @@ def plain(minilm):
 
 
 def test_embeddings_of_the_sealed_model_equal_the_plain_models(opened, minilm, plain):
-    """The lines of docs/guides/transformers.md."""
     tokens, expected = plain
     with opened(minilm, framework="torch") as sealed:
         folder = sealed.files(as_paths=True)["config.json"].parent
@@ -65,6 +69,18 @@ def test_embeddings_of_the_sealed_model_equal_the_plain_models(opened, minilm, p
         # Nothing was copied on the way, so nothing is left when the block ends.
         assert model.get_parameter(name).data_ptr() == weights[name].data_ptr()
     assert not any(parameter.any() for parameter in model.parameters())
+
+
+def test_the_lines_of_the_guide_run_as_they_stand(opened, minilm, plain, monkeypatch):
+    tokens, expected = plain
+    section = GUIDE.read_text().partition("## transformers\n")[2]
+    block = re.search(r"```python\n(.*?)```", section, re.DOTALL)[1]
+    monkeypatch.setattr(ledger, "load", lambda card, **options: opened(minilm, **options))
+    # What the guide does not show: the embeddings, before the block ends.
+    names = {"embed": embed, "tokens": tokens}
+    exec(block + "    found = embed(model, tokens)\n", names)
+    assert torch.equal(names["found"], expected)
+    assert not any(parameter.any() for parameter in names["model"].parameters())
 
 
 def test_assigned_weights_are_the_arena_itself_and_read_zeros_after_close(opened, minilm, plain):
