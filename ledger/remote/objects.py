@@ -51,6 +51,8 @@ _REASONS: Final = (
     ("kind: Connect", "no connection"),
     ("UnexpectedRange", "it answers with another range"),
 )
+# An interrupt at the wrong moment may leave a thread noted that left long ago.
+_LEAVING_SECONDS: Final = 1.0
 _NEVER: Final = datetime.fromtimestamp(0, UTC)
 _Ts = TypeVarTuple("_Ts")
 
@@ -160,7 +162,8 @@ class RemoteObject:
             if threading.current_thread() is self._thread:
                 return  # the collector ran there; the thread ends by itself
             self._thread.join()
-            while self._loop.waking:
+            patience = time.monotonic() + _LEAVING_SECONDS
+            while self._loop.waking and time.monotonic() < patience:
                 time.sleep(0.001)
             self._loop.close()
 
