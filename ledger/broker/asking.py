@@ -15,13 +15,16 @@ from ledger.broker.denials import Denial
 from ledger.broker.identity import RuntimeIdentity
 from ledger.broker.joint import BrokerGroup
 from ledger.broker.leases import Lease
-from ledger.broker.members import check_ledger, patiently, pin_of
+from ledger.broker.members import check_ledger, name_fault, patiently, pin_of
 from ledger.broker.protocol import KeyRequest
 from ledger.broker.released import ReleasedKeys
 from ledger.broker.signing import BrokerPublicKeys
 from ledger.broker.threshold import ask_shares, decide_shares
 from ledger.errors import (
     BrokerUnavailable,
+    FormatError,
+    KeyAccessError,
+    KeyRequestRejected,
     LedgerError,
     RuntimeNotBound,
     SignatureInvalid,
@@ -108,6 +111,10 @@ def ask(
     """The keys and their lease, from the first broker of the card that gives them, or from t.
 
     Call `require_pin` first. `keep` is given what was released, by each broker.
+
+    Raises:
+        KeyAccessError, FormatError, SignatureInvalid: no broker gave the sealing's key, and one at
+            least answered what no honest one does. With one that did, it is warned of.
     """
     asker = replace(_asker(card, identity), keep=keep, attest=attest)
     if _shared(card, broker):
@@ -117,15 +124,24 @@ def ask(
         asker = replace(asker, keep=_checked(keep, record))
     clients = _clients(card, broker, timeout)
     problem: LedgerError | None = None
+    faults: list[tuple[int, LedgerError]] = []
     for number, client in enumerate(clients):
         try:
             check_ledger(client, card)
             keys, lease, _ = patiently(partial(client.release_keys, asker), timeout)
             keys.check(record)
-        except (BrokerUnavailable, SignatureInvalid) as error:
-            # Another broker of the card may be reachable, or be the real one.
+        except (BrokerUnavailable, SignatureInvalid, KeyAccessError, FormatError) as error:
+            if isinstance(error, KeyRequestRejected):
+                # Its answer, and not a fault of it.
+                for other in clients[number:]:
+                    other.close()
+                raise
+            # Another broker of the card may be reachable, be the real one, or have the right key.
             client.close()
-            problem = error if problem is None or isinstance(error, SignatureInvalid) else problem
+            if problem is None or isinstance(problem, BrokerUnavailable):
+                problem = error
+            if not isinstance(error, BrokerUnavailable):
+                faults.append((client.pinned_id, error))
         except BaseException:
             for other in clients[number:]:
                 other.close()
@@ -133,6 +149,8 @@ def ask(
         else:
             for other in clients[number + 1 :]:
                 other.close()
+            for broker_id, fault in faults:
+                name_fault(broker_id, fault)
             return client, keys, lease
     assert problem is not None, "a card names at least one broker"
     raise problem

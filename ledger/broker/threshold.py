@@ -8,11 +8,9 @@ another one is named and left out.
 
 from __future__ import annotations
 
-import contextlib
 import queue
 import threading
 import time
-import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -29,7 +27,7 @@ from ledger.broker.joining import (
 )
 from ledger.broker.joint import BrokerGroup
 from ledger.broker.leases import Lease
-from ledger.broker.members import check_ledger, patiently, pin_of
+from ledger.broker.members import check_ledger, name_fault, patiently, pin_of
 from ledger.broker.protocol import KeyRequest
 from ledger.broker.released import ReleasedKeys
 from ledger.errors import (
@@ -326,12 +324,7 @@ def _name_faults(card: LicenseCard, troubles: dict[int, LedgerError]) -> None:
     """Warn of brokers that sent what no honest one sends; the others made up for them."""
     for place, error in sorted(troubles.items()):
         if isinstance(error, (VerificationError, SharesRejected, NoIdentityMatch, FormatError)):
-            with contextlib.suppress(Warning):
-                warnings.warn(
-                    f"modeldeed: broker {card.brokers.members[place].id} was left out: "
-                    f"{error.message}",
-                    stacklevel=1,
-                )
+            name_fault(card.brokers.members[place].id, error)
 
 
 def _not_met(
