@@ -19,7 +19,7 @@ from ledger.broker.members import check_ledger, name_fault, patiently, pin_of
 from ledger.broker.protocol import KeyRequest
 from ledger.broker.released import ReleasedKeys
 from ledger.broker.signing import BrokerPublicKeys
-from ledger.broker.threshold import ask_shares, decide_shares
+from ledger.broker.threshold import LOOK_SECONDS, ask_shares, decide_shares, standing
 from ledger.errors import (
     BrokerUnavailable,
     FormatError,
@@ -64,7 +64,7 @@ def require_pin(
     """
     # A broker whose keys the caller pinned decides by the real chain: plan, model and sealing.
     if not (pinned(card, identity) or (isinstance(broker, BrokerClient) and broker.pinned)):
-        decide(card, identity, broker, timeout).raise_if_denied()
+        _decide(card, identity, broker, timeout).raise_if_denied()
 
 
 def decide(
@@ -77,10 +77,26 @@ def decide(
 ) -> Decision:
     """Every step of the broker's decision; takes nothing. Without a pin it is always a no.
 
+    Of a card with several brokers it also says how their set stands.
+
     Raises:
         SignatureInvalid, ClaimMismatch: as `pinned`; or the broker is not the card's.
         BrokerUnavailable: nobody answers.
     """
+    decision = _decide(card, identity, broker, timeout, attest=attest)
+    if broker is not None or len(card.brokers.members) == 1:
+        return decision
+    return replace(decision, standing=standing(card, min(timeout, LOOK_SECONDS)))
+
+
+def _decide(
+    card: LicenseCard,
+    identity: RuntimeIdentity,
+    broker: BrokerClient | str | None,
+    timeout: float,
+    *,
+    attest: Attest | None = None,
+) -> Decision:
     vouched = pinned(card, identity) or (isinstance(broker, BrokerClient) and broker.pinned)
     asker = replace(_asker(card, identity), attest=attest)
     if _shared(card, broker):

@@ -30,6 +30,7 @@ from ledger.broker.leases import Lease
 from ledger.broker.members import check_ledger, name_fault, patiently, pin_of
 from ledger.broker.protocol import KeyRequest
 from ledger.broker.released import ReleasedKeys
+from ledger.broker.standing import MemberStanding, SetStanding
 from ledger.errors import (
     BrokerUnavailable,
     EndpointsDisagree,
@@ -53,6 +54,7 @@ from ledger.sealed.record import SealingRecord
 SETTLE_SECONDS: Final = 0.5
 """How long the other brokers are waited for once the outcome is clear: their leases are spares."""
 REQUEST_SECONDS: Final = 30.0
+LOOK_SECONDS: Final = 5.0
 _RETRYABLE: Final = (PendingFinality, EndpointsDisagree, UnavailableError)
 T = TypeVar("T")
 
@@ -202,6 +204,20 @@ def decide_shares(card: LicenseCard, asker: Asker, timeout: float) -> Decision:
     assert decision.denial is not None, "a refusal has a reason"
     told = f"{decision.denial.message}; {_told(card, granted, troubles, threshold)}"
     return replace(decision, denial=replace(decision.denial, message=told))
+
+
+def standing(card: LicenseCard, timeout: float = LOOK_SECONDS) -> SetStanding:
+    """Which brokers of a card answer, as themselves and by its contracts; nothing is decided."""
+    troubles: dict[int, str] = {}
+
+    def knock(client: BrokerClient) -> None:
+        client.close()
+
+    for heard in _from_all(card, knock, timeout, threading.Event(), enough=lambda: False):
+        if isinstance(heard.result, LedgerError):
+            troubles[heard.place] = heard.result.message
+    members = (MemberStanding(m.id, troubles.get(n)) for n, m in enumerate(card.brokers.members))
+    return SetStanding(card.brokers.id, card.brokers.threshold, tuple(members))
 
 
 def _clear(taken: dict[int, _Taken], troubles: dict[int, LedgerError], card: LicenseCard) -> bool:

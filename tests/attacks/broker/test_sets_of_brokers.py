@@ -105,6 +105,21 @@ def test_either_releases_where_the_chain_counts_or_nothing_is_counted(pair):
 # -- one hostile member of two of three
 
 
+def test_a_check_says_which_brokers_answer_also_where_one_suffices(pair):
+    license_id = pair.licensed(seats=0)
+    identity = pair.world.runtime(license_id, brokers_hash=pair.card_brokers().hash())
+    card = pair.world.card_file(license_id, brokers=pair.card_brokers())
+    whole = runtime.check(card, runtime=identity, timeout=10).standing
+    assert (whole.answering, whole.reached, whole.strained) == (2, True, False)
+    with pair.trio.down(0):
+        seen = runtime.check(card, runtime=identity, timeout=10)
+    assert seen.granted
+    assert (seen.standing.answering, seen.standing.reached, seen.standing.strained) == (
+        1, True, True,
+    )  # fmt: skip
+    assert [m.trouble is None for m in seen.standing.members] == [False, True]
+
+
 @pytest.mark.parametrize(
     ("lie", "told"),
     [("wrong share", "key is not the one"), ("garbage", ""), ("short share", "")],
