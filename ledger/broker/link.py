@@ -148,6 +148,11 @@ class BrokerLink:
         """Whether it believes only certain keys."""
         return self._pin is not None
 
+    @property
+    def pinned_id(self) -> int:
+        """Which broker it believes to be; 0 without a pin."""
+        return 0 if self._pin is None else self._pin.broker_id
+
     def pin(self, pin: BrokerPin) -> None:
         """Believe only these keys from now on.
 

@@ -155,9 +155,19 @@ def test_three_processes_of_which_one_is_down_and_one_lies(live, brokers):
 
     assert good(opened()).json
     first, second, third = brokers
-    # One down.
+    assert "3 of 3 answer, 2 must release" in good(live("check", card)).out
+    assert "set    ok" in live("doctor", card).out
+    # One down: enough, and none to spare.
     third.stop()
     good(opened())
+    ran = good(live("check", card))
+    assert "warning: broker set" in ran.out
+    assert "2 of 3 answer, 2 must release: when one more fails" in ran.out
+    assert f"broker {third.broker}: " in ran.out
+    seen = good(live("check", card, "--json")).json["brokers"]
+    assert (seen["answering"], seen["reached"]) == (2, True)
+    assert [m["broker"] for m in seen["members"] if m["trouble"]] == [third.broker]
+    assert "set    warn" in good(live("doctor", card)).out
     # One down and one lying: one honest share is left, and no key.
     folder = live.cwd / published["folder"]
     journal = json.loads((folder / "journal.json").read_text())
@@ -178,6 +188,8 @@ def test_three_processes_of_which_one_is_down_and_one_lies(live, brokers):
     first.stop()
     third.stop()
     assert opened().code == 3
+    ran = live("doctor", card)
+    assert (ran.code, "1 of 3 answer, 2 must release: too few" in ran.out) == (1, True)
     # The third is lost for good. Restored, it gets no whole key: the key is shared anew.
     recovery = published["recovery"]
     shutil.rmtree(third.home)
