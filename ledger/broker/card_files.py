@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
 from urllib.parse import unquote, urlsplit
 
 import httpx
@@ -29,6 +28,7 @@ from ledger.errors import (
     UsageError,
 )
 from ledger.licensing.card import CardFile, LicenseCard
+from ledger.remote.bodies import ACCEPTED, pieces
 from ledger.remote.download import SPARE_BYTES
 from ledger.remote.objects import RemoteObject
 from ledger.remote.places import Place, join
@@ -38,8 +38,6 @@ from ledger.sealed.opening import SealedInfo, read_clear
 from ledger.sealed.parallel import Progress
 from ledger.sealed.record import SealingRecord
 from ledger.sealed.source import ByteSource, read_bytes
-
-_CHUNK: Final = 1 << 20
 
 
 @dataclass(slots=True)
@@ -230,7 +228,7 @@ def _download(place: Place, path: Path, entry: CardFile, wanted: Wanted) -> None
         with stream(place, wanted.timeout) as response, path.open("wb") as file:
             response.raise_for_status()
             head, size, checked = b"", 0, False
-            for chunk in response.iter_bytes(_CHUNK):
+            for chunk in pieces(response):
                 size += len(chunk)
                 if size > entry.size:
                     raise ContentMismatch(
@@ -327,7 +325,9 @@ def stream(place: Place, timeout: float) -> Iterator[httpx.Response]:
 
     hooks = {"request": [require]}
     with (
-        httpx.Client(timeout=timeout, follow_redirects=True, event_hooks=hooks) as client,
+        httpx.Client(
+            timeout=timeout, follow_redirects=True, event_hooks=hooks, headers=ACCEPTED
+        ) as client,
         client.stream("GET", place.url) as response,
     ):
         yield response
