@@ -68,8 +68,8 @@ class SealedFile:
         self._loading = threading.Lock()
         self._files: dict[str, MemoryFile] = {}
         self._folders: list[LinkFolder] = []
-        self._active = 0
-        self._closed = False
+        self._readers: list[int] = []
+        self._closed = self._wiped = False
         self._pid = os.getpid()
         self.public: SealedInfo = opened.clear.info
         self.cells: OpenCells | None = opened.cells
@@ -326,7 +326,15 @@ class SealedFile:
     # -- end --
 
     def close(self) -> None:
-        """Wait for readers, zero keys and plaintext, release the file. Safe to call twice."""
+        """Wait for readers, zero keys and plaintext, release the file.
+
+        Safe to repeat: whoever calls it, all is zero when it returns. Where the wait was
+        interrupted nothing can be read any more, and the next call goes on from there.
+
+        Raises:
+            UsageError: this very thread is reading, so the wait would never end: a signal handler
+                called it. The read ends with this error.
+        """
         if os.getpid() != self._pid:
             # A forked child has empty copies of keys and arenas, and perhaps a lock held for ever.
             if not self._closed:
@@ -335,15 +343,23 @@ class SealedFile:
                 self._source.close()
             return
         with self._state:
-            if self._closed:
-                return
             self._closed = True
-            while self._active:
+            if threading.get_ident() in self._readers:
+                raise UsageError(
+                    "the sealed file cannot be closed by the thread that is reading it",
+                    hint="raise an exception in the signal handler, and close behind the read",
+                )
+            while self._readers:
                 self._state.wait()
-            self._drop_files()
-            self._segments.wipe()
+            if self._wiped:
+                return
+            try:
+                self._drop_files()
+            finally:
+                self._segments.wipe()
             self._loaded = None
             self._source.close()
+            self._wiped = True
 
     def __enter__(self) -> Self:
         return self
@@ -396,12 +412,12 @@ class SealedFile:
                 raise UsageError(
                     "the sealed file is closed", hint="use its tensors inside the with block"
                 )
-            self._active += 1
+            self._readers.append(threading.get_ident())
         try:
             yield
         finally:
             with self._state:
-                self._active -= 1
+                self._readers.remove(threading.get_ident())
                 self._state.notify_all()
 
     def _copy(self, member: int, offset: int, into: memoryview) -> None:
