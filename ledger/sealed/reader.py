@@ -148,7 +148,7 @@ class SealedFile:
         """One tensor, or some of its rows, as a read-only array.
 
         Raises:
-            UnsupportedModel: NumPy has no such element type; `get_bytes` gives the bytes.
+            UnsupportedModel: NumPy has no such element type or shape; `get_bytes` gives the bytes.
             UsageError, SegmentTampered, ContentMismatch, SealedTruncated: as `get_bytes`.
         """
         tensor = self._entry(name)
@@ -160,11 +160,17 @@ class SealedFile:
                 hint="get_bytes(name) gives the tensor's bytes",
             )
         data = self.get_memory(name, rows=rows).toreadonly()
-        if not len(data):
-            empty = np.empty(shape, dtype)
-            empty.flags.writeable = False
-            return empty
-        return np.frombuffer(data, dtype).reshape(shape)
+        try:
+            # An empty one may have any other dimensions, also some that no array can have.
+            array = np.frombuffer(data, dtype) if len(data) else np.empty(0, dtype)
+            array = array.reshape(shape)
+        except ValueError:
+            raise UnsupportedModel(
+                f"NumPy has no arrays of shape {list(shape)}",
+                hint="get_bytes(name) gives the tensor's bytes",
+            ) from None
+        array.flags.writeable = False
+        return array
 
     def read_member(self, name: str) -> memoryview:
         """One file of the package, weights or side, read-only.

@@ -240,9 +240,17 @@ def test_nobody_s_close_returns_before_all_is_zero(sealed):
 def test_a_signal_handler_that_closes_during_a_read_ends_the_read(sealed):
     file = open_sealed(sealed.path, sealed.key)
     before = signal.signal(signal.SIGUSR1, lambda *_: file.close())
+    sent = []
+
+    def send(*_):
+        if not sent:
+            sent.append(True)
+            os.kill(os.getpid(), signal.SIGUSR1)
+            time.sleep(0.2)  # the load must not end before the handler ran
+
     try:
         with pytest.raises(Usage, match="thread that is reading"):
-            file.load_all(progress=lambda *_: os.kill(os.getpid(), signal.SIGUSR1))
+            file.load_all(progress=send)
     finally:
         signal.signal(signal.SIGUSR1, before)
     file.close()
