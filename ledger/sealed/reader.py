@@ -128,11 +128,18 @@ class SealedFile:
 
         Raises:
             UnsupportedModel: rows that do not fill whole bytes.
-            UsageError, SegmentTampered, ContentMismatch, SealedTruncated: as `get_bytes`.
+            UsageError: rows that the tensor has not; and as `get_bytes`.
+            SegmentTampered, ContentMismatch, SealedTruncated: as `get_bytes`.
         """
         tensor = self._entry(name)
         offset, size = tensor.offset, tensor.nbytes
         if rows is not None:
+            count = tensor.shape[0] if tensor.shape else 0
+            if rows.step != 1 or (len(rows) and not 0 <= rows.start < rows.stop <= count):
+                raise UsageError(
+                    f"a tensor of {count} rows has no {rows}",
+                    hint="give range(first, last + 1) within its first axis",
+                )
             width = row_bytes(tensor)
             offset, size = offset + rows.start * width, len(rows) * width
         with self._reading():

@@ -183,6 +183,20 @@ def test_an_interrupted_load_leaves_no_plaintext(sealed):
         same(file.load_all()["a.large"], sealed.tensors["a.large"])
 
 
+@pytest.mark.parametrize("loaded", [False, True])
+@pytest.mark.parametrize(
+    "rows",
+    [range(-2, 0), range(0, 4, 2), range(3, 0, -1), range(9**9), range(9**9, 9**9 + 1)],
+    ids=str,
+)
+def test_rows_that_a_tensor_has_not_are_refused(sealed, file, rows, loaded):
+    if loaded:
+        file.load_all()
+    for name in ("a.large", "b.step"):
+        with pytest.raises(Usage, match="rows"):
+            file.get_tensor(name, rows=rows)
+
+
 @contextmanager
 def a_reader(file):
     """Another thread that is inside a read until the block ends."""

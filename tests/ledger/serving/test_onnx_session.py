@@ -144,7 +144,6 @@ def test_what_onnxruntime_refuses_is_our_error(opened, tmp_path_factory):
         model.onnx_session()
 
 
-
 def test_options_that_are_used_again_lead_to_no_freed_memory(opened, external):
     """ONNX Runtime keeps bare addresses in them; this ended the process."""
     given, expected = plain_outputs(external, feed(1))
