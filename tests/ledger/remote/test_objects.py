@@ -270,6 +270,30 @@ def read_elsewhere(url, **environment):
     ).stdout.strip()  # fmt: skip
 
 
+def test_plain_http_of_this_machine_leads_to_no_other_address(shop, server):
+    """What listens here may redirect anywhere: to an intranet, or a cloud's metadata."""
+    with import_module("store_world").serving(shop.folder) as inside:
+        elsewhere = inside.url.replace("127.0.0.1", "0.0.0.0")
+        with pytest.raises(UsageError, match="plain http"):
+            Place.parse(f"{elsewhere}/model.sealed")
+        server.fault = lambda number, first: f"redirect:{elsewhere}/model.sealed"
+        with pytest.raises(StoreUnavailable):
+            remote(server, timeout=2)
+        assert inside.ranges == []
+        server.fault = lambda number, first: f"redirect:{inside.url}/model.sealed"
+        with open_sealed(remote(server), KEY, record=shop.record) as file:
+            assert file.keys()
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
+def test_no_proxy_sees_what_is_read_from_this_machine(server, host, monkeypatch):
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    there = RemoteObject(Place.parse(f"{server.url}/model.sealed".replace("127.0.0.1", host)))
+    there.close()
+    assert len(server.ranges) == 1
+
+
 def test_https_is_read_and_its_certificate_and_redirects_are_checked(shop, server, tmp_path):
     world = import_module("store_world")
     context, authority = world.tls_context(tmp_path)
