@@ -23,7 +23,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
-from ledger.errors import ToolMissing
+from ledger.errors import ToolMissing, UnsupportedModel
 from ledger.sealed.memory import advise, zero_at
 
 _F_ADD_SEALS: Final = 1033
@@ -122,6 +122,7 @@ class LinkFolder:
 
         Raises:
             ToolMissing: no tmpfs is mounted where this user can write.
+            UnsupportedModel: a name that file systems do not have.
         """
         self._pid = os.getpid()
         self.path = Path(tempfile.mkdtemp(prefix=f"{_LABEL}-", dir=memory_folder()))
@@ -130,6 +131,12 @@ class LinkFolder:
                 link = self.path / name
                 link.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
                 link.symlink_to(target)
+        except OSError as error:
+            self.close()
+            raise UnsupportedModel(
+                f"the package's files cannot have their names here: {error.strerror}",
+                hint="files() gives them from memory",
+            ) from None
         except BaseException:
             self.close()
             raise

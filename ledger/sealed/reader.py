@@ -218,10 +218,12 @@ class SealedFile:
             ToolMissing, UsageError, SegmentTampered, ContentMismatch, SealedTruncated: as
                 `memory_file`.
         """
-        folder = LinkFolder({name: self.memory_file(name).path for name in names})
-        with self._state:
-            self._folders.append(folder)
-        return folder.path
+        # Inside a read, or a close meanwhile would leave the folder behind.
+        with self._reading():
+            folder = LinkFolder({name: self.memory_file(name).path for name in names})
+            with self._state:
+                self._folders.append(folder)
+            return folder.path
 
     def files(self) -> dict[str, memoryview]:
         """The side files (settings, tokenizer …): name to bytes, read-only.
@@ -288,11 +290,13 @@ class SealedFile:
         if self.cells is None:
             return
         plain = bytearray(self.public.cell_bytes)
-        for cell, entry in enumerate(self.cells.index.entries):
-            tensor = self._tables.tensors[entry.tensor]
-            self._copy(tensor.member, tensor.offset + entry.offset, memoryview(plain))
-            self.cells.check_other(cell, plain)
-        plain[:] = bytes(len(plain))
+        try:
+            for cell, entry in enumerate(self.cells.index.entries):
+                tensor = self._tables.tensors[entry.tensor]
+                self._copy(tensor.member, tensor.offset + entry.offset, memoryview(plain))
+                self.cells.check_other(cell, plain)
+        finally:
+            plain[:] = bytes(len(plain))
 
     def export(self, folder: Path, *, progress: Progress | None = None) -> tuple[Path, ...]:
         """Write every member, decrypted, into a new folder, which appears whole or not at all.
