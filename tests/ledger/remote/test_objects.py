@@ -27,9 +27,11 @@ from ledger.errors import (
     UsageError,
     WrongKey,
 )
+from ledger.ids import Address, ModelId
 from ledger.remote.objects import RemoteObject
 from ledger.remote.places import Place
-from ledger.sealed.file import inspect, open_sealed
+from ledger.sealed.file import inspect, open_sealed, seal
+from ledger.tensors.model import open_model
 
 from .conftest import KEY, same_tensors
 
@@ -80,6 +82,20 @@ def test_loading_all_asks_for_large_ranges_of_bounded_size(shop, server):
         file.load_all()
     sizes = [last - first + 1 for first, last in server.ranges]
     assert len(sizes) <= 2 + shop.path.stat().st_size // (8 << 20) + 1
+    assert max(sizes) <= (8 << 20) + 8 * 32
+
+
+def test_ranges_stay_bounded_where_segments_are_large(shop, server, tmp_path):
+    """Eight ranges are in memory at once: of the largest segments they were a gigabyte."""
+    with open_model(shop.folder / "model") as model:
+        seal(
+            model, tmp_path / "model.sealed", content_key=KEY, model_id=ModelId(bytes(32)),
+            chain_id=1, registry=Address(bytes(20)), log2_segment=22,
+        )  # fmt: skip
+    server.folder = tmp_path
+    with open_sealed(remote(server), KEY) as file:
+        assert same_tensors(file, shop.tensors)
+    sizes = [last - first + 1 for first, last in server.ranges]
     assert max(sizes) <= (8 << 20) + 8 * 32
 
 
