@@ -195,7 +195,7 @@ def _card_beside(
 def _download_card(place: Place, timeout: float) -> bytes:
     data, url = bytearray(), place.url
     try:
-        with stream(place, timeout) as response:
+        with stream(place, timeout) as (response, _):
             response.raise_for_status()
             for chunk in pieces(response):
                 data += chunk

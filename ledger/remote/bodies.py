@@ -7,9 +7,13 @@ by piece, so that a caller who counts stops in time.
 
 from __future__ import annotations
 
+import contextlib
+import socket
+import threading
+import time
 import zlib
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final, Self
 
 import httpx
 
@@ -47,3 +51,61 @@ def _unpacked(response: httpx.Response) -> Iterator[bytes]:
         raise httpx.DecodingError("the answer is not gzip, as it says it is") from None
     if not inflater.eof:
         raise httpx.DecodingError("the answer ends inside its gzip stream")
+
+
+class Patience:
+    """Breaks off an exchange that takes too long, however it drips; a context manager.
+
+    httpx bounds each network read alone, so headers or a body that come byte by byte have no end.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        """Give the exchange so many seconds, or so many since the last `renew`."""
+        self._seconds = seconds
+        self._deadline = time.monotonic() + seconds
+        self._guard = threading.Lock()
+        self._sockets: list[socket.socket] = []
+        self._done = threading.Event()
+        self._over = False
+        self._thread = threading.Thread(target=self._watch, name="patience", daemon=True)
+
+    @property
+    def extensions(self) -> dict[str, Any]:
+        """For the request that is watched; redirects take them along."""
+        return {"trace": self._connected}
+
+    def renew(self) -> None:
+        """Begin to count anew."""
+        self._deadline = time.monotonic() + self._seconds
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._thread.join()
+        self._sockets.clear()
+
+    def _connected(self, event: str, about: dict[str, Any]) -> None:
+        if event.endswith(("connect_tcp.complete", "start_tls.complete")):
+            opened = about["return_value"].get_extra_info("socket")
+            with self._guard:
+                if isinstance(opened, socket.socket):
+                    self._sockets.append(opened)
+                if self._over:
+                    self._break_off()
+
+    def _watch(self) -> None:
+        while (left := self._deadline - time.monotonic()) > 0:
+            if self._done.wait(left):
+                return
+        with self._guard:
+            self._over = True
+            self._break_off()
+
+    def _break_off(self) -> None:
+        for each in self._sockets:
+            # Closing it under a thread that reads would leave that thread reading.
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
