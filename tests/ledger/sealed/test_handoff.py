@@ -1,14 +1,15 @@
 """Plaintext for programs that insist on a path: what is left, and what is refused."""
 
+import os
 import threading
 
 import pytest
 
-from ledger.errors import UnsupportedModel
+from ledger.errors import ConfigurationError, UnsupportedModel
 from ledger.errors import UsageError as Usage
 from ledger.sealed import reader
 from ledger.sealed.file import open_sealed
-from ledger.sealed.handoff import LinkFolder
+from ledger.sealed.handoff import LinkFolder, MemoryFile
 
 
 @pytest.fixture
@@ -41,3 +42,10 @@ def test_a_folder_made_while_its_package_is_closed_is_not_left_behind(sealed, fo
     assert list(folder.iterdir()) == []
     with pytest.raises(Usage, match="closed"):
         file.link_folder(side)
+
+
+def test_a_file_larger_than_memory_raises_our_error_and_keeps_no_descriptor():
+    there = set(os.listdir("/proc/self/fd"))
+    with pytest.raises(ConfigurationError, match="memory"):
+        MemoryFile(1 << 62, lambda _: None)
+    assert set(os.listdir("/proc/self/fd")) == there
