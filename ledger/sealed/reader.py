@@ -340,6 +340,14 @@ class SealedFile:
             secret = pack_secret(self._opened)
             return Passed(fd, index, secret, self.public.cells, self._verify)
 
+    def in_use(self) -> contextlib.AbstractContextManager[None]:
+        """A block that `close` waits for, so that what is read there is not zeroed there.
+
+        Raises:
+            UsageError: the file is closed.
+        """
+        return self._reading()
+
     # -- end --
 
     def close(self) -> None:

@@ -241,9 +241,12 @@ class SealedModel:
         facts = self._sealed.info(self._known(name))
         torch_arrays.dtype_of(facts.dtype)
         shape = facts.shape if rows is None else (len(rows), *facts.shape[1:])
-        data = self._sealed.get_memory(name, rows=rows, alignment=_ALIGNMENT_OF.get(facts.dtype, 1))
-        tensor = torch_arrays.view(data, facts.dtype, shape)
-        return tensor if self._device == "cpu" else tensor.to(self._device)
+        # The copy too: an end meanwhile would zero what is copied, and nobody would be told.
+        with self._sealed.in_use():
+            alignment = _ALIGNMENT_OF.get(facts.dtype, 1)
+            data = self._sealed.get_memory(name, rows=rows, alignment=alignment)
+            tensor = torch_arrays.view(data, facts.dtype, shape)
+            return tensor if self._device == "cpu" else tensor.to(self._device)
 
     def get_bytes(self, name: str) -> memoryview:
         """The bytes of one tensor, read-only, little-endian and row-major as in the file.
