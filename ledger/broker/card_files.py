@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
 from urllib.parse import unquote, urlsplit
 
 import httpx
@@ -29,6 +28,7 @@ from ledger.errors import (
     UsageError,
 )
 from ledger.licensing.card import CardFile, LicenseCard
+from ledger.remote.bodies import ACCEPTED, PIECE, Patience, pieces
 from ledger.remote.download import SPARE_BYTES
 from ledger.remote.objects import RemoteObject
 from ledger.remote.places import Place, join
@@ -38,8 +38,6 @@ from ledger.sealed.opening import SealedInfo, read_clear
 from ledger.sealed.parallel import Progress
 from ledger.sealed.record import SealingRecord
 from ledger.sealed.source import ByteSource, read_bytes
-
-_CHUNK: Final = 1 << 20
 
 
 @dataclass(slots=True)
@@ -90,7 +88,7 @@ class Wanted:
         card: verified.
         record: the sealing record it signs.
         base: where its relative URLs start from.
-        timeout: seconds without progress after which a place is given up.
+        timeout: seconds without 64 KiB more after which a place is given up.
         progress: called with bytes done and in total while a file is downloaded.
     """
 
@@ -227,10 +225,10 @@ def require_beginning(there: ByteSource, entry: CardFile, wanted: Wanted) -> Non
 def _download(place: Place, path: Path, entry: CardFile, wanted: Wanted) -> None:
     url = place.url
     try:
-        with stream(place, wanted.timeout) as response, path.open("wb") as file:
+        with stream(place, wanted.timeout) as (response, patience), path.open("wb") as file:
             response.raise_for_status()
-            head, size, checked = b"", 0, False
-            for chunk in response.iter_bytes(_CHUNK):
+            head, size, checked, counted = b"", 0, False, 0
+            for chunk in pieces(response):
                 size += len(chunk)
                 if size > entry.size:
                     raise ContentMismatch(
@@ -244,6 +242,9 @@ def _download(place: Place, path: Path, entry: CardFile, wanted: Wanted) -> None
                         _check_prelude(prelude, wanted.record)
                         _check_length(prelude.file_bytes, entry, path.parent)
                 file.write(chunk)
+                if size - counted >= PIECE:
+                    patience.renew()
+                    counted = size
                 if wanted.progress is not None:
                     wanted.progress(size, entry.size)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
@@ -318,8 +319,11 @@ def unreachable(url: str, error: httpx.HTTPError | httpx.InvalidURL) -> IndexUna
 
 
 @contextmanager
-def stream(place: Place, timeout: float) -> Iterator[httpx.Response]:
-    """A GET whose redirects lead only to what would have been followed in the first place."""
+def stream(place: Place, timeout: float) -> Iterator[tuple[httpx.Response, Patience]]:
+    """A GET whose redirects lead only to what would have been followed in the first place.
+
+    It ends `timeout` seconds after it began, or after the last ``renew``, body included.
+    """
 
     def require(request: httpx.Request) -> None:
         if Place.parse(str(request.url)).loopback and not place.loopback:
@@ -327,7 +331,10 @@ def stream(place: Place, timeout: float) -> Iterator[httpx.Response]:
 
     hooks = {"request": [require]}
     with (
-        httpx.Client(timeout=timeout, follow_redirects=True, event_hooks=hooks) as client,
-        client.stream("GET", place.url) as response,
+        Patience(timeout) as patience,
+        httpx.Client(
+            timeout=timeout, follow_redirects=True, event_hooks=hooks, headers=ACCEPTED
+        ) as client,
+        client.stream("GET", place.url, extensions=patience.extensions) as response,
     ):
-        yield response
+        yield response, patience

@@ -27,6 +27,7 @@ from ledger.errors import ContentMismatch, LedgerError, ManifestError, UsageErro
 from ledger.ids import Address, LicenseId
 from ledger.licensing import card as card_module
 from ledger.licensing.card import LicenseCard
+from ledger.remote.bodies import pieces
 from ledger.remote.objects import RemoteObject, listed
 from ledger.remote.places import Place, is_url
 from ledger.sealed.file import inspect
@@ -194,9 +195,9 @@ def _card_beside(
 def _download_card(place: Place, timeout: float) -> bytes:
     data, url = bytearray(), place.url
     try:
-        with stream(place, timeout) as response:
+        with stream(place, timeout) as (response, _):
             response.raise_for_status()
-            for chunk in response.iter_bytes():
+            for chunk in pieces(response):
                 data += chunk
                 if len(data) > card_module.MAX_BYTES or not _may_be_json(data):
                     raise ManifestError(

@@ -31,6 +31,7 @@ from ledger.errors import (
 )
 from ledger.ids import Digest
 from ledger.licensing.document import Document
+from ledger.remote.bodies import ACCEPTED, pieces
 from ledger.sealed.recipients import KemPublicKey
 
 MAX_REPLY_BYTES: Final = 4 << 20
@@ -211,12 +212,12 @@ class BrokerLink:
                 method,
                 path,
                 json=body,
-                headers={"accept": "application/json"},
+                headers={"accept": "application/json"} | ACCEPTED,
                 extensions={"trace": self._connected},
             ) as response:
                 parts: list[bytes] = []
                 size = 0
-                for part in response.iter_bytes():
+                for part in pieces(response):
                     size += len(part)
                     if size > MAX_REPLY_BYTES:
                         raise BrokerUnavailable(f"the broker {self.host} sends without end")

@@ -13,6 +13,7 @@ import fcntl
 import json
 import os
 import shutil
+import stat
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -188,6 +189,8 @@ class _Partial:
             self._fd = os.open(self._path, flags, 0o666)
             self._log = os.open(self._journal, flags | os.O_APPEND, 0o666)
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # A download that ended between the two lines above has given this file its name.
+            alone = _is_at(self._fd, self._path) and _is_at(self._log, self._journal)
         except BlockingIOError:
             self.__exit__()
             raise UsageError(
@@ -196,6 +199,9 @@ class _Partial:
         except OSError:
             self.__exit__()
             raise
+        if not alone:
+            self.__exit__()
+            raise self._in_the_way()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -209,13 +215,10 @@ class _Partial:
         first = {"format": FORMAT, "size": self.size, "piece": PIECE, "head": head}
         heads = [line for line in self._lines() if isinstance(line, dict)]
         lines = [line for line in self._lines() if isinstance(line, list) and len(line) == 3]
-        tags = {line[1]: line[2] for line in lines if line[0] == "place"}
+        tags = {line[1]: line[2] for line in lines if line[0] == "place" and type(line[1]) is str}
         self._pieces.clear()
         if os.fstat(self._fd).st_size and (not heads or heads[0].get("format") != FORMAT):
-            raise UsageError(
-                f"{self._path} is in the way, and not a download of this command",
-                hint="move it away, or choose another file with --out",
-            )
+            raise self._in_the_way()
         # A line that was cut off must not swallow the next one.
         os.write(self._log, b"\n")
         if heads != [first] or tags.get(place, tag) != tag:
@@ -224,7 +227,9 @@ class _Partial:
             self._append(first)
             tags = {}
         else:
-            self._pieces |= {line[1] for line in lines if line[0] == "piece" and self._holds(line)}
+            # The last line of a piece counts, so that none is hashed twice.
+            said = {line[1]: line[2] for line in lines if line[0] == "piece" and _counts(line[1])}
+            self._pieces |= {piece for piece, digest in said.items() if self._holds(piece, digest)}
         if place not in tags:
             self._append(["place", place, tag])
         self.arrived = sum(self.span(piece)[1] for piece in self._pieces)
@@ -283,18 +288,43 @@ class _Partial:
         size = os.fstat(self._log).st_size
         limit = _MAX_LINE * (4 + self.size // PIECE)
         for raw in os.pread(self._log, min(size, limit), 0).splitlines():
-            with contextlib.suppress(ValueError):  # a process died inside that line
+            # A process died inside that line, or another program wrote it.
+            with contextlib.suppress(ValueError, RecursionError):
                 line = json.loads(raw[:_MAX_LINE])
                 if isinstance(line, list | dict):
                     yield line
 
-    def _holds(self, line: list[Any]) -> bool:
-        if type(line[1]) is not int or not 0 <= line[1] * PIECE < self.size:
+    def _holds(self, piece: int, digest: object) -> bool:
+        if piece * PIECE >= self.size:
             return False
-        offset, length = self.span(line[1])
+        offset, length = self.span(piece)
         data = os.pread(self._fd, length, offset)
-        return len(data) == length and blake3(data).hexdigest() == line[2]
+        return len(data) == length and blake3(data).hexdigest() == digest
+
+    def _in_the_way(self) -> UsageError:
+        return UsageError(
+            f"{self._path} is in the way, and not a download of this command",
+            hint="move it away, or choose another file with --out",
+        )
 
     def _append(self, value: object) -> None:
         with self._lock:
             os.write(self._log, json.dumps(value).encode() + b"\n")
+
+
+def _counts(value: object) -> bool:
+    return type(value) is int and value >= 0
+
+
+def _is_at(fd: int, path: Path) -> bool:
+    """Whether an open file is a regular one that has this name, and no other."""
+    facts = os.fstat(fd)
+    try:
+        named = path.lstat()
+    except FileNotFoundError:
+        return False
+    return (
+        stat.S_ISREG(facts.st_mode)
+        and facts.st_nlink == 1
+        and (named.st_dev, named.st_ino) == (facts.st_dev, facts.st_ino)
+    )

@@ -53,6 +53,8 @@ _REASONS: Final = (
 )
 # An interrupt at the wrong moment may leave a thread noted that left long ago.
 _LEAVING_SECONDS: Final = 1.0
+_NOWHERE: Final = "http://127.0.0.1:0"
+_HERE: Final = "localhost,127.0.0.0/8,::1"
 _NEVER: Final = datetime.fromtimestamp(0, UTC)
 _Ts = TypeVarTuple("_Ts")
 
@@ -344,7 +346,10 @@ def _store(place: Place, timeout: float) -> tuple[Any, str]:
             if _loopback_endpoint():
                 client["allow_http"] = True
             return S3Store(place.host, client_options=client, retry_config=retry), place.path
-        client["allow_http"] = place.scheme == "http"  # of this machine; redirects obey it, too
+        if place.scheme == "http":
+            # Of this machine alone. Redirects would obey `allow_http` and lead to any host: those
+            # go to a proxy that cannot exist.
+            client |= {"allow_http": True, "proxy_url": _NOWHERE, "proxy_excludes": _HERE}
         # The whole URL is the store's and the key is empty: nothing of it is encoded anew.
         return HTTPStore.from_url(place.url, client_options=client, retry_config=retry), ""
     except Exception as error:  # noqa: BLE001 - as above

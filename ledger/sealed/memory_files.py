@@ -23,7 +23,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
-from ledger.errors import ToolMissing
+from ledger.errors import ConfigurationError, ToolMissing, UnsupportedModel
 from ledger.sealed.memory import advise, zero_at
 
 _F_ADD_SEALS: Final = 1033
@@ -47,6 +47,7 @@ class MemoryFile:
 
         Raises:
             ToolMissing: this system has no sealable memory files.
+            ConfigurationError: it gives this process no more memory.
         """
         self.size = size
         self.fd = -1
@@ -62,8 +63,7 @@ class MemoryFile:
             ) from None
         try:
             if size:
-                os.ftruncate(self.fd, size)
-                self._map = mmap.mmap(self.fd, size)
+                self._map = self._mapped()
                 advise(self._map, _DONTDUMP)
                 advise(self._map, _DONTFORK)
                 view = memoryview(self._map)
@@ -76,6 +76,16 @@ class MemoryFile:
             self.close()
             raise
         _OPEN.add(self)
+
+    def _mapped(self) -> mmap.mmap:
+        try:
+            os.ftruncate(self.fd, self.size)
+            return mmap.mmap(self.fd, self.size)
+        except (OSError, OverflowError):
+            raise ConfigurationError(
+                f"this process gets no file of {self.size} bytes in memory",
+                hint="raise its limits (ulimit -v, ulimit -f), or read through get_tensor",
+            ) from None
 
     def _seal(self) -> None:
         try:
@@ -122,6 +132,7 @@ class LinkFolder:
 
         Raises:
             ToolMissing: no tmpfs is mounted where this user can write.
+            UnsupportedModel: a name that file systems do not have.
         """
         self._pid = os.getpid()
         self.path = Path(tempfile.mkdtemp(prefix=f"{_LABEL}-", dir=memory_folder()))
@@ -130,6 +141,12 @@ class LinkFolder:
                 link = self.path / name
                 link.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
                 link.symlink_to(target)
+        except OSError as error:
+            self.close()
+            raise UnsupportedModel(
+                f"the package's files cannot have their names here: {error.strerror}",
+                hint="files() gives them from memory",
+            ) from None
         except BaseException:
             self.close()
             raise

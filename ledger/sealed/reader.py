@@ -68,8 +68,8 @@ class SealedFile:
         self._loading = threading.Lock()
         self._files: dict[str, MemoryFile] = {}
         self._folders: list[LinkFolder] = []
-        self._active = 0
-        self._closed = False
+        self._readers: list[int] = []
+        self._closed = self._wiped = False
         self._pid = os.getpid()
         self.public: SealedInfo = opened.clear.info
         self.cells: OpenCells | None = opened.cells
@@ -128,11 +128,18 @@ class SealedFile:
 
         Raises:
             UnsupportedModel: rows that do not fill whole bytes.
-            UsageError, SegmentTampered, ContentMismatch, SealedTruncated: as `get_bytes`.
+            UsageError: rows that the tensor has not; and as `get_bytes`.
+            SegmentTampered, ContentMismatch, SealedTruncated: as `get_bytes`.
         """
         tensor = self._entry(name)
         offset, size = tensor.offset, tensor.nbytes
         if rows is not None:
+            count = tensor.shape[0] if tensor.shape else 0
+            if rows.step != 1 or (len(rows) and not 0 <= rows.start < rows.stop <= count):
+                raise UsageError(
+                    f"a tensor of {count} rows has no {rows}",
+                    hint="give range(first, last + 1) within its first axis",
+                )
             width = row_bytes(tensor)
             offset, size = offset + rows.start * width, len(rows) * width
         with self._reading():
@@ -148,7 +155,7 @@ class SealedFile:
         """One tensor, or some of its rows, as a read-only array.
 
         Raises:
-            UnsupportedModel: NumPy has no such element type; `get_bytes` gives the bytes.
+            UnsupportedModel: NumPy has no such element type or shape; `get_bytes` gives the bytes.
             UsageError, SegmentTampered, ContentMismatch, SealedTruncated: as `get_bytes`.
         """
         tensor = self._entry(name)
@@ -160,11 +167,17 @@ class SealedFile:
                 hint="get_bytes(name) gives the tensor's bytes",
             )
         data = self.get_memory(name, rows=rows).toreadonly()
-        if not len(data):
-            empty = np.empty(shape, dtype)
-            empty.flags.writeable = False
-            return empty
-        return np.frombuffer(data, dtype).reshape(shape)
+        try:
+            # An empty one may have any other dimensions, also some that no array can have.
+            array = np.frombuffer(data, dtype) if len(data) else np.empty(0, dtype)
+            array = array.reshape(shape)
+        except ValueError:
+            raise UnsupportedModel(
+                f"NumPy has no arrays of shape {list(shape)}",
+                hint="get_bytes(name) gives the tensor's bytes",
+            ) from None
+        array.flags.writeable = False
+        return array
 
     def read_member(self, name: str) -> memoryview:
         """One file of the package, weights or side, read-only.
@@ -205,10 +218,12 @@ class SealedFile:
             ToolMissing, UsageError, SegmentTampered, ContentMismatch, SealedTruncated: as
                 `memory_file`.
         """
-        folder = LinkFolder({name: self.memory_file(name).path for name in names})
-        with self._state:
-            self._folders.append(folder)
-        return folder.path
+        # Inside a read, or a close meanwhile would leave the folder behind.
+        with self._reading():
+            folder = LinkFolder({name: self.memory_file(name).path for name in names})
+            with self._state:
+                self._folders.append(folder)
+            return folder.path
 
     def files(self) -> dict[str, memoryview]:
         """The side files (settings, tokenizer …): name to bytes, read-only.
@@ -276,11 +291,13 @@ class SealedFile:
         if self.cells is None:
             return
         plain = bytearray(self.public.cell_bytes)
-        for cell, entry in enumerate(self.cells.index.entries):
-            tensor = self._tables.tensors[entry.tensor]
-            self._copy(tensor.member, tensor.offset + entry.offset, memoryview(plain))
-            self.cells.check_other(cell, plain)
-        plain[:] = bytes(len(plain))
+        try:
+            for cell, entry in enumerate(self.cells.index.entries):
+                tensor = self._tables.tensors[entry.tensor]
+                self._copy(tensor.member, tensor.offset + entry.offset, memoryview(plain))
+                self.cells.check_other(cell, plain)
+        finally:
+            plain[:] = bytes(len(plain))
 
     def export(self, folder: Path, *, progress: Progress | None = None) -> tuple[Path, ...]:
         """Write every member, decrypted, into a new folder, which appears whole or not at all.
@@ -324,10 +341,26 @@ class SealedFile:
             secret = pack_secret(self._opened)
             return Passed(fd, index, secret, self.public.cells, self._verify)
 
+    def in_use(self) -> contextlib.AbstractContextManager[None]:
+        """A block that `close` waits for, so that what is read there is not zeroed there.
+
+        Raises:
+            UsageError: the file is closed.
+        """
+        return self._reading()
+
     # -- end --
 
     def close(self) -> None:
-        """Wait for readers, zero keys and plaintext, release the file. Safe to call twice."""
+        """Wait for readers, zero keys and plaintext, release the file.
+
+        Safe to repeat: whoever calls it, all is zero when it returns. Where the wait was
+        interrupted nothing can be read any more, and the next call goes on from there.
+
+        Raises:
+            UsageError: this very thread is reading, so the wait would never end: a signal handler
+                called it. The read ends with this error.
+        """
         if os.getpid() != self._pid:
             # A forked child has empty copies of keys and arenas, and perhaps a lock held for ever.
             if not self._closed:
@@ -336,15 +369,23 @@ class SealedFile:
                 self._source.close()
             return
         with self._state:
-            if self._closed:
-                return
             self._closed = True
-            while self._active:
+            if threading.get_ident() in self._readers:
+                raise UsageError(
+                    "the sealed file cannot be closed by the thread that is reading it",
+                    hint="raise an exception in the signal handler, and close behind the read",
+                )
+            while self._readers:
                 self._state.wait()
-            self._drop_files()
-            self._segments.wipe()
+            if self._wiped:
+                return
+            try:
+                self._drop_files()
+            finally:
+                self._segments.wipe()
             self._loaded = None
             self._source.close()
+            self._wiped = True
 
     def __enter__(self) -> Self:
         return self
@@ -397,12 +438,12 @@ class SealedFile:
                 raise UsageError(
                     "the sealed file is closed", hint="use its tensors inside the with block"
                 )
-            self._active += 1
+            self._readers.append(threading.get_ident())
         try:
             yield
         finally:
             with self._state:
-                self._active -= 1
+                self._readers.remove(threading.get_ident())
                 self._state.notify_all()
 
     def _copy(self, member: int, offset: int, into: memoryview) -> None:

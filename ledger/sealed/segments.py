@@ -16,6 +16,7 @@ from ledger.sealed.source import ByteSource, Reads
 from ledger.sealed.variants import OpenCells
 
 _BATCH_SEGMENTS = 8
+_BATCH_BYTES = 8 << 20  # over a network eight batches are in memory, beside the arena
 
 _Block = tuple[int, memoryview]  # where it begins in the package, and its bytes
 
@@ -39,6 +40,7 @@ class Segments:
         self._lock = threading.Lock()
         self.arenas: weakref.WeakSet[Arena] = weakref.WeakSet()
         self.step = self._prelude.segment_bytes
+        self._batch = max(1, min(_BATCH_SEGMENTS, _BATCH_BYTES // self.step))
 
     def arena(self, size: int) -> Arena:
         """Memory that :meth:`wipe` will zero."""
@@ -120,7 +122,7 @@ class Segments:
             number, offset = divmod(start + done, self.step)
             if number not in records and getattr(self._scratch, "number", -1) != number:
                 # One request for what follows, too: over a network each costs a round trip.
-                ahead = range(number, min(after, number + _BATCH_SEGMENTS))
+                ahead = range(number, min(after, number + self._batch))
                 records = self._records(ahead, reads)
             count = min(self.step - offset, len(into) - done)
             into[done : done + count] = self._one(number, records.get(number))[
@@ -141,7 +143,7 @@ class Segments:
         step = self.step
 
         def decrypt_batch(batch: int) -> None:
-            chosen = numbers[batch * _BATCH_SEGMENTS : (batch + 1) * _BATCH_SEGMENTS]
+            chosen = numbers[batch * self._batch : (batch + 1) * self._batch]
             records = self._records(chosen, reads)
             arena.populate((chosen[0] - origin) * step, (chosen[-1] - chosen[0] + 1) * step)
             for number in chosen:
@@ -152,7 +154,7 @@ class Segments:
         reads = self._source.reads()
         try:
             for_each(
-                -(-len(numbers) // _BATCH_SEGMENTS),
+                -(-len(numbers) // self._batch),
                 decrypt_batch,
                 threads=max(threads, self._source.width),
                 abandon=reads.abandon,

@@ -11,6 +11,7 @@ import hmac
 import os
 from collections.abc import Callable
 from typing import TypeAlias
+from weakref import WeakSet
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives import hashes
@@ -113,7 +114,7 @@ class Floe:
 class FloeMessage:
     """Segments of one message; safe to use from several threads at once."""
 
-    __slots__ = ("_aad", "_ciphers", "_entropy", "_floe", "_iv", "_message_key")
+    __slots__ = ("__weakref__", "_aad", "_ciphers", "_entropy", "_floe", "_iv", "_message_key")
 
     def __init__(
         self, floe: Floe, message_key: Secret, iv: bytes, aad: bytes, entropy: Entropy
@@ -124,6 +125,7 @@ class FloeMessage:
         self._entropy = entropy
         self._message_key = message_key
         self._ciphers: dict[int, AESGCM] = {}
+        _OPEN.add(self)
 
     def _cipher(self, position: int) -> AESGCM:
         if not 0 <= position < MAX_SEGMENTS:
@@ -188,3 +190,15 @@ class FloeMessage:
         """Zero the message key and drop the ciphers."""
         self._message_key.wipe()
         self._ciphers.clear()
+
+
+_OPEN: WeakSet[FloeMessage] = WeakSet()
+
+
+def _after_fork() -> None:
+    """A forked child keeps no data keys: those lie in the library's memory, which it inherits."""
+    for message in list(_OPEN):
+        message._ciphers.clear()  # noqa: SLF001 - the class above
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -240,10 +240,12 @@ class SealedModel:
             return self._sealed.get_tensor(self._known(name), rows=rows)
         facts = self._sealed.info(self._known(name))
         shape = facts.shape if rows is None else (len(rows), *facts.shape[1:])
-        alignment = torch_arrays.alignment_of(facts.dtype)
-        data = self._sealed.get_memory(name, rows=rows, alignment=alignment)
-        tensor = torch_arrays.view(data, facts.dtype, shape)
-        return tensor if self._device == "cpu" else tensor.to(self._device)
+        # The copy too: an end meanwhile would zero what is copied, and nobody would be told.
+        with self._sealed.in_use():
+            alignment = torch_arrays.alignment_of(facts.dtype)
+            data = self._sealed.get_memory(name, rows=rows, alignment=alignment)
+            tensor = torch_arrays.view(data, facts.dtype, shape)
+            return tensor if self._device == "cpu" else tensor.to(self._device)
 
     def get_bytes(self, name: str) -> memoryview:
         """The bytes of one tensor, read-only, little-endian and row-major as in the file.

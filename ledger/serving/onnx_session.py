@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import threading
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from ledger.errors import LedgerError, ToolMissing, UnsupportedModel, UsageError
 from ledger.sealed.memory import burn
 
 if TYPE_CHECKING:
     from ledger.serving.model import SealedModel
+
+
+# Options keep bare addresses of what a session was made from, and look there again when another
+# session is made with them: that memory, zero by then, must exist for as long as they do.
+_HELD: WeakKeyDictionary[Any, list[memoryview]] = WeakKeyDictionary()
 
 
 class OnnxSession:
@@ -109,6 +115,12 @@ def _create(model: SealedModel, name: str, options: dict[str, Any]) -> Any:
         and (not folder or member.name.startswith(folder + "/"))
     }
     if beside:
+        if settings in _HELD:
+            raise UsageError(
+                "these sess_options hold another session's weights",
+                hint="make new onnxruntime.SessionOptions for each session",
+            )
+        _HELD[settings] = list(beside.values())
         settings.add_external_initializers_from_files_in_memory(
             list(beside), list(beside.values()), [len(data) for data in beside.values()]
         )

@@ -6,6 +6,7 @@ It asks no broker. When the owner ends, however it ends, so does the rank's use 
 
 from __future__ import annotations
 
+import array
 import contextlib
 import json
 import os
@@ -105,8 +106,8 @@ def join(
     except BaseException:
         sock.close()
         raise
-    lease, now = read_lease(grant)
     try:
+        lease, now = read_lease(grant)
         return SealedModel(
             sealed,
             lambda lost: RankKeeper(sock, lease, now, on_loss=lost),
@@ -261,7 +262,7 @@ def _connect(place: str | int, timeout: float) -> socket.socket:
 def _ask(sock: socket.socket) -> tuple[dict[str, Any], list[int], Secret]:
     """The owner's answer: message, descriptors and key."""
     sock.send(json.dumps({"type": TYPE_ASK, "version": VERSION}).encode())
-    data, files, _, _ = socket.recv_fds(sock, MAX_MESSAGE, _FILES)
+    data, files = _receive(sock)
     try:
         grant = _checked(data, files)
         # Straight into locked memory: no copy of the key is left in an object of the interpreter.
@@ -276,6 +277,20 @@ def _ask(sock: socket.socket) -> tuple[dict[str, Any], list[int], Secret]:
             os.close(fd)
         raise
     return grant, files, key
+
+
+def _receive(sock: socket.socket) -> tuple[bytes, list[int]]:
+    """A message with its files, closed on exec from the first moment: one holds names and shapes.
+
+    As ``socket.recv_fds``, which passes its flags over.
+    """
+    files = array.array("i")
+    room = socket.CMSG_LEN(_FILES * files.itemsize)
+    data, ancillary, _, _ = sock.recvmsg(MAX_MESSAGE, room, socket.MSG_CMSG_CLOEXEC)
+    for level, kind, raw in ancillary:
+        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+            files.frombytes(raw[: len(raw) // files.itemsize * files.itemsize])
+    return data, list(files)
 
 
 def _cells(grant: dict[str, Any]) -> int:

@@ -78,10 +78,17 @@ def view(data: memoryview, dtype: str, shape: tuple[int, ...]) -> Any:
     """A tensor over `data`, which is writable and aligned; nothing is copied.
 
     Raises:
-        UnsupportedModel: torch has no such element type.
+        UnsupportedModel: torch has no such element type or shape.
     """
     torch = require_torch()
     kind, shape = dtype_of(dtype), shape_of(dtype, shape)
     if not len(data):
-        return torch.empty(shape, dtype=kind)
+        try:
+            return torch.empty(shape, dtype=kind)
+        except RuntimeError:
+            # An empty one may have any other dimensions, also some that no tensor can have.
+            raise UnsupportedModel(
+                f"torch has no tensors of shape {list(shape)}",
+                hint="get_bytes(name) gives the tensor's bytes",
+            ) from None
     return torch.frombuffer(data, dtype=kind, count=math.prod(shape)).reshape(shape)

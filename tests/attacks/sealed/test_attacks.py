@@ -25,6 +25,7 @@ from ledger.errors import (
     SealedFormatError,
     SealedTruncated,
     SegmentTampered,
+    UnsupportedModel,
     UnsupportedVersion,
     WrongKey,
 )
@@ -36,6 +37,7 @@ from ledger.sealed.index import join_index, package_root, split_index
 from ledger.sealed.recipients import MLKEM768_X25519, X25519, KemPrivateKey, unwrap, wrap
 from ledger.sealed.record import SealingRecord
 from ledger.sealed.stream import HEADER_BYTES, OVERHEAD, Floe
+from ledger.serving import torch_arrays
 from ledger.tensors.model import open_model
 
 KEY = hashlib.sha256(b"attacks").digest()
@@ -468,6 +470,25 @@ def test_a_table_that_a_key_holder_could_write_is_refused(bench, name):
     hostile = with_tables(bench.first, TABLES[name], honest_root=False)
     assert hostile != bench.first.data
     bench.refuse(hostile, SealedFormatError, record=None)
+
+
+EMPTY = [[1 << 40, 0, 1 << 40], [0, (1 << 53) - 1, (1 << 53) - 1]]
+
+
+@pytest.mark.parametrize("shape", EMPTY)
+def test_an_empty_tensor_of_impossible_size_raises_only_our_errors(bench, shape):
+    hostile = with_tables(bench.first, row_changed("tensors", 0, 2, shape), honest_root=False)
+    path = bench.folder / "hostile.sealed"
+    path.write_bytes(hostile)
+    with open_sealed(path, KEY) as file, pytest.raises(UnsupportedModel, match="shape"):
+        file.get_tensor("a.w")
+
+
+@pytest.mark.torch
+def test_an_empty_torch_tensor_of_impossible_size_raises_only_our_errors():
+    pytest.importorskip("torch")
+    with pytest.raises(UnsupportedModel, match="shape"):
+        torch_arrays.view(memoryview(b""), "F32", tuple(EMPTY[1]))
 
 
 # -- header bombs and downgrade ------------------------------------------------------------------

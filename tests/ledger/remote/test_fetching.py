@@ -255,7 +255,7 @@ def test_pieces_that_changed_on_the_disk_are_fetched_again(shop, server, card, o
     assert done.resumed < held
 
 
-@pytest.mark.parametrize("change", ["torn", "noise", "lost", "other"])
+@pytest.mark.parametrize("change", ["torn", "noise", "poison", "lost", "other"])
 def test_whatever_happened_to_the_state_file_the_bytes_are_right(shop, server, card, out, change):
     path = card("model.sealed")
     interrupted(server, path, out)
@@ -265,6 +265,9 @@ def test_whatever_happened_to_the_state_file_the_bytes_are_right(shop, server, c
         state.write_bytes(data[:-20])
     elif change == "noise":
         state.write_bytes(data + b'\xff\n["piece", -1, "x"]\n["piece", 1e9, 3]\n[[], {}, 1]\n5')
+    elif change == "poison":
+        lines = ['["place", [], null]', '["place", {}, 1]', "[" * 4000, '{"a":' * 800]
+        state.write_bytes(data + "\n".join(lines).encode())
     elif change == "other":
         state.write_bytes(re.sub(rb'"head": "..', b'"head": "zz', data))
     else:
@@ -374,6 +377,43 @@ def test_what_is_no_download_of_ours_is_not_overwritten(card, out):
     with pytest.raises(UsageError):
         fetch(card("model.sealed"), out)
     assert target.read_bytes() == b"mine"
+
+
+def test_a_file_with_another_name_is_not_written_to(card, out, server):
+    """A hard link to a file of the user, with a journal beside it as if it were of a download."""
+    path = card("model.sealed")
+    interrupted(server, path, out)
+    part, target = out.with_name(out.name + ".part"), out.parent / "target"
+    part.unlink()
+    target.write_bytes(b"mine")
+    os.link(target, part)
+    with pytest.raises(UsageError, match="in the way"):
+        fetch(path, out)
+    assert target.read_bytes() == b"mine"
+
+
+def test_a_fetch_that_waited_for_another_to_end_does_not_write_to_its_file(
+    shop, card, out, server, monkeypatch
+):
+    """Between opening the partial file and locking it, another process may give it its name."""
+    path = card("model.sealed")
+    interrupted(server, path, out)
+    # What is there would be fetched from the start, and not to its end.
+    server.etag = '"newer"'
+    server.fault = lambda number, first: "cut" if number > 1 else None
+
+    def ended_first(fd, operation):
+        if not out.exists():
+            out.with_name(out.name + ".part").rename(out)
+            out.write_bytes(shop.path.read_bytes())
+            out.with_name(out.name + ".part.json").unlink()
+        return flock(fd, operation)
+
+    flock = download_module.fcntl.flock
+    monkeypatch.setattr(download_module.fcntl, "flock", ended_first)
+    with pytest.raises(LedgerError):
+        fetch(path, out, timeout=1)
+    assert digest(out) == digest(shop.path)
 
 
 def test_memory_stays_bounded(shop, server, card, out):

@@ -29,9 +29,11 @@ from ledger.errors import (
     UsageError,
     WrongKey,
 )
+from ledger.ids import Address, ModelId
 from ledger.remote.objects import RemoteObject
 from ledger.remote.places import Place
-from ledger.sealed.file import inspect, open_sealed
+from ledger.sealed.file import inspect, open_sealed, seal
+from ledger.tensors.model import open_model
 
 from .conftest import KEY, same_tensors
 
@@ -103,6 +105,20 @@ def test_the_cells_of_a_batch_come_with_one_request(shop, tmp_path):
             assert len(server.ranges) <= 2 + 2 * batches
             file.get_tensor("layers.7.weight")
             assert len(server.ranges) <= 4 + 2 * batches
+
+
+def test_ranges_stay_bounded_where_segments_are_large(shop, server, tmp_path):
+    """Eight ranges are in memory at once: of the largest segments they were a gigabyte."""
+    with open_model(shop.folder / "model") as model:
+        seal(
+            model, tmp_path / "model.sealed", content_key=KEY, model_id=ModelId(bytes(32)),
+            chain_id=1, registry=Address(bytes(20)), log2_segment=22,
+        )  # fmt: skip
+    server.folder = tmp_path
+    with open_sealed(remote(server), KEY) as file:
+        assert same_tensors(file, shop.tensors)
+    sizes = [last - first + 1 for first, last in server.ranges]
+    assert max(sizes) <= (8 << 20) + 8 * 32
 
 
 def test_inspecting_is_one_request(server):
@@ -290,6 +306,30 @@ def read_elsewhere(url, **environment):
         capture_output=True, text=True, timeout=60, check=True,
         env={**os.environ, **environment},
     ).stdout.strip()  # fmt: skip
+
+
+def test_plain_http_of_this_machine_leads_to_no_other_address(shop, server):
+    """What listens here may redirect anywhere: to an intranet, or a cloud's metadata."""
+    with import_module("store_world").serving(shop.folder) as inside:
+        elsewhere = inside.url.replace("127.0.0.1", "0.0.0.0")
+        with pytest.raises(UsageError, match="plain http"):
+            Place.parse(f"{elsewhere}/model.sealed")
+        server.fault = lambda number, first: f"redirect:{elsewhere}/model.sealed"
+        with pytest.raises(StoreUnavailable):
+            remote(server, timeout=2)
+        assert inside.ranges == []
+        server.fault = lambda number, first: f"redirect:{inside.url}/model.sealed"
+        with open_sealed(remote(server), KEY, record=shop.record) as file:
+            assert file.keys()
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
+def test_no_proxy_sees_what_is_read_from_this_machine(server, host, monkeypatch):
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    there = RemoteObject(Place.parse(f"{server.url}/model.sealed".replace("127.0.0.1", host)))
+    there.close()
+    assert len(server.ranges) == 1
 
 
 def test_https_is_read_and_its_certificate_and_redirects_are_checked(shop, server, tmp_path):

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import tracemalloc
 
 import pytest
 from hypothesis import given, settings
@@ -172,3 +173,54 @@ def test_a_safe_path_stays_inside_its_folder(name):
         assert not {"", ".", ".."} & set(parts)
         assert "\\" not in name
         assert "\0" not in name
+
+
+def test_names_with_hundreds_of_folders_cost_no_more_than_their_bytes():
+    """All folders of all names, spelled out, took three hundred times the table."""
+    deep = [[f"{number:05}/" + "a/" * 500 + "b", 0, "side", 0, D] for number in range(300)]
+    document = {
+        "members": [*deep, ["m", 70000, "weights", 0, D]],
+        "tensors": [["a", "U8", [1], 300, 0, D]],
+        "version": 1,
+    }
+    data = json.dumps(document).encode()
+    tracemalloc.start()
+    try:
+        Tables.parse(data, segments=2, segment_bytes=STEP)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 10 * len(data)
+
+
+@pytest.mark.parametrize(
+    "names", [("a", "a/b"), ("a/b", "a"), ("a/b/c", "a-b", "a/b"), ("é/a", "é")]
+)
+def test_a_file_that_is_a_folder_of_another_is_refused(names):
+    side = [[name, 0, "side", 0, D] for name in names]
+    document = json.loads(json.dumps(GOOD))
+    document["members"] = [*side, ["m", 70000, "weights", 0, D]]
+    document["tensors"] = [["t", "U8", [1], len(names), 0, D]]
+    with pytest.raises(SealedFormatError, match="folder"):
+        Tables.parse(json.dumps(document).encode(), segments=2, segment_bytes=STEP)
+
+
+def test_names_that_only_begin_like_a_folder_are_read():
+    names = ["a", "a-b/c", "a.b", "ab/c", "b/a"]
+    document = json.loads(json.dumps(GOOD))
+    document["members"] = [[n, 0, "side", 0, D] for n in names] + [["m", 70000, "weights", 0, D]]
+    document["tensors"] = [["t", "U8", [1], len(names), 0, D]]
+    found = Tables.parse(json.dumps(document).encode(), segments=2, segment_bytes=STEP)
+    assert [member.name for member in found.members][:-1] == names
+
+
+@pytest.mark.parametrize("value", [False, 0.0])
+def test_a_place_that_only_equals_a_number_is_refused(value):
+    with pytest.raises(SealedFormatError):
+        parse(altered("members", 0, 3, value))
+
+
+@pytest.mark.parametrize("version", [True, 1.0])
+def test_a_version_that_only_equals_a_number_is_refused(version):
+    with pytest.raises(SealedFormatError):
+        parse(GOOD | {"version": version})

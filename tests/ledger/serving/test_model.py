@@ -3,6 +3,7 @@
 import gc
 import json
 import os
+import threading
 import time
 from pathlib import Path
 
@@ -82,6 +83,31 @@ def test_every_element_type_comes_back_bit_for_bit_in_torch(opened, every, eager
             flat = tensor.reshape(-1).view(torch.uint8).numpy()
             assert flat.tobytes() == data, name
             assert tensor.data_ptr() % tensor.itemsize == 0
+
+
+@pytest.mark.torch
+def test_a_copy_to_another_device_is_never_of_memory_that_was_zeroed(opened, every, monkeypatch):
+    pytest.importorskip("torch", reason="install requirements-torch.txt")
+
+    class Slow:
+        """A tensor whose copy to a device takes as long as the model's end."""
+
+        def __init__(self, data, dtype, shape):
+            self.data = data
+
+        def to(self, device):
+            closer.start()
+            closer.join(0.3)
+            return bytes(self.data)
+
+    monkeypatch.setattr("ledger.serving.torch_arrays.view", Slow)
+    path, content = every
+    model = opened(path, log2_segment=16, framework="torch", device="cuda")
+    closer = threading.Thread(target=model.close)
+    assert model.get_tensor("F32") == content["F32"][2]
+    closer.join(20)
+    with pytest.raises(UsageError, match="closed"):
+        model.get_tensor("F32")
 
 
 @pytest.mark.torch

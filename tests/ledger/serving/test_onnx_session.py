@@ -1,6 +1,7 @@
 """ONNX Runtime over sealed packages: the outputs of the plain model, and no file anywhere."""
 
 import ctypes
+import gc
 import os
 from pathlib import Path
 
@@ -141,3 +142,21 @@ def test_what_onnxruntime_refuses_is_our_error(opened, tmp_path_factory):
     onnx.save_model(onnx.helper.make_model(graph), path)
     with opened(path) as model, pytest.raises(UnsupportedModel, match="does not take"):
         model.onnx_session()
+
+
+def test_options_that_are_used_again_lead_to_no_freed_memory(opened, external):
+    """ONNX Runtime keeps bare addresses in them; this ended the process."""
+    given, expected = plain_outputs(external, feed(1))
+    settings = ort.SessionOptions()
+    with opened(external) as model:
+        outputs = model.onnx_session(sess_options=settings).run(None, given)
+        assert np.array_equal(outputs[0], expected[0])
+        with pytest.raises(UsageError, match="another session"):
+            model.onnx_session(sess_options=settings)
+    del model
+    gc.collect()
+    again = ort.InferenceSession(
+        str(external), sess_options=settings, providers=["CPUExecutionProvider"]
+    )
+    # What those addresses show is zero, and no other memory.
+    assert not np.array_equal(again.run(None, given)[0], expected[0])

@@ -16,6 +16,7 @@ import ledger
 from ledger.errors import KeyAccessError, LeaseExpired, ManifestError, UsageError
 from ledger.sealed import keys
 from ledger.serving import lease_messages
+from ledger.serving import ranks as rank_module
 
 pytestmark = pytest.mark.chain
 ROOT = Path(__file__).resolve().parents[3]
@@ -348,6 +349,23 @@ def test_an_owner_that_is_none_is_told_from_one(tmp_path):
     with pytest.raises(ledger.UnavailableError):
         ledger.join(address, timeout=0.5)
     listener.close()
+
+
+def test_what_a_rank_gets_is_closed_on_exec_from_the_first_moment(world, short, monkeypatch):
+    """One of the files holds names and shapes; a program started meanwhile must not have it."""
+    seen = []
+
+    def noted(sock):
+        answer = receive(sock)
+        seen.extend(os.get_inheritable(fd) for fd in answer[1])
+        return answer
+
+    receive = rank_module._receive
+    _, card, identity = short
+    with ledger.load(card, runtime=identity) as model, model.share() as share:
+        monkeypatch.setattr(rank_module, "_receive", noted)
+        ledger.join(share.address).close()
+    assert seen == [False, False]
 
 
 def test_after_the_lease_nothing_is_shared(world, short):
