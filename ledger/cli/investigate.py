@@ -23,7 +23,9 @@ _SHOWN = 10
 @app.verb("investigate")
 def investigate(
     session: Session,
-    suspect: Annotated[Path, typer.Argument(help="A .safetensors file, or a model folder.")],
+    suspect: Annotated[
+        Path, typer.Argument(help="A .safetensors, .gguf or .onnx file, or a folder.")
+    ],
     *,
     trace: Annotated[
         Path,
