@@ -23,7 +23,7 @@ from ledger.sealed.record import SealingRecord
 from ledger.tensors.model import open_model
 from ledger.tracing.accusation import Accusation, Candidate, accuse
 from ledger.tracing.extraction import Reading, read_suspect
-from ledger.tracing.planning import Plan, plan
+from ledger.tracing.planning import CANDIDATES, Plan, plan
 
 _MAX_CANDIDATES = 1 << 20
 _MAX_BYTES = 64 << 20
@@ -70,8 +70,11 @@ class LeakReport:
         )
         return (
             "Whoever holds the code key and all cell keys could have made this copy in any "
-            f"license's name: the licensor, and {brokers}. No licensee could: a licensee has one "
-            "key of each pair and knows nobody else's word."
+            f"license's name: the licensor, and {brokers}. Whoever holds the code key alone (each "
+            "single broker of such a set does) could have told other licenses' words to licensees "
+            "who between them have both forms of most cells, and they could. Whoever had the named "
+            "license's own copy or keys could have passed them on in its holder's place. No other "
+            "licensee could, nor several together: they have the words of their own licenses only."
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -169,7 +172,9 @@ def trace_leak(
         f"{len(named)} of {len(set(candidates))} candidates, {accusation.tests} tests, bound "
         f"{accusation.false_accusation:g} over all",
     )
-    return LeakReport(record, tuple(done), reading, accusation, plan(cells.parameters))
+    # The guarantee of this very trace: for as many suspects as were tested, if they were many.
+    carried = plan(cells.parameters, candidates=max(CANDIDATES, len(accusation.findings)))
+    return LeakReport(record, tuple(done), reading, accusation, carried)
 
 
 def _at(record: SealingRecord) -> str:

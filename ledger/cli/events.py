@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ledger.errors import UsageError
 from ledger.ids import Digest, LicenseId, ModelId
 
 if TYPE_CHECKING:
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
     from ledger.ids import Address
     from ledger.tracing.accusation import Candidate
 
-_MOST_TENURES = 64
+_MOST_WORDS = 1 << 18
 
 
 def models(session: Session, *, licensor: Address, artifact_root: Digest) -> list[ModelId]:
@@ -74,8 +75,12 @@ def licenses(
 def released_words(session: Session, model: ModelId) -> list[Candidate]:
     """Every word that may have been released for a model's licenses, in whoever's hands.
 
-    A license's word follows its holder and grant nonce. Each holder it ever had is listed with
-    each nonce up to now: some of these pairs never stood, and only make the bounds wider.
+    A license's word follows its holder and grant nonce. Every nonce that each holder can have had
+    is listed, however many there are: whoever could push an old word off the list, by cancelling
+    grants, would not be named. Some of these pairs never stood, and only make the bounds wider.
+
+    Raises:
+        UsageError: more than can be tested.
     """
     from ledger.tracing.accusation import Candidate
 
@@ -85,13 +90,32 @@ def released_words(session: Session, model: ModelId) -> list[Candidate]:
             word = Digest(int(license_id).to_bytes(32, "big"))
             holders = _found(session, "LicenseLedger", "Transfer", [None, None, word], "to")
             now = session.licenses.grant_nonce_of(license_id)
-            found |= {
-                Candidate(license_id, holder, tenure)
-                for holder in holders
-                if any(holder.raw)
-                for tenure in range(max(0, now - _MOST_TENURES), now + 1)
-            }
+            for holder, tenures in tenures_of(holders, now):
+                if len(found) + len(tenures) > _MOST_WORDS:
+                    raise UsageError(
+                        f"more than {_MOST_WORDS} words may have been released for this model",
+                        hint="give the likely ones with --candidates",
+                    )
+                found |= {Candidate(license_id, holder, tenure) for tenure in tenures}
     return sorted(found)
+
+
+def tenures_of(holders: list[Address], now: int) -> list[tuple[Address, range]]:
+    """The grant nonces that each holder of a license can have had, in the order they held it.
+
+    Every transfer and reissue raises the nonce by one, and so does every cancelling of grants in
+    between: the holder before the last k transfers saw none of the last k nonces.
+
+    Args:
+        holders: to whom it went, oldest first; zero where it was burned.
+        now: its grant nonce.
+    """
+    last = len(holders) - 1
+    return [
+        (holder, range(min(number, now), max(number, now - (last - number)) + 1))
+        for number, holder in enumerate(holders)
+        if any(holder.raw)
+    ]
 
 
 def _found(

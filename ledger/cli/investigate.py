@@ -23,7 +23,9 @@ _SHOWN = 10
 @app.verb("investigate")
 def investigate(
     session: Session,
-    suspect: Annotated[Path, typer.Argument(help="A .safetensors file, or a model folder.")],
+    suspect: Annotated[
+        Path, typer.Argument(help="A .safetensors, .gguf or .onnx file, or a folder.")
+    ],
     *,
     trace: Annotated[
         Path,
@@ -86,21 +88,17 @@ def _answer(report: LeakReport) -> Answer:
             str(one.candidate.license_id),
             str(one.candidate.holder),
             "all" if one.candidate.tenure < 0 else str(one.candidate.tenure),
-            f"{one.score:.1f}",
             f"{one.log10_p:.1f}",
             "named" if one.named else "",
         )
         for one in accusation.findings[:_SHOWN]
+        if one.told
     ]
-    scores = table(("license", "holder", "tenure", "score", "log10 p", ""), rows, empty="none")
-    facts = fields(
-        [
-            (
-                "bound",
-                f"epsilon_1 <= {accusation.false_accusation:g} over {accusation.tests} tests",
-            ),
-            ("code", report.plan.sentence),
-            ("who else", report.others),
-        ]
+    nobody = "no candidate scored other than anybody would"
+    scores = table(("license", "holder", "tenure", "log10 p", ""), rows, empty=nobody)
+    bound = (
+        f"epsilon_1 <= {accusation.false_accusation:g} over {accusation.tests} tests of this one "
+        "trace; over n traces at most n times that"
     )
+    facts = fields([("bound", bound), ("code", report.plan.sentence), ("who else", report.others)])
     return Answer(report.to_json(), f"{head}\n\n{checks}\n\n{scores}\n\n{facts}", ok=bool(named))

@@ -17,6 +17,8 @@ from ledger.tracing.bounds import Floats, Tail, TwoValued
 from ledger.tracing.planning import FALSE_ACCUSATION
 from ledger.tracing.scores import Evidence, scores
 
+TOLD: Final = -2.0
+"""log10 of the bound above which a report says nothing of a candidate that it does not name."""
 ALL_TENURES: Final = -1
 """Stands for all words of one holder of one license together, in place of a tenure."""
 _ONE = float(1 << 64)
@@ -64,23 +66,32 @@ class Finding:
     log10_p: float
     named: bool
 
+    @property
+    def told(self) -> bool:
+        """Whether a report shows how this candidate scored.
+
+        A score is a sum over the bits of a word that is secret from everybody but its holder. Who
+        can choose the copy and see the reports would read innocents' words out of them, and could
+        frame with them. What is shown of any innocent at all, is so in at most 1 % of all traces.
+        """
+        return self.named or self.log10_p <= TOLD
+
     def to_json(self) -> dict[str, Any]:
-        """As JSON."""
+        """As JSON; shows nothing of a candidate that scored as anybody does."""
         return {
             **self.candidate.to_json(),
-            "symmetric_score": round(self.score, 4),
-            "decided_by": self.best,
-            "log10_p": round(self.log10_p, 2),
+            "decided_by": self.best if self.told else None,
+            "log10_p": round(self.log10_p, 2) if self.told else 0.0,
             "named": self.named,
         }
 
 
 @dataclass(frozen=True, slots=True)
 class Accusation:
-    """Every candidate, strongest first.
+    """Every candidate, strongest first; those of which nothing is told by their license.
 
     Attributes:
-        findings: one for each candidate.
+        findings: one for each suspect: a candidate, or several words of one holder together.
         tests: how many scores were compared with their threshold; the bounds count all of them.
         false_accusation: ε₁, over all of them together.
         threshold: the symmetric score that would name a license by itself; inf when none can.
@@ -151,7 +162,7 @@ def accuse(
     judge = _Judge(found, math.log(tests), limit)
     findings = sorted(
         (judge.finding(suspect, bits) for suspect, bits in suspects),
-        key=lambda finding: (finding.log10_p, -finding.score, finding.candidate),
+        key=lambda finding: (finding.log10_p if finding.told else 0.0, finding.candidate),
     )
     threshold = judge.tail("symmetric", 1).threshold(limit - math.log(tests))
     return Accusation(tuple(findings), tests, false_accusation, threshold)

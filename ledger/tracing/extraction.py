@@ -9,6 +9,7 @@ the weights is noise. Nothing here depends on any license's word.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
@@ -18,15 +19,18 @@ import numpy.typing as npt
 
 from ledger.errors import ContentMismatch, UsageError
 from ledger.sealed.file import SealedFile
-from ledger.sealed.marking import SHORT_ROW, row_length
+from ledger.sealed.marking import MARKED_DTYPES, SHORT_ROW, row_length
 from ledger.tensors.model import ModelSource
-from ledger.tracing.alignment import Aligned, find
+from ledger.tracing.alignment import Aligned, Finder
 from ledger.tracing.scores import Evidence
 
 Vector: TypeAlias = npt.NDArray[np.float64]
 
 _CLIPS: Final = (0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 1e9)  # in standard deviations of a row
-_LEAST_LEFT: Final = 0.25
+_LEAST_LEFT: Final = 128  # weights of a cell
+_LEAST_KEPT: Final = 0.25  # of them, by a clip
+_LEARNT_FROM: Final = 2
+_LONG: Final = 1.5  # times as many rows as columns
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,28 +93,47 @@ def read_suspect(
         by_tensor.setdefault(entry.tensor, []).append(cell)
     count = len(master.cells.positions)
     fraction, spread = np.full(count, math.nan), np.full(count, math.inf)
-    matches = []
     names = master.keys()
-    for done, (number, cells) in enumerate(sorted(by_tensor.items()), 1):
-        name = names[number]
-        form_a, form_b = master.get_tensor(name), marked.get_tensor(name)
-        match = find(name, form_a.astype(np.float32), suspect)
-        matches.append(
-            TensorMatch(
-                name,
-                None if match is None else match.name,
-                "not found" if match is None else match.how,
-                len(cells),
-            )
-        )
-        if match is not None:
-            for cell in cells:
-                offset = master.cells.index.entries[cell].offset
-                span = _span(form_a, offset, master.public.cell_bytes)
-                fraction[cell], spread[cell] = _measure(form_a, form_b, match, span)
-        if progress is not None:
-            progress(done, len(by_tensor))
-    return Reading(Evidence(fraction, spread), tuple(matches))
+    matches = {
+        number: TensorMatch(names[number], None, "not found", len(cells))
+        for number, cells in sorted(by_tensor.items())
+    }
+    finder, done = Finder(suspect, frozenset(names)), 0
+    for second in (False, True):
+        missing = [number for number, match in matches.items() if match.found is None]
+        if second and missing and not finder.hopeless:
+            _learn(finder, master, {names[number] for number in missing})
+        for number in missing:
+            name, cells = names[number], by_tensor[number]
+            form_a = master.get_tensor(name)
+            match = finder.find(name, form_a.astype(np.float32))
+            if match is not None:
+                matches[number] = TensorMatch(name, match.name, match.how, len(cells))
+                form_b = marked.get_tensor(name)
+                for cell in cells:
+                    offset = master.cells.index.entries[cell].offset
+                    span = _span(form_a, offset, master.public.cell_bytes)
+                    fraction[cell], spread[cell] = _measure(form_a, form_b, match, span)
+            done += 1
+            if progress is not None and not second:
+                progress(done, len(matches))
+    return Reading(Evidence(fraction, spread), tuple(matches.values()))
+
+
+def _learn(finder: Finder, master: SealedFile, missing: set[str]) -> None:
+    """Have the finder see long tensors too, which show best how a dimension was changed."""
+    facts = {name: master.info(name) for name in master.keys()}  # noqa: SIM118 - not a mapping
+    sides = {side for name in missing for side in facts[name].shape}
+    long = [
+        (-max(fact.shape) / min(fact.shape), name, min(fact.shape))
+        for name, fact in facts.items()
+        if fact.dtype in MARKED_DTYPES and len(fact.shape) == 2 and min(fact.shape) in sides
+    ]
+    seen: Counter[int] = Counter()
+    for shape, name, side in sorted(long):
+        if seen[side] < _LEARNT_FROM and shape <= -_LONG:
+            seen[side] += 1
+            finder.learn(name, master.get_tensor(name).astype(np.float32))
 
 
 def _span(array: npt.NDArray[Any], offset: int, size: int) -> slice:
@@ -127,14 +150,15 @@ def _measure(
     seen = match.values.ravel()[span].astype(np.float64)
     sigma = _sigma(form_a, span)
     good = np.isfinite(seen) & (mark != 0) & (sigma > 0)
-    if good.sum() < _LEAST_LEFT * len(a):
-        return math.nan, math.inf
-    scale = sigma[good]
-    step = mark[good] / scale
-    moved = (seen[good] - a[good]) / scale
-    # Where to clip follows from how large the noise is, which has nothing to do with any word.
-    least = 2 * float(np.abs(step).max())
-    options = [_regress(step, moved, clip) for clip in _CLIPS if clip >= least]
+    options = []
+    # Pruned weights say nothing. What to leave out, and where to clip, follows from how large the
+    # noise is, which has nothing to do with any word.
+    for chosen in (good, good & (seen != 0)):
+        if chosen.sum() >= _LEAST_LEFT:
+            step = mark[chosen] / sigma[chosen]
+            moved = (seen[chosen] - a[chosen]) / sigma[chosen]
+            least = 2 * float(np.abs(step).max())
+            options += [_regress(step, moved, clip) for clip in _CLIPS if clip >= least]
     return min(options, key=lambda option: option[1], default=(math.nan, math.inf))
 
 
@@ -144,7 +168,7 @@ def _regress(step: Vector, moved: Vector, clip: float) -> tuple[float, float]:
     Clipping weakens the mark with the noise: by the part of the weights that it leaves alone.
     """
     kept = float((np.abs(moved) < clip).mean())
-    if kept < _LEAST_LEFT:
+    if kept < _LEAST_KEPT:
         return math.nan, math.inf
     clipped = np.clip(moved, -clip, clip)
     energy = float((step * step).sum()) * kept

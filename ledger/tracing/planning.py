@@ -31,6 +31,7 @@ FALSE_ACCUSATION: Final = 1e-9
 MISSED: Final = 0.01
 CANDIDATES: Final = 1000
 _ONE = float(1 << 64)
+_LEAST = 1e-99  # no smaller bound is claimed: a zero would only be a number too small to write
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +104,7 @@ def guarantee(
     def exponent(s: float) -> float:
         return s * colluders * threshold + k * _coalition_log_mgf(biases, colluders, s)
 
-    missed = math.exp(min(0.0, minimum(exponent)))
+    missed = max(_LEAST, math.exp(min(0.0, minimum(exponent))))
     return Guarantee(
         k, parameters.colluders, colluders, candidates, false_accusation, missed, threshold
     )

@@ -8,7 +8,9 @@ that fits the colluders' strategy badly misses them, and never harms an innocent
 The symmetric score is that of Škorić, Katzenbeisser and Celik (2008), weighted by how much the cell
 shows. The others are log-likelihood ratios against the interleaving and averaging attacks of c
 colluders (Laarhoven, "Asymptotics of fingerprinting and group testing: capacity-achieving
-log-likelihood decoders", 2014).
+log-likelihood decoders", 2014), and against colluders who decide each cell by how many of them have
+which form (Meerwald and Furon, "Toward practical joint decoding of binary Tardos fingerprinting
+codes", IEEE Trans. Inf. Forensics Secur. 7, 2012).
 """
 
 from __future__ import annotations
@@ -23,7 +25,10 @@ from ledger.tracing.bounds import Floats, TwoValued
 
 INTERLEAVING: Final = (1, 2, 3, 4, 6, 8)
 AVERAGING: Final = (2, 3, 4, 5, 6, 8)
-COUNT: Final = 1 + len(INTERLEAVING) + len(AVERAGING)
+DECIDED: Final = ("majority", "all A", "all B")
+"""What colluders may decide on in the cells where they differ: a median is the majority."""
+DECIDERS: Final = (3, 5)
+COUNT: Final = 1 + len(INTERLEAVING) + len(AVERAGING) + len(DECIDED) * len(DECIDERS)
 """How many scores are tried for each candidate and view; bounds are multiplied by it."""
 VIEWS: Final = 2
 """How many views of the evidence are tried at most."""
@@ -99,6 +104,9 @@ def scores(p: Floats, evidence: Evidence) -> dict[str, TwoValued]:
         found[f"interleaving {c}" if c > 1 else "single"] = _interleaving(p, evidence, c)
     for c in AVERAGING:
         found[f"averaging {c}"] = _averaging(p, evidence, c)
+    for how in DECIDED:
+        for c in DECIDERS:
+            found[f"{how} {c}"] = _decided(p, evidence, how, c)
     return found
 
 
@@ -116,6 +124,21 @@ def _interleaving(p: Floats, evidence: Evidence, c: int) -> TwoValued:
     anyone = (1 - p) * form_a + p * form_b
     others = (c - 1) / c * anyone
     return _ratio(p, evidence, others + form_a / c, others + form_b / c, anyone)
+
+
+def _decided(p: Floats, evidence: Evidence, how: str, c: int) -> TwoValued:
+    """Each cell of the copy is one form, decided by how many of c colluders have which."""
+    form_a, form_b = _likelihood(evidence, 0.0), _likelihood(evidence, 1.0)
+    most = {"majority": c // 2, "all A": c - 1, "all B": 0}[how]  # with form B, to show form A
+
+    def mixed(fixed: int, free: int) -> Floats:
+        shows_b = np.zeros_like(p)
+        for m in range(free + 1):
+            if m + fixed > most:
+                shows_b += math.comb(free, m) * p**m * (1 - p) ** (free - m)
+        return shows_b * form_b + (1 - shows_b) * form_a
+
+    return _ratio(p, evidence, mixed(0, c - 1), mixed(1, c - 1), mixed(0, c))
 
 
 def _averaging(p: Floats, evidence: Evidence, c: int) -> TwoValued:

@@ -95,9 +95,14 @@ def make_marked(
     colluders: int = 2,
     log2_cell: int = 14,
     code_key: bytes | None = None,
+    seed: int | None = None,
     **changes: Any,
 ) -> Marked:
+    """Seal with cells; with a seed, under the same keys and code each time."""
     keys = CellKeys.create(count)
+    if seed is not None:
+        drawn = hashlib.shake_256(b"cell keys %d" % seed).digest(64 * count)
+        keys, code_key = CellKeys(bytearray(drawn)), hashlib.sha256(b"code %d" % seed).digest()
     plan = CellPlan(keys, CODE_COMMIT, log2_cell=log2_cell, strength=changes.pop("strength", None))
     options: dict[str, Any] = {
         "content_key": KEY,

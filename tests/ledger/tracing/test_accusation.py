@@ -161,6 +161,26 @@ def test_symbols_tell_each_cell_s_reading():
     assert evidence.erased == 1
 
 
+def test_a_report_shows_nothing_of_an_innocent_s_word(key):
+    """Else whoever chooses copies and reads reports would read words out of them, and frame."""
+    parameters, all_of = CodeParameters(96, 2), candidates(200)
+    rng = np.random.default_rng(8)
+    weighted = seen(0.5 + np.exp2(-np.arange(96.0) / 8) / 2)
+    for view in (
+        weighted,
+        seen(rng.uniform(0, 1, 96)),
+        seen(words(parameters, key, all_of[:1])[0]),
+    ):
+        findings = accuse(parameters, key, [view], all_of).findings
+        innocent = [one for one in findings if one.candidate != all_of[0]]
+        assert sum(one.told for one in innocent) <= 1
+        silent = [one for one in innocent if not one.told]
+        assert [one.candidate for one in silent] == sorted(one.candidate for one in silent)
+        told = {(one.to_json()["log10_p"], one.to_json()["decided_by"]) for one in silent}
+        assert told == {(0.0, None)}
+        assert all("symmetric_score" not in one.to_json() for one in findings)
+
+
 def test_what_cannot_be_meant_is_refused(key):
     parameters = CodeParameters(10, 2)
     with pytest.raises(UsageError):
