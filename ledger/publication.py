@@ -153,6 +153,8 @@ class Publication:
         """
         with open_model(self.model_path) as model:
             # What cannot come to an end is refused before anything is written or sent.
+            if self._cells is not None:
+                self._cells.require_room(model)
             self._made = fingerprint(model, level="deep")
             self._check_means()
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -8,7 +8,9 @@ from ledger.broker.celldeposits import CellSecrets
 from ledger.errors import UsageError
 from ledger.sealed.codeword import CodeParameters
 from ledger.sealed.file import CellPlan
-from ledger.sealed.header import MAX_LOG2_CELL, MIN_LOG2_CELL
+from ledger.sealed.header import DEFAULT_LOG2_SEGMENT, MAX_LOG2_CELL, MIN_LOG2_CELL
+from ledger.sealed.marking import require_room
+from ledger.tensors.model import ModelSource
 from ledger.tracing.planning import Plan, best_colluders, plan
 
 
@@ -57,6 +59,21 @@ class CellChoice:
     def guarantees(self) -> Plan:
         """What tracing is proven to do with them."""
         return plan(self.parameters)
+
+    def require_room(self, model: ModelSource) -> None:
+        """See that the model can carry them, before anything is written or sent.
+
+        Raises:
+            CapacityExceeded: it cannot.
+            LimitExceeded: no such code.
+            TensorFileError: the model cannot be read.
+        """
+        require_room(
+            model,
+            self.parameters.count,
+            log2_cell=self.cell_bytes.bit_length() - 1,
+            log2_segment=DEFAULT_LOG2_SEGMENT,
+        )
 
     def secrets(self) -> CellSecrets:
         """Fresh keys and a fresh code."""

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from ledger.errors import UsageError
+
+if TYPE_CHECKING:
+    from ledger.broker.cellplans import CellChoice
 
 Cells = Annotated[
     int | None,
@@ -16,9 +22,10 @@ Cells = Annotated[
     ),
 ]
 CellBytes = Annotated[
-    int,
+    int | None,
     typer.Option(
-        "--cell-bytes", help="Size of a cell: 16384, 32768 or 65536. Each is stored twice."
+        "--cell-bytes",
+        help="Size of a cell: 16384, 32768 or 65536. Each is stored twice.  [default: 16384]",
     ),
 ]
 Colluders = Annotated[
@@ -30,3 +37,24 @@ Colluders = Annotated[
         help="Copies together that the code is made for.  [default: what --cells can prove]",
     ),
 ]
+
+
+def choice_of(
+    cells: int | None, cell_bytes: int | None, colluders: int | None
+) -> CellChoice | None:
+    """What the three options ask for together; None: copies that are the same for all.
+
+    Raises:
+        UsageError: sizes without cells, or sizes that are not defined.
+    """
+    from ledger.broker.cellplans import CellChoice
+
+    if cells is not None:
+        made = CellChoice(cells, colluders=colluders)
+        return made if cell_bytes is None else replace(made, cell_bytes=cell_bytes)
+    if (cell_bytes, colluders) != (None, None):
+        raise UsageError(
+            "--cell-bytes and --colluders say how copies are marked, and none are to be",
+            hint="say --cells too: in how many cells",
+        )
+    return None

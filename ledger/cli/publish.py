@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ledger.cli import events, publications
-from ledger.cli.cell_options import CellBytes, Cells, Colluders
+from ledger.cli.cell_options import CellBytes, Cells, Colluders, choice_of
 from ledger.cli.output import Answer, console, fields, size_text
 from ledger.cli.quantities import duration, ether
 from ledger.cli.receipts import settle_block
@@ -76,14 +76,13 @@ def publish(
         int, typer.Option("--broker-set", min=1, max=(1 << 64) - 1, help="See deed broker status.")
     ] = 1,
     cells: Cells = None,
-    cell_bytes: CellBytes = 16384,
+    cell_bytes: CellBytes = None,
     colluders: Colluders = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")
     ] = False,
 ) -> Answer:
     """Register, seal and offer a model; killed at any point, the same command resumes it."""
-    from ledger.broker.cellplans import CellChoice
     from ledger.broker.client import BrokerClient
     from ledger.broker.depositing import SharingBrokers
     from ledger.chain.licenses import PlanTerms
@@ -117,9 +116,7 @@ def publish(
         warn_only=False,
         transferable=False,
     )
-    choice = None if cells is None else CellChoice(cells, cell_bytes, colluders)
-    if choice is not None:
-        console.note(choice.guarantees.sentence)
+    choice = choice_of(cells, cell_bytes, colluders)
     name = model_name(model)
     # Here and not beside the model, which may lie where nobody may write: later commands look here.
     folder = out or Path(f"{name}.published")
@@ -127,6 +124,9 @@ def publish(
     with open_model(model) as source:
         size = source.total_bytes
         beside = [member.name for member in source.members if member.role == "side"]
+        if choice is not None:
+            choice.require_room(source)
+            console.note(choice.guarantees.sentence)
     network = session.network
     if dry_run:
         return Answer(

@@ -11,7 +11,7 @@ import typer
 
 from ledger.canonical import parse_json
 from ledger.cli import settings
-from ledger.cli.cell_options import CellBytes, Cells, Colluders
+from ledger.cli.cell_options import CellBytes, Cells, Colluders, choice_of
 from ledger.cli.output import Answer, console, fields, size_text, table
 from ledger.cli.session import passphrase
 from ledger.cli.settings import write_text
@@ -52,7 +52,7 @@ def seal(
         int, typer.Option("--broker-set", min=0, help="The brokers that will release it.")
     ] = 0,
     cells: Cells = None,
-    cell_bytes: CellBytes = 16384,
+    cell_bytes: CellBytes = None,
     colluders: Colluders = None,
 ) -> Answer:
     """Encrypt a model into one sealed file. deed publish does this and all that goes with it.
@@ -61,7 +61,6 @@ def seal(
     anything is sealed. The sealing record, which you lodge on chain, is written beside OUT. With
     --cells every license's copy is marked, and the recovery file is what a leak is traced with.
     """
-    from ledger.broker.cellplans import CellChoice
     from ledger.broker.recovery import Recovery
     from ledger.claim import Claim
     from ledger.fingerprint.exact import fingerprint
@@ -75,8 +74,10 @@ def seal(
         if path.exists():
             raise UsageError(f"{path} exists", hint="move it away, or choose another name")
     bound = Claim.from_json(_json(claim))
-    choice = None if cells is None else CellChoice(cells, cell_bytes, colluders)
+    choice = choice_of(cells, cell_bytes, colluders)
     with open_model(model) as source:
+        if choice is not None:
+            choice.require_room(source)
         with console.progress("fingerprint") as progress:
             measured = fingerprint(source, progress=progress)
         if measured.content_root != bound.artifact_root:
@@ -256,6 +257,7 @@ def contents(opened: SealedFile, *, verify_content: bool) -> Answer:
         data["cells"] = {"count": len(cells.positions), "master": cells.master}
         rows.append(("copy", f"{own}; {len(cells.positions)} cells"))
     names = opened.keys()
+    opened.verify_records()
     with console.progress("verify") as progress:
         if verify_content:
             root = opened.verify_content(progress=progress)

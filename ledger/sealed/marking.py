@@ -8,6 +8,7 @@ all keys. Only the licensor, and the brokers that hold every key, can compute ei
 from __future__ import annotations
 
 import hashlib
+import itertools
 import math
 import re
 from dataclasses import dataclass
@@ -20,9 +21,9 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from ledger.errors import CapacityExceeded, UsageError
-from ledger.ids import ModelId
+from ledger.ids import ZERO_DIGEST, ModelId
 from ledger.sealed.cells import CellKeys
-from ledger.sealed.index import Tables, TensorEntry
+from ledger.sealed.index import MemberEntry, Tables, TensorEntry
 from ledger.sealed.memory import burn
 from ledger.tensors.model import ModelSource
 
@@ -68,6 +69,37 @@ def strength_for(cells: int, eligible: int) -> float:
     return min(STRONGEST, _SPREAD_OUT / math.sqrt(max(cells, 1) / max(eligible, 1)))
 
 
+def require_room(model: ModelSource, count: int, *, log2_cell: int, log2_segment: int) -> None:
+    """See that a model can carry so many cells, before anything rests on it.
+
+    Raises:
+        CapacityExceeded: it cannot.
+        TensorFileError: the model cannot be read.
+    """
+    segment = 1 << log2_segment
+    firsts = itertools.accumulate((-(-m.size // segment) for m in model.members), initial=0)
+    tables = Tables(
+        tuple(
+            MemberEntry(member.name, member.size, member.role, first, ZERO_DIGEST)
+            for member, first in zip(model.members, firsts, strict=False)
+        ),
+        tuple(
+            TensorEntry(t.name, t.dtype, t.shape, t.member, t.offset, t.nbytes, ZERO_DIGEST)
+            for t in model.tensors
+        ),
+    )
+    # Other keys choose other places, and find as many.
+    keys = CellKeys.create(count)
+    Marker(
+        model,
+        tables,
+        keys,
+        model_id=ModelId(bytes(32)),
+        log2_cell=log2_cell,
+        segment_bytes=segment,
+    )
+
+
 class Marker:
     """Chooses the cells of a model and gives both forms of each.
 
@@ -98,10 +130,13 @@ class Marker:
         self._segment = segment_bytes
         slots = self._slots()
         if keys.count * 2 > len(slots):
+            room = len(slots) // 2
             raise CapacityExceeded(
-                f"the model has {len(slots)} places of {self._cell} bytes for cells, and "
-                f"{keys.count} cells need {2 * keys.count}",
-                hint="fewer or smaller cells; only F32, F16 and BF16 matrices carry them",
+                f"the model has room for {room} cells of {self._cell} bytes, not for {keys.count}:"
+                " half of the places stay unmarked, so that none is known for a cell",
+                hint=f"ask for {room} cells, or for smaller ones"
+                if room
+                else "only F32, F16 and BF16 matrices of 32 KiB and more carry cells",
             )
         self.strength = strength_for(keys.count, len(slots)) if strength is None else strength
         if not 0 < self.strength <= 1:

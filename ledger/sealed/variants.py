@@ -7,7 +7,9 @@ places and makes form B. Nothing in an index is believed before it is checked.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, NamedTuple, Self
 
@@ -41,6 +43,8 @@ from ledger.tensors.dtypes import DTYPES
 ROW_BYTE: Final = b"\x27"
 KEYS_STEP: Final = 15
 CELL_STEP: Final = 16
+RECORDS_STEP: Final = 17
+_READ_BYTES: Final = 8 << 20
 _IV_BYTES = 12
 _ROW: Final = struct.Struct(">IQ32s32s32s32s32s")
 _RECORDS: Final = struct.Struct(">32s32s")
@@ -264,6 +268,30 @@ class OpenCells:
         """
         if self.forms[cell] and hashlib.sha256(plain).digest() != (self.index.entries[cell].other):
             raise ContentMismatch(f"cell {cell} is not the form that the table describes")
+
+    def check_records(self, read: Callable[[int, memoryview], None]) -> None:
+        """Step 17: hold both records of every cell against the index, also the one that has no key.
+
+        Args:
+            read: fills memory from an offset of the file.
+
+        Raises:
+            SegmentTampered: a record was altered.
+        """
+        length = self._prelude.cell_bytes + CELL_OVERHEAD
+        together = max(1, _READ_BYTES // (2 * length))
+        block = memoryview(bytearray(min(together, len(self.positions)) * 2 * length))
+        for first in range(0, len(self.positions), together):
+            hashes_ = self.index.records[first : first + together]
+            read(self._prelude.cell_record_offset(first, 0), block[: 2 * length * len(hashes_)])
+            for number, expected in enumerate(itertools.chain.from_iterable(hashes_)):
+                if hashlib.sha256(block[number * length :][:length]).digest() != expected:
+                    raise SegmentTampered(
+                        f"a record of cell {first + number // 2} is not the one that was sealed",
+                        step=RECORDS_STEP,
+                        hint="the file was altered or damaged, for holders of other copies than "
+                        "this one, too; download it again",
+                    )
 
     def record_span(self, cell: int) -> tuple[int, int]:
         """Offset in the file and length of this license's record of a cell."""

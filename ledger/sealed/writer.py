@@ -20,6 +20,7 @@ from ledger.sealed.cells import CellKeys
 from ledger.sealed.cellwriter import CellSection
 from ledger.sealed.header import (
     CELL_INDEX_BYTES,
+    DEFAULT_LOG2_SEGMENT,
     MAX_LOG2_CELL,
     MAX_LOG2_SEGMENT,
     MAX_SEGMENTS,
@@ -92,7 +93,7 @@ def seal(
     broker_set: int = 0,
     brokers: tuple[str, ...] = (),
     suite: int = SUITE_BLAKE3,
-    log2_segment: int = 20,
+    log2_segment: int = DEFAULT_LOG2_SEGMENT,
     fingerprint: Fingerprint | None = None,
     cells: CellPlan | None = None,
     threads: int | None = None,

@@ -358,3 +358,19 @@ def test_mutated_cell_rows_raise_only_our_errors(bench, data):
             file.load_all(threads=1)
     except (SealedAuthError, SealedFormatError):
         pass
+
+
+def test_a_record_of_a_form_that_is_not_read_is_missed_by_reading_and_found_by_asking(bench):
+    """Flipped anywhere in the variant section, also for the licensor, who reads form A alone."""
+    for at in (bench.at(0, 1), bench.at(3, 0) + 100, bench.at(COUNT - 1, 1) + CELL - 1):
+        data = bench.edited((at, bytes([bench.data[at] ^ 1])))
+        path = bench.folder / "hostile.sealed"
+        path.write_bytes(data)
+        for word in (all_of(COUNT, 0), all_of(COUNT, 1)):
+            released = bench.made.released(word)
+            with open_sealed(path, KEY, record=bench.made.record, cells=released) as file:
+                with pytest.raises(SegmentTampered) as caught:
+                    file.verify_records()
+                assert caught.value.step == 17
+    with bench.made.open(all_of(COUNT, 1)) as file:
+        file.verify_records()
