@@ -139,7 +139,7 @@ docs: $(VENV)/.dev ## regenerate what is generated in docs/
 
 lock: | $(BIN)/python ## renew the lock files (needs the tool uv)
 	@for out in "dev:requirements-dev.lock" "install:requirements.lock"; do \
-	  uv pip compile pyproject.toml --extra server --group $${out%%:*} --universal --python-version 3.11 --generate-hashes \
+	  uv pip compile pyproject.toml --extra server --extra s3 --group $${out%%:*} --universal --python-version 3.11 --generate-hashes \
 	    --no-emit-index-url --no-emit-find-links --no-header --no-annotate -q \
 	    $$( [ $${out%%:*} = install ] && echo -c requirements-dev.lock ) -o $${out#*:}; done
 	@for name in models test-models; do \

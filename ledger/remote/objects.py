@@ -328,7 +328,8 @@ def _store(place: Place, timeout: float) -> tuple[Any, str]:
         from obstore.store import HTTPStore, S3Store
     except ImportError:
         raise ToolMissing(
-            f"reading {place.scheme}:// needs obstore", hint='pip install "modeldeed[s3]"'
+            f"reading {place.scheme}:// needs obstore",
+            hint='pip install "modeldeed[s3]" (https: needs it too)',
         ) from None
     seconds = timedelta(seconds=timeout)
     retry: Any = {
