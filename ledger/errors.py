@@ -124,7 +124,10 @@ class WalletNotFound(WalletError):
 class WrongPassphrase(WalletError):
     """A passphrase does not open the keystore or recovery file."""
 
-    default_hint = "check the file that DEED_…_FILE names for it, or type the passphrase again"
+    default_hint = (
+        "type it again, or check the file that names it: DEED_WALLET_PASSWORD_FILE for wallets and "
+        "recovery files, DEED_BROKER_PASSPHRASE_FILE for brokers"
+    )
 
 
 class UsageError(ConfigurationError):

@@ -43,6 +43,7 @@ from ledger.licensing.entitlement import moment
 from ledger.sealed.file import SealedFile, open_sealed
 from ledger.sealed.parallel import Progress
 from ledger.serving.model import Framework, SealedModel
+from ledger.serving.torch_arrays import require_device
 
 _SIGNED_STEP: Final = 3
 
@@ -154,6 +155,8 @@ def _check_framework(framework: str, device: str) -> None:
         raise UsageError(f"framework {framework!r} is not known", hint='use "numpy" or "torch"')
     if framework == "numpy" and device != "cpu":
         raise UsageError("NumPy arrays live on the cpu", hint='use framework="torch"')
+    if framework == "torch":
+        require_device(device)
 
 
 def _keys(

@@ -312,9 +312,12 @@ def unreachable(url: str, error: httpx.HTTPError | httpx.InvalidURL) -> IndexUna
         if isinstance(error, httpx.HTTPStatusError)
         else type(error).__name__
     )
+    refused = isinstance(error, httpx.HTTPStatusError) and error.response.status_code < 500
     return IndexUnavailable(
         f"{urlsplit(url).hostname} does not serve the file ({status})",
-        hint="check the URL, or get a fresh card",
+        hint="check the URL, or get a fresh card"
+        if refused
+        else "try again in a while, or check the URL and the network",
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from ledger.broker.card_files import (
     Wanted,
@@ -95,12 +95,13 @@ def fetch(
 
 
 def _out(out: Path | None, entry: CardFile) -> Path:
-    name = urlsplit(entry.url).path.rpartition("/")[2]
-    if out is not None:
-        return out / (name or "model.sealed") if out.is_dir() else out
+    name = unquote(urlsplit(entry.url).path).rpartition("/")[2]
     # The card's URLs are not signed: a name that could do harm here is not used.
     plain = name.isprintable() and not name.startswith((".", "-")) and "\\" not in name
-    return Path(name if name and plain and len(name) <= 200 else "model.sealed")
+    named = Path(name if name and plain and len(name.encode()) <= 200 else "model.sealed")
+    if out is None:
+        return named
+    return out / named if out.is_dir() else out
 
 
 def _there(path: Path, entry: CardFile, wanted: Wanted) -> Fetched:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from ledger.broker.recovery import Recovery
 from ledger.canonical import parse_json
@@ -25,6 +25,10 @@ from ledger.tracing.accusation import Accusation, Candidate, accuse
 from ledger.tracing.extraction import Reading, read_suspect
 from ledger.tracing.planning import CANDIDATES, Plan, plan
 
+_ROWS: Final = (
+    'write rows such as [{"license": "1.7", "holder": "0x…", "tenure": 1}], or leave --candidates '
+    "out: then they are read from the chain"
+)
 _MAX_CANDIDATES = 1 << 20
 _MAX_BYTES = 64 << 20
 
@@ -216,7 +220,7 @@ def read_candidates(data: bytes, *, what: str) -> list[Candidate]:
     """
     rows = parse_json(data, what=what, limit=_MAX_BYTES)
     if not isinstance(rows, list) or not 1 <= len(rows) <= _MAX_CANDIDATES:
-        raise ManifestError(f"{what} is not a list of candidates")
+        raise ManifestError(f"{what} is not a list of candidates", hint=_ROWS)
     found = []
     for row in rows:
         doc = Document(row, what, ("license", "holder", "tenure"))
@@ -224,6 +228,6 @@ def read_candidates(data: bytes, *, what: str) -> list[Candidate]:
             license_id = LicenseId.parse(str(doc.value.get("license")))
             holder = Address.parse(str(doc.value.get("holder")))
         except LedgerError as error:
-            raise ManifestError(f"{what}: {error.message}") from None
+            raise ManifestError(f"{what}: {error.message}", hint=_ROWS) from None
         found.append(Candidate(license_id, holder, doc.integer("tenure", 0, (1 << 63) - 1)))
     return found

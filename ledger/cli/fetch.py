@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ledger.cli.bar import transfer_bar
-from ledger.cli.output import Answer, fields, size_text
+from ledger.cli.output import Answer, console, fields, size_text
 from ledger.cli.verb import Verbs
 from ledger.ids import LicenseId
 
@@ -41,14 +41,18 @@ def fetch(
     """
     from ledger.broker.fetching import fetch as fetch_file
 
-    with transfer_bar("fetch") as progress:
-        done = fetch_file(
-            card,
-            out,
-            license_id=LicenseId.parse(license_) if license_ else None,
-            timeout=timeout,
-            progress=progress,
-        )
+    try:
+        with transfer_bar("fetch") as progress:
+            done = fetch_file(
+                card,
+                out,
+                license_id=LicenseId.parse(license_) if license_ else None,
+                timeout=timeout,
+                progress=progress,
+            )
+    except KeyboardInterrupt:
+        console.note("what has arrived is kept: the same command goes on with it")
+        raise
     return Answer(
         {
             "sealed": done.path,

@@ -12,11 +12,12 @@ import typer
 from ledger.canonical import parse_json
 from ledger.cli import settings
 from ledger.cli.cell_options import CellBytes, Cells, Colluders, choice_of
+from ledger.cli.kinds import require_recovery
 from ledger.cli.output import Answer, console, fields, size_text, table
 from ledger.cli.session import passphrase
 from ledger.cli.settings import write_text
 from ledger.cli.verb import Verbs
-from ledger.errors import ClaimMismatch, UsageError, UseNotPermitted
+from ledger.errors import ClaimMismatch, UsageError, UseNotPermitted, WrongKey
 from ledger.paths import require_file_name
 
 if TYPE_CHECKING:
@@ -223,11 +224,29 @@ def _open_with_recovery(
     file: str, recovery: Path, *, verify_content: bool, export: Path | None
 ) -> Answer:
     from ledger.broker.recovery import Recovery
-    from ledger.remote.opening import opened_source
+    from ledger.remote.opening import beginning, opened_source
+    from ledger.sealed.file import inspect as inspect_file
     from ledger.sealed.file import open_sealed
     from ledger.sealed.variants import master
 
+    start, source = beginning(file)
+    if start[:1] == b"{":
+        source.close()
+        raise UsageError(
+            f"{file} is no sealed file",
+            hint="with --recovery give the sealed file itself, which a card only points to",
+        )
+    info = inspect_file(source)
+    require_recovery([recovery])
     keys = Recovery.load(recovery, passphrase(settings.load(), f"Passphrase of {recovery.name}"))
+    record = keys.record
+    if record is not None and (record.model_id, record.root) != (info.model_id, info.root):
+        same = record.model_id == info.model_id
+        raise WrongKey(
+            f"{recovery} is of another {'sealing of this model' if same else 'model'}: "
+            f"{record.model_id.short}, epoch {record.epoch}",
+            hint=f"give the recovery file of {info.model_id.short}, epoch {info.epoch}",
+        )
     cells = None if keys.cells is None else master(keys.cells.keys)
     with open_sealed(
         opened_source(file), keys.content_key, record=keys.record, cells=cells

@@ -51,6 +51,33 @@ class _Unit:
     had_own: bool = False
 
 
+@contextmanager
+def without_weights() -> Iterator[None]:
+    """Torch modules built inside have their parameters on ``meta``, and buffers as they are made.
+
+    Buffers that a module computes at construction, such as the frequencies of rotary positions,
+    are in no package. Patches ``torch.nn.Module`` meanwhile: build nothing in other threads.
+
+    Raises:
+        ToolMissing: torch is not installed.
+    """
+    torch = torch_arrays.require_torch()
+    register = torch.nn.Module.register_parameter
+
+    def register_on_meta(module: Any, name: str, parameter: Any) -> None:
+        register(module, name, parameter)
+        if parameter is not None and parameter.device.type != "meta":
+            module._parameters[name] = torch.nn.Parameter(  # noqa: SLF001
+                parameter.to("meta"), requires_grad=False
+            )
+
+    torch.nn.Module.register_parameter = register_on_meta
+    try:
+        yield
+    finally:
+        torch.nn.Module.register_parameter = register
+
+
 class AttachedWeights:
     """A module attached to a sealed model; a context manager. For inference: no gradients flow.
 
@@ -59,7 +86,7 @@ class AttachedWeights:
 
     Args:
         model: the open model.
-        module: built on torch's ``meta`` device, so that it holds no weights of its own.
+        module: built in `without_weights`, so that it holds no weights of its own.
         prefix: what the model's tensor names have before the module's.
         together: classes of submodules that are decrypted as a whole, such as one transformer
             layer: fewer segments are decrypted twice, more plaintext is alive at once.
@@ -84,8 +111,13 @@ class AttachedWeights:
         self._lock = threading.RLock()
         self._attached = False
         reaching = tuple(getattr(self._torch.nn, name) for name in _REACHING)
+        if not isinstance(module, self._torch.nn.Module):
+            raise UsageError(
+                f"a {type(module).__name__} is no torch module", hint="give a torch.nn.Module"
+            )
         self._plain: list[_Slot] = []
         self._units = self._plan(prefix, (*together, *reaching))
+        self._require_buffers(prefix)
         self._scratch.reserve(self._deepest())
         with self._lock:
             self._attach()
@@ -121,6 +153,20 @@ class AttachedWeights:
             needed = {slot.tensor: torch_arrays.alignment_of(slot.dtype) for slot in unit.slots}
             unit.group = self._scratch.group(needed.items())
         return units
+
+    def _require_buffers(self, prefix: str) -> None:
+        there = set(self._model.keys())
+        empty = [
+            name
+            for name, buffer in self.module.named_buffers()
+            if buffer.device.type == "meta" and prefix + name not in there
+        ]
+        if empty:
+            raise UsageError(
+                f"the module's buffer {empty[0]!r} is on meta and not in the model "
+                f"({len(empty)} such)",
+                hint="build the module in ledger.serving.at_use.without_weights(), or fill them",
+            )
 
     def _tied(self, prefix: str, there: set[str]) -> dict[int, str]:
         """The tensor of each parameter object, so that a tied one is found under its other name."""

@@ -42,6 +42,25 @@ if TYPE_CHECKING:
     from ledger.serving.model import SealedModel
 
 _MAX_RANKS: Final = 1024
+_PREFIX: Final = "modeldeed-lease-"
+_SOCKET: Final = "lease.sock"
+
+
+def _sweep(there: Path) -> None:
+    """Remove this user's folders whose owner was killed: nobody listens at their sockets."""
+    for folder in there.glob(f"{_PREFIX}*"):
+        with (
+            contextlib.suppress(OSError),
+            socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as probe,
+        ):
+            if folder.lstat().st_uid != os.geteuid() or folder.is_symlink():
+                continue
+            probe.settimeout(0)
+            try:
+                probe.connect(str(folder / _SOCKET))
+            except ConnectionRefusedError:
+                (folder / _SOCKET).unlink()
+                folder.rmdir()
 
 
 class LeaseShare:
@@ -59,8 +78,10 @@ class LeaseShare:
         self._fd = os.dup(passed.fd)
         self._verify = passed.verify
         self._index = MemoryFile(len(passed.tables), lambda into: _write(into, passed.tables))
-        self._folder = Path(tempfile.mkdtemp(prefix="modeldeed-lease-", dir=memory_folder()))
-        self.address = str(self._folder / "lease.sock")
+        there = memory_folder()
+        _sweep(there)
+        self._folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=there))
+        self.address = str(self._folder / _SOCKET)
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         # Before anyone connects: what is sent between accept and a later setting has no sender.
         self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)

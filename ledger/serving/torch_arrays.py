@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any, Final
 
-from ledger.errors import ToolMissing, UnsupportedModel
+from ledger.errors import ToolMissing, UnsupportedModel, UsageError
 
 DTYPES: Final = {
     "BOOL": "bool", "U8": "uint8", "I8": "int8", "U16": "uint16", "I16": "int16", "U32": "uint32",
@@ -30,6 +30,23 @@ def require_torch() -> Any:
             'framework="torch" needs torch', hint="install torch, or use framework=numpy"
         ) from None
     return torch
+
+
+def require_device(device: str) -> None:
+    """See that torch can use a device, before a key is asked for.
+
+    Raises:
+        ToolMissing: torch is not installed.
+        UsageError: it has no such device.
+    """
+    torch = require_torch()
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, TypeError) as error:
+        said = (str(error).splitlines() or ["no reason"])[0][:200]
+        raise UsageError(
+            f"torch cannot use the device {device!r}: {said}", hint='use device="cpu"'
+        ) from None
 
 
 def dtype_of(name: str) -> Any:

@@ -535,6 +535,14 @@ def test_an_unknown_framework_is_refused(licensed):
 
 
 @pytest.mark.torch
+def test_a_device_that_torch_has_not_is_refused_before_a_key_is_asked_for(licensed):
+    pytest.importorskip("torch", reason="install requirements-torch.txt")
+    for device in ("cudo", "cuda:77"):
+        with pytest.raises(UsageError, match="cannot use the device"):
+            runtime.load(licensed[1], runtime=licensed[2], framework="torch", device=device)
+
+
+@pytest.mark.torch
 def test_torch_tensors_equal_the_original_bit_for_bit_in_every_type(world, licensed):
     torch = pytest.importorskip("torch", reason="install requirements-torch.txt")
     _, card, identity = licensed

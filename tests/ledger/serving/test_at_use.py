@@ -15,6 +15,7 @@ from safetensors.numpy import load_file, save_file
 
 from ledger.errors import LeaseExpired, SegmentTampered, UsageError
 from ledger.sealed.file import open_sealed
+from ledger.serving.at_use import without_weights
 
 pytestmark = pytest.mark.torch
 torch = pytest.importorskip("torch", reason="install requirements-torch.txt")
@@ -241,14 +242,9 @@ opener = conftest.Opener(Path(sys.argv[3]))
 opener._sealed[Path("m"), 20] = (Path(sys.argv[4]), None)
 model = opener(Path("m"))
 config = transformers.AutoConfig.from_pretrained(model.files(as_paths=True)["config.json"].parent)
-with torch.device("meta"):
+from ledger.serving.at_use import without_weights
+with without_weights():
     module = transformers.AutoModel.from_config(config).eval()
-for name, buffer in list(module.named_buffers()):
-    owner = module.get_submodule(name.rpartition(".")[0])
-    kept = torch.zeros(buffer.shape, dtype=buffer.dtype)
-    if name.endswith("position_ids"):
-        kept = torch.arange(buffer.numel()).expand(buffer.shape)
-    owner._buffers[name.rpartition(".")[2]] = kept
 attached = model.attach(module)
 layer = module.encoder.layer[3].output.dense
 real = layer.forward
@@ -320,6 +316,36 @@ def test_a_real_transformer_has_one_layer_in_plaintext_at_a_time(opened, real, t
         out = plain(input_ids=tokens, attention_mask=torch.ones_like(tokens)).last_hidden_state
     assert told["out"] == out.flatten()[:50].tolist()
     assert told["peak"] < 24 << 20
+
+
+def test_buffers_that_no_package_holds_are_computed_or_named(opened, tmp_path):
+    """Rotary frequencies are made at construction; on ``meta`` they would be nothing."""
+    if importlib.util.find_spec("transformers") is None:
+        pytest.skip("install requirements-dev.lock")
+    import transformers
+
+    config = transformers.LlamaConfig(
+        vocab_size=64, hidden_size=64, intermediate_size=96, num_hidden_layers=2,
+        num_attention_heads=4, num_key_value_heads=2, tie_word_embeddings=True,
+    )  # fmt: skip
+    plain = transformers.LlamaForCausalLM(config).eval()
+    plain.save_pretrained(tmp_path / "llama")
+    tokens = torch.arange(20).reshape(2, 10)
+    with torch.no_grad():
+        expected = plain(tokens).logits
+    with opened(tmp_path / "llama") as model:
+        with torch.device("meta"):
+            empty = transformers.LlamaForCausalLM(config).eval()
+        with pytest.raises(UsageError, match="inv_freq"):
+            model.attach(empty)
+        with pytest.raises(UsageError, match="no torch module"):
+            model.attach(object())
+        with without_weights():
+            module = transformers.LlamaForCausalLM(config).eval()
+        assert all(parameter.device.type == "meta" for parameter in module.parameters())
+        with model.attach(module):
+            assert torch.equal(module(tokens).logits, expected)
+    assert torch.nn.Linear(2, 2).weight.device.type == "cpu"
 
 
 def found(pid, needles):
