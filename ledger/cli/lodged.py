@@ -6,8 +6,6 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from ledger.broker.leaks import Lodging
-from ledger.chain.finality import finalized_block
-from ledger.chain.registry import KIND_SEALING
 from ledger.cli.events import found_events
 from ledger.cli.output import time_text
 from ledger.errors import ChainError, ConfigurationError, UnavailableError
@@ -56,6 +54,9 @@ def _unchecked(why: str) -> Lodging:
 
 
 def _lodging(session: Session, record: SealingRecord, licenses: Sequence[LicenseId]) -> Lodging:
+    from ledger.chain.finality import finalized_block
+    from ledger.chain.registry import KIND_SEALING
+
     what = f"epoch {record.epoch} of model {record.model_id.short} on {session.network.name}"
     final = finalized_block(session.rpc, session.network.profile)
     lodged = session.registry.sealing_at(record.model_id, record.epoch, final.number)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +22,11 @@ from ledger.broker.recovery import Recovery
 from ledger.chain.network import load_live
 from ledger.chain.registry import ModelRegistry
 from ledger.chain.rpc import Rpc
+from ledger.cli import settings
+from ledger.cli.lodged import lodging
+from ledger.cli.session import Session
 from ledger.errors import KeyRequestRejected
-from ledger.ids import ModelId
+from ledger.ids import LicenseId, ModelId
 from ledger.sealed.file import inspect, open_sealed
 
 pytestmark = pytest.mark.chain
@@ -219,6 +224,23 @@ def test_what_cannot_be_sealed_anew_is_refused_before_anything_is_written(live, 
     config.write_text(kept)
     assert (changed.code, "side files" in changed.err) == (1, True)
     assert not (live.cwd / "never").exists()
+
+
+def test_a_trace_tells_which_licenses_are_older_than_the_sealing(live, first, second, monkeypatch):
+    monkeypatch.chdir(live.cwd)
+    for name, value in live.env.items():
+        monkeypatch.setenv(name, value)
+    number = LicenseId.parse(first["license"])
+    with contextlib.closing(Session(settings.load())) as session:
+        for one, words in ((first, "lodged before license"), (second, "was issued earlier")):
+            kept = Recovery.load(live.cwd / one["recovery"], words_of(live))
+            found = lodging(session, kept.claim, offline=False)(kept.record, [number])
+            assert (found.result, words in found.detail) == ("pass", True), found.detail
+            assert session.rpc.block(found.block).timestamp == found.time
+        # The same hash on another chain, or another registry, would say nothing of this model.
+        other = replace(kept.claim, chain_id=1)
+        found = lodging(session, other, offline=False)(kept.record, [number])
+        assert (found.result, "choose its network" in found.detail) == ("not checked", True)
 
 
 def test_no_key_was_printed(live, first, second):
