@@ -104,6 +104,7 @@ class Publication:
         final_timeout: seconds to wait for finality where a step rests on it.
         cells: to be marked per license; a publication that is resumed keeps those it began with,
             and refuses others.
+        epoch: number of the sealing; see ``ledger.resealing`` for those after the first.
     """
 
     def __init__(
@@ -121,6 +122,7 @@ class Publication:
         final_timeout: float = 1800.0,
         observer: Observer | None = None,
         cells: CellChoice | None = None,
+        epoch: int = 1,
     ) -> None:
         self.model_path = model
         self.folder = folder
@@ -134,13 +136,16 @@ class Publication:
         self._passphrase = passphrase
         self._observer = observer or _silent
         self._cells = cells
+        self.epoch = epoch
         addresses = network.deployment.addresses
         rpc: Rpc = sender.rpc
         self._anchors = Anchors(rpc, addresses["Anchors"])
         self._registry = ModelRegistry(rpc, addresses["ModelRegistry"])
         self._licenses = LicenseLedger(rpc, addresses["LicenseLedger"])
-        self.sealed_path = folder / f"{_file_stem(self.title)}.sealed"
-        self.recovery_path = folder / f"{_file_stem(self.title)}.recovery.json"
+        # Sealings of one model may come to lie in one place for download.
+        stem = _file_stem(self.title) + (f".epoch{epoch}" if epoch > 1 else "")
+        self.sealed_path = folder / f"{stem}.sealed"
+        self.recovery_path = folder / f"{stem}.recovery.json"
 
     def run(self) -> Published:
         """Do what is still to be done.
@@ -156,25 +161,27 @@ class Publication:
             if self._cells is not None:
                 self._cells.require_room(model)
             self._made = fingerprint(model, level="deep")
+            self._opened = model
             self._check_means()
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             with exclusive(self.folder / "journal.lock"):
                 return self._run(model)
 
-    def _run(self, model: ModelSource) -> Published:
+    def _inputs(self) -> dict[str, Any]:
+        """What a run that resumes must have in common with the first."""
         deployment = self.network.deployment
-        self._journal = Journal(
-            self.folder / "journal.json",
-            {
-                "chain_id": deployment.chain_id,
-                "genesis": str(deployment.genesis_hash),
-                "registry": str(deployment.addresses["ModelRegistry"]),
-                "licensor": str(self.sender.signer.address),
-                "title": self.title,
-                "terms_hash": str(self.terms.hash()),
-                "offer": _offer_text(self.offer),
-            },
-        )
+        return {
+            "chain_id": deployment.chain_id,
+            "genesis": str(deployment.genesis_hash),
+            "registry": str(deployment.addresses["ModelRegistry"]),
+            "licensor": str(self.sender.signer.address),
+            "title": self.title,
+            "terms_hash": str(self.terms.hash()),
+            "offer": _offer_text(self.offer),
+        }
+
+    def _run(self, model: ModelSource) -> Published:
+        self._journal = Journal(self.folder / "journal.json", self._inputs())
         recovery = self._recover()
         print_of_model = self._fingerprint(model)
         claim = self._claim(model, print_of_model, recovery)
@@ -244,7 +251,7 @@ class Publication:
                 f"{self.recovery_path} is gone, and with it the key of this publication",
                 hint="put your copy of the recovery file back, or publish anew in another folder",
             )
-        recovery = Recovery.create()
+        recovery = self._secrets()
         if self._cells is not None:
             recovery = replace(recovery, cells=self._cells.secrets())
         noted: dict[str, Any] = {"file": self.recovery_path.name}
@@ -253,6 +260,9 @@ class Publication:
         self._save_recovery(recovery)
         self._note("recovery", noted, str(self.recovery_path))
         return recovery
+
+    def _secrets(self) -> Recovery:
+        return Recovery.create()
 
     def _keep_cells(self, recovery: Recovery) -> None:
         """Go on with the cells that the publication began with, and refuse others."""
@@ -310,6 +320,10 @@ class Publication:
             parents=(),
             salt=recovery.salt,
         )
+        self._keep_claim(claim, manifest)
+        return claim
+
+    def _keep_claim(self, claim: Claim, manifest: dict[str, Any]) -> None:
         path = self.folder / "claim.json"
         document = canonical_json(claim.to_json()) + b"\n"
         if path.exists() and path.read_bytes() != document:
@@ -324,7 +338,6 @@ class Publication:
             canonical_json(dict(self.terms.document)) + b"\n",
             replace=True,
         )
-        return claim
 
     def _commit(self, claim: Claim) -> None:
         leaf = claim.commitment_leaf()
@@ -375,7 +388,7 @@ class Publication:
             model_id=claim.model_id(),
             chain_id=deployment.chain_id,
             registry=deployment.addresses["ModelRegistry"],
-            epoch=1,
+            epoch=self.epoch,
             broker_set=self.offer.broker_set,
             fingerprint=made,
             cells=plan,

@@ -53,6 +53,33 @@ class LeakCheck:
 
 
 @dataclass(frozen=True, slots=True)
+class Lodging:
+    """Whether and since when a sealing record stands on chain.
+
+    A code that was fixed after the copy was found proves nothing: its maker could have chosen it to
+    fit. The record on chain commits to the code and all cell keys.
+
+    Attributes:
+        result: ``pass``, ``fail`` when it does not stand there, or ``not checked``.
+        detail: where and since when, or why not.
+        block: in which it was lodged, where that is known.
+        time: of that block, in Unix seconds.
+    """
+
+    result: str
+    detail: str
+    block: int | None = None
+    time: int | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON."""
+        return {"result": self.result, "block": self.block, "time": self.time}
+
+
+UNASKED = Lodging("not checked", "no chain was asked")
+
+
+@dataclass(frozen=True, slots=True)
 class LeakReport:
     """What a tracing found."""
 
@@ -61,6 +88,54 @@ class LeakReport:
     reading: Reading
     accusation: Accusation
     plan: Plan
+    lodging: Lodging
+
+    @property
+    def proven(self) -> bool:
+        """Whether a license is named and its code is not known to be made up afterwards."""
+        return bool(self.accusation.named) and self.lodging.result != "fail"
+
+    @property
+    def verdict(self) -> str:
+        """What came of it, in a sentence."""
+        count = len(self.accusation.named)
+        if not count:
+            return "no license is named"
+        head = f"traced to {count} license{'s' if count > 1 else ''}"
+        if self.lodging.result == "fail":
+            return (
+                f"{head}, but it proves nothing to others: this sealing does not stand on chain, "
+                "so its code may have been made after the copy was found"
+            )
+        if self.lodging.result != "pass":
+            return f"{head}; whether the sealing stands on chain was not checked"
+        return head
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What the figures do not say by themselves."""
+        said = []
+        count, carried = len(self.accusation.named), self.plan.carried
+        if count > max(carried, 1):
+            said.append(
+                f"{count} licenses are named, where the cells are made for {carried or 'none'}: "
+                "that number is how many are proven to be found. The bound on naming an innocent "
+                "holds for each license named, however many they are."
+            )
+        if not count and self._unmarked:
+            said.append(
+                "Every cell that could be read shows form A: this is the registered model itself, "
+                "or a copy made of it, which carries no license's mark. No licensee had it from "
+                "the sealed file; only many of them together could have made their copies look so."
+            )
+        return tuple(said)
+
+    @property
+    def _unmarked(self) -> bool:
+        symbols = self.reading.evidence.symbols()
+        if self.reading.evidence.stretched() is not None:
+            return False  # faint marks, as of a merged copy, read as form A too
+        return not set(symbols) & set("Bm") and 2 * symbols.count("A") >= len(symbols)
 
     @property
     def others(self) -> str:
@@ -95,7 +170,10 @@ class LeakReport:
             "cells": {name: symbols.count(letter) for name, letter in _LETTERS},
             "tensors": [match.to_json() for match in self.reading.matches],
             "checks": [check.to_json() for check in self.checks],
-            "who_else": self.others,
+            "who_else": self.others if self.accusation.named else None,
+            "lodged": self.lodging.to_json(),
+            "verdict": self.verdict,
+            "remarks": list(self.remarks),
         }
 
 
@@ -108,6 +186,7 @@ def trace_leak(
     recovery: Recovery,
     candidates: Sequence[Candidate],
     *,
+    lodging: Callable[[SealingRecord, Sequence[LicenseId]], Lodging] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> LeakReport:
     """Hold a copy against every candidate's word.
@@ -117,6 +196,7 @@ def trace_leak(
         sealed: the sealed file that all licenses open.
         recovery: of that sealing, with its cells.
         candidates: the words that were released, or may have been.
+        lodging: asks the chain about the record and the named licenses; None asks nobody.
         progress: called with tensors done and in all.
 
     Raises:
@@ -176,9 +256,13 @@ def trace_leak(
         f"{len(named)} of {len(set(candidates))} candidates, {accusation.tests} tests, bound "
         f"{accusation.false_accusation:g} over all",
     )
+    # (7) the chain
+    licenses = sorted({finding.candidate.license_id for finding in named})
+    stands = UNASKED if lodging is None else lodging(record, licenses)
+    note("the sealing record stands on chain", stands.result, stands.detail)
     # The guarantee of this very trace: for as many suspects as were tested, if they were many.
     carried = plan(cells.parameters, candidates=max(CANDIDATES, len(accusation.findings)))
-    return LeakReport(record, tuple(done), reading, accusation, carried)
+    return LeakReport(record, tuple(done), reading, accusation, carried, stands)
 
 
 def _at(record: SealingRecord) -> str:

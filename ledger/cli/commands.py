@@ -32,6 +32,7 @@ ENTRIES: Final[tuple[Entry, ...]] = (
     Entry("terms", "terms", "Write and check license terms.", group=True),
     Entry("fingerprint", "fingerprint", "Compute a model's exact fingerprint."),
     Entry("publish", "publish", "Register, seal and offer a model; resumable."),
+    Entry("reseal", "reseal", "Seal a published model anew, with another key; resumable."),
     Entry("claim", "claim", "Show what the chain says about a model.", group=True),
     Entry("model", "model", "Transfer, withdraw and recover titles.", group=True),
     Entry("plan", "plan", "Create, show and govern plans: what a licensor offers.", group=True),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ledger.errors import UsageError
 from ledger.ids import Digest, LicenseId, ModelId
 
 if TYPE_CHECKING:
+    from ledger.chain.abi_codec import Event
     from ledger.cli.session import Session
     from ledger.ids import Address
     from ledger.tracing.accusation import Candidate
@@ -118,14 +120,19 @@ def tenures_of(holders: list[Address], now: int) -> list[tuple[Address, range]]:
     ]
 
 
-def _found(
-    session: Session, name: str, event: str, topics: list[Digest | None], argument: str
-) -> list[Any]:
+def found_events(
+    session: Session, name: str, event: str, topics: Sequence[Digest | None]
+) -> list[Event]:
+    """Events of one of our contracts, with the blocks they are in, oldest first.
+
+    Raises:
+        ChainError, ChainUnavailable: as `find_events`.
+    """
     from ledger.chain.abi_codec import contract
     from ledger.chain.logs import find_events
 
     deployment = session.network.deployment
-    found = find_events(
+    return find_events(
         session.rpc,
         contract(name),
         deployment.addresses[name],
@@ -133,7 +140,12 @@ def _found(
         topics,
         from_block=deployment.block,
     )
-    return [entry.arguments[argument] for entry in found]
+
+
+def _found(
+    session: Session, name: str, event: str, topics: list[Digest | None], argument: str
+) -> list[Any]:
+    return [entry.arguments[argument] for entry in found_events(session, name, event, topics)]
 
 
 def _word(address: Address | None) -> Digest | None:

@@ -10,6 +10,7 @@ import typer
 from ledger.cli.output import Answer, console, fields, table
 from ledger.cli.session import Session, passphrase
 from ledger.cli.verb import Verbs
+from ledger.errors import UsageError
 
 if TYPE_CHECKING:
     from ledger.broker.leaks import LeakReport
@@ -42,15 +43,26 @@ def investigate(
             help="JSON rows of license, holder, tenure.  [default: all issued, from the chain]",
         ),
     ] = None,
+    offline: Annotated[
+        bool,
+        typer.Option("--offline", help="Ask no chain, not even whether the sealing stands there."),
+    ] = False,
 ) -> Answer:
     """Name the license whose copy leaked; exit code 1 when none is named.
 
     Works on exact, converted, quantised, pruned, fine-tuned, renamed and mixed copies. A license is
-    named only where the proven probability of naming any innocent one is at most 1e-9.
+    named only where the proven probability of naming any innocent one is at most 1e-9. Exit code 1
+    also when the sealing does not stand on chain: its code could be made up.
     """
     from ledger.broker.leaks import read_candidates, trace_leak
     from ledger.broker.recovery import Recovery
+    from ledger.cli.lodged import lodging
 
+    if offline and candidates is None:
+        raise UsageError(
+            "without a chain nothing tells which licenses were issued",
+            hint="list them with --candidates FILE, or leave --offline away",
+        )
     secret = passphrase(session.settings, f"Passphrase of {trace.name}")
     recovery = Recovery.load(trace, secret)
     if candidates is not None:
@@ -63,7 +75,14 @@ def investigate(
     else:
         words = []
     with console.progress("trace", unit="tensors") as progress:
-        report = trace_leak(suspect, sealed, recovery, words, progress=progress)
+        report = trace_leak(
+            suspect,
+            sealed,
+            recovery,
+            words,
+            lodging=lodging(session, recovery.claim, offline=offline),
+            progress=progress,
+        )
     return _answer(report)
 
 
@@ -75,9 +94,9 @@ def _answer(report: LeakReport) -> Answer:
             f"of naming an innocent at most 10^{one.log10_p:.1f}"
             for one in named
         )
-        head = f"traced to {len(named)} license{'s' if len(named) > 1 else ''}\n{who}"
+        head = f"{report.verdict}\n{who}"
     else:
-        head = "no license is named"
+        head = report.verdict
     checks = table(
         ("", "check", "result", "detail"),
         [(f"({c.number})", c.title, c.result, c.detail) for c in report.checks],
@@ -100,5 +119,12 @@ def _answer(report: LeakReport) -> Answer:
         f"epsilon_1 <= {accusation.false_accusation:g} over {accusation.tests} tests of this one "
         "trace; over n traces at most n times that"
     )
-    facts = fields([("bound", bound), ("code", report.plan.sentence), ("who else", report.others)])
-    return Answer(report.to_json(), f"{head}\n\n{checks}\n\n{scores}\n\n{facts}", ok=bool(named))
+    facts = fields(
+        [
+            ("bound", bound),
+            ("code", report.plan.sentence),
+            *(("note", remark) for remark in report.remarks),
+            *([("who else", report.others)] if named else []),
+        ]
+    )
+    return Answer(report.to_json(), f"{head}\n\n{checks}\n\n{scores}\n\n{facts}", ok=report.proven)

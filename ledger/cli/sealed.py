@@ -56,11 +56,12 @@ def seal(
     cell_bytes: CellBytes = None,
     colluders: Colluders = None,
 ) -> Answer:
-    """Encrypt a model into one sealed file. deed publish does this and all that goes with it.
+    """Encrypt a model into one sealed file, and nothing more: no chain, no broker.
 
+    For licensees, deed publish makes and lodges the first sealing, and deed reseal each later one.
     The key is made here and written, encrypted with a passphrase, to the recovery file before
-    anything is sealed. The sealing record, which you lodge on chain, is written beside OUT. With
-    --cells every license's copy is marked, and the recovery file is what a leak is traced with.
+    anything is sealed. The sealing record is written beside OUT. With --cells every license's copy
+    is marked, and the recovery file is what a leak is traced with.
     """
     from ledger.broker.recovery import Recovery
     from ledger.claim import Claim

@@ -227,3 +227,39 @@ def test_a_broker_of_ones_own_is_published_to_by_the_url_it_told_the_chain(live,
     assert good(live("open", card, "--json")).json
     named = json.loads((live.cwd / card).read_text())["brokers"]
     assert own.url in json.dumps(named)
+
+
+def test_a_model_is_sealed_anew_for_two_of_three(live, brokers):
+    for each in brokers:
+        if each.process is None:
+            each.start()
+    numbers = [each.broker for each in brokers]
+    number = good(live("broker", "set", "create", *numbers, "--threshold", 2, "--json")).json["set"]
+    save_file({"w": np.arange(6400, dtype=np.float32)}, live.cwd / "anew.safetensors")
+    good(live("terms", "new", "anew.toml"))
+    words = ("publish", "anew.safetensors", "--terms", "anew.toml", "--broker-set", number)
+    published = good(live(*words, "--bound", "--json")).json
+    ran = live("license", "issue", published["plan"], "--to", "holder", "--wait", "--json")
+    license_id = good(ran).json["license"]
+    if not (live.cwd / "runtime.request.json").exists():
+        good(live("runtime", "init"))
+    request = "runtime.request.json"
+    good(live("license", "bind", license_id, request, "--wait"))
+    good(live("runtime", "grant", request, "--license", license_id, "--out", "anew.grant.json"))
+    good(live("runtime", "accept", "anew.grant.json"))
+
+    words = ("reseal", "anew.safetensors", "--from", published["folder"])
+    made = good(live(*words, "--wait", "--json")).json
+
+    receipts = json.loads((live.cwd / made["folder"] / "deposit-receipt.json").read_text())
+    assert len(receipts["receipts"]) == 3
+    assert receipts["shares"]["threshold"] == 2
+    assert receipts["shares"]["epoch"] == 2
+    card = "anew.license.json"
+    good(live("license", "card", license_id, "--out", card))
+    brokers[2].stop()
+    opened = good(live("open", card, "--json")).json
+    assert opened["epoch"] == 2
+    elsewhere = live(*words, "--broker-set", 1, "--out", "anew.one", "--json")
+    assert (elsewhere.code, "--bound" in elsewhere.err) == (0, False), elsewhere.err
+    assert f"names broker set {number}" in elsewhere.err

@@ -15,7 +15,9 @@ import ledger
 from ledger.broker.identity import RuntimeIdentity
 from ledger.broker.recovery import Recovery
 from ledger.ids import Address, LicenseId
+from ledger.sealed.cells import ReleasedCells
 from ledger.sealed.codeword import code_word
+from ledger.sealed.file import open_sealed
 
 pytestmark = pytest.mark.chain
 
@@ -79,7 +81,10 @@ def test_a_leak_is_traced_among_all_issued_licenses(live, published, licensed, l
     assert found["epsilon_1"] == 1e-9
     assert found["guarantees"]["lines"][0]["k"] == 64
     assert "licensor" in found["who_else"]
-    assert [check["result"] for check in found["checks"]] == ["pass"] * 6
+    assert [check["result"] for check in found["checks"]] == ["pass"] * 7
+    assert f"lodged before license {licensed[1][0]} was issued" in found["checks"][6]["detail"]
+    assert found["lodged"]["block"] > 0
+    assert found["lodged"]["time"] > 1_500_000_000
     text = investigate(live, published, leaked).out
     assert "traced to 1 license" in text
     assert "who else" in text
@@ -103,7 +108,55 @@ def test_the_model_itself_names_nobody(live, published, licensed):
     ran = investigate(live, published, "model", "--json")
     assert ran.code == 1
     assert ran.json["named"] == []
-    assert "no license is named" in investigate(live, published, "model").out
+    assert ran.json["who_else"] is None
+    text = investigate(live, published, "model").out
+    assert text.startswith("no license is named\n")
+    assert "shows form A: this is the registered model itself" in " ".join(text.split())
+    assert "who else" not in text
+
+
+def test_without_a_chain_it_says_what_was_not_checked(live, published, licensed, leaked):
+    shown = investigate(live, published, leaked, "--json").json["candidates"]
+    rows = [{key: one[key] for key in ("license", "holder", "tenure")} for one in shown]
+    (live.cwd / "c.json").write_text(json.dumps(rows))
+    assert investigate(live, published, leaked, "--offline").code == 2
+    for words, why in ((("--offline",), "--offline"), (("--network", "nowhere"), "nowhere")):
+        ran = investigate(live, published, leaked, "--candidates", "c.json", *words, "--json")
+        assert ran.code == 0, ran.err
+        check = ran.json["checks"][6]
+        assert (check["result"], why in check["detail"]) == ("not checked", True)
+        assert "was not checked" in ran.json["verdict"]
+
+
+def test_a_sealing_that_was_never_lodged_proves_nothing(live, published, licensed, tmp_path):
+    """What a licensor could do who has a copy and wants it to be somebody's."""
+    claim = next(live.cwd.glob("*/claim.json"))
+    made = {"recovery": tmp_path / "made.json", "sealed": tmp_path / "made.sealed"}
+    words = ("seal", "model", made["sealed"], "--claim", claim, "--recovery", made["recovery"])
+    passphrase = Path(live.env["DEED_WALLET_PASSWORD_FILE"]).read_text().strip()
+    for epoch, why in ((7, "nothing was lodged"), (1, "another sealing")):
+        for path in tmp_path.iterdir():
+            path.unlink()
+        assert live(*words, "--epoch", epoch, "--cells", 64).code == 0
+        kept = Recovery.load(made["recovery"], passphrase)
+        word = word_of(kept, licensed[1][1], live)
+        released = ReleasedCells(word, kept.cells.keys.chosen(word))
+        with open_sealed(
+            made["sealed"], kept.content_key, record=kept.record, cells=released
+        ) as file:
+            tensors = {name: np.array(array) for name, array in file.load_all().items()}
+        save_file(tensors, tmp_path / "copy.safetensors")
+
+        ran = investigate(live, made, tmp_path / "copy.safetensors", "--json")
+
+        assert [one["license"] for one in ran.json["named"]] == [licensed[1][1]]
+        assert ran.code == 1
+        check = ran.json["checks"][6]
+        assert (check["result"], why in check["detail"]) == ("fail", True)
+        assert "does not stand on chain" in ran.json["verdict"]
+        assert (
+            "proves nothing to others" in investigate(live, made, tmp_path / "copy.safetensors").out
+        )
 
 
 def test_what_cannot_be_traced_says_why(live, published, licensed, leaked):
