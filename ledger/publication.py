@@ -158,11 +158,11 @@ class Publication:
         """
         with open_model(self.model_path) as model:
             # What cannot come to an end is refused before anything is written or sent.
-            if self._cells is not None:
-                self._cells.require_room(model)
             self._made = fingerprint(model, level="deep")
             self._opened = model
             self._check_means()
+            if self._cells is not None:
+                self._cells.require_room(model)
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             with exclusive(self.folder / "journal.lock"):
                 return self._run(model)
