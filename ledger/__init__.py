@@ -30,9 +30,11 @@ if TYPE_CHECKING:
     from ledger.evidence.verify import verify as verify_evidence
     from ledger.fingerprint.exact import Fingerprint
     from ledger.ids import Address, Digest, LicenseId, ModelId
-    from ledger.runtime import SealedModel, check, load
+    from ledger.runtime import check, load
     from ledger.sealed.file import inspect, open_sealed, seal
     from ledger.sealed.record import SealingRecord
+    from ledger.serving.model import SealedModel
+    from ledger.serving.ranks import join
     from ledger.tensors.model import open_model
 
 __version__ = "0.1.0"
@@ -56,6 +58,7 @@ __all__ = [
     "VerificationError",
     "check",
     "inspect",
+    "join",
     "load",
     "open_model",
     "open_sealed",
@@ -77,9 +80,11 @@ _HOMES: Final[dict[str, tuple[str, ...]]] = {
     ),
     "ledger.fingerprint.exact": ("Fingerprint",),
     "ledger.ids": ("Address", "Digest", "LicenseId", "ModelId"),
-    "ledger.runtime": ("SealedModel", "check", "load"),
+    "ledger.runtime": ("check", "load"),
     "ledger.sealed.file": ("inspect", "open_sealed", "seal"),
     "ledger.sealed.record": ("SealingRecord",),
+    "ledger.serving.model": ("SealedModel",),
+    "ledger.serving.ranks": ("join",),
     "ledger.tensors.model": ("open_model",),
 }
 

@@ -7,7 +7,8 @@ The tree, grouped by what the caller can do about it::
     │   ├── NoNetwork                 no chain chosen
     │   ├── WalletError               WalletNotFound WrongPassphrase NoWallet
     │   ├── UsageError                an argument that cannot be meant
-    │   │   └── UnknownRecord         nothing is recorded under that id
+    │   │   ├── UnknownRecord         nothing is recorded under that id
+    │   │   └── RangesRefused         a server that gives files only whole
     │   └── ToolMissing               a program we drive is not installed
     ├── FormatError                   bytes that are not what they claim to be
     │   ├── SealedFormatError         NotSealed SealedTruncated
@@ -25,6 +26,7 @@ The tree, grouped by what the caller can do about it::
     │   ├── TimestampInvalid
     │   ├── ClockFloorInvalid         the remembered time was altered or removed
     │   └── SealedAuthError           WrongKey HeaderTampered SegmentTampered ContentMismatch
+    │                                 ObjectReplaced
     ├── EntitlementError              the answer is no (.code .number .since .remedy)
     │   ├── NoLicense NotYetValid Expired Suspended Revoked WrongHolder RuntimeNotBound
     │   ├── SeatLapsed SeatsFull QuotaSpent ParentInvalid
@@ -43,7 +45,7 @@ The tree, grouped by what the caller can do about it::
     │   ├── EndpointsDisagree
     │   └── PendingFinality (.retry_after)
     ├── UnavailableError (.retry_after)
-    │   ├── ChainUnavailable IndexUnavailable Fenced RateLimited
+    │   ├── ChainUnavailable IndexUnavailable StoreUnavailable Fenced RateLimited
     │   └── BrokerUnavailable         ThresholdNotMet (.failures)
     └── ModelError
         ├── CapacityExceeded
@@ -122,7 +124,10 @@ class WalletNotFound(WalletError):
 class WrongPassphrase(WalletError):
     """A passphrase does not open the keystore or recovery file."""
 
-    default_hint = "check the file that DEED_…_FILE names for it, or type the passphrase again"
+    default_hint = (
+        "type it again, or check the file that names it: DEED_WALLET_PASSWORD_FILE for wallets and "
+        "recovery files, DEED_BROKER_PASSPHRASE_FILE for brokers"
+    )
 
 
 class UsageError(ConfigurationError):
@@ -135,6 +140,12 @@ class UnknownRecord(UsageError):
     """Nothing is recorded under the id that was asked for."""
 
     default_hint = "check the id and the network: deed network show"
+
+
+class RangesRefused(UsageError):
+    """A server gives files only whole, not by range."""
+
+    default_hint = "download the sealed file, and give it beside its card"
 
 
 class ToolMissing(ConfigurationError):
@@ -281,6 +292,12 @@ class SegmentTampered(SealedAuthError):
 
 class ContentMismatch(SealedAuthError):
     """The content is not what the sealing, or the claim, fixes."""
+
+
+class ObjectReplaced(SealedAuthError):
+    """What lies at a URL is no longer the object that was opened there."""
+
+    default_hint = "try again: somebody replaced the file while it was read"
 
 
 # -- entitlement ---------------------------------------------------------------------------------
@@ -633,6 +650,12 @@ class IndexUnavailable(UnavailableError):
     """The index does not answer, or lags too far."""
 
     default_hint = "try again shortly; locally, start it with deed up"
+
+
+class StoreUnavailable(UnavailableError):
+    """Where a sealed file lies does not answer, or not with the file."""
+
+    default_hint = "try again shortly; if it stays away, get a fresh card with another URL"
 
 
 class RateLimited(UnavailableError):

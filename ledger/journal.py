@@ -68,7 +68,7 @@ def exclusive(path: Path) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise UsageError(
-                f"another deed publish works in {path.parent}",
+                f"another deed publish or deed reseal works in {path.parent}",
                 hint="wait for it, or give another --out folder",
             ) from None
         for left in path.parent.iterdir():

@@ -22,6 +22,7 @@ from typing import Any, Protocol, TypeVar
 
 import httpx
 
+from ledger.broker.cellplans import CellChoice
 from ledger.broker.client import BrokerClient
 from ledger.broker.custody import write_private
 from ledger.broker.depositing import SharingBrokers
@@ -101,6 +102,9 @@ class Publication:
         passphrase: opens the recovery file; the same one is needed to resume.
         title: what the manifest calls the model; the file's name by default.
         final_timeout: seconds to wait for finality where a step rests on it.
+        cells: to be marked per license; a publication that is resumed keeps those it began with,
+            and refuses others.
+        epoch: number of the sealing; see ``ledger.resealing`` for those after the first.
     """
 
     def __init__(
@@ -117,6 +121,8 @@ class Publication:
         title: str = "",
         final_timeout: float = 1800.0,
         observer: Observer | None = None,
+        cells: CellChoice | None = None,
+        epoch: int = 1,
     ) -> None:
         self.model_path = model
         self.folder = folder
@@ -129,13 +135,17 @@ class Publication:
         self.final_timeout = final_timeout
         self._passphrase = passphrase
         self._observer = observer or _silent
+        self._cells = cells
+        self.epoch = epoch
         addresses = network.deployment.addresses
         rpc: Rpc = sender.rpc
         self._anchors = Anchors(rpc, addresses["Anchors"])
         self._registry = ModelRegistry(rpc, addresses["ModelRegistry"])
         self._licenses = LicenseLedger(rpc, addresses["LicenseLedger"])
-        self.sealed_path = folder / f"{_file_stem(self.title)}.sealed"
-        self.recovery_path = folder / f"{_file_stem(self.title)}.recovery.json"
+        # Sealings of one model may come to lie in one place for download.
+        stem = _file_stem(self.title) + (f".epoch{epoch}" if epoch > 1 else "")
+        self.sealed_path = folder / f"{stem}.sealed"
+        self.recovery_path = folder / f"{stem}.recovery.json"
 
     def run(self) -> Published:
         """Do what is still to be done.
@@ -149,25 +159,29 @@ class Publication:
         with open_model(self.model_path) as model:
             # What cannot come to an end is refused before anything is written or sent.
             self._made = fingerprint(model, level="deep")
+            self._opened = model
             self._check_means()
+            if self._cells is not None:
+                self._cells.require_room(model)
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             with exclusive(self.folder / "journal.lock"):
                 return self._run(model)
 
-    def _run(self, model: ModelSource) -> Published:
+    def _inputs(self) -> dict[str, Any]:
+        """What a run that resumes must have in common with the first."""
         deployment = self.network.deployment
-        self._journal = Journal(
-            self.folder / "journal.json",
-            {
-                "chain_id": deployment.chain_id,
-                "genesis": str(deployment.genesis_hash),
-                "registry": str(deployment.addresses["ModelRegistry"]),
-                "licensor": str(self.sender.signer.address),
-                "title": self.title,
-                "terms_hash": str(self.terms.hash()),
-                "offer": _offer_text(self.offer),
-            },
-        )
+        return {
+            "chain_id": deployment.chain_id,
+            "genesis": str(deployment.genesis_hash),
+            "registry": str(deployment.addresses["ModelRegistry"]),
+            "licensor": str(self.sender.signer.address),
+            "title": self.title,
+            "terms_hash": str(self.terms.hash()),
+            "offer": _offer_text(self.offer),
+        }
+
+    def _run(self, model: ModelSource) -> Published:
+        self._journal = Journal(self.folder / "journal.json", self._inputs())
         recovery = self._recover()
         print_of_model = self._fingerprint(model)
         claim = self._claim(model, print_of_model, recovery)
@@ -229,6 +243,7 @@ class Publication:
         self._observer("recovery", "begin", "")
         if self.recovery_path.exists():
             recovery = Recovery.load(self.recovery_path, self._passphrase)
+            self._keep_cells(recovery)
             self._observer("recovery", "kept", str(self.recovery_path))
             return recovery
         if self._journal.get("recovery") is not None:
@@ -236,10 +251,40 @@ class Publication:
                 f"{self.recovery_path} is gone, and with it the key of this publication",
                 hint="put your copy of the recovery file back, or publish anew in another folder",
             )
-        recovery = Recovery.create()
+        recovery = self._secrets()
+        if self._cells is not None:
+            recovery = replace(recovery, cells=self._cells.secrets())
+        noted: dict[str, Any] = {"file": self.recovery_path.name}
+        if self._cells is not None:
+            noted["cell_bytes"] = self._cells.cell_bytes
         self._save_recovery(recovery)
-        self._note("recovery", {"file": self.recovery_path.name}, str(self.recovery_path))
+        self._note("recovery", noted, str(self.recovery_path))
         return recovery
+
+    def _secrets(self) -> Recovery:
+        return Recovery.create()
+
+    def _keep_cells(self, recovery: Recovery) -> None:
+        """Go on with the cells that the publication began with, and refuse others."""
+        asked, begun = self._cells, None
+        if recovery.cells is not None:
+            noted = self._journal.get("recovery") or {}
+            size = noted.get("cell_bytes") or (asked and asked.cell_bytes)
+            if not size:
+                raise UsageError(
+                    f"the publication in {self.folder} ended before it noted the size of its cells",
+                    hint="repeat the command with the --cells and --cell-bytes of the first time",
+                )
+            parameters = recovery.cells.parameters
+            begun = CellChoice(parameters.count, size, parameters.colluders)
+        self._cells = begun
+        if asked is not None and (begun is None or not asked.same(begun)):
+            with_ = f"with {begun}" if begun else "without cells"
+            raise UsageError(
+                f"the publication in {self.folder} began {with_}, and now {asked} are asked for",
+                hint="leave out --cells to go on with what it began with, or publish in another "
+                "folder with --out",
+            )
 
     def _save_recovery(self, recovery: Recovery) -> None:
         document = recovery.encrypt(self._passphrase)
@@ -275,6 +320,10 @@ class Publication:
             parents=(),
             salt=recovery.salt,
         )
+        self._keep_claim(claim, manifest)
+        return claim
+
+    def _keep_claim(self, claim: Claim, manifest: dict[str, Any]) -> None:
         path = self.folder / "claim.json"
         document = canonical_json(claim.to_json()) + b"\n"
         if path.exists() and path.read_bytes() != document:
@@ -289,7 +338,6 @@ class Publication:
             canonical_json(dict(self.terms.document)) + b"\n",
             replace=True,
         )
-        return claim
 
     def _commit(self, claim: Claim) -> None:
         leaf = claim.commitment_leaf()
@@ -330,6 +378,9 @@ class Publication:
                 self._observer("seal", "kept", str(self.sealed_path))
                 return record
         deployment = self.network.deployment
+        plan = None
+        if recovery.cells is not None and self._cells is not None:
+            plan = self._cells.plan(recovery.cells)
         record = seal(
             model,
             self.sealed_path,
@@ -337,10 +388,13 @@ class Publication:
             model_id=claim.model_id(),
             chain_id=deployment.chain_id,
             registry=deployment.addresses["ModelRegistry"],
-            epoch=1,
+            epoch=self.epoch,
             broker_set=self.offer.broker_set,
             fingerprint=made,
+            cells=plan,
         )
+        if recovery.cells is not None and plan is not None:
+            recovery.cells.records = plan.records
         self._save_recovery(recovery.with_sealing(claim, record))
         self._note("seal", {"record": record.to_json()}, str(self.sealed_path))
         return record

@@ -30,6 +30,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from measuring import row
+
 ROOT = Path(__file__).resolve().parents[1]
 ENDPOINTS = 3
 RUNTIMES = 64
@@ -56,27 +58,23 @@ def rows() -> list[dict[str, Any]]:
             shares = _shares(world, askers)
     bars = "bar, challenge and request, one client"
     out = [
-        _row("release_p50_ms", statistics.median(alone) * 1e3, "ms", f"≤ 8: {bars}", None),
-        _row("release_p95_ms", _at(alone, 0.95) * 1e3, "ms", "", None),
-        _row("release_per_s", rate, "1/s", f"≥ 200: bar, {CLIENTS} clients at once", None),
-        _row("release_together_p50_ms", statistics.median(together) * 1e3, "ms", "", None),
+        row("release_p50_ms", statistics.median(alone) * 1e3, "ms", f"≤ 8: {bars}", None),
+        row("release_p95_ms", _at(alone, 0.95) * 1e3, "ms", "", None),
+        row("release_per_s", rate, "1/s", f"≥ 200: bar, {CLIENTS} clients at once", None),
+        row("release_together_p50_ms", statistics.median(together) * 1e3, "ms", "", None),
     ]
     each = [seconds / len(together) for seconds in spent]
     for who, seconds in zip(("service", "node", "clients"), each, strict=True):
-        out.append(_row(f"processor_{who}_ms", seconds * 1e3, "ms", "one release", None))
+        out.append(row(f"processor_{who}_ms", seconds * 1e3, "ms", "one release", None))
     # What the same work allows where no others use the cores: all of it on two, and the service,
     # whose Python runs on one at a time, on one.
     free = min(2 / sum(each), 1 / each[0])
-    out.append(_row("release_per_s_by_processor", free, "1/s", "2 cores of our own", None))
+    out.append(row("release_per_s_by_processor", free, "1/s", "2 cores of our own", None))
     whole = shares.pop("whole")
     for what, seconds in shares.items():
         part = seconds / whole
-        out.append(_row(f"share_{what}", seconds * 1e3, "ms", "one release in the library", part))
-    return [*out, _row("release_in_library_ms", whole * 1e3, "ms", "", None)]
-
-
-def _row(what: str, value: float, unit: str, against: str, ratio: float | None) -> dict[str, Any]:
-    return {"what": what, "value": value, "unit": unit, "against": against, "ratio": ratio}
+        out.append(row(f"share_{what}", seconds * 1e3, "ms", "one release in the library", part))
+    return [*out, row("release_in_library_ms", whole * 1e3, "ms", "", None)]
 
 
 def _at(times: list[float], share: float) -> float:

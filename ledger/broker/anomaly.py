@@ -15,6 +15,8 @@ from typing import Final
 NEW_NETWORK: Final = "new-network"
 BURST_OF_HOSTS: Final = "burst-of-hosts"
 IMPOSSIBLE_CADENCE: Final = "impossible-cadence"
+CODE_WORDS: Final = "code-words"
+"""Counted in ``wordcount``; the only rule that holds at its first finding."""
 
 CALM: Final = "calm"
 THROTTLED: Final = "throttled"
@@ -34,6 +36,7 @@ class Rules:
         releases: of one runtime key in one window that a host can need.
         strikes: findings while throttled that hold the license.
         cool: time that a throttle lasts after the last finding.
+        words: code words of one sealing that a license has at least; 0: as its code says.
     """
 
     memory: int = 30 * 86400
@@ -44,6 +47,7 @@ class Rules:
     releases: int = 300
     strikes: int = 20
     cool: int = 900
+    words: int = 0
 
 
 DEFAULT: Final = Rules()
@@ -200,3 +204,8 @@ def advance(
                 reason=finding.message,
             )
     return conduct
+
+
+def held_by(conduct: Conduct, finding: Finding, *, now: int) -> Conduct:
+    """How a license is treated after a finding that is enough by itself."""
+    return Conduct(HELD, now, 0, conduct.strikes + 1, finding.rule, finding.message)

@@ -15,13 +15,16 @@ from ledger.broker.denials import Denial
 from ledger.broker.identity import RuntimeIdentity
 from ledger.broker.joint import BrokerGroup
 from ledger.broker.leases import Lease
-from ledger.broker.members import check_ledger, patiently, pin_of
+from ledger.broker.members import check_ledger, name_fault, patiently, pin_of
 from ledger.broker.protocol import KeyRequest
 from ledger.broker.released import ReleasedKeys
 from ledger.broker.signing import BrokerPublicKeys
-from ledger.broker.threshold import ask_shares, decide_shares
+from ledger.broker.threshold import LOOK_SECONDS, ask_shares, decide_shares, standing
 from ledger.errors import (
     BrokerUnavailable,
+    FormatError,
+    KeyAccessError,
+    KeyRequestRejected,
     LedgerError,
     RuntimeNotBound,
     SignatureInvalid,
@@ -61,7 +64,7 @@ def require_pin(
     """
     # A broker whose keys the caller pinned decides by the real chain: plan, model and sealing.
     if not (pinned(card, identity) or (isinstance(broker, BrokerClient) and broker.pinned)):
-        decide(card, identity, broker, timeout).raise_if_denied()
+        _decide(card, identity, broker, timeout).raise_if_denied()
 
 
 def decide(
@@ -74,10 +77,26 @@ def decide(
 ) -> Decision:
     """Every step of the broker's decision; takes nothing. Without a pin it is always a no.
 
+    Of a card with several brokers it also says how their set stands.
+
     Raises:
         SignatureInvalid, ClaimMismatch: as `pinned`; or the broker is not the card's.
         BrokerUnavailable: nobody answers.
     """
+    decision = _decide(card, identity, broker, timeout, attest=attest)
+    if broker is not None or len(card.brokers.members) == 1:
+        return decision
+    return replace(decision, standing=standing(card, min(timeout, LOOK_SECONDS)))
+
+
+def _decide(
+    card: LicenseCard,
+    identity: RuntimeIdentity,
+    broker: BrokerClient | str | None,
+    timeout: float,
+    *,
+    attest: Attest | None = None,
+) -> Decision:
     vouched = pinned(card, identity) or (isinstance(broker, BrokerClient) and broker.pinned)
     asker = replace(_asker(card, identity), attest=attest)
     if _shared(card, broker):
@@ -108,6 +127,10 @@ def ask(
     """The keys and their lease, from the first broker of the card that gives them, or from t.
 
     Call `require_pin` first. `keep` is given what was released, by each broker.
+
+    Raises:
+        KeyAccessError, FormatError, SignatureInvalid: no broker gave the sealing's key, and one at
+            least answered what no honest one does. With one that did, it is warned of.
     """
     asker = replace(_asker(card, identity), keep=keep, attest=attest)
     if _shared(card, broker):
@@ -117,15 +140,24 @@ def ask(
         asker = replace(asker, keep=_checked(keep, record))
     clients = _clients(card, broker, timeout)
     problem: LedgerError | None = None
+    faults: list[tuple[int, LedgerError]] = []
     for number, client in enumerate(clients):
         try:
             check_ledger(client, card)
             keys, lease, _ = patiently(partial(client.release_keys, asker), timeout)
             keys.check(record)
-        except (BrokerUnavailable, SignatureInvalid) as error:
-            # Another broker of the card may be reachable, or be the real one.
+        except (BrokerUnavailable, SignatureInvalid, KeyAccessError, FormatError) as error:
+            if isinstance(error, KeyRequestRejected):
+                # Its answer, and not a fault of it.
+                for other in clients[number:]:
+                    other.close()
+                raise
+            # Another broker of the card may be reachable, be the real one, or have the right key.
             client.close()
-            problem = error if problem is None or isinstance(error, SignatureInvalid) else problem
+            if problem is None or isinstance(problem, BrokerUnavailable):
+                problem = error
+            if not isinstance(error, BrokerUnavailable):
+                faults.append((client.pinned_id, error))
         except BaseException:
             for other in clients[number:]:
                 other.close()
@@ -133,6 +165,8 @@ def ask(
         else:
             for other in clients[number + 1 :]:
                 other.close()
+            for broker_id, fault in faults:
+                name_fault(broker_id, fault)
             return client, keys, lease
     assert problem is not None, "a card names at least one broker"
     raise problem

@@ -1,64 +1,41 @@
 """From what a user points at to a verified license card and the sealed file it names.
 
 A source is a card (path, URL, JSON object) or a sealed file with its card beside it. Nothing is
-believed before its signature or hash is checked, and a wrong file is refused after its first 96
-bytes.
+believed before its signature or hash is checked, and a wrong file is refused at its beginning. A
+file elsewhere is read where it lies, by ranges; only a server that knows none is downloaded from.
 """
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, TypeAlias
-from urllib.parse import unquote, urljoin, urlsplit
+from typing import Any, TypeAlias
+from urllib.parse import urlsplit
 
 import httpx
 
-from ledger.errors import (
-    ContentMismatch,
-    FormatError,
-    IndexUnavailable,
-    LedgerError,
-    ManifestError,
-    UsageError,
+from ledger.broker.card_files import (
+    LocatedModel,
+    Wanted,
+    local_path,
+    open_file,
+    stream,
+    unreachable,
 )
+from ledger.errors import ContentMismatch, LedgerError, ManifestError, UsageError
 from ledger.ids import Address, LicenseId
 from ledger.licensing import card as card_module
-from ledger.licensing.card import CardFile, LicenseCard
+from ledger.licensing.card import LicenseCard
+from ledger.remote.bodies import pieces
+from ledger.remote.objects import RemoteObject, listed
+from ledger.remote.places import Place, is_url
 from ledger.sealed.file import inspect
-from ledger.sealed.header import PRELUDE_BYTES, Prelude
+from ledger.sealed.opening import SealedInfo, read_clear
+from ledger.sealed.parallel import Progress
 from ledger.sealed.record import SealingRecord
 
 Source: TypeAlias = "str | Path | Mapping[str, Any] | LicenseCard"
-_CHUNK: Final = 1 << 20
-SPARE_BYTES: Final = 256 << 20
-"""What a download leaves free on the disk it goes to."""
-
-
-@dataclass(slots=True)
-class LocatedModel:
-    """A verified card with its sealed file on this machine.
-
-    Attributes:
-        card: signed by its licensor.
-        record: the sealing record whose hash the card signs.
-        path: the sealed file, whose prelude fits the record.
-    """
-
-    card: LicenseCard
-    record: SealingRecord
-    path: Path
-    _downloads: Path | None = field(default=None, repr=False)
-
-    def forget(self) -> None:
-        """Remove what was downloaded for it. The open file stays readable."""
-        if self._downloads is not None:
-            shutil.rmtree(self._downloads, ignore_errors=True)
-            self._downloads = None
 
 
 def locate(
@@ -67,8 +44,9 @@ def locate(
     license_id: LicenseId | None = None,
     timeout: float = 60.0,
     admit: Callable[[LicenseCard], object] | None = None,
+    progress: Progress | None = None,
 ) -> LocatedModel:
-    """Find, verify and, where needed, download.
+    """Find, verify and open, or where there is no other way download.
 
     Args:
         source: a card as path, URL or object, or a sealed file beside its card.
@@ -76,6 +54,7 @@ def locate(
         timeout: seconds without progress after which a download is given up.
         admit: called with the verified card before its file is looked for; what it raises stops
             here.
+        progress: called with bytes done and in total while a file is downloaded.
 
     Raises:
         UsageError: nothing there, no card for a sealed file, another license's card, a card from
@@ -83,38 +62,63 @@ def locate(
         ManifestError, UnsupportedVersion: not a card.
         ClaimMismatch, SignatureInvalid: the card does not verify.
         ContentMismatch: the file is not the one the card names.
-        IndexUnavailable: a URL does not answer.
+        IndexUnavailable, StoreUnavailable: a URL does not answer.
+        ConfigurationError: a store refuses access.
+        ToolMissing: obstore, which reads s3:, is not installed.
     """
-    card, base, sealed = _find(source, license_id, timeout)
+    card, base, sealed = find(source, license_id, timeout)
+    try:
+        record = verified(card, license_id)
+        if admit is not None:
+            admit(card)
+        wanted = Wanted(card, record, base, timeout, progress)
+        if isinstance(sealed, RemoteObject):
+            wanted.require(read_clear(sealed).info, sealed.name)
+            return LocatedModel(card, record, sealed)
+    except BaseException:
+        if isinstance(sealed, RemoteObject):
+            sealed.close()
+        raise
+    if sealed is not None:
+        wanted.require(inspect(sealed), sealed.name)
+        return LocatedModel(card, record, sealed)
+    return open_file(wanted)
+
+
+def verified(card: LicenseCard, license_id: LicenseId | None = None) -> SealingRecord:
+    """The sealing record of a card that verifies.
+
+    Raises:
+        UsageError: another license's card.
+        ClaimMismatch, SignatureInvalid, ContentMismatch, ManifestError: it does not verify.
+    """
     card.verify()
     if license_id is not None and card.license != license_id:
         raise UsageError(f"the card is for license {card.license}, not {license_id}")
     record = SealingRecord.from_json(dict(card.sealing))
     if record.hash() != card.sealing_hash or record.model_id != card.model:
         raise ContentMismatch("the card's sealing record is not the one it signs")
-    if admit is not None:
-        admit(card)
-    if sealed is not None:
-        _check_file(sealed, record, card)
-        return LocatedModel(card, record, sealed)
-    return _fetch(card, record, base, timeout)
+    return record
 
 
 # -- the card ------------------------------------------------------------------------------------
 
 
-def _find(
+def find(
     source: Source, license_id: LicenseId | None, timeout: float
-) -> tuple[LicenseCard, str, Path | None]:
+) -> tuple[LicenseCard, str, Path | RemoteObject | None]:
     """The card, where its relative URLs start from, and the sealed file if that was given."""
     if isinstance(source, LicenseCard):
         return source, _folder_url(Path.cwd()), None
     if isinstance(source, Mapping):
         return card_module.parse(dict(source)), _folder_url(Path.cwd()), None
     text = str(source)
-    if urlsplit(text).scheme in {"http", "https"}:
-        return card_module.parse(_download_card(text, timeout)), text, None
-    path = _local(text) if text.startswith("file:") else Path(source)
+    if is_url(text):
+        place = Place.parse(text)
+        if place.scheme == "s3":
+            return _find_in_bucket(place, license_id, timeout)
+        return card_module.parse(_download_card(place, timeout)), text, None
+    path = local_path(text) if text.startswith("file:") else Path(source)
     try:
         with path.open("rb") as file:
             start = file.read(card_module.MAX_BYTES + 1)
@@ -128,16 +132,46 @@ def _find(
         ) from None
     if start.lstrip()[:1] == b"{":
         return card_module.parse(start), path.resolve().as_uri(), None
-    return _card_beside(path, license_id), path.resolve().as_uri(), path
+    files = sorted(path.parent.glob(f"*{card_module.SUFFIX}"))
+    card = _card_beside(inspect(path), path.name, map(_opener, files), license_id)
+    return card, path.resolve().as_uri(), path
 
 
-def _card_beside(sealed: Path, license_id: LicenseId | None) -> LicenseCard:
-    info = inspect(sealed)
+def _find_in_bucket(
+    place: Place, license_id: LicenseId | None, timeout: float
+) -> tuple[LicenseCard, str, RemoteObject | None]:
+    there = RemoteObject(place, timeout=timeout)
+    try:
+        if bytes(there.head[:64]).lstrip()[:1] == b"{":
+            card = card_module.parse(bytes(there.head[: card_module.MAX_BYTES + 1]))
+            there.close()
+            return card, place.url, None
+        info = read_clear(there).info
+        cards = listed(place, card_module.SUFFIX, limit=card_module.MAX_BYTES, timeout=timeout)
+        return _card_beside(info, there.name, cards, license_id), place.url, there
+    except BaseException:
+        there.close()
+        raise
+
+
+def _opener(path: Path) -> Callable[[], bytes]:
+    def read() -> bytes:
+        with path.open("rb") as file:
+            return file.read(card_module.MAX_BYTES + 1)
+
+    return read
+
+
+def _card_beside(
+    info: SealedInfo,
+    name: str,
+    files: Iterable[Callable[[], bytes]],
+    license_id: LicenseId | None,
+) -> LicenseCard:
     found: dict[tuple[LicenseId, Address], LicenseCard] = {}
-    for path in sorted(sealed.parent.glob(f"*{card_module.SUFFIX}")):
+    for read in files:
         with suppress(LedgerError, OSError):
-            with path.open("rb") as file:
-                card = card_module.parse(file.read(card_module.MAX_BYTES + 1))
+            card = card_module.parse(read())
             # Anyone may have put a file there; what nobody signed is no card and hides none.
             card.verify()
             record = SealingRecord.from_json(dict(card.sealing))
@@ -146,24 +180,24 @@ def _card_beside(sealed: Path, license_id: LicenseId | None) -> LicenseCard:
     if len(found) == 1:
         return next(iter(found.values()))
     if found:
-        listed = ", ".join(f"{number} by {licensor}" for number, licensor in found)
+        several = ", ".join(f"{number} by {licensor}" for number, licensor in found)
         raise UsageError(
-            f"several license cards lie beside {sealed.name}: {listed}",
+            f"several license cards lie beside {name}: {several}",
             hint="say which license (license=, or --license), or give the card itself",
         )
     wanted = "" if license_id is None else f" of license {license_id}"
     raise UsageError(
-        f"there is no license card{wanted} beside {sealed.name}",
+        f"there is no license card{wanted} beside {name}",
         hint="get the *.license.json from the licensor and put it there, or give it instead",
     )
 
 
-def _download_card(url: str, timeout: float) -> bytes:
-    data = bytearray()
+def _download_card(place: Place, timeout: float) -> bytes:
+    data, url = bytearray(), place.url
     try:
-        with httpx.stream("GET", url, timeout=timeout, follow_redirects=True) as response:
+        with stream(place, timeout) as (response, _):
             response.raise_for_status()
-            for chunk in response.iter_bytes():
+            for chunk in pieces(response):
                 data += chunk
                 if len(data) > card_module.MAX_BYTES or not _may_be_json(data):
                     raise ManifestError(
@@ -171,7 +205,7 @@ def _download_card(url: str, timeout: float) -> bytes:
                         hint="give the URL of a *.license.json; it names the sealed file",
                     )
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise _unreachable(url, error) from None
+        raise unreachable(url, error) from None
     return bytes(data)
 
 
@@ -180,149 +214,5 @@ def _may_be_json(start: bytearray) -> bool:
     return not text or text.startswith(b"{")
 
 
-# -- the file ------------------------------------------------------------------------------------
-
-
-def _fetch(card: LicenseCard, record: SealingRecord, base: str, timeout: float) -> LocatedModel:
-    if not card.files:
-        raise UsageError("the card names no file", hint="give the sealed file beside its card")
-    problem: LedgerError | None = None
-    for entry in card.files:
-        if entry.root != record.root:
-            raise ContentMismatch("the card names a file that is not its sealing")
-        try:
-            return _from(entry, card, record, _url_of(entry, base), timeout)
-        except (UsageError, IndexUnavailable, ContentMismatch, FormatError) as error:
-            # Someone's page, or a torn copy, in place of the file: another place may have it.
-            problem = problem or error
-    assert problem is not None
-    raise problem
-
-
-def _url_of(entry: CardFile, base: str) -> str:
-    """Where an entry lies; URLs are not signed, so a card from elsewhere names no file here."""
-    try:
-        url, parts = urljoin(base, entry.url), urlsplit(entry.url)
-    except ValueError:
-        raise UsageError(
-            f"the card's file {entry.url[:200]!r} is no URL", hint="get a fresh card"
-        ) from None
-    if urlsplit(base).scheme == "file":
-        return url
-    relative = not parts.scheme and not parts.netloc
-    steps = unquote(parts.path).replace("\\", "/").split("/")
-    if urlsplit(url).scheme not in {"http", "https"} or (
-        relative and (steps[0] == "" or ".." in steps)
-    ):
-        raise UsageError(
-            f"a card from {urlsplit(base).hostname} cannot name the file {entry.url[:200]!r}",
-            hint="it must lie beside or below its card, or have an http(s) URL of its own; or "
-            "download card and file, and give the card here",
-        )
-    return url
-
-
-def _from(
-    entry: CardFile, card: LicenseCard, record: SealingRecord, url: str, timeout: float
-) -> LocatedModel:
-    if urlsplit(url).scheme == "file":
-        path = _local(url)
-        if not path.is_file():
-            raise UsageError(
-                f"the card's file {path} is not there", hint="put it there, beside its card"
-            )
-        _check_file(path, record, card)
-        return LocatedModel(card, record, path)
-    folder = Path(tempfile.mkdtemp(prefix="modeldeed-"))
-    try:
-        path = folder / "model.sealed"
-        _download(url, path, entry, record, timeout)
-        _check_file(path, record, card)
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
-    return LocatedModel(card, record, path, folder)
-
-
-def _download(url: str, path: Path, entry: CardFile, record: SealingRecord, timeout: float) -> None:
-    try:
-        with (
-            httpx.stream("GET", url, timeout=timeout, follow_redirects=True) as response,
-            path.open("wb") as file,
-        ):
-            response.raise_for_status()
-            head, size, checked = b"", 0, False
-            for chunk in response.iter_bytes(_CHUNK):
-                size += len(chunk)
-                if size > entry.size:
-                    raise ContentMismatch(
-                        f"{urlsplit(url).hostname} sends more than the card's {entry.size} bytes"
-                    )
-                if not checked:
-                    head += chunk[: PRELUDE_BYTES - len(head)]
-                    checked = len(head) == PRELUDE_BYTES
-                    if checked:
-                        prelude = Prelude.parse(head)
-                        _check_prelude(prelude, record)
-                        _check_length(prelude.file_bytes, entry, path.parent)
-                file.write(chunk)
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise _unreachable(url, error) from None
-
-
-def _check_prelude(prelude: Prelude, record: SealingRecord) -> None:
-    if (prelude.root, prelude.commit) != (record.root, record.commit):
-        raise ContentMismatch(
-            "the file is not the one this card is for",
-            hint="the card and the sealed file must be of one model and epoch",
-        )
-
-
-def _check_length(length: int, entry: CardFile, folder: Path) -> None:
-    """Before anything is written: neither URL nor size of the card is signed."""
-    if length != entry.size:
-        raise ContentMismatch(
-            f"the file has {length} bytes by its own beginning, and {entry.size} by its card",
-            hint="get a fresh card",
-        )
-    free = shutil.disk_usage(folder).free
-    if length > free - SPARE_BYTES:
-        raise UsageError(
-            f"the sealed file of {length} bytes does not fit in {folder.parent}, where {free} are "
-            "free",
-            hint="set TMPDIR to a larger disk, or download the file and give it beside its card",
-        )
-
-
-def _check_file(path: Path, record: SealingRecord, card: LicenseCard) -> None:
-    info = inspect(path)
-    here = (info.root, info.commit, info.model_id, info.chain_id, info.registry)
-    card_says = (record.root, record.commit, card.model, card.chain_id, card.registry)
-    if here != card_says:
-        raise ContentMismatch(
-            f"{path.name} is not the file that the card of license {card.license} is for",
-            hint="the card and the sealed file must be of one model and epoch",
-        )
-
-
 def _folder_url(folder: Path) -> str:
     return folder.resolve().as_uri() + "/"
-
-
-def _local(url: str) -> Path:
-    parts = urlsplit(url)
-    if parts.netloc not in {"", "localhost"}:
-        raise UsageError("a file: URL cannot name another host")
-    return Path(unquote(parts.path))
-
-
-def _unreachable(url: str, error: httpx.HTTPError | httpx.InvalidURL) -> IndexUnavailable:
-    status = (
-        f"HTTP {error.response.status_code}"
-        if isinstance(error, httpx.HTTPStatusError)
-        else type(error).__name__
-    )
-    return IndexUnavailable(
-        f"{urlsplit(url).hostname} does not serve the file ({status})",
-        hint="check the URL, or get a fresh card",
-    )

@@ -28,6 +28,7 @@ from ledger.broker.leases import Lease
 from ledger.broker.protocol import KeyRequest, release_info
 from ledger.broker.store import BrokerStore
 from ledger.broker.vault import Vault
+from ledger.broker.wordcount import WordCount
 from ledger.errors import KeyAccessError, LedgerError, ManifestError, SharesRejected
 from ledger.ids import Digest, LicenseId
 from ledger.sealed.cells import CellKeys, ReleasedCells
@@ -42,11 +43,13 @@ class CellKeeping:
     Args:
         store: keeps the codes' parameters.
         vault: keeps the keys.
+        words: counts the code words that each license is given.
     """
 
-    def __init__(self, store: BrokerStore, vault: Vault) -> None:
+    def __init__(self, store: BrokerStore, vault: Vault, words: WordCount) -> None:
         self._store = store
         self._vault = vault
+        self._words = words
 
     # -- deposit -------------------------------------------------------------------------------
 
@@ -115,7 +118,7 @@ class CellKeeping:
         shares: KeyShares | None,
         index: int,
     ) -> tuple[list[Wrap], dict[str, Any]]:
-        """One license's cell keys or shares, wrapped, and what the reply says of them.
+        """One license's cell keys or shares, wrapped, and what the reply says of them; counted.
 
         Args:
             request: what they are asked with.
@@ -138,6 +141,7 @@ class CellKeeping:
             wrapped = Wrap(label, wrap(payload, request.kem, info=info))
         finally:
             zero(payload)
+        self._words.give(request.license, lease.sealing, side)
         return [wrapped], {"cells": {"count": parameters.count, "code_hash": str(word.hash())}}
 
     def _word(

@@ -32,6 +32,7 @@ from ledger.broker.protocol import (
 from ledger.broker.released import ReleasedKeys, open_cells
 from ledger.broker.shamir import Share
 from ledger.broker.signing import BrokerPublicKeys
+from ledger.broker.standing import SetStanding
 from ledger.eip712 import Domain, TypedSigner
 from ledger.errors import (
     KeyRequestRejected,
@@ -52,12 +53,16 @@ SOFTWARE: Final = "modeldeed"
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """A verified answer of a broker: every numbered step, and the refusal if there is one."""
+    """A verified answer of a broker: every numbered step, and the refusal if there is one.
+
+    `standing` tells of the other brokers of the card's set, where they were looked at.
+    """
 
     granted: bool
     checks: tuple[Check, ...]
     denial: Denial | None
     reply: dict[str, Any]
+    standing: SetStanding | None = None
 
     def raise_if_denied(self) -> None:
         """Raise the denial as the exception it stands for."""

@@ -14,10 +14,11 @@ from dataclasses import asdict
 from typing import Any, Final
 
 from ledger.broker import anomaly
-from ledger.broker.anomaly import CALM, HELD, THROTTLED, Conduct, Past, Rules, Sighting
+from ledger.broker.anomaly import CALM, HELD, THROTTLED, Conduct, Finding, Past, Rules, Sighting
 from ledger.broker.limits import Buckets, Limits
 from ledger.broker.receipts import ReceiptLog
 from ledger.broker.store import BrokerStore
+from ledger.broker.wordcount import excuse
 from ledger.errors import LicenseHeld, UsageError
 from ledger.ids import Address, Digest, LicenseId
 
@@ -116,10 +117,19 @@ class Defence:
         self._wallets.take(name, rate)
         yield lambda: self._wallets.give(name, rate)
 
-    def admit(self, license_id: LicenseId, runtime: Digest, network: str, *, now: int) -> None:
+    def admit(
+        self,
+        license_id: LicenseId,
+        runtime: Digest,
+        network: str,
+        *,
+        now: int,
+        also: Callable[[], Finding | None] = lambda: None,
+    ) -> None:
         """Count a request that passed every step before the seat, inside its transaction.
 
-        That includes the holder's grant or binding, so nobody else's request comes this far.
+        That includes the holder's grant or binding, so nobody else's request comes this far. What
+        `also` finds holds the license at once.
 
         Raises:
             LicenseHeld: the license is held.
@@ -132,6 +142,8 @@ class Defence:
             findings = anomaly.judge(past, seen, self._rules)
             self._remember(license_id, seen, past)
             after = anomaly.advance(conduct, findings, now=now, rules=self._rules)
+            if after.level != HELD and (found := also()) is not None:
+                after = anomaly.held_by(after, found, now=now)
             if after != conduct:
                 self._change(license_id, conduct, after, now=now)
             conduct = after
@@ -141,15 +153,24 @@ class Defence:
         if conduct.level == THROTTLED and now < conduct.until:
             self._throttled.take(str(license_id), self._limits.throttled)
 
-    def look(self, license_id: LicenseId) -> None:
+    def look(
+        self, license_id: LicenseId, *, also: Callable[[], Finding | None] = lambda: None
+    ) -> None:
         """What `admit` would refuse for, as far as that can be told without counting a request.
 
         Raises:
-            LicenseHeld: the license is held.
+            LicenseHeld: the license is held, or a release asked for now would hold it.
         """
         conduct = self.conduct(license_id)
         if conduct.level == HELD:
             raise _held(license_id, conduct)
+        if (found := also()) is not None:
+            raise LicenseHeld(
+                f"a release asked for now would hold license {license_id} ({found.rule}): "
+                f"{found.message}",
+                remedy="ask its licensor first, who could release the hold then: "
+                f"deed license release-hold {license_id}",
+            )
 
     # -- holds ---------------------------------------------------------------------------------
 
@@ -195,6 +216,7 @@ class Defence:
             # What led to the hold is looked at: the same hosts and networks are known from now on,
             # and what they count begins anew.
             self._set(license_id, Conduct())
+            excuse(self._store, license_id)
             self._store.write(
                 "UPDATE sighted_hosts SET count = 0, began = ? WHERE license = ?",
                 now,
@@ -313,7 +335,7 @@ class Defence:
 
 def _held(license_id: LicenseId, conduct: Conduct) -> LicenseHeld:
     return LicenseHeld(
-        f"this broker holds license {license_id}: {conduct.reason}",
+        f"this broker holds license {license_id} ({conduct.rule}): {conduct.reason}",
         since=conduct.since,
         remedy=f"its licensor can release it (deed license release-hold {license_id}), or "
         f"the broker's operator (deed broker release-hold {license_id})",

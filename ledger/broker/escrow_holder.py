@@ -95,7 +95,8 @@ def make_escrow(
         raise UnsupportedVersion(
             "a sealing with cells is not put in escrow by this release: agents would have to know "
             "its code key",
-            hint="seal the model without cells as a further epoch, and put that in escrow",
+            hint="seal it without cells as a further epoch (deed reseal … --cells 0), and put that "
+            "in escrow",
         )
     check_commitment(bytearray(content_key), record)
     if len({agent.kem for agent in agents}) != len(agents) or not agents:

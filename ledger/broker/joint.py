@@ -107,6 +107,10 @@ class JointKeeper:
                 hint=lost.hint,
             ) from lost
 
+    def now(self) -> float:
+        """Unix seconds by the clock that the first lease lives by."""
+        return self._keepers[0].now()
+
     def _ending(self, place: int) -> Callable[[LedgerError], None]:
         def ended(reason: LedgerError) -> None:
             with self._lock:

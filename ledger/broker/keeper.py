@@ -146,6 +146,10 @@ class LeaseKeeper:
                 f"the lease was ended: {self._lost.message}", hint=self._lost.hint
             ) from self._lost
 
+    def now(self) -> float:
+        """Unix seconds by the clock that the lease lives by."""
+        return self._clock.now()
+
     def _now(self) -> float:
         return self._clock.now()
 

@@ -31,6 +31,7 @@ from ledger.errors import (
 )
 from ledger.ids import Digest
 from ledger.licensing.document import Document
+from ledger.remote.bodies import ACCEPTED, pieces
 from ledger.sealed.recipients import KemPublicKey
 
 MAX_REPLY_BYTES: Final = 4 << 20
@@ -148,6 +149,11 @@ class BrokerLink:
         """Whether it believes only certain keys."""
         return self._pin is not None
 
+    @property
+    def pinned_id(self) -> int:
+        """Which broker it believes to be; 0 without a pin."""
+        return 0 if self._pin is None else self._pin.broker_id
+
     def pin(self, pin: BrokerPin) -> None:
         """Believe only these keys from now on.
 
@@ -206,12 +212,12 @@ class BrokerLink:
                 method,
                 path,
                 json=body,
-                headers={"accept": "application/json"},
+                headers={"accept": "application/json"} | ACCEPTED,
                 extensions={"trace": self._connected},
             ) as response:
                 parts: list[bytes] = []
                 size = 0
-                for part in response.iter_bytes():
+                for part in pieces(response):
                     size += len(part)
                     if size > MAX_REPLY_BYTES:
                         raise BrokerUnavailable(f"the broker {self.host} sends without end")

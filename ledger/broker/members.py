@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
+import warnings
 from collections.abc import Callable
 from typing import Final, TypeVar
 
 from ledger.broker.client import BrokerClient
 from ledger.broker.link import BrokerPin
-from ledger.errors import EndpointsDisagree, PendingFinality, SignatureInvalid, UnavailableError
+from ledger.errors import (
+    EndpointsDisagree,
+    LedgerError,
+    PendingFinality,
+    SignatureInvalid,
+    UnavailableError,
+)
 from ledger.licensing.card import CardBroker, LicenseCard
 
 PATIENCE: Final = 5.0
@@ -40,6 +48,13 @@ def check_ledger(client: BrokerClient, card: LicenseCard) -> None:
             f"broker {client.host} decides by other contracts than the card names",
             hint="use the broker that the card names",
         )
+
+
+def name_fault(broker_id: int, error: LedgerError) -> None:
+    """Warn of a broker that sent what no honest one sends; others made up for it."""
+    # A warning that is made an error must not undo what others made good.
+    with contextlib.suppress(Warning):
+        warnings.warn(f"modeldeed: broker {broker_id} was left out: {error.message}", stacklevel=2)
 
 
 def patiently(act: Callable[[], T], timeout: float, stopping: threading.Event | None = None) -> T:

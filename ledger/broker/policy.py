@@ -331,7 +331,8 @@ def check_title(request: KeyRequest, chain: ChainState | LedgerError, *, deposit
         raise KeyRequestRejected(
             f"this broker holds no key for sealing {request.evidence.sealing.short}",
             check=6,
-            hint=f"the licensor {plan.licensor} can deposit it: deed publish",
+            hint=f"the licensor {plan.licensor} can deposit it: deed publish or deed reseal, "
+            "run to its end",
         )
     return f"plan {plan.id} by titleholder {plan.licensor}; sealing epoch {final.sealing_epoch}"
 

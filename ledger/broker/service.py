@@ -17,7 +17,7 @@ from typing import Any
 from ledger.broker import fleet, offline, seating
 from ledger.broker.admitting import Admitted
 from ledger.broker.anchor_timer import AnchorTimer
-from ledger.broker.anomaly import Rules
+from ledger.broker.anomaly import DEFAULT, Rules
 from ledger.broker.cellkeeping import CellKeeping
 from ledger.broker.chain_reader import ChainReader
 from ledger.broker.deciding import Decisions
@@ -47,6 +47,7 @@ from ledger.broker.shareholding import Shareholding
 from ledger.broker.store import BrokerStore, HeldLease
 from ledger.broker.turns import TURNS
 from ledger.broker.vault import Vault
+from ledger.broker.wordcount import WordCount
 from ledger.errors import (
     Expired,
     KeyRequestRejected,
@@ -89,7 +90,8 @@ class BrokerService:
         self.store = store or BrokerStore(home.database)
         self._vault = Vault(self.store, home.keystore)
         self._shareholding = Shareholding(self.store, self._vault, self.identity.id)
-        self._cells = CellKeeping(self.store, self._vault)
+        self._words = WordCount(self.store, least=(rules or DEFAULT).words)
+        self._cells = CellKeeping(self.store, self._vault, self._words)
         self._log = ReceiptLog(self.store, home.signing, self.identity.audience)
         self._seating = Seating(self.store)
         self.notices = Notices.of(home.path, self.store)
@@ -220,6 +222,7 @@ class BrokerService:
         request, offered = _parse_request(body)
         now = self._now()
         talk, chain, terms = self._decisions.decide(request, offered, intent=intent, now=now)
+        sealing = request.evidence.sealing
         with self.store.transaction():
             lease: Lease | None = None
             plan = chain.head.plan if isinstance(chain, ChainState) else None
@@ -233,7 +236,11 @@ class BrokerService:
                 plan,
                 lease,
                 gate=lambda: self.defence.admit(
-                    request.license, request.runtime.hash(), network, now=now
+                    request.license,
+                    request.runtime.hash(),
+                    network,
+                    now=now,
+                    also=lambda: self._words.refuse(request.license, sealing, chain),
                 ),
                 **_set_of(chain),
             )
@@ -283,7 +290,10 @@ class BrokerService:
             request,
             plan,
             now=now,
-            gate=lambda: self.defence.look(request.license),
+            gate=lambda: self.defence.look(
+                request.license,
+                also=lambda: self._words.excess(request.license, request.evidence.sealing, chain),
+            ),
             **_set_of(chain),
         )
         result = _outcome(talk, granted=talk.open)

@@ -109,6 +109,11 @@ CREATE TABLE anchor_sends (
     sequence INTEGER PRIMARY KEY, account BLOB NOT NULL, nonce INTEGER NOT NULL, raw BLOB NOT NULL
 );
 CREATE INDEX receipts_holds ON receipts (license, sequence) WHERE kind = 'hold';
+CREATE TABLE code_words (
+    sealing BLOB NOT NULL, license TEXT NOT NULL, holder BLOB NOT NULL, tenure INTEGER NOT NULL,
+    given INTEGER NOT NULL, excused INTEGER NOT NULL,
+    PRIMARY KEY (license, sealing, holder, tenure)
+) WITHOUT ROWID;
 """
 
 

@@ -8,11 +8,9 @@ another one is named and left out.
 
 from __future__ import annotations
 
-import contextlib
 import queue
 import threading
 import time
-import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -29,9 +27,10 @@ from ledger.broker.joining import (
 )
 from ledger.broker.joint import BrokerGroup
 from ledger.broker.leases import Lease
-from ledger.broker.members import check_ledger, patiently, pin_of
+from ledger.broker.members import check_ledger, name_fault, patiently, pin_of
 from ledger.broker.protocol import KeyRequest
 from ledger.broker.released import ReleasedKeys
+from ledger.broker.standing import MemberStanding, SetStanding
 from ledger.errors import (
     BrokerUnavailable,
     EndpointsDisagree,
@@ -55,6 +54,7 @@ from ledger.sealed.record import SealingRecord
 SETTLE_SECONDS: Final = 0.5
 """How long the other brokers are waited for once the outcome is clear: their leases are spares."""
 REQUEST_SECONDS: Final = 30.0
+LOOK_SECONDS: Final = 5.0
 _RETRYABLE: Final = (PendingFinality, EndpointsDisagree, UnavailableError)
 T = TypeVar("T")
 
@@ -206,6 +206,20 @@ def decide_shares(card: LicenseCard, asker: Asker, timeout: float) -> Decision:
     return replace(decision, denial=replace(decision.denial, message=told))
 
 
+def standing(card: LicenseCard, timeout: float = LOOK_SECONDS) -> SetStanding:
+    """Which brokers of a card answer, as themselves and by its contracts; nothing is decided."""
+    troubles: dict[int, str] = {}
+
+    def knock(client: BrokerClient) -> None:
+        client.close()
+
+    for heard in _from_all(card, knock, timeout, threading.Event(), enough=lambda: False):
+        if isinstance(heard.result, LedgerError):
+            troubles[heard.place] = heard.result.message
+    members = (MemberStanding(m.id, troubles.get(n)) for n, m in enumerate(card.brokers.members))
+    return SetStanding(card.brokers.id, card.brokers.threshold, tuple(members))
+
+
 def _clear(taken: dict[int, _Taken], troubles: dict[int, LedgerError], card: LicenseCard) -> bool:
     """Whether enough shares of one set are here, or can no longer come."""
     threshold = card.brokers.threshold
@@ -326,12 +340,7 @@ def _name_faults(card: LicenseCard, troubles: dict[int, LedgerError]) -> None:
     """Warn of brokers that sent what no honest one sends; the others made up for them."""
     for place, error in sorted(troubles.items()):
         if isinstance(error, (VerificationError, SharesRejected, NoIdentityMatch, FormatError)):
-            with contextlib.suppress(Warning):
-                warnings.warn(
-                    f"modeldeed: broker {card.brokers.members[place].id} was left out: "
-                    f"{error.message}",
-                    stacklevel=1,
-                )
+            name_fault(card.brokers.members[place].id, error)
 
 
 def _not_met(

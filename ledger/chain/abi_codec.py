@@ -106,10 +106,15 @@ def _rich(kind: str, value: Any) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A decoded event: its name and its arguments by name, dynamic indexed ones as Digest."""
+    """A decoded event: its name and its arguments by name, dynamic indexed ones as Digest.
+
+    Attributes:
+        block: number of the block it was found in, where that was asked for.
+    """
 
     name: str
     arguments: dict[str, Any]
+    block: int | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ import httpx
 
 from ledger.canonical import parse_json
 from ledger.errors import ChainUnavailable, FormatError, LedgerError, UsageError
+from ledger.remote.bodies import ACCEPTED, pieces
 
 MAX_REPLY_BYTES = 64 << 20
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
@@ -74,7 +75,7 @@ class Endpoint:
             limits=httpx.Limits(max_connections=64, max_keepalive_connections=16),
             transport=self._transport,
             trust_env=self._trust_env,
-            headers={"content-type": "application/json"},
+            headers={"content-type": "application/json"} | ACCEPTED,
             follow_redirects=False,
         )
 
@@ -134,7 +135,7 @@ class Endpoint:
                 raise self._unavailable(f"answered HTTP {reply.status_code}")
             parts: list[bytes] = []
             size = 0
-            for part in reply.iter_bytes():
+            for part in pieces(reply):
                 size += len(part)
                 if size > self._max_reply:
                     raise self._unavailable(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from ledger.chain.abi_codec import ContractAbi, Event
 from ledger.chain.rpc import Rpc, data, quantity
@@ -59,7 +60,7 @@ def find_events(
         for log in sorted(logs, key=_place):
             decoded = abi.event([data(topic) for topic in log["topics"]], data(log["data"]))
             if decoded is not None:
-                found.append(decoded)
+                found.append(replace(decoded, block=quantity(log["blockNumber"])))
         start = end + 1
     return found
 

@@ -122,7 +122,7 @@ class ModelStatusForbidden(SolidityError):
 class ModelSealingEpochNotRising(SolidityError):
     signature = "ModelSealingEpochNotRising(bytes32 modelId,uint64 latest,uint64 offered)"
     sentence = "sealing epoch {offered} of model {modelId} is not above the latest, {latest}"
-    default_hint = "seal again with a higher epoch"
+    default_hint = "seal again: deed reseal takes the next epoch"
 
 
 class ModelRecordHashZero(SolidityError):

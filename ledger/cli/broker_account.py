@@ -11,6 +11,7 @@ import typer
 
 from ledger.cli.broker_audit import audit_url
 from ledger.cli.broker_keys import broker_secret
+from ledger.cli.kinds import require_kind
 from ledger.cli.output import Answer, fields, table, time_text
 from ledger.cli.session import Session
 from ledger.cli.verb import Verbs
@@ -173,7 +174,12 @@ def _verified(file: Path) -> Answer:
             f"cannot read {file}: {error.strerror}", hint="give a number or a receipt proof"
         ) from None
     try:
-        proven = anchoring.verify_receipt(parse_json(raw, what=str(file)))
+        document = parse_json(raw, what=str(file))
+    except LedgerError as error:
+        return Answer({"holds": False, "why": error.message}, f"NO: {error.message}", ok=False)
+    require_kind(document, file, "modeldeed/receipt-proof")
+    try:
+        proven = anchoring.verify_receipt(document)
     except LedgerError as error:
         return Answer({"holds": False, "why": error.message}, f"NO: {error.message}", ok=False)
     reply = proven.entry["reply"]

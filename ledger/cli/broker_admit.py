@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ledger.cli.kinds import require_kind
 from ledger.cli.output import Answer, fields
 from ledger.cli.session import Session, passphrase
 from ledger.cli.verb import Verbs
@@ -46,7 +47,7 @@ def answer(
 
     if out is not None:
         require_free(out)
-    document = read_json(request)
+    document = require_kind(read_json(request), request, "modeldeed/offline-request")
     secret = passphrase(
         session.settings, f"Passphrase of the broker in {home}", name="broker_passphrase_file"
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ledger.canonical import parse_json
+from ledger.cli.kinds import require_kind
 from ledger.cli.output import Answer
 from ledger.cli.session import Session
 from ledger.cli.settings import checked_url, write_text
@@ -80,14 +81,14 @@ def _read(path: Path) -> Any:
 def _seen(path: Path) -> SeenHead:
     from ledger.broker.remote_audit import SeenHead
 
-    return SeenHead.from_json(_read(path))
+    return SeenHead.from_json(require_kind(_read(path), path, "modeldeed/broker-head"))
 
 
 def _receipt(path: Path, broker_id: int) -> tuple[int, Digest]:
     from ledger.broker.anchoring import verify_receipt
     from ledger.broker.protocol import receipt_hash
 
-    proof = _read(path)
+    proof = require_kind(_read(path), path, "modeldeed/receipt-proof")
     proven = verify_receipt(proof)
     if proven.broker != broker_id:
         raise ClaimMismatch(f"{path} is a receipt of broker {proven.broker}, not of {broker_id}")

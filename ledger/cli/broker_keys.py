@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ledger.cli.kinds import require_recovery
 from ledger.cli.output import Answer, console, fields
 from ledger.cli.session import Session, open_wallet, passphrase
 from ledger.cli.settings import checked_url
@@ -197,6 +198,7 @@ def export(
     from ledger.broker.recovery import Recovery
     from ledger.broker.shares import split_recovery
 
+    require_recovery([recovery])
     if threshold > count:
         raise UsageError(f"{threshold} of {count} shares cannot be asked for")
     stem = recovery.name.removesuffix(".json").removesuffix(".recovery")
@@ -285,6 +287,7 @@ def restore(
     from ledger.chain.rpc import Rpc
     from ledger.licensing.terms import parse
 
+    require_recovery(files)
     checked_url(url, what="a broker")
     documents: list[dict[str, Any]] = []
     if terms is not None:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ledger.cli.kinds import require_recovery
 from ledger.cli.output import Answer, fields, table
 from ledger.cli.receipts import receipt_data, settle
 from ledger.cli.session import Session, passphrase
@@ -86,6 +87,7 @@ def deposit(
     from ledger.broker.restoring import read_recovery, sealing_of
     from ledger.licensing.terms import parse
 
+    require_recovery(files)
     documents = []
     if terms is not None:
         with terms.open("rb") as handle:

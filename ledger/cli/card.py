@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 from ledger.cli import publications
-from ledger.errors import ClaimMismatch, UsageError
+from ledger.errors import ClaimMismatch, LedgerError, UsageError
 from ledger.licensing.card import BrokerSet, CardBroker, CardFile, build
 from ledger.licensing.terms import Terms, parse, terms_hash
 from ledger.sealed.record import SealingRecord
 
 if TYPE_CHECKING:
     from ledger.cli.session import Session
-    from ledger.ids import LicenseId
+    from ledger.ids import Digest, LicenseId
 
 
 _MAX_TERMS: Final = 1 << 20
@@ -58,6 +58,7 @@ def gather(
     """
     offer, _ = session.licenses.plan_of(plan)
     chain_id = session.network.deployment.chain_id
+    epoch, lodged = session.registry.sealing_of(offer.model_id)
     found = publications.find(
         folder,
         lambda f: (
@@ -65,6 +66,7 @@ def gather(
             and f.inputs.get("chain_id") == chain_id
         ),
         what=f"plan {plan}",
+        best=lambda f: sealing_hash(f) == lodged,
     )
     record = SealingRecord.from_json(found.result("seal", "record"))
     if terms_file is None:
@@ -76,11 +78,12 @@ def gather(
             f"{source} is not the terms of plan {plan}",
             hint="name the file that the plan was made with: --terms FILE",
         )
-    epoch, lodged = session.registry.sealing_of(record.model_id)
     if (epoch, lodged) != (record.epoch, record.hash()):
         raise ClaimMismatch(
-            f"the sealing in {found.path} is not the one lodged on chain (epoch {epoch})",
-            hint="finish the publication: run the same deed publish again",
+            f"the sealing in {found.path}, of epoch {record.epoch}, is not the one lodged on chain "
+            f"(epoch {epoch})",
+            hint="finish it with the same deed publish or deed reseal, or name the newer one's "
+            "folder: --from FOLDER",
         )
     sealed = found.sealed
     size = sealed.stat().st_size
@@ -89,6 +92,14 @@ def gather(
         CardFile(url, size, record.root) for url in (*urls, quote(Path(relative).as_posix()))
     )
     return Material(record, terms, _brokers(session, offer.broker_set), files)
+
+
+def sealing_hash(folder: publications.Folder) -> Digest | None:
+    """Hash of the sealing record in a publication's folder, if it has come that far."""
+    try:
+        return SealingRecord.from_json(folder.steps["seal"]["record"]).hash()
+    except (KeyError, LedgerError):
+        return None
 
 
 def read_terms(path: Path) -> Terms:

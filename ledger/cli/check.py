@@ -34,7 +34,7 @@ def check(
     """Say whether this runtime would get the key now, step by step; exit code 1 when it would not.
 
     Nothing is released and no seat is taken. A refusal says which rule, since when, and who can
-    change it.
+    change it. Of a card with several brokers it also says which of them answer.
     """
     import shlex
 
@@ -60,6 +60,9 @@ def check(
         "granted": decision.granted,
         "checks": [c.to_json() for c in decision.checks],
     }
+    if (standing := decision.standing) is not None:
+        data["brokers"] = standing.to_json()
+        steps += f"\n\n{'warning: ' if standing.strained else ''}{standing.text()}"
     if denial is None:
         return Answer(data, f"yes\n\n{steps}", ok=decision.granted)
     data["denial"] = {

@@ -28,7 +28,7 @@ _RELEASED = 1_760_000_000  # October 2025: an earlier clock is certainly wrong
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line: what was looked at, how it is (``ok``, ``bad`` or ``skipped``), why, way out."""
+    """What was looked at, how it is (``ok``, ``warn``, ``bad``, ``skipped``), why, way out."""
 
     name: str
     state: str
@@ -43,6 +43,8 @@ def doctor(
 ) -> Answer:
     """Check key, clock, broker, RPC and file, in that order.
 
+    Of a license card with several brokers, also which of them answer, and whether enough do.
+
     Each line says ok, or what is wrong and how to put it right. Nothing is changed.
     """
     checks: list[tuple[str, Callable[[], Finding]]] = [
@@ -53,6 +55,8 @@ def doctor(
         ("file", lambda: _file(file)),
     ]
     findings = [_guarded(name, check) for name, check in checks]
+    if findings[-1].state == "ok" and file is not None:
+        findings += _set_of(file)
     lines = []
     for finding in findings:
         lines.append(f"{finding.name:<7}{finding.state:<9}{finding.detail}")
@@ -212,6 +216,24 @@ def _card(path: Path) -> Finding:
         f"{path}: card of license {card.license}, signed by {card.licensor}, "
         f"model {card.model.short}",
     )
+
+
+def _set_of(path: Path) -> list[Finding]:
+    """How the brokers of a card with several stand."""
+    from ledger.broker.threshold import standing
+    from ledger.licensing.card import MAX_BYTES, parse
+
+    if not path.is_file() or not _is_json(path):
+        return []
+    with path.open("rb") as handle:
+        card = parse(handle.read(MAX_BYTES + 1))
+    if len(card.brokers.members) == 1:
+        return []
+    found = standing(card, _TIMEOUT)
+    detail = found.text().replace("\n", f"\n{'':<14}")
+    hint = "ask the operators of those that do not answer"
+    state = "bad" if not found.reached else "warn" if found.strained else "ok"
+    return [Finding("set", state, detail, hint)]
 
 
 def _as_dict(finding: Finding) -> dict[str, Any]:

@@ -16,7 +16,9 @@ app = Verbs()
 
 @app.verb("fingerprint")
 def fingerprint(
-    model: Annotated[Path, typer.Argument(help="A .safetensors file, or a model folder.")],
+    model: Annotated[
+        Path, typer.Argument(help="A .safetensors, .onnx or .gguf file, or a folder.")
+    ],
     deep: Annotated[
         bool, typer.Option("--deep", help="Also the value-multiset ids (a second, slower pass).")
     ] = False,

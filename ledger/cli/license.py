@@ -129,7 +129,8 @@ def card_(
         typer.Option("--url", metavar="URL", help="Where the sealed file is; goes on the card."),
     ] = None,
     folder: Annotated[
-        Path | None, typer.Option("--from", metavar="FOLDER", help="What deed publish wrote.")
+        Path | None,
+        typer.Option("--from", metavar="FOLDER", help="What deed publish or reseal wrote."),
     ] = None,
     terms: Annotated[
         Path | None,
@@ -138,8 +139,8 @@ def card_(
 ) -> Answer:
     """Write a card for a license that is there, as the chain shows its brokers now.
 
-    After a broker's keys were rotated, or it was restored, or the sealed file moved; holders then
-    grant their runtimes again, because a grant pins the brokers' keys.
+    After deed reseal, or when the sealed file moved. Also after a broker's keys were rotated or it
+    was restored; holders then grant their runtimes again, because a grant pins the brokers' keys.
     """
     from ledger.cli.card import gather, sign
 

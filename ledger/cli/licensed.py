@@ -12,7 +12,7 @@ from ledger.ids import LicenseId
 
 
 def open_licensed(
-    file: Path,
+    file: str,
     license_: str | None,
     *,
     verify_content: bool,

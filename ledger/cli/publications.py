@@ -1,4 +1,4 @@
-"""Finding what ``deed publish`` left in a folder: claim, manifest, fingerprint, terms, sealed file.
+"""Finding what ``deed publish`` and ``deed reseal`` left in a folder: claim, terms, sealed file.
 
 A publication's folder holds ``journal.json``; commands that need its parts look in the folder they
 were given, else in the working directory and two levels below it.
@@ -38,7 +38,7 @@ class Folder:
         if value is None:
             raise ManifestError(
                 f"the publication in {self.path} has no {step} yet",
-                hint="finish it: run the same deed publish again",
+                hint="finish it: run the same deed publish or deed reseal again",
             )
         return value
 
@@ -51,7 +51,7 @@ class Folder:
         path = self.path / name
         if not path.is_file():
             raise ManifestError(
-                f"{path} is missing", hint="restore it, or run the same deed publish again"
+                f"{path} is missing", hint="restore it, or run the command that made it again"
             )
         return parse_json(path.read_bytes(), what=str(path), limit=_MAX_PART)
 
@@ -80,7 +80,8 @@ def read(path: Path) -> Folder:
     journal = path / JOURNAL
     if not journal.is_file():
         raise ManifestError(
-            f"{path} holds no publication", hint="give the folder that deed publish wrote"
+            f"{path} holds no publication",
+            hint="give the folder that deed publish or deed reseal wrote",
         )
     stored = parse_json(journal.read_bytes(), what=str(journal), limit=_MAX_JOURNAL)
     inputs = stored.get("inputs") if isinstance(stored, dict) else None
@@ -91,7 +92,12 @@ def read(path: Path) -> Folder:
 
 
 def find(
-    given: Path | None, matches: Callable[[Folder], bool], *, what: str, flag: str = "--from"
+    given: Path | None,
+    matches: Callable[[Folder], bool],
+    *,
+    what: str,
+    flag: str = "--from",
+    best: Callable[[Folder], bool] | None = None,
 ) -> Folder:
     """The publication that a command needs.
 
@@ -100,6 +106,7 @@ def find(
         matches: tells whether a publication is the one.
         what: the thing it is of, for the error.
         flag: the option that names a folder.
+        best: looking around, one for which this holds too is taken before others.
 
     Raises:
         UsageError: the given one is of something else, or none was found.
@@ -110,12 +117,12 @@ def find(
         if not matches(folder):
             raise UsageError(f"the publication in {given} is not of {what}", hint="check the id")
         return folder
-    for folder in _around(Path.cwd()):
-        if matches(folder):
-            return folder
+    found = [folder for folder in around() if matches(folder)]
+    if found:
+        return next(filter(best, found), found[0]) if best else found[0]
     raise UsageError(
         f"the publication of {what} is not in this folder",
-        hint=f"name the folder that deed publish wrote: {flag} FOLDER",
+        hint=f"name the folder that deed publish or deed reseal wrote: {flag} FOLDER",
     )
 
 
@@ -125,7 +132,9 @@ def is_around(folder: Path) -> bool:
     return start.resolve() in {folder, *folder.parents[:_LEVELS_BELOW]}
 
 
-def _around(start: Path) -> Iterator[Folder]:
+def around() -> Iterator[Folder]:
+    """Every publication in the working directory and two levels below."""
+    start = Path.cwd()
     for level in range(_LEVELS_BELOW + 1):
         pattern = "*/" * level + JOURNAL
         for journal in sorted(start.glob(pattern)):

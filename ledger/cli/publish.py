@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ledger.cli import events, publications
+from ledger.cli.cell_options import CellBytes, Cells, Colluders, choice_of
 from ledger.cli.output import Answer, console, fields, size_text
 from ledger.cli.quantities import duration, ether
 from ledger.cli.receipts import settle_block
@@ -20,12 +21,14 @@ from ledger.errors import ChainError, UnavailableError, UsageError
 from ledger.ids import ZERO_ADDRESS, ZERO_DIGEST, Digest, ModelId
 
 if TYPE_CHECKING:
-    from ledger.publication import Published
+    from ledger.broker.client import BrokerClient
+    from ledger.broker.depositing import SharingBrokers
+    from ledger.publication import Observer, Published
 
 app = Verbs()
 
 _MAX_TERMS = 1 << 20
-_SAID = {
+SAID = {
     "recovery": "write the recovery file",
     "fingerprint": "fingerprint the model",
     "commit": "commit to the claim on chain",
@@ -42,7 +45,9 @@ _SAID = {
 def publish(
     session: Session,
     *,
-    model: Annotated[Path, typer.Argument(help="A .safetensors file, or a model folder.")],
+    model: Annotated[
+        Path, typer.Argument(help="A .safetensors, .onnx or .gguf file, or a folder.")
+    ],
     terms: Annotated[
         Path, typer.Option("--terms", metavar="FILE", help="License terms; see deed terms new.")
     ],
@@ -72,13 +77,14 @@ def publish(
     broker_set: Annotated[
         int, typer.Option("--broker-set", min=1, max=(1 << 64) - 1, help="See deed broker status.")
     ] = 1,
+    cells: Cells = None,
+    cell_bytes: CellBytes = None,
+    colluders: Colluders = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")
     ] = False,
 ) -> Answer:
     """Register, seal and offer a model; killed at any point, the same command resumes it."""
-    from ledger.broker.client import BrokerClient
-    from ledger.broker.depositing import SharingBrokers
     from ledger.chain.licenses import PlanTerms
     from ledger.licensing.terms import TEMPLATE, parse
     from ledger.publication import STEPS, Publication, model_name
@@ -110,6 +116,7 @@ def publish(
         warn_only=False,
         transferable=False,
     )
+    choice = choice_of(cells, cell_bytes, colluders)
     name = model_name(model)
     # Here and not beside the model, which may lie where nobody may write: later commands look here.
     folder = out or Path(f"{name}.published")
@@ -117,6 +124,9 @@ def publish(
     with open_model(model) as source:
         size = source.total_bytes
         beside = [member.name for member in source.members if member.role == "side"]
+        if choice is not None:
+            choice.require_room(source)
+            console.note(choice.guarantees.sentence)
     network = session.network
     if dry_run:
         return Answer(
@@ -128,40 +138,29 @@ def publish(
                     ("folder", folder),
                     ("network", f"{network.name} (chain {network.deployment.chain_id})"),
                     ("licensor", session.signer.address),
-                    *((step, _SAID[step]) for step in STEPS),
+                    *((step, SAID[step]) for step in STEPS),
                 ]
             ),
         )
-    near = None if network.broker_url is None else BrokerClient(network.broker_url)
-    with contextlib.closing(near) if near else contextlib.nullcontext():
-        shared = SharingBrokers.of(session.rpc, network.deployment, broker_set, near=near)
-    if shared is None and network.broker_url is None:
-        raise UsageError(
-            f"the network {network.name} has no key broker", hint="deed network add … --broker URL"
-        )
+    brokers = brokers_of(session, broker_set)
     sender = session.sender  # a wallet that is not there is told before anything is asked
     secret = passphrase(
         session.settings, "Passphrase for the recovery file", new=not folder.exists()
     )
     if beside:
         console.note(f"side files that go to every licensee with it: {', '.join(beside)}")
-    started = time.monotonic()
-
+    tell = teller()
     content_root = ""
 
     def observe(step: str, phase: str, detail: str) -> None:
         nonlocal content_root
-        if phase == "begin":
-            if step == "register":
-                _warn_of_twins(session, folder, content_root, own=detail)
-            return
-        if step == "fingerprint":
+        if phase == "begin" and step == "register":
+            _warn_of_twins(session, folder, content_root, own=detail)
+        if phase != "begin" and step == "fingerprint":
             content_root = detail
-        word = {"noted": "done", "kept": "kept", "acted": ""}[phase]
-        if word:
-            console.note(f"{time.monotonic() - started:6.2f} s  {word}  {_SAID[step]}: {detail}")
+        tell(step, phase, detail)
 
-    with contextlib.closing(shared or BrokerClient(network.broker_url or "")) as broker:
+    with contextlib.closing(brokers) as broker:
         done = Publication(
             model,
             folder,
@@ -173,6 +172,7 @@ def publish(
             passphrase=secret,
             title=title or "",
             observer=observe,
+            cells=choice,
         ).run()
     steps = publications.read(done.folder).steps.values()
     final = settle_block(session, max(int(step.get("block", 0)) for step in steps))
@@ -197,6 +197,39 @@ def publish(
         ),
         notes=(f"next: {_next(session, done)}",),
     )
+
+
+def brokers_of(session: Session, broker_set: int) -> BrokerClient | SharingBrokers:
+    """Where the key of a model with this broker set is deposited; the caller closes it.
+
+    Raises:
+        UsageError: the network has no broker, or a member of the set told no URL.
+        ContractReverted: no such set.
+    """
+    from ledger.broker.client import BrokerClient
+    from ledger.broker.depositing import SharingBrokers
+
+    network = session.network
+    near = None if network.broker_url is None else BrokerClient(network.broker_url)
+    with contextlib.closing(near) if near else contextlib.nullcontext():
+        shared = SharingBrokers.of(session.rpc, network.deployment, broker_set, near=near)
+    if shared is None and network.broker_url is None:
+        raise UsageError(
+            f"the network {network.name} has no key broker", hint="deed network add … --broker URL"
+        )
+    return shared or BrokerClient(network.broker_url or "")
+
+
+def teller() -> Observer:
+    """Says on stderr how each step went, and how long after the start."""
+    started = time.monotonic()
+
+    def tell(step: str, phase: str, detail: str) -> None:
+        word = {"begin": "", "noted": "done", "kept": "kept", "acted": ""}[phase]
+        if word:
+            console.note(f"{time.monotonic() - started:6.2f} s  {word}  {SAID[step]}: {detail}")
+
+    return tell
 
 
 def _warn_of_twins(session: Session, folder: Path, content_root: str, *, own: str) -> None:

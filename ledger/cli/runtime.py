@@ -16,6 +16,7 @@ import typer
 
 from ledger.canonical import parse_json
 from ledger.cli import runtime_carried, runtime_fleet, settings
+from ledger.cli.kinds import require_kind
 from ledger.cli.output import Answer, console, fields, table, time_text
 from ledger.cli.quantities import feature_bits, measurement_bytes, moment
 from ledger.cli.runtime_signing import require_same, to_sign, wallet_of
@@ -161,7 +162,9 @@ def grant(
     dest = out or request.with_name(request.name.partition(".")[0] + ".grant.json")
     if dest.exists():
         raise UsageError(f"{dest} exists", hint="move it away, or choose another with --out")
-    asked = EnrolmentRequest.from_json(_json(request))
+    asked = EnrolmentRequest.from_json(
+        _json(request, "modeldeed/runtime-request", "modeldeed/fleet-request")
+    )
     license_id = LicenseId.parse(license_)
     measured = measurement_bytes(measurement)
     bits = 0 if features is None else feature_bits(features)
@@ -224,7 +227,9 @@ def grant(
         return to_sign(typed_data, drafter.document(document), request, license_id)
     contract = False
     if signature_file is not None:
-        imported = signed_grant(_json(signature_file), wallet_of(session))
+        imported = signed_grant(
+            _json(signature_file, "modeldeed/grant-to-sign"), wallet_of(session)
+        )
         require_same(imported, GrantFile.unsigned(document))
         document, contract = imported.to_json(), imported.contract_wallet
         not_after = imported.grant.not_after
@@ -281,7 +286,7 @@ def accept(
     from ledger.broker.identity import RuntimeIdentity
 
     identity = RuntimeIdentity.load(settings.load().runtime_key)
-    kept = identity.accept(_json(file), contract_wallet=contract_wallet)
+    kept = identity.accept(_json(file, "modeldeed/runtime-grant"), contract_wallet=contract_wallet)
     signed = (
         "contract wallet: checked by the broker, not here"
         if kept.contract_wallet
@@ -324,7 +329,11 @@ def accept(
 
 @app.verb("show")
 def show() -> Answer:
-    """Show this machine's key (its public part) and the grants it holds."""
+    """Show this machine's key (its public part), its class of evidence, and the grants it holds.
+
+    Evidence is of class software, which proves nothing about the machine, but where an attester
+    gets tokens for class tee: it is named with each use, by --attester or attest=.
+    """
     from ledger.broker.identity import RuntimeIdentity
 
     identity = RuntimeIdentity.load(settings.load().runtime_key)
@@ -335,6 +344,7 @@ def show() -> Answer:
             "ledger": g.ledger,
             "holder": g.holder,
             "not_after": g.grant.not_after,
+            "measurement": "0x" + g.grant.measurement.hex() if any(g.grant.measurement) else None,
             "contract_wallet": g.contract_wallet,
             "certified_until": None if g.certificate is None else g.certificate.not_after,
         }
@@ -347,17 +357,19 @@ def show() -> Answer:
                     ("key file", identity.path),
                     ("runtime key", identity.key_hash),
                     ("name", identity.name),
+                    ("evidence", "software, which proves nothing; tee with an attester"),
                     *sorted(identity.use.to_json().items()),
                 ]
             ),
             table(
-                ("license", "chain", "holder", "until"),
+                ("license", "chain", "holder", "until", "measurement"),
                 [
                     (
                         g["license"],
                         g["chain_id"],
                         f"{g['holder']}{' (contract wallet)' if g['contract_wallet'] else ''}",
                         time_text(g["certified_until"] or g["not_after"]),
+                        g["measurement"] or "any",
                     )
                     for g in grants
                 ],
@@ -370,6 +382,7 @@ def show() -> Answer:
         "runtime_key": identity.key_hash,
         "name": identity.name,
         "use": identity.use.to_json(),
+        "evidence": {"class": "software", "with_attester": "tee"},
         "grants": grants,
     }
     return Answer(data, text)
@@ -475,8 +488,8 @@ def _bytes(path: Path) -> bytes:
         return handle.read(_MAX_FILE + 1)
 
 
-def _json(path: Path) -> Any:
-    return parse_json(_bytes(path), what=str(path), limit=_MAX_FILE)
+def _json(path: Path, *kinds: str) -> Any:
+    return require_kind(parse_json(_bytes(path), what=str(path), limit=_MAX_FILE), path, *kinds)
 
 
 runtime_carried.add(app)

@@ -10,6 +10,7 @@ import typer
 
 from ledger.canonical import parse_json
 from ledger.cli import settings
+from ledger.cli.kinds import require_kind
 from ledger.cli.output import Answer, fields, time_text
 from ledger.cli.settings import write_text
 from ledger.cli.verb import Verbs
@@ -57,7 +58,9 @@ def request(
     if out is not None:
         require_free(out)
     with require_file_name(card, what="the license card").open("rb") as handle:
-        asked = parse(handle.read(MAX_BYTES + 1))
+        raw = handle.read(MAX_BYTES + 1)
+    require_kind(parse_json(raw, what=str(card), limit=MAX_BYTES), card, "modeldeed/license-card")
+    asked = parse(raw)
     asked.verify()
     identity = RuntimeIdentity.load(settings.load().runtime_key)
     attest = None if attester is None else program(shlex.split(attester))
@@ -77,7 +80,9 @@ def accept_release(
     from ledger.broker.identity import RuntimeIdentity
 
     identity = RuntimeIdentity.load(settings.load().runtime_key)
-    accepted = carrying.accept_release(identity, read_json(file))
+    accepted = carrying.accept_release(
+        identity, require_kind(read_json(file), file, "modeldeed/offline-response")
+    )
     shares: list[tuple[str, object]] = []
     if accepted.needed > 1:
         shares = [("shares", f"{accepted.kept} kept, {accepted.needed} needed")]

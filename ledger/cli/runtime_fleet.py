@@ -11,6 +11,7 @@ import typer
 
 from ledger.canonical import parse_json
 from ledger.cli import settings
+from ledger.cli.kinds import require_kind
 from ledger.cli.output import Answer, fields, time_text
 from ledger.cli.settings import write_text
 from ledger.cli.verb import Verbs
@@ -100,9 +101,14 @@ def certify(
     dest = out or request.with_name(request.name.partition(".")[0] + ".grant.json")
     if dest.exists():
         raise UsageError(f"{dest} exists", hint="move it away, or choose another with --out")
+    seconds = _seconds(hours)
     fleet = FleetIdentity.load(_key_path(key))
-    seconds = int(hours * 3600) if 0 < hours <= 24 else 0
-    made = fleet.certify(_json(request), _json(grant), workload=workload, seconds=seconds)
+    made = fleet.certify(
+        _json(request, "modeldeed/runtime-request"),
+        _json(grant, "modeldeed/runtime-grant"),
+        workload=workload,
+        seconds=seconds,
+    )
     write_text(dest, json.dumps(made, indent=2) + "\n")
     shown = GrantFile.from_json(made).certificate
     assert shown is not None
@@ -133,6 +139,22 @@ def _key_path(key: Path | None) -> Path:
     return key or settings.load().runtime_key.with_name(KEY_FILE)
 
 
-def _json(path: Path) -> object:
+def _seconds(hours: float) -> int:
+    from ledger.broker.fleet import BACKDATED, MAX_SECONDS
+
+    # Said so that NaN fails too.
+    if not BACKDATED < hours * 3600 <= MAX_SECONDS:
+        raise UsageError(
+            f"a worker is certified for {MAX_SECONDS // 3600} hours at most and more than "
+            f"{BACKDATED} seconds, not for {hours:g} hours",
+            hint="certify a running worker again before its day is over: it takes the new file up "
+            "by itself; a machine that needs longer gets a grant of its own: deed runtime grant "
+            "WORKER --license LICENSE",
+        )
+    return int(hours * 3600)
+
+
+def _json(path: Path, kind: str) -> object:
     with path.open("rb") as handle:
-        return parse_json(handle.read(_MAX_FILE + 1), what=str(path), limit=_MAX_FILE)
+        found = parse_json(handle.read(_MAX_FILE + 1), what=str(path), limit=_MAX_FILE)
+    return require_kind(found, path, kind)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,16 +11,18 @@ import typer
 
 from ledger.canonical import parse_json
 from ledger.cli import settings
+from ledger.cli.cell_options import CellBytes, Cells, Colluders, choice_of
+from ledger.cli.kinds import require_recovery
 from ledger.cli.output import Answer, console, fields, size_text, table
 from ledger.cli.session import passphrase
 from ledger.cli.settings import write_text
 from ledger.cli.verb import Verbs
-from ledger.errors import ClaimMismatch, UsageError, UseNotPermitted
+from ledger.errors import ClaimMismatch, UsageError, UseNotPermitted, WrongKey
 from ledger.paths import require_file_name
 
 if TYPE_CHECKING:
     from ledger.broker.recovery import Recovery
-    from ledger.sealed.file import SealedFile
+    from ledger.sealed.file import SealedFile, SealedInfo
 
 app = Verbs("Seal, inspect and open.")
 
@@ -29,7 +32,9 @@ _SUITES = {1: "SHA-256 leaves", 2: "BLAKE3 leaves"}
 
 @app.verb("seal")
 def seal(
-    model: Annotated[Path, typer.Argument(help="A .safetensors file, or a model folder.")],
+    model: Annotated[
+        Path, typer.Argument(help="A .safetensors, .onnx or .gguf file, or a folder.")
+    ],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The sealed file to write.")],
     *,
     claim: Annotated[
@@ -47,11 +52,16 @@ def seal(
     broker_set: Annotated[
         int, typer.Option("--broker-set", min=0, help="The brokers that will release it.")
     ] = 0,
+    cells: Cells = None,
+    cell_bytes: CellBytes = None,
+    colluders: Colluders = None,
 ) -> Answer:
-    """Encrypt a model into one sealed file. deed publish does this and all that goes with it.
+    """Encrypt a model into one sealed file, and nothing more: no chain, no broker.
 
+    For licensees, deed publish makes and lodges the first sealing, and deed reseal each later one.
     The key is made here and written, encrypted with a passphrase, to the recovery file before
-    anything is sealed. The sealing record, which you lodge on chain, is written beside OUT.
+    anything is sealed. The sealing record is written beside OUT. With --cells every license's copy
+    is marked, and the recovery file is what a leak is traced with.
     """
     from ledger.broker.recovery import Recovery
     from ledger.claim import Claim
@@ -66,7 +76,10 @@ def seal(
         if path.exists():
             raise UsageError(f"{path} exists", hint="move it away, or choose another name")
     bound = Claim.from_json(_json(claim))
+    choice = choice_of(cells, cell_bytes, colluders)
     with open_model(model) as source:
+        if choice is not None:
+            choice.require_room(source)
         with console.progress("fingerprint") as progress:
             measured = fingerprint(source, progress=progress)
         if measured.content_root != bound.artifact_root:
@@ -77,6 +90,10 @@ def seal(
             )
         secret = passphrase(settings.load(), f"New passphrase of {recovery.name}", new=True)
         keys = Recovery.create()
+        plan = None
+        if choice is not None:
+            made = choice.secrets()
+            keys, plan = replace(keys, cells=made), choice.plan(made)
         _save(recovery, keys, secret)
         with console.progress("seal") as progress:
             record = seal_model(
@@ -89,8 +106,11 @@ def seal(
                 epoch=epoch,
                 broker_set=broker_set,
                 fingerprint=measured,
+                cells=plan,
                 progress=progress,
             )
+    if keys.cells is not None and plan is not None:
+        keys.cells.records = plan.records
     _save(recovery, keys.with_sealing(bound, record), secret)
     write_text(record_path, json.dumps(record.to_json(), indent=2) + "\n")
     return Answer(
@@ -99,33 +119,39 @@ def seal(
             "recovery": recovery,
             "record": record.to_json(),
             "record_hash": record.hash(),
+            "tracing": None if choice is None else choice.guarantees.to_json(),
         },
         fields(
             [
                 ("sealed", f"{out} ({size_text(out.stat().st_size)})"),
                 ("record", f"{record_path}, hash {record.hash()}"),
                 ("recovery", recovery),
+                *([] if choice is None else [("tracing", choice.guarantees.sentence)]),
             ]
         ),
-        notes=(f"keep {recovery} and its passphrase: without them the model's key is lost",),
+        notes=(
+            f"keep {recovery} and its passphrase: without them the model's key is lost"
+            + ("" if choice is None else ", and so is the proof of who leaked a copy"),
+        ),
     )
 
 
 @app.verb("inspect")
 def inspect(
-    file: Annotated[Path, typer.Argument(help="A sealed file, or a license card.")],
+    file: Annotated[str, typer.Argument(help="A sealed file or a license card: path or URL.")],
 ) -> Answer:
     """Show the public facts of a sealed file or a license card; nothing here needs a key.
 
     Of a sealed file nothing is authenticated without its key. A card's signature is checked.
     """
-    with file.open("rb") as handle:
-        first = handle.read(1)
-    if first == b"{":
-        return _inspect_card(file)
+    from ledger.remote.opening import beginning
     from ledger.sealed.file import inspect as inspect_file
 
-    info = inspect_file(file)
+    start, source = beginning(file)
+    if start[:1] == b"{":
+        source.close()
+        return _inspect_card(start)
+    info = inspect_file(source)
     rows: list[tuple[str, object]] = [
         ("model", info.model_id),
         ("chain", info.chain_id),
@@ -136,6 +162,7 @@ def inspect(
         ("format", f"version {info.version}, suite {info.suite} ({_SUITES.get(info.suite, '?')})"),
         ("root", info.root),
         ("key commitment", info.commit),
+        ("copies", _copies(info)),
     ]
     return Answer(
         {"kind": "sealed", **info.to_json()},
@@ -144,9 +171,18 @@ def inspect(
     )
 
 
+def _copies(info: SealedInfo) -> str:
+    if not info.cells:
+        return "the same for every license"
+    return (
+        f"marked per license, in {info.cells} cells of {size_text(info.cell_bytes)}: a leaked copy "
+        "can be traced"
+    )
+
+
 @app.verb("open")
 def open_(
-    file: Annotated[Path, typer.Argument(help="A sealed file, or a license card.")],
+    file: Annotated[str, typer.Argument(help="A sealed file or a license card: path or URL.")],
     *,
     recovery: Annotated[
         Path | None,
@@ -186,13 +222,36 @@ def open_(
 
 
 def _open_with_recovery(
-    file: Path, recovery: Path, *, verify_content: bool, export: Path | None
+    file: str, recovery: Path, *, verify_content: bool, export: Path | None
 ) -> Answer:
     from ledger.broker.recovery import Recovery
+    from ledger.remote.opening import beginning, opened_source
+    from ledger.sealed.file import inspect as inspect_file
     from ledger.sealed.file import open_sealed
+    from ledger.sealed.variants import master
 
+    start, source = beginning(file)
+    if start[:1] == b"{":
+        source.close()
+        raise UsageError(
+            f"{file} is no sealed file",
+            hint="with --recovery give the sealed file itself, which a card only points to",
+        )
+    info = inspect_file(source)
+    require_recovery([recovery])
     keys = Recovery.load(recovery, passphrase(settings.load(), f"Passphrase of {recovery.name}"))
-    with open_sealed(file, keys.content_key, record=keys.record) as opened:
+    record = keys.record
+    if record is not None and (record.model_id, record.root) != (info.model_id, info.root):
+        same = record.model_id == info.model_id
+        raise WrongKey(
+            f"{recovery} is of another {'sealing of this model' if same else 'model'}: "
+            f"{record.model_id.short}, epoch {record.epoch}",
+            hint=f"give the recovery file of {info.model_id.short}, epoch {info.epoch}",
+        )
+    cells = None if keys.cells is None else master(keys.cells.keys)
+    with open_sealed(
+        opened_source(file), keys.content_key, record=keys.record, cells=cells
+    ) as opened:
         answer = contents(opened, verify_content=verify_content)
         root = answer.data.get("content_root")
         if root is not None and keys.claim is not None and root != keys.claim.artifact_root:
@@ -211,7 +270,14 @@ def contents(opened: SealedFile, *, verify_content: bool) -> Answer:
         ("model", opened.public.model_id),
         ("epoch", opened.public.epoch),
     ]
+    cells = opened.cells
+    if cells is not None:
+        # That a copy is marked is public; how is not told.
+        own = "the registered model, unmarked" if cells.master else "marked for this license"
+        data["cells"] = {"count": len(cells.positions), "master": cells.master}
+        rows.append(("copy", f"{own}; {len(cells.positions)} cells"))
     names = opened.keys()
+    opened.verify_records()
     with console.progress("verify") as progress:
         if verify_content:
             root = opened.verify_content(progress=progress)
@@ -279,11 +345,10 @@ def permit_export(document: dict[str, Any] | None) -> None:
         )
 
 
-def _inspect_card(file: Path) -> Answer:
-    from ledger.licensing.card import MAX_BYTES, parse
+def _inspect_card(start: bytes) -> Answer:
+    from ledger.licensing.card import parse
 
-    with file.open("rb") as handle:
-        card = parse(handle.read(MAX_BYTES + 1))
+    card = parse(start)
     card.verify()
     rows: list[tuple[str, object]] = [
         ("license", card.license),

@@ -11,8 +11,8 @@ from __future__ import annotations
 import hashlib
 import struct
 import unicodedata
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -273,6 +273,18 @@ def fingerprint(
             for index, info in enumerate(infos)
         ),
     )
+
+
+def with_content_ids(measured: Fingerprint, cids: Mapping[str, Digest]) -> Fingerprint:
+    """A core fingerprint in which some tensors have the content ids of others, by name.
+
+    For a copy with per-license marks: what its roots would be if these tensors had no marks.
+    """
+    tensors = (
+        replace(tensor, cid=cids.get(tensor.name, tensor.cid), vid=None)
+        for tensor in measured.tensors
+    )
+    return _assemble("core", tuple(tensors))
 
 
 def _carries(info: TensorInfo, constant: bool) -> bool:

@@ -99,8 +99,9 @@ class CellKeys:
         if len(word.bits) != self.count:
             raise LimitExceeded(f"a word of {len(word.bits)} bits is not for {self.count} cells")
         out = bytearray(KEY_BYTES * self.count)
+        view = memoryview(out)
         for cell, form in enumerate(word.bits):
-            out[KEY_BYTES * cell : KEY_BYTES * (cell + 1)] = self.key(cell, form)
+            view[KEY_BYTES * cell : KEY_BYTES * (cell + 1)] = self.key(cell, form)
         return out
 
     def wipe(self) -> None:

@@ -27,9 +27,14 @@ SUITE_BLAKE3 = 2
 SUITES = (SUITE_SHA256, SUITE_BLAKE3)
 PRELUDE_BYTES = 96
 MIN_LOG2_SEGMENT, MAX_LOG2_SEGMENT = 16, 24
+DEFAULT_LOG2_SEGMENT = 20
 MAX_PUBLIC_BYTES = 1 << 16
 MAX_INDEX_BYTES = 1 << 30
 MAX_SEGMENTS = 1 << 25  # 32 bytes of leaf each must fit the largest index
+MIN_LOG2_CELL, MAX_LOG2_CELL = 14, 16
+MAX_CELLS = 4096
+CELL_OVERHEAD = 28  # of each form's record: IV 12, tag 16
+CELL_INDEX_BYTES = 236  # of each cell in the index
 MAX_BROKERS = 16
 MAX_BROKER_BYTES = 512
 ALIGNMENT = 4096
@@ -52,6 +57,8 @@ class Prelude:
         segments: number of payload segments.
         root: over the tables and all segments (section 6 of the specification).
         commit: what the content key must hash to.
+        log2_cell: of the bytes in one cell; 0 without cells.
+        cells: number of cells.
     """
 
     suite: int
@@ -61,16 +68,18 @@ class Prelude:
     segments: int
     root: Digest
     commit: Digest
+    log2_cell: int = 0
+    cells: int = 0
 
     def to_bytes(self) -> bytes:
-        """The 96 bytes; the fields of the reserved variant section are zero."""
+        """The 96 bytes."""
         return _LAYOUT.pack(
             MAGIC,
             VERSION,
             self.suite,
             self.log2_segment,
-            0,
-            0,
+            self.log2_cell,
+            self.cells,
             self.public_bytes,
             self.index_bytes,
             self.segments,
@@ -101,9 +110,11 @@ class Prelude:
             raise UnsupportedVersion(f"sealed package version {version} is not read")
         if suite not in SUITES:
             raise UnsupportedVersion(f"sealed package suite {suite} is not read")
-        if cell_log2 or cells:
+        if (cell_log2 or cells) and not (
+            MIN_LOG2_CELL <= cell_log2 <= MAX_LOG2_CELL and 1 <= cells <= MAX_CELLS
+        ):
             raise UnsupportedVersion(
-                "the package carries per-license marks, which this release does not read"
+                f"{cells} per-license cells of 2^{cell_log2} bytes are not read"
             )
         # (3) bounds
         if not MIN_LOG2_SEGMENT <= log2 <= MAX_LOG2_SEGMENT:
@@ -112,10 +123,12 @@ class Prelude:
             raise LimitExceeded(f"{segments} segments are not read; 1 to {MAX_SEGMENTS} are")
         if not 2 <= public <= MAX_PUBLIC_BYTES:
             raise LimitExceeded(f"a public part of {public} bytes is not read")
-        least = MESSAGE_HEADER + RECORD_OVERHEAD + 4 + 32 * segments
+        least = MESSAGE_HEADER + RECORD_OVERHEAD + 4 + 32 * segments + CELL_INDEX_BYTES * cells
         if not least < index <= MAX_INDEX_BYTES:
             raise LimitExceeded(f"an index of {index} bytes is not read for {segments} segments")
-        return cls(suite, log2, public, index, segments, Digest(root), Digest(commit))
+        return cls(
+            suite, log2, public, index, segments, Digest(root), Digest(commit), cell_log2, cells
+        )
 
     @property
     def segment_bytes(self) -> int:
@@ -143,9 +156,23 @@ class Prelude:
         return -(-(self.payload_header_offset + MESSAGE_HEADER) // ALIGNMENT) * ALIGNMENT
 
     @property
+    def cell_bytes(self) -> int:
+        """Plaintext bytes of one cell; 0 without cells."""
+        return 1 << self.log2_cell if self.cells else 0
+
+    @property
+    def variants_offset(self) -> int:
+        """Where the variant section begins, which is the end of a file without cells."""
+        return self.payload_offset + self.segments * self.record_bytes
+
+    def cell_record_offset(self, cell: int, form: int) -> int:
+        """Where the record of one form of a cell begins."""
+        return self.variants_offset + (2 * cell + form) * (self.cell_bytes + CELL_OVERHEAD)
+
+    @property
     def file_bytes(self) -> int:
         """The only length the file may have."""
-        return self.payload_offset + self.segments * self.record_bytes
+        return self.variants_offset + 2 * self.cells * (self.cell_bytes + CELL_OVERHEAD)
 
 
 @dataclass(frozen=True, slots=True)

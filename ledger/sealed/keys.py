@@ -66,3 +66,9 @@ LEAF: dict[int, Callable[[Readable], bytes]] = {
     SUITE_BLAKE3: _blake3_leaf,
 }
 """Leaf hash by suite: 32 bytes of H(00 ‖ data). Inner nodes are SHA-256 in both (ledger.merkle)."""
+
+PREFIXED_LEAF: dict[int, Callable[[Readable], bytes]] = {
+    SUITE_SHA256: lambda data: hashlib.sha256(data).digest(),
+    SUITE_BLAKE3: lambda data: blake3(data).digest(),
+}
+"""The same of data that already begin with the 00: BLAKE3 hashes a few KiB eight times as fast."""

@@ -13,6 +13,8 @@ import mmap
 from types import TracebackType
 from typing import Self
 
+from ledger.errors import ConfigurationError
+
 _HUGEPAGE = 14
 _DONTDUMP = 16
 _WIPEONFORK = 18
@@ -40,10 +42,21 @@ class Arena(mmap.mmap):
     address: int
 
     def __new__(cls, size: int) -> Self:
-        """Map the memory; transparent huge pages are asked for from 4 MiB on."""
+        """Map the memory; transparent huge pages are asked for from 4 MiB on.
+
+        Raises:
+            ConfigurationError: the system gives this process no more.
+        """
         length = -(-max(size, 1) // mmap.PAGESIZE) * mmap.PAGESIZE
         flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
-        arena = super().__new__(cls, -1, length, flags=flags)
+        try:
+            arena = super().__new__(cls, -1, length, flags=flags)
+        except (OSError, OverflowError):
+            raise ConfigurationError(
+                f"this process gets no {length} bytes of memory more",
+                hint="raise its limits (ulimit -v, vm.max_map_count), or read fewer tensors at a "
+                "time: get_slice, names=, attach",
+            ) from None
         arena.address = ctypes.addressof(ctypes.c_char.from_buffer(arena))
         for advice in (_DONTDUMP, _WIPEONFORK):
             _libc.madvise(arena.address, length, advice)
@@ -65,6 +78,16 @@ class Arena(mmap.mmap):
         """Overwrite everything with zeros and give the pages back; views stay valid."""
         _libc.memset(self.address, 0, len(self))
         _libc.madvise(self.address, len(self), _DONTNEED)
+
+
+def advise(mapping: mmap.mmap, advice: int) -> None:
+    """``madvise`` over a whole writable mapping; what the kernel does not know is left out."""
+    _libc.madvise(ctypes.addressof(ctypes.c_char.from_buffer(mapping)), len(mapping), advice)
+
+
+def zero_at(mapping: mmap.mmap) -> None:
+    """Overwrite a whole writable mapping with zeros."""
+    _libc.memset(ctypes.addressof(ctypes.c_char.from_buffer(mapping)), 0, len(mapping))
 
 
 class Secret:

@@ -6,22 +6,19 @@ Everything that needs no key comes first, so a wrong file is refused before a ke
 from __future__ import annotations
 
 import hmac
-import os
-import stat
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from ledger.errors import (
     ContentMismatch,
     HeaderTampered,
-    SealedFormatError,
     SealedTruncated,
     SegmentTampered,
     WrongKey,
 )
 from ledger.ids import Address, Digest, ModelId
 from ledger.sealed import keys
+from ledger.sealed.cells import ReleasedCells
 from ledger.sealed.header import (
     MESSAGE_HEADER,
     PRELUDE_BYTES,
@@ -33,7 +30,9 @@ from ledger.sealed.header import (
 from ledger.sealed.index import Tables, package_root, split_index
 from ledger.sealed.memory import Arena, Secret
 from ledger.sealed.record import SealingRecord
+from ledger.sealed.source import ByteSource, read_bytes
 from ledger.sealed.stream import Floe, FloeMessage, Readable
+from ledger.sealed.variants import KEYS_STEP, CellIndex, OpenCells
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +52,8 @@ class SealedInfo:
     epoch: int
     broker_set: int
     brokers: tuple[str, ...]
+    cells: int = 0
+    cell_bytes: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """As JSON; digests are 0x text."""
@@ -70,6 +71,8 @@ class SealedInfo:
             "epoch": self.epoch,
             "broker_set": self.broker_set,
             "brokers": list(self.brokers),
+            "cells": self.cells,
+            "cell_bytes": self.cell_bytes,
         }
 
 
@@ -99,6 +102,8 @@ class ClearPart:
             epoch=public.epoch,
             broker_set=public.broker_set,
             brokers=public.brokers,
+            cells=prelude.cells,
+            cell_bytes=prelude.cell_bytes,
         )
 
 
@@ -110,63 +115,18 @@ class Opened:
     tables: Tables
     leaves: bytes
     payload: FloeMessage
+    cells: OpenCells | None = None
 
 
-def open_descriptor(path: Path | str) -> int:
-    """A read-only descriptor of a regular file.
-
-    Raises:
-        SealedFormatError: there is no such file, or it cannot be read.
-    """
-    try:
-        # Without O_NONBLOCK the open of a pipe waits for a writer for ever.
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not a path"
-        raise SealedFormatError(
-            f"{str(path)[:400]} cannot be read: {reason}", hint="check the path and its permissions"
-        ) from None
-    if not stat.S_ISREG(os.fstat(fd).st_mode):
-        os.close(fd)
-        raise SealedFormatError(f"{path} is not a regular file", hint="give a sealed package")
-    return fd
-
-
-def read_exactly(fd: int, into: memoryview, offset: int) -> None:
-    """Fill `into` from a private read; a shared mapping could change under the cipher.
-
-    Raises:
-        SealedTruncated: the file ends before.
-        SealedFormatError: the file cannot be read.
-    """
-    done = 0
-    while done < len(into):
-        try:
-            count = os.preadv(fd, [into[done:]], offset + done)
-        except OSError as error:
-            raise SealedFormatError(
-                f"the sealed file cannot be read: {error.strerror}", hint="check the disk"
-            ) from None
-        if count == 0:
-            raise SealedTruncated(f"the file ends {len(into) - done} bytes early")
-        done += count
-
-
-def _read(fd: int, size: int, offset: int) -> bytes:
-    buffer = bytearray(size)
-    read_exactly(fd, memoryview(buffer), offset)
-    return bytes(buffer)
-
-
-def read_clear(fd: int) -> ClearPart:
+def read_clear(source: ByteSource) -> ClearPart:
     """Steps 1 to 5, which need no key.
 
     Raises:
         NotSealed: step 1. SealedTruncated: steps 1 and 4. UnsupportedVersion: step 2.
         LimitExceeded: step 3. SealedFormatError: step 5.
     """
-    size = os.fstat(fd).st_size
-    raw = _read(fd, min(size, PRELUDE_BYTES), 0)
+    size = source.size
+    raw = read_bytes(source, min(size, PRELUDE_BYTES), 0)
     # (1) magic  (2) version and suite  (3) bounds
     prelude = Prelude.parse(raw)
     # (4) the exact length
@@ -175,17 +135,23 @@ def read_clear(fd: int) -> ClearPart:
             f"the file has {size} bytes where its prelude fixes {prelude.file_bytes}"
         )
     # (5) the public part
-    public = _read(fd, prelude.public_bytes, PRELUDE_BYTES)
+    public = read_bytes(source, prelude.public_bytes, PRELUDE_BYTES)
     return ClearPart(prelude, PublicPart.parse(public), keys.header_binding(raw, public))
 
 
-def open_steps(fd: int, content_key: Readable, record: SealingRecord | None) -> Opened:
+def open_steps(
+    source: ByteSource,
+    content_key: Readable,
+    record: SealingRecord | None,
+    released: ReleasedCells | None = None,
+) -> Opened:
     """All steps up to reading tensors.
 
     Args:
-        fd: of the sealed file.
+        source: the sealed file.
         content_key: 32 bytes; not kept.
         record: what the licensor lodged; None opens whatever the key opens.
+        released: one key per cell, in a file that has cells; not kept.
 
     Raises:
         NotSealed: step 1.
@@ -194,20 +160,20 @@ def open_steps(fd: int, content_key: Readable, record: SealingRecord | None) -> 
         LimitExceeded: step 3.
         SealedFormatError: steps 5 and 12.
         ContentMismatch: steps 6, 11 and 13.
-        WrongKey: step 7.
+        WrongKey: steps 7 and 15.
         HeaderTampered: steps 8 to 10.
     """
-    clear = read_clear(fd)
+    clear = read_clear(source)
     prelude = clear.prelude
     # (6) the lodged record
     if record is not None:
-        _check_record(clear, record)
+        check_record(clear, record)
     # (7) the key
     if not hmac.compare_digest(keys.key_commitment(content_key).raw, prelude.commit.raw):
         raise WrongKey("the key is not the one this file commits to", step=7)
     # (8) zero padding
     padding = prelude.payload_header_offset + MESSAGE_HEADER
-    if _read(fd, prelude.payload_offset - padding, padding).strip(b"\0"):
+    if read_bytes(source, prelude.payload_offset - padding, padding).strip(b"\0"):
         raise HeaderTampered("the padding before the payload is not zero", step=8)
     # (9) both header tags
     floe = Floe(prelude.record_bytes)
@@ -215,25 +181,77 @@ def open_steps(fd: int, content_key: Readable, record: SealingRecord | None) -> 
         keys.derive(content_key, keys.LABEL_INDEX) as index_key,
         keys.derive(content_key, keys.LABEL_PAYLOAD) as payload_key,
     ):
-        index = _message(fd, floe, index_key, clear, prelude.index_offset)
-        payload = _message(fd, floe, payload_key, clear, prelude.payload_header_offset)
+        index = _message(source, floe, index_key, clear, prelude.index_offset)
+        payload = _message(source, floe, payload_key, clear, prelude.payload_header_offset)
     # (10) the index
-    table_bytes, leaves = _read_index(fd, prelude, index)
+    table_bytes, leaves, cell_bytes = _read_index(source, prelude, index)
+    # (11) to (13), (15)
+    tables, opened = check_index(
+        clear, table_bytes, leaves, cell_bytes, record=record, released=released
+    )
+    return Opened(clear, tables, leaves, payload, opened)
+
+
+def check_index(
+    clear: ClearPart,
+    table_bytes: bytes,
+    leaves: bytes,
+    cell_bytes: bytes,
+    *,
+    record: SealingRecord | None,
+    released: ReleasedCells | None,
+) -> tuple[Tables, OpenCells | None]:
+    """Steps 11 to 13 and 15: the index is the one under the roots, and the cells' keys are its.
+
+    Raises:
+        ContentMismatch: steps 11 and 13. SealedFormatError: step 12. WrongKey: step 15.
+    """
+    prelude = clear.prelude
+    cells = CellIndex.parse(cell_bytes, prelude)
     # (11) the root over tables and leaves
     leaf = keys.LEAF[prelude.suite]
-    if package_root(leaf(table_bytes), leaves) != prelude.root:
+    cell_leaves = cells.leaves()
+    if package_root(leaf(table_bytes), leaves + b"".join(cell_leaves)) != prelude.root:
         raise ContentMismatch("table and leaves are not those of the prelude's root", step=11)
     # (12) the tables
     tables = Tables.parse(
         table_bytes, segments=prelude.segments, segment_bytes=prelude.segment_bytes
     )
-    # (13) the second root
-    if record is not None and tables.content_tree_root(table_bytes) != record.content_tree_root:
-        raise ContentMismatch("the table is not that of the lodged second root", step=13)
-    return Opened(clear, tables, leaves, payload)
+    positions = cells.positions(tables, prelude.segment_bytes)
+    # (13) the other roots
+    if record is not None:
+        if tables.content_tree_root(table_bytes, cell_leaves) != record.content_tree_root:
+            raise ContentMismatch("the table is not that of the lodged second root", step=13)
+        if prelude.cells and cells.table().root() != record.variant_root:
+            raise ContentMismatch("the cells are not those of the lodged variant root", step=13)
+    # (15) the cells' keys; step 14 is of each segment when it is read
+    return tables, _open_cells(clear, cells, positions, released)
 
 
-def _check_record(clear: ClearPart, record: SealingRecord) -> None:
+def _open_cells(
+    clear: ClearPart, cells: CellIndex, positions: list[int], released: ReleasedCells | None
+) -> OpenCells | None:
+    if not clear.prelude.cells:
+        if released is not None:
+            raise WrongKey("cell keys were released for a file without cells", step=KEYS_STEP)
+        return None
+    if released is None:
+        raise WrongKey(
+            f"the file has {clear.prelude.cells} cells marked per license, and no keys for them "
+            "are at hand",
+            step=KEYS_STEP,
+            hint="the broker releases them with the content key; the licensor has them in the "
+            "recovery file",
+        )
+    return OpenCells(clear.prelude, clear.binding, cells, positions, released)
+
+
+def check_record(clear: ClearPart, record: SealingRecord) -> None:
+    """Step 6: the file is what the licensor lodged.
+
+    Raises:
+        ContentMismatch: it is another model, epoch or file.
+    """
     pairs = (
         ("model", clear.public.model_id, record.model_id),
         ("epoch", clear.public.epoch, record.epoch),
@@ -241,9 +259,15 @@ def _check_record(clear: ClearPart, record: SealingRecord) -> None:
         ("key commitment", clear.prelude.commit, record.commit),
         ("suite", clear.prelude.suite, record.suite),
         ("broker set", clear.public.broker_set, record.broker_set),
-        ("variant root", Digest(bytes(32)), record.variant_root),
-        ("code commitment", Digest(bytes(32)), record.code_commit),
     )
+    marked = clear.prelude.cells > 0
+    if (not record.variant_root.is_zero, not record.code_commit.is_zero) != (marked, marked):
+        raise ContentMismatch(
+            "this file is not what the licensor lodged: only one of file and record has cells "
+            "marked per license",
+            step=6,
+            hint="download the file that the license card names",
+        )
     for what, here, lodged in pairs:
         if here != lodged:
             raise ContentMismatch(
@@ -253,15 +277,19 @@ def _check_record(clear: ClearPart, record: SealingRecord) -> None:
             )
 
 
-def _message(fd: int, floe: Floe, key: Secret, clear: ClearPart, offset: int) -> FloeMessage:
+def _message(
+    source: ByteSource, floe: Floe, key: Secret, clear: ClearPart, offset: int
+) -> FloeMessage:
     try:
-        return floe.open(key.view, clear.binding, _read(fd, MESSAGE_HEADER, offset))
+        return floe.open(key.view, clear.binding, read_bytes(source, MESSAGE_HEADER, offset))
     except HeaderTampered as error:
         error.step = 9
         raise
 
 
-def _read_index(fd: int, prelude: Prelude, message: FloeMessage) -> tuple[bytes, bytes]:
+def _read_index(
+    source: ByteSource, prelude: Prelude, message: FloeMessage
+) -> tuple[bytes, bytes, bytes]:
     body = prelude.index_bytes - MESSAGE_HEADER
     count = -(-body // prelude.record_bytes)
     if body - (count - 1) * prelude.record_bytes < RECORD_OVERHEAD:
@@ -273,11 +301,11 @@ def _read_index(fd: int, prelude: Prelude, message: FloeMessage) -> tuple[bytes,
     try:
         for number in range(count):
             record = room[: min(prelude.record_bytes, body - number * prelude.record_bytes)]
-            read_exactly(fd, record, offset + number * prelude.record_bytes)
+            source.read(offset + number * prelude.record_bytes, record)
             start = number * prelude.segment_bytes
             out = view[start : start + len(record) - RECORD_OVERHEAD]
             message.decrypt_into(number, record, out, last=number == count - 1)
-        return split_index(view, prelude.segments)
+        return split_index(view, prelude.segments, prelude.cells)
     except SegmentTampered as error:
         raise HeaderTampered(f"the index fails: {error}", step=10, hint=error.hint) from None
     finally:

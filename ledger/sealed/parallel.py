@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import TypeAlias
 
 Progress: TypeAlias = Callable[[int, int], None]
@@ -19,11 +20,23 @@ def thread_count(asked: int | None) -> int:
     return max(1, asked) if asked else min(_MAX_THREADS, len(os.sched_getaffinity(0)))
 
 
-def for_each(count: int, work: Callable[[int], None], *, threads: int) -> None:
+def for_each(
+    count: int,
+    work: Callable[[int], None],
+    *,
+    threads: int,
+    abandon: Callable[[], None] = lambda: None,
+) -> None:
     """Call ``work(0) … work(count - 1)``, each once, in no fixed order.
 
     Returns, or raises the first failure seen, only when no thread works any more, so the caller
     may zero or delete what they wrote to. An interrupt counts as a failure.
+
+    Args:
+        count: of calls.
+        work: what to call.
+        threads: at most so many at once.
+        abandon: called after a failure, so that work which waits ends at once.
     """
     threads = min(threads, count)
     if threads <= 1:
@@ -32,6 +45,7 @@ def for_each(count: int, work: Callable[[int], None], *, threads: int) -> None:
         return
     stop = threading.Event()
     numbers = itertools.count()
+    failures: list[BaseException] = []
 
     def run() -> None:
         while not stop.is_set():
@@ -40,18 +54,36 @@ def for_each(count: int, work: Callable[[int], None], *, threads: int) -> None:
                 return
             try:
                 work(number)
-            except BaseException:
+            except BaseException as failure:  # noqa: BLE001 - raised below, in the calling thread
+                # What is abandoned then fails too, but is not the reason.
+                failures.append(failure)
                 stop.set()
-                raise
+                abandon()
 
-    with ThreadPoolExecutor(threads, thread_name_prefix="sealed") as pool:
-        futures = [pool.submit(run) for _ in range(threads)]
-        try:
-            for future in futures:
-                future.result()
-        except BaseException:
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="sealed")
+    futures: list[Future[None]] = []
+    try:
+        futures.extend(pool.submit(run) for _ in range(threads))
+        for future in futures:
+            future.result()
+    except BaseException as failure:  # noqa: BLE001 - raised below
+        failures.append(failure)
+    while failures:
+        # Further interrupts must not end this while threads still write. Their futures tell, and
+        # not Thread.join, which takes a thread for dead when it is itself interrupted.
+        with contextlib.suppress(KeyboardInterrupt):
             stop.set()
-            raise
+            abandon()
+            wait(futures)
+            break
+    pool.shutdown()
+    if failures:
+        first = failures[0]
+        failures.clear()
+        try:
+            raise first
+        finally:
+            del first  # or its traceback would keep this frame, and all it refers to, alive
 
 
 class Meter:

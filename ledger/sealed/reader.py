@@ -7,52 +7,33 @@ import hashlib
 import os
 import shutil
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
-import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 
 from ledger.errors import ContentMismatch, UnsupportedModel, UsageError
-from ledger.fingerprint.exact import fingerprint
+from ledger.fingerprint.exact import fingerprint, with_content_ids
 from ledger.ids import Digest
 from ledger.paths import beside
-from ledger.sealed.index import MemberEntry, TensorEntry
+from ledger.sealed.arrays import NUMPY_DTYPES, address_of, row_bytes
+from ledger.sealed.index import MemberEntry, TensorEntry, outside_tensors
 from ledger.sealed.memory import Arena
+from ledger.sealed.memory_files import LinkFolder, MemoryFile
 from ledger.sealed.opening import Opened, SealedInfo
 from ledger.sealed.parallel import Meter, Progress, thread_count
+from ledger.sealed.passing import Passed, descriptor_of, pack_index, pack_secret
 from ledger.sealed.segments import Segments
-from ledger.tensors.model import Member, ModelSource, TensorInfo
+from ledger.sealed.source import ByteSource
+from ledger.sealed.variants import OpenCells
+from ledger.sealed.views import LoadedTensors, PlaintextSource
 
 # A tensor in at most so many segments is copied out of a scratch segment; a larger one is decrypted
 # straight to where it stays.
 _SMALL_SEGMENTS = 2
-
-NUMPY_DTYPES: dict[str, npt.DTypeLike] = {
-    "BOOL": np.dtype(np.bool_),
-    "U8": np.dtype("<u1"),
-    "I8": np.dtype("<i1"),
-    "U16": np.dtype("<u2"),
-    "I16": np.dtype("<i2"),
-    "U32": np.dtype("<u4"),
-    "I32": np.dtype("<i4"),
-    "U64": np.dtype("<u8"),
-    "I64": np.dtype("<i8"),
-    "F16": np.dtype("<f2"),
-    "F32": np.dtype("<f4"),
-    "F64": np.dtype("<f8"),
-    "C64": np.dtype("<c8"),
-    "BF16": np.dtype(ml_dtypes.bfloat16),
-    "F8_E4M3": np.dtype(ml_dtypes.float8_e4m3fn),
-    "F8_E5M2": np.dtype(ml_dtypes.float8_e5m2),
-    "F8_E8M0": np.dtype(ml_dtypes.float8_e8m0fnu),
-    "F8_E4M3FNUZ": np.dtype(ml_dtypes.float8_e4m3fnuz),
-    "F8_E5M2FNUZ": np.dtype(ml_dtypes.float8_e5m2fnuz),
-}
-"""NumPy's element type by safetensors' name; types narrower than a byte have none."""
 
 
 class TensorFacts(NamedTuple):
@@ -72,21 +53,26 @@ class SealedFile:
 
     Attributes:
         public: the file's public facts, authenticated by now.
+        cells: where the cells are that are marked per license; None without any.
     """
 
-    def __init__(self, path: Path, fd: int, opened: Opened, *, verify: bool) -> None:
-        self._fd = fd
-        self._path = path
+    def __init__(self, source: ByteSource, opened: Opened, *, verify: bool) -> None:
+        self._source = source
         self._tables = opened.tables
-        self._segments = Segments(fd, opened, verify=verify)
+        self._opened = opened
+        self._verify = verify
+        self._segments = Segments(source, opened, verify=verify)
         self._tensors = {tensor.name: tensor for tensor in opened.tables.tensors}
         self._loaded: Arena | None = None
         self._state = threading.Condition()
         self._loading = threading.Lock()
-        self._active = 0
-        self._closed = False
+        self._files: dict[str, MemoryFile] = {}
+        self._folders: list[LinkFolder] = []
+        self._readers: list[int] = []
+        self._closed = self._wiped = False
         self._pid = os.getpid()
         self.public: SealedInfo = opened.clear.info
+        self.cells: OpenCells | None = opened.cells
 
     # -- what is inside --
 
@@ -108,6 +94,15 @@ class SealedFile:
         tensor = self._entry(name)
         return TensorFacts(tensor.dtype, tensor.shape, tensor.cid)
 
+    @property
+    def marked(self) -> tuple[str, ...]:
+        """Tensors of this copy that differ from the registered model, by a cell in form B."""
+        if self.cells is None:
+            return ()
+        entries = zip(self.cells.index.entries, self.cells.forms, strict=True)
+        numbers = sorted({entry.tensor for entry, form in entries if form})
+        return tuple(self._tables.tensors[number].name for number in numbers)
+
     # -- reading --
 
     def get_bytes(self, name: str) -> memoryview:
@@ -119,30 +114,116 @@ class SealedFile:
             ContentMismatch: its bytes are not those the licensor sealed.
             SealedTruncated: the file shrank since it was opened.
         """
-        tensor = self._entry(name)
-        with self._reading():
-            return self._fetch(tensor.member, tensor.offset, tensor.nbytes)
+        return self.get_memory(name).toreadonly()
 
-    def get_tensor(self, name: str) -> npt.NDArray[Any]:
-        """One tensor as a read-only array.
+    def get_memory(self, name: str, *, rows: range | None = None, alignment: int = 1) -> memoryview:
+        """The payload of one tensor, or of some of its rows, in memory that may be written to.
+
+        For frameworks without read-only arrays; what is written there, later reads may see.
+
+        Args:
+            name: of the tensor.
+            rows: indices of its first axis, step 1; only their segments are read.
+            alignment: of the first byte's address.
 
         Raises:
-            UnsupportedModel: NumPy has no such element type; `get_bytes` gives the bytes.
+            UnsupportedModel: rows that do not fill whole bytes.
+            UsageError: rows that the tensor has not; and as `get_bytes`.
+            SegmentTampered, ContentMismatch, SealedTruncated: as `get_bytes`.
+        """
+        tensor = self._entry(name)
+        offset, size = tensor.offset, tensor.nbytes
+        if rows is not None:
+            count = tensor.shape[0] if tensor.shape else 0
+            if rows.step != 1 or (len(rows) and not 0 <= rows.start < rows.stop <= count):
+                raise UsageError(
+                    f"a tensor of {count} rows has no {rows}",
+                    hint="give range(first, last + 1) within its first axis",
+                )
+            width = row_bytes(tensor)
+            offset, size = offset + rows.start * width, len(rows) * width
+        with self._reading():
+            data = self._memory(tensor.member, offset, size)
+            if size and address_of(data) % alignment:
+                arena = self._segments.arena(size)
+                moved = memoryview(arena)[:size]
+                moved[:] = data
+                return moved
+            return data
+
+    def get_tensor(self, name: str, *, rows: range | None = None) -> npt.NDArray[Any]:
+        """One tensor, or some of its rows, as a read-only array.
+
+        Raises:
+            UnsupportedModel: NumPy has no such element type or shape; `get_bytes` gives the bytes.
             UsageError, SegmentTampered, ContentMismatch, SealedTruncated: as `get_bytes`.
         """
         tensor = self._entry(name)
+        shape = tensor.shape if rows is None else (len(rows), *tensor.shape[1:])
         dtype = NUMPY_DTYPES.get(tensor.dtype)
         if dtype is None:
             raise UnsupportedModel(
                 f"NumPy has no element type for {tensor.dtype}",
                 hint="get_bytes(name) gives the tensor's bytes",
             )
-        data = self.get_bytes(name)
-        if not tensor.nbytes:
-            empty = np.empty(tensor.shape, dtype)
-            empty.flags.writeable = False
-            return empty
-        return np.frombuffer(data, dtype).reshape(tensor.shape)
+        data = self.get_memory(name, rows=rows).toreadonly()
+        try:
+            # An empty one may have any other dimensions, also some that no array can have.
+            array = np.frombuffer(data, dtype) if len(data) else np.empty(0, dtype)
+            array = array.reshape(shape)
+        except ValueError:
+            raise UnsupportedModel(
+                f"NumPy has no arrays of shape {list(shape)}",
+                hint="get_bytes(name) gives the tensor's bytes",
+            ) from None
+        array.flags.writeable = False
+        return array
+
+    def read_member(self, name: str) -> memoryview:
+        """One file of the package, weights or side, read-only.
+
+        Raises:
+            UsageError, SegmentTampered, ContentMismatch, SealedTruncated: as `get_bytes`.
+        """
+        number = self._member(name)
+        with self._reading():
+            return self._fetch(number, 0, self.members[number].size)
+
+    def memory_file(self, name: str) -> MemoryFile:
+        """One file of the package as a file in memory, for consumers that insist on a path.
+
+        It lives, and is zeroed, with this package; a second call gives the same.
+
+        Raises:
+            ToolMissing: this system has no such files.
+            UsageError, SegmentTampered, ContentMismatch, SealedTruncated: as `get_bytes`.
+        """
+        number = self._member(name)
+        member = self.members[number]
+
+        def fill(into: memoryview) -> None:
+            self._segments.fill(self._position(number, 0), into, threads=thread_count(None))
+
+        with self._reading(), self._loading:
+            if name not in self._files:
+                self._files[name] = MemoryFile(member.size, fill)
+            return self._files[name]
+
+    def link_folder(self, names: Iterable[str]) -> Path:
+        """A folder in memory where files of the package have their names.
+
+        It lives with this package.
+
+        Raises:
+            ToolMissing, UsageError, SegmentTampered, ContentMismatch, SealedTruncated: as
+                `memory_file`.
+        """
+        # Inside a read, or a close meanwhile would leave the folder behind.
+        with self._reading():
+            folder = LinkFolder({name: self.memory_file(name).path for name in names})
+            with self._state:
+                self._folders.append(folder)
+            return folder.path
 
     def files(self) -> dict[str, memoryview]:
         """The side files (settings, tokenizer …): name to bytes, read-only.
@@ -181,6 +262,10 @@ class SealedFile:
     ) -> Digest:
         """Recompute the fingerprint from the decrypted bytes, trusting no table.
 
+        Of a copy with per-license marks the tensors in `marked` are not the registered ones: their
+        cells are held against the table's SHA-256 of form B and their other bytes against their
+        leaves, and the table's word is taken for their content ids.
+
         Returns:
             The content root; it is the registered model when this equals its artifact root.
 
@@ -190,15 +275,40 @@ class SealedFile:
         """
         with self._reading():
             for number, member in enumerate(self.members):
-                size = member.size if member.role == "side" else self._header_bytes(number)
-                digest = hashlib.sha256(self._fetch(number, 0, size)).digest()
-                if digest != member.digest.raw:
+                if self._digest_outside_tensors(number) != member.digest.raw:
                     raise ContentMismatch(f"{member.name} is not the file the table describes")
-            measured = fingerprint(_SealedSource(self), threads=threads, progress=progress)
+            self._check_cells()
+            plain = PlaintextSource(self._source.name, self._tables, self._copy)
+            measured = fingerprint(plain, threads=threads, progress=progress)
+        marked = set(self.marked)
         for tensor in measured.tensors:
-            if tensor.cid != self._tensors[tensor.name].cid:
+            if tensor.name not in marked and tensor.cid != self._tensors[tensor.name].cid:
                 raise ContentMismatch(f"tensor {tensor.name!r} is not the one the table describes")
-        return measured.content_root
+        cids = {name: self._tensors[name].cid for name in marked}
+        return with_content_ids(measured, cids).content_root if marked else measured.content_root
+
+    def verify_records(self) -> None:
+        """Hold the encrypted cells of all forms against the index: reading needs one form of each.
+
+        Raises:
+            SegmentTampered: a record is not the one that was sealed.
+            UsageError, SealedTruncated: as `get_bytes`.
+        """
+        with self._reading():
+            if self.cells is not None:
+                self.cells.check_records(self._source.read)
+
+    def _check_cells(self) -> None:
+        if self.cells is None:
+            return
+        plain = bytearray(self.public.cell_bytes)
+        try:
+            for cell, entry in enumerate(self.cells.index.entries):
+                tensor = self._tables.tensors[entry.tensor]
+                self._copy(tensor.member, tensor.offset + entry.offset, memoryview(plain))
+                self.cells.check_other(cell, plain)
+        finally:
+            plain[:] = bytes(len(plain))
 
     def export(self, folder: Path, *, progress: Progress | None = None) -> tuple[Path, ...]:
         """Write every member, decrypted, into a new folder, which appears whole or not at all.
@@ -230,25 +340,63 @@ class SealedFile:
                 ) from None
         return tuple(folder / member.name for member in self.members)
 
+    def pass_on(self) -> Passed:
+        """What another process of this user needs to open the same package.
+
+        Raises:
+            UnsupportedModel: its table is not written canonically.
+            UsageError: the file is closed.
+        """
+        with self._reading():
+            fd, index = descriptor_of(self._source), pack_index(self._opened)
+            secret = pack_secret(self._opened)
+            return Passed(fd, index, secret, self.public.cells, self._verify)
+
+    def in_use(self) -> contextlib.AbstractContextManager[None]:
+        """A block that `close` waits for, so that what is read there is not zeroed there.
+
+        Raises:
+            UsageError: the file is closed.
+        """
+        return self._reading()
+
     # -- end --
 
     def close(self) -> None:
-        """Wait for readers, zero keys and plaintext, release the file. Safe to call twice."""
+        """Wait for readers, zero keys and plaintext, release the file.
+
+        Safe to repeat: whoever calls it, all is zero when it returns. Where the wait was
+        interrupted nothing can be read any more, and the next call goes on from there.
+
+        Raises:
+            UsageError: this very thread is reading, so the wait would never end: a signal handler
+                called it. The read ends with this error.
+        """
         if os.getpid() != self._pid:
             # A forked child has empty copies of keys and arenas, and perhaps a lock held for ever.
             if not self._closed:
                 self._closed = True
-                os.close(self._fd)
+                self._drop_files()
+                self._source.close()
             return
         with self._state:
-            if self._closed:
-                return
             self._closed = True
-            while self._active:
+            if threading.get_ident() in self._readers:
+                raise UsageError(
+                    "the sealed file cannot be closed by the thread that is reading it",
+                    hint="raise an exception in the signal handler, and close behind the read",
+                )
+            while self._readers:
                 self._state.wait()
-            self._segments.wipe()
+            if self._wiped:
+                return
+            try:
+                self._drop_files()
+            finally:
+                self._segments.wipe()
             self._loaded = None
-            os.close(self._fd)
+            self._source.close()
+            self._wiped = True
 
     def __enter__(self) -> Self:
         return self
@@ -266,6 +414,20 @@ class SealedFile:
             self.close()
 
     # -- inside --
+
+    def _drop_files(self) -> None:
+        for folder in self._folders:
+            folder.close()
+        for file in self._files.values():
+            file.close()
+
+    def _member(self, name: str) -> int:
+        for number, member in enumerate(self.members):
+            if member.name == name:
+                return number
+        raise UsageError(
+            f"the package has no file {str(name)[:80]!r}", hint="members lists its files"
+        )
 
     def _entry(self, name: str) -> TensorEntry:
         try:
@@ -287,12 +449,12 @@ class SealedFile:
                 raise UsageError(
                     "the sealed file is closed", hint="use its tensors inside the with block"
                 )
-            self._active += 1
+            self._readers.append(threading.get_ident())
         try:
             yield
         finally:
             with self._state:
-                self._active -= 1
+                self._readers.remove(threading.get_ident())
                 self._state.notify_all()
 
     def _copy(self, member: int, offset: int, into: memoryview) -> None:
@@ -307,10 +469,13 @@ class SealedFile:
         return self.members[member].first * self._segments.step + offset
 
     def _fetch(self, member: int, offset: int, size: int) -> memoryview:
+        return self._memory(member, offset, size).toreadonly()
+
+    def _memory(self, member: int, offset: int, size: int) -> memoryview:
         step = self._segments.step
         start = self._position(member, offset)
         if self._loaded is not None and self.members[member].role == "weights":
-            return memoryview(self._loaded).toreadonly()[start : start + size]
+            return memoryview(self._loaded)[start : start + size]
         if not size:
             return memoryview(b"")
         first, after = start // step, -(-(start + size) // step)
@@ -318,7 +483,7 @@ class SealedFile:
             arena = self._segments.arena(size)
             into = memoryview(arena)[:size]
             self._segments.copy(start, into)
-            return into.toreadonly()
+            return into
         arena = self._segments.load(
             range(first, after),
             size=(after - first) * step,
@@ -327,7 +492,7 @@ class SealedFile:
             meter=Meter(None, 0),
         )
         within = start - first * step
-        return memoryview(arena).toreadonly()[within : within + size]
+        return memoryview(arena)[within : within + size]
 
     def _load(self, threads: int, progress: Progress | None) -> Arena:
         step = self._segments.step
@@ -341,9 +506,14 @@ class SealedFile:
         meter = Meter(progress, len(numbers) * step)
         return self._segments.load(numbers, size=size, origin=0, threads=threads, meter=meter)
 
-    def _header_bytes(self, number: int) -> int:
-        offsets = [tensor.offset for tensor in self._tables.tensors if tensor.member == number]
-        return min(offsets, default=self.members[number].size)
+    def _digest_outside_tensors(self, number: int) -> bytes:
+        state = hashlib.sha256()
+        inside = ((t.offset, t.nbytes) for t in self._tables.tensors if t.member == number)
+        for start, end in outside_tensors(self.members[number].size, inside):
+            for offset in range(start, end, self._segments.step):
+                count = min(self._segments.step, end - offset)
+                state.update(self._fetch(number, offset, count))
+        return state.digest()
 
     def _export_member(self, number: int, member: MemberEntry, path: Path, meter: Meter) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -356,50 +526,3 @@ class SealedFile:
                 meter.add(count)
             file.flush()
             os.fsync(file.fileno())
-
-
-class LoadedTensors(Mapping[str, npt.NDArray[Any]]):
-    """Name to read-only array, over the arena of an open file."""
-
-    __slots__ = ("_file",)
-
-    def __init__(self, file: SealedFile) -> None:
-        self._file = file
-
-    def __getitem__(self, name: str) -> npt.NDArray[Any]:
-        if name not in self:
-            raise KeyError(name)
-        return self._file.get_tensor(name)
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._file._tensors  # noqa: SLF001 - one class in two pieces
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._file.keys())
-
-    def __len__(self) -> int:
-        return len(self._file.keys())
-
-
-class _SealedSource(ModelSource):
-    """The package's plaintext in the shape the fingerprint reads."""
-
-    def __init__(self, sealed: SealedFile) -> None:
-        path = sealed._path  # noqa: SLF001 - one class in two pieces
-        super().__init__(
-            tuple(Member(m.name, path, m.size, m.role, b"") for m in sealed.members),
-            tuple(
-                TensorInfo(t.name, t.dtype, t.shape, t.member, t.offset, t.nbytes)
-                for t in sealed._tables.tensors  # noqa: SLF001
-            ),
-            title=path.stem,
-            left_out=(),
-            states=(),
-        )
-        self._sealed = sealed
-
-    def read_at(self, member: int, offset: int, into: memoryview) -> None:
-        self._sealed._copy(member, offset, into)  # noqa: SLF001
-
-    def ensure_unchanged(self) -> None:
-        """Every segment is authenticated as it is read."""

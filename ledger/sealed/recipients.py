@@ -8,6 +8,7 @@ is for goes into `info`: a wrap does not open under another one. ``docs/spec/wra
 from __future__ import annotations
 
 import contextlib
+import os
 from dataclasses import dataclass
 from typing import Self, TypeAlias
 
@@ -105,7 +106,7 @@ class KemPrivateKey:
 
     __slots__ = ("_key", "_raw", "public")
 
-    def __init__(self, suite: int, raw: bytes | bytearray) -> None:
+    def __init__(self, suite: int, raw: bytes | bytearray | memoryview) -> None:
         """Use :meth:`generate` or :meth:`from_bytes`."""
         _check_suite(suite)
         if len(raw) != _PRIVATE_BYTES[suite]:
@@ -113,11 +114,13 @@ class KemPrivateKey:
                 f"a private key of KEM suite {suite} has {_PRIVATE_BYTES[suite]} bytes"
             )
         self._raw = bytearray(raw)
-        exchange = X25519PrivateKey.from_private_bytes(self._raw[-_EC_BYTES:])
+        # Views of it: slices would be copies that stay in memory, freed.
+        whole = memoryview(self._raw)
+        exchange = X25519PrivateKey.from_private_bytes(whole[-_EC_BYTES:])
         public = exchange.public_key().public_bytes_raw()
         self._key: _Private | None = exchange
         if suite == MLKEM768_X25519:
-            lattice = MLKEM768PrivateKey.from_seed_bytes(bytes(self._raw[:_ML_SEED]))
+            lattice = MLKEM768PrivateKey.from_seed_bytes(whole[:_ML_SEED])
             public = lattice.public_key().public_bytes_raw() + public
             self._key = MLKEM768X25519PrivateKey(lattice, exchange)
         self.public = KemPublicKey(suite, public)
@@ -130,11 +133,12 @@ class KemPrivateKey:
             UnsupportedVersion: an unknown suite.
         """
         _check_suite(suite)
-        raw = bytearray()
-        if suite == MLKEM768_X25519:
-            raw += MLKEM768PrivateKey.generate().private_bytes_raw()
-        raw += X25519PrivateKey.generate().private_bytes_raw()
-        return cls(suite, raw)
+        # Both keys are uniform random bytes; what the library generates it copies on the way out.
+        raw = os.urandom(_PRIVATE_BYTES[suite])
+        try:
+            return cls(suite, raw)
+        finally:
+            burn(raw)
 
     def to_bytes(self) -> bytearray:
         """Version, suite, key: a secret, which the caller should zero.
@@ -144,7 +148,10 @@ class KemPrivateKey:
         """
         if self._key is None:
             raise UsageError("the private key was wiped")
-        return bytearray([VERSION, self.public.suite]) + self._raw
+        out = bytearray(2 + len(self._raw))
+        out[:2] = (VERSION, self.public.suite)
+        out[2:] = self._raw
+        return out
 
     @classmethod
     def from_bytes(cls, data: bytes | bytearray) -> Self:
@@ -156,7 +163,7 @@ class KemPrivateKey:
         """
         if len(data) < 2 or data[0] != VERSION:
             raise UnsupportedVersion("the KEM key has another version")
-        return cls(data[1], data[2:])
+        return cls(data[1], memoryview(data)[2:])
 
     def wipe(self) -> None:
         """Zero our copy and drop the library's."""

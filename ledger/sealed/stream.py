@@ -11,6 +11,7 @@ import hmac
 import os
 from collections.abc import Callable
 from typing import TypeAlias
+from weakref import WeakSet
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives import hashes
@@ -28,7 +29,7 @@ HEADER_BYTES = 74  # parameters 10, IV 32, tag 32
 MAX_SEGMENTS = 1 << 40
 _IV_BYTES = 32
 _TAG_BYTES = 32
-_MESSAGE_KEY_BYTES = 48
+MESSAGE_KEY_BYTES = 48
 _NOT_LAST = b"\xff\xff\xff\xff"
 
 
@@ -63,7 +64,7 @@ class Floe:
             The message, and its header (74 bytes).
         """
         iv = entropy(_IV_BYTES)
-        message = FloeMessage(self, key, iv, aad, entropy)
+        message = FloeMessage(self, self._message_key(key, iv, aad), iv, aad, entropy)
         with self.derive(key, iv, aad, b"HEADER_TAG:", _TAG_BYTES) as tag:
             return message, self._parameters + iv + bytes(tag.view)
 
@@ -79,7 +80,24 @@ class Floe:
         with self.derive(key, iv, aad, b"HEADER_TAG:", _TAG_BYTES) as tag:
             if not hmac.compare_digest(tag.view, header[10 + _IV_BYTES :]):
                 raise HeaderTampered("a FLOE header tag does not verify")
-        return FloeMessage(self, key, iv, aad, os.urandom)
+        return FloeMessage(self, self._message_key(key, iv, aad), iv, aad, os.urandom)
+
+    def resume(self, message_key: Readable, aad: bytes, header: bytes) -> FloeMessage:
+        """Access to a message by its own key, as a process that opened it hands it on.
+
+        The header tag cannot be checked without the key it was made with: a wrong message key shows
+        at the first segment.
+
+        Raises:
+            HeaderTampered: other parameters.
+        """
+        if len(header) != HEADER_BYTES or header[:10] != self._parameters:
+            raise HeaderTampered("a FLOE header has other parameters")
+        iv = header[10 : 10 + _IV_BYTES]
+        return FloeMessage(self, Secret.of(message_key), iv, aad, os.urandom)
+
+    def _message_key(self, key: Readable, iv: bytes, aad: bytes) -> Secret:
+        return self.derive(key, iv, aad, b"MESSAGE_KEY:", MESSAGE_KEY_BYTES)
 
     def derive(self, key: Readable, iv: bytes, aad: bytes, purpose: bytes, size: int) -> Secret:
         """FLOE_KDF: HKDF-Expand-SHA-384 over parameters, IV, purpose and associated data."""
@@ -96,15 +114,18 @@ class Floe:
 class FloeMessage:
     """Segments of one message; safe to use from several threads at once."""
 
-    __slots__ = ("_aad", "_ciphers", "_entropy", "_floe", "_iv", "_message_key")
+    __slots__ = ("__weakref__", "_aad", "_ciphers", "_entropy", "_floe", "_iv", "_message_key")
 
-    def __init__(self, floe: Floe, key: Readable, iv: bytes, aad: bytes, entropy: Entropy) -> None:
+    def __init__(
+        self, floe: Floe, message_key: Secret, iv: bytes, aad: bytes, entropy: Entropy
+    ) -> None:
         self._floe = floe
         self._iv = iv
         self._aad = aad
         self._entropy = entropy
-        self._message_key = floe.derive(key, iv, aad, b"MESSAGE_KEY:", _MESSAGE_KEY_BYTES)
+        self._message_key = message_key
         self._ciphers: dict[int, AESGCM] = {}
+        _OPEN.add(self)
 
     def _cipher(self, position: int) -> AESGCM:
         if not 0 <= position < MAX_SEGMENTS:
@@ -160,7 +181,24 @@ class FloeMessage:
                 hint="the file was altered or damaged; download it again",
             ) from None
 
+    @property
+    def message_key(self) -> memoryview:
+        """The key of this one message; zero after `wipe`."""
+        return self._message_key.view
+
     def wipe(self) -> None:
         """Zero the message key and drop the ciphers."""
         self._message_key.wipe()
         self._ciphers.clear()
+
+
+_OPEN: WeakSet[FloeMessage] = WeakSet()
+
+
+def _after_fork() -> None:
+    """A forked child keeps no data keys: those lie in the library's memory, which it inherits."""
+    for message in list(_OPEN):
+        message._ciphers.clear()  # noqa: SLF001 - the class above
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -13,13 +13,19 @@ from pathlib import Path
 from ledger.errors import ContentMismatch, SealedFormatError, UsageError
 from ledger.fingerprint.exact import Fingerprint
 from ledger.fingerprint.exact import fingerprint as measure
-from ledger.ids import Address, Digest, ModelId
+from ledger.ids import ZERO_DIGEST, Address, Digest, ModelId
 from ledger.paths import require_file_name
 from ledger.sealed import keys
+from ledger.sealed.cells import CellKeys
+from ledger.sealed.cellwriter import CellSection
 from ledger.sealed.header import (
+    CELL_INDEX_BYTES,
+    DEFAULT_LOG2_SEGMENT,
+    MAX_LOG2_CELL,
     MAX_LOG2_SEGMENT,
     MAX_SEGMENTS,
     MESSAGE_HEADER,
+    MIN_LOG2_CELL,
     MIN_LOG2_SEGMENT,
     RECORD_OVERHEAD,
     SUITE_BLAKE3,
@@ -33,15 +39,37 @@ from ledger.sealed.index import (
     Tables,
     TensorEntry,
     join_index,
+    outside_tensors,
     package_root,
     safe_path,
 )
+from ledger.sealed.marking import Marker
 from ledger.sealed.parallel import Meter, Progress, for_each, thread_count
 from ledger.sealed.record import SealingRecord
 from ledger.sealed.stream import Entropy, Floe, FloeMessage, Readable
+from ledger.sealed.variants import CellIndex
 from ledger.tensors.model import ModelSource
 
 _BATCH_BYTES = 8 << 20
+
+
+@dataclass(slots=True)
+class CellPlan:
+    """The cells that a package is to have. Its repr shows no key.
+
+    Attributes:
+        keys: of both forms of every cell; their number is the number of cells.
+        code_commit: for the sealing record.
+        log2_cell: of the bytes of one cell, 14 to 16.
+        strength: of the mark in standard deviations of a row; None chooses.
+        records: hash over both records of each cell; `seal` fills it.
+    """
+
+    keys: CellKeys
+    code_commit: Digest
+    log2_cell: int = MIN_LOG2_CELL
+    strength: float | None = None
+    records: tuple[Digest, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +93,9 @@ def seal(
     broker_set: int = 0,
     brokers: tuple[str, ...] = (),
     suite: int = SUITE_BLAKE3,
-    log2_segment: int = 20,
+    log2_segment: int = DEFAULT_LOG2_SEGMENT,
     fingerprint: Fingerprint | None = None,
+    cells: CellPlan | None = None,
     threads: int | None = None,
     progress: Progress | None = None,
     entropy: Entropy = os.urandom,
@@ -89,6 +118,7 @@ def seal(
         suite: 1 SHA-256 leaves, 2 BLAKE3 leaves.
         log2_segment: of the segment size in bytes.
         fingerprint: of the registered model; sealing another one is refused.
+        cells: cells marked per license; None for a file that is the same for all.
         threads: default one per core.
         progress: called with bytes read or encrypted so far and in total; raising stops the work.
         entropy: source of IVs; only vectors pass another than the system's.
@@ -99,11 +129,11 @@ def seal(
     Raises:
         ContentMismatch: the model is not the one `fingerprint` describes, or it changed meanwhile.
         LimitExceeded: more than the format can hold.
+        CapacityExceeded: the model has no room for so many cells.
         TensorFileError: the model cannot be read.
         UsageError: an argument out of range, or the file cannot be written.
     """
-    if suite not in SUITES or not MIN_LOG2_SEGMENT <= log2_segment <= MAX_LOG2_SEGMENT:
-        raise UsageError(f"suite {suite} with segments of 2^{log2_segment} bytes is not defined")
+    segment_bytes = _segment_bytes(suite, log2_segment, cells)
     commit = keys.key_commitment(content_key)
     public = PublicPart(model_id, chain_id, registry, epoch, broker_set, brokers).to_bytes()
     try:
@@ -113,46 +143,96 @@ def seal(
     dest = Path(dest)
     _check_destination(model, dest)
     threads = thread_count(threads)
-    places = _places(model, 1 << log2_segment)
+    places = _places(model, segment_bytes)
     payload = sum(tensor.nbytes for tensor in model.tensors)
     meter = Meter(progress, payload + 2 * sum(place.size for place in places))
     measured = _measure(model, fingerprint, threads, meter)
-    tables = _tables(model, measured, 1 << log2_segment)
-    leaf = keys.LEAF[suite]
+    tables = _tables(model, measured, segment_bytes)
+    section = None
+    if cells is not None:
+        section = _section(
+            model,
+            tables,
+            cells,
+            model_id=model_id,
+            suite=suite,
+            segment_bytes=segment_bytes,
+            threads=threads,
+        )
     leaves = _leaves(
         model,
         places,
-        segment_bytes=1 << log2_segment,
+        section=section,
+        segment_bytes=segment_bytes,
         suite=suite,
         threads=threads,
         meter=meter,
     )
     table_bytes = tables.to_bytes()
-    index = join_index(table_bytes, leaves)
+    cell_leaves = [] if section is None else section.leaves()
     prelude = Prelude(
         suite=suite,
         log2_segment=log2_segment,
         public_bytes=len(public),
-        index_bytes=_message_bytes(len(index), 1 << log2_segment),
+        index_bytes=_index_bytes(table_bytes, leaves, len(cell_leaves), segment_bytes),
         segments=len(places),
-        root=package_root(leaf(table_bytes), leaves),
+        root=package_root(keys.LEAF[suite](table_bytes), leaves + b"".join(cell_leaves)),
         commit=commit,
+        log2_cell=0 if cells is None else cells.log2_cell,
+        cells=len(cell_leaves),
     )
     Prelude.parse(prelude.to_bytes())
-    record = SealingRecord(
+    job = _Job(
+        model, places, leaves, prelude, public, table_bytes, section, threads, meter, entropy
+    )
+    with _atomic_file(dest) as fd:
+        written = job.write(fd, content_key)
+        model.ensure_unchanged()
+    table = None if written is None else written.table()
+    if cells is not None and table is not None:
+        cells.records = tuple(row.records for row in table.rows)
+    return SealingRecord(
         model_id=model_id,
         epoch=epoch,
         root=prelude.root,
-        content_tree_root=tables.content_tree_root(table_bytes),
+        content_tree_root=tables.content_tree_root(table_bytes, cell_leaves),
         commit=commit,
+        variant_root=ZERO_DIGEST if table is None else table.root(),
+        code_commit=ZERO_DIGEST if cells is None else cells.code_commit,
         broker_set=broker_set,
         suite=suite,
     )
-    job = _Job(model, places, leaves, prelude, public, index, threads, meter, entropy)
-    with _atomic_file(dest) as fd:
-        job.write(fd, content_key)
-        model.ensure_unchanged()
-    return record
+
+
+def _segment_bytes(suite: int, log2_segment: int, cells: CellPlan | None) -> int:
+    """Plaintext bytes of a segment, where suite and sizes are ones the format defines."""
+    if suite not in SUITES or not MIN_LOG2_SEGMENT <= log2_segment <= MAX_LOG2_SEGMENT:
+        raise UsageError(f"suite {suite} with segments of 2^{log2_segment} bytes is not defined")
+    if cells is not None and not MIN_LOG2_CELL <= cells.log2_cell <= MAX_LOG2_CELL:
+        raise UsageError(f"cells of 2^{cells.log2_cell} bytes are not defined")
+    return 1 << log2_segment
+
+
+def _section(
+    model: ModelSource,
+    tables: Tables,
+    cells: CellPlan,
+    *,
+    model_id: ModelId,
+    suite: int,
+    segment_bytes: int,
+    threads: int,
+) -> CellSection:
+    marker = Marker(
+        model,
+        tables,
+        cells.keys,
+        model_id=model_id,
+        log2_cell=cells.log2_cell,
+        segment_bytes=segment_bytes,
+        strength=cells.strength,
+    )
+    return CellSection(marker, cells.keys, suite, segment_bytes, threads)
 
 
 def _check_destination(model: ModelSource, dest: Path) -> None:
@@ -214,10 +294,12 @@ def _tables(model: ModelSource, measured: Fingerprint, segment_bytes: int) -> Ta
     members: list[MemberEntry] = []
     first = 0
     for number, member in enumerate(model.members):
+        # A safetensors header was read and checked already; of other files it is read here.
         state = hashlib.sha256(member.header)
-        if member.role == "side":
-            for offset in range(0, member.size, _BATCH_BYTES):
-                block = memoryview(bytearray(min(_BATCH_BYTES, member.size - offset)))
+        inside = ((t.offset, t.nbytes) for t in model.tensors if t.member == number)
+        for start, end in () if member.header else outside_tensors(member.size, inside):
+            for offset in range(start, end, _BATCH_BYTES):
+                block = memoryview(bytearray(min(_BATCH_BYTES, end - offset)))
                 model.read_at(number, offset, block)
                 state.update(block)
         members.append(
@@ -250,6 +332,7 @@ def _leaves(
     model: ModelSource,
     places: list[_Place],
     *,
+    section: CellSection | None,
     segment_bytes: int,
     suite: int,
     threads: int,
@@ -262,6 +345,8 @@ def _leaves(
     def hash_one(number: int) -> None:
         place = places[number]
         _read(model, place, scratch.plain)
+        if section is not None:
+            section.cut_out(number, scratch.plain)
         leaves[32 * number : 32 * number + 32] = leaf(scratch.plain)
         meter.add(place.size)
 
@@ -269,7 +354,9 @@ def _leaves(
     return bytes(leaves)
 
 
-def _message_bytes(plain: int, segment_bytes: int) -> int:
+def _index_bytes(tables: bytes, leaves: bytes, cells: int, segment_bytes: int) -> int:
+    """Length of the index message with its FLOE header."""
+    plain = len(join_index(tables, leaves)) + CELL_INDEX_BYTES * cells
     records = max(1, -(-plain // segment_bytes))
     return MESSAGE_HEADER + plain + records * RECORD_OVERHEAD
 
@@ -283,13 +370,14 @@ class _Job:
     leaves: bytes
     prelude: Prelude
     public: bytes
-    index: bytes
+    tables: bytes
+    section: CellSection | None
     threads: int
     meter: Meter
     entropy: Entropy
 
-    def write(self, fd: int, content_key: Readable) -> None:
-        """Fill the file behind `fd`."""
+    def write(self, fd: int, content_key: Readable) -> CellIndex | None:
+        """Fill the file behind `fd`; returns its cells, if it has any."""
         prelude = self.prelude
         floe = Floe(prelude.record_bytes)
         binding = keys.header_binding(prelude.to_bytes(), self.public)
@@ -300,17 +388,26 @@ class _Job:
             index, index_header = floe.start(index_key.view, binding, entropy=self.entropy)
             payload, payload_header = floe.start(payload_key.view, binding, entropy=self.entropy)
         os.ftruncate(fd, prelude.file_bytes)
+        cells = None
+        if self.section is not None:
+
+            def put(data: bytes, offset: int) -> None:
+                _write_at(fd, memoryview(data), offset)
+
+            cells = self.section.write(prelude, binding, put, self.entropy)
+        plain = join_index(self.tables, self.leaves, b"" if cells is None else cells.to_bytes())
         head = prelude.to_bytes() + self.public + index_header
-        head += self._index_records(index) + payload_header
+        head += self._index_records(index, plain) + payload_header
         _write_at(fd, memoryview(head), 0)
         try:
             self._payload(fd, payload)
         finally:
             payload.wipe()
+        return cells
 
-    def _index_records(self, message: FloeMessage) -> bytes:
+    def _index_records(self, message: FloeMessage, plain: bytes) -> bytes:
         step = self.prelude.segment_bytes
-        blocks = [self.index[at : at + step] for at in range(0, len(self.index), step)]
+        blocks = [plain[at : at + step] for at in range(0, len(plain), step)]
         out = bytearray()
         for number, block in enumerate(blocks):
             record = memoryview(bytearray(len(block) + RECORD_OVERHEAD))
@@ -327,6 +424,8 @@ class _Job:
         def encrypt_one(number: int) -> None:
             place = self.places[number]
             _read(self.model, place, scratch.plain)
+            if self.section is not None:
+                self.section.cut_out(number, scratch.plain)
             if leaf(scratch.plain) != self.leaves[32 * number : 32 * number + 32]:
                 raise ContentMismatch(
                     f"{self.model.members[place.member].name} changed while it was being sealed",

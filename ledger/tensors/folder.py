@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-import stat
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 from ledger.canonical import parse_json
 from ledger.errors import LimitExceeded, ManifestError, TensorFileError
 from ledger.tensors.formats import PREFIX_BYTES, other_format, unsupported
+from ledger.tensors.other import is_other
+from ledger.tensors.regular import read_regular, shown
 from ledger.tensors.safetensors import check_name
 
 WEIGHTS_SUFFIX = ".safetensors"
@@ -18,7 +19,6 @@ INDEX_SUFFIX = ".safetensors.index.json"
 MAX_FILES = 4096
 MAX_DEPTH = 3
 MAX_INDEX_BYTES = 64 << 20
-MAX_SHOWN = 400
 _HEAD_BYTES = 8192
 
 # Settings, vocabularies, chat templates, model cards and model code: small texts that belong to
@@ -50,7 +50,7 @@ class FolderFiles:
     """Names relative to the folder, POSIX style, each list sorted.
 
     Attributes:
-        weights: safetensors files.
+        weights: safetensors files; without any, ONNX or GGUF files.
         side: files that travel with them.
         left_out: other files, which are neither hashed nor sealed.
         index: the shard index, tensor name to file name, or empty.
@@ -87,7 +87,8 @@ def scan_folder(folder: Path) -> FolderFiles:
                 hint="download the missing shard",
             )
     else:
-        weights = top
+        # Exports beside safetensors are the same model again, and are left out.
+        weights = top or [n for n in names if "/" not in n and is_other(n)]
     if not weights:
         _refuse(folder, names)
     taken = {*weights, *side}
@@ -205,54 +206,6 @@ def _refuse(folder: Path, names: list[str]) -> None:
             if title:
                 raise unsupported(shown(folder / name), title)
     raise TensorFileError(
-        f"{shown(folder)} holds no .safetensors file", hint="give the model's file or folder"
+        f"{shown(folder)} holds no .safetensors, .onnx or .gguf file",
+        hint="give the model's file or folder",
     )
-
-
-def shown(path: Path | str) -> str:
-    """A path as messages give it: whole when it is ordinary, else escaped and cut short."""
-    text = str(path)
-    if len(text) <= MAX_SHOWN and text.isprintable():
-        return text
-    return ascii(text[:MAX_SHOWN])
-
-
-def open_regular(path: Path) -> tuple[int, os.stat_result]:
-    """A read-only descriptor of a regular file, and its state; never blocks on a pipe.
-
-    Raises:
-        TensorFileError: there is no such file, or it is a pipe, device, socket or folder.
-    """
-    try:
-        # Without O_NONBLOCK the open of a FIFO waits for a writer for ever.
-        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not a path"
-        raise TensorFileError(
-            f"{shown(path)} cannot be read: {reason}", hint="check the path and its permissions"
-        ) from None
-    state = os.fstat(fd)
-    if not stat.S_ISREG(state.st_mode):
-        os.close(fd)
-        raise TensorFileError(
-            f"{shown(path)} is not a regular file",
-            hint="give a .safetensors file or a model's folder",
-        )
-    return fd, state
-
-
-def read_regular(path: Path, limit: int, *, head: bool = False) -> bytes:
-    """The bytes of a regular file, at most `limit`; with `head`, only the first `limit`.
-
-    Raises:
-        TensorFileError: it cannot be read.
-        LimitExceeded: it is larger.
-    """
-    fd, state = open_regular(path)
-    with os.fdopen(fd, "rb") as file:
-        if state.st_size > limit and not head:
-            raise LimitExceeded(
-                f"{shown(path)} has {state.st_size} bytes; at most {limit} are read"
-            )
-        # Read allocates what it is asked for, whatever the file holds.
-        return file.read(min(limit, state.st_size))

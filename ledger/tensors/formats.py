@@ -54,4 +54,6 @@ def unsupported(what: str, title: str) -> UnsupportedModel:
         hint = "deed inspect shows it; a licensed runtime loads it"
     else:
         hint = "convert it to safetensors first (safetensors.torch.save_file writes one)"
-    return UnsupportedModel(f"{what} is {title}; this release reads safetensors", hint=hint)
+    return UnsupportedModel(
+        f"{what} is {title}; this release reads safetensors, ONNX and GGUF", hint=hint
+    )

@@ -13,11 +13,13 @@ import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self
+from typing import Literal, Self, TypeAlias
 
 from ledger.errors import LimitExceeded, TensorFileError
-from ledger.tensors.folder import INDEX_SUFFIX, open_regular, scan_folder, shown
+from ledger.tensors.folder import INDEX_SUFFIX, scan_folder
 from ledger.tensors.formats import PREFIX_BYTES, other_format, unsupported
+from ledger.tensors.other import is_other, read_other
+from ledger.tensors.regular import open_regular, shown
 from ledger.tensors.safetensors import (
     MAX_TENSORS,
     TensorInfo,
@@ -44,7 +46,7 @@ class Member:
         path: where it lies on this host.
         size: bytes.
         role: ``weights`` or ``side``.
-        header: of weights, the raw safetensors header with its eight length bytes; else empty.
+        header: of safetensors, the raw header with its eight length bytes; else empty.
     """
 
     name: str
@@ -176,12 +178,12 @@ class ModelSource:
 
 
 def open_model(path: Path | str) -> ModelSource:
-    """Open one ``.safetensors`` file, or a folder of shards and side files.
+    """Open one ``.safetensors``, ``.onnx`` or ``.gguf`` file, or a folder of shards and side files.
 
     Only headers are read here. A shard index (``*.safetensors.index.json``) stands for its folder.
 
     Raises:
-        TensorFileError: not safetensors, truncated, inconsistent, or not readable.
+        TensorFileError: truncated, inconsistent, or not readable.
         LimitExceeded: a declared size beyond what is read.
         UnsupportedModel: a model in another format; the message says which.
     """
@@ -203,9 +205,13 @@ def open_model(path: Path | str) -> ModelSource:
 
 def _open_file(path: Path) -> ModelSource:
     check_name(path.name, shown(path.parent))
-    member, tensors, state = _weights(path, path.name, 0)
+    found = _read_member(path.parent, path.name, 0, weights=True)
     return ModelSource(
-        (member,), tensors, title=_title(path, path.stem), left_out=(), states=(state,)
+        tuple(member for member, _, _ in found),
+        tuple(info for _, infos, _ in found for info in infos),
+        title=_title(path, path.stem),
+        left_out=(),
+        states=tuple(state for _, _, state in found),
     )
 
 
@@ -215,26 +221,53 @@ def _open_folder(folder: Path) -> ModelSource:
     members: list[Member] = []
     states: list[os.stat_result] = []
     tensors: list[TensorInfo] = []
+    taken: set[str] = set()
     for name in sorted(weights | set(files.side)):
-        if name in weights:
-            member, found, state = _weights(folder / name, name, len(members))
-            tensors += found
-            if len(tensors) > MAX_TENSORS:
-                raise LimitExceeded(f"{shown(folder)} holds more than {MAX_TENSORS} tensors")
-        else:
-            fd, state = open_regular(folder / name)
-            os.close(fd)
-            member = Member(name, folder / name, state.st_size, "side", b"")
-        members.append(member)
-        states.append(state)
+        if name in taken:
+            continue  # an ONNX file's data, taken with it
+        found = _read_member(folder, name, len(members), weights=name in weights)
+        for member, infos, state in found:
+            if member.name in taken:
+                raise TensorFileError(
+                    f"{shown(folder)} uses {member.name[:200]!r} both as data and for itself",
+                    hint="give the model's data file another name",
+                )
+            taken.add(member.name)
+            members.append(member)
+            states.append(state)
+            tensors += infos
+        if len(tensors) > MAX_TENSORS:
+            raise LimitExceeded(f"{shown(folder)} holds more than {MAX_TENSORS} tensors")
     _check_names(folder, members, tensors, files.index)
     return ModelSource(
         tuple(members),
         tuple(tensors),
         title=_title(folder, "model"),
-        left_out=files.left_out,
+        left_out=tuple(name for name in files.left_out if name not in taken),
         states=tuple(states),
     )
+
+
+_Found: TypeAlias = list[tuple[Member, tuple[TensorInfo, ...], os.stat_result]]
+
+
+def _read_member(folder: Path, name: str, number: int, *, weights: bool) -> _Found:
+    """One file as a member; of an ONNX file also its data files."""
+    path = folder / name
+    if not weights:
+        fd, state = open_regular(path)
+        os.close(fd)
+        return [(Member(name, path, state.st_size, "side", b""), (), state)]
+    if not is_other(name):
+        return [_weights(path, name, number)]
+    return [
+        (
+            Member(other.name, folder / other.name, other.state.st_size, "weights", b""),
+            other.tensors,
+            other.state,
+        )
+        for other in read_other(path, first=number)
+    ]
 
 
 def _weights(

@@ -10,6 +10,7 @@ import signal
 import sys
 from pathlib import Path
 
+from ledger.broker.cellplans import CellChoice
 from ledger.broker.client import BrokerClient
 from ledger.chain.licenses import PlanTerms
 from ledger.chain.network import load_live
@@ -44,7 +45,14 @@ OFFER = PlanTerms(
 )
 
 
-def publish(folder: Path, model: Path, out: Path, observer: Observer | None = None) -> Published:
+def publish(
+    folder: Path,
+    model: Path,
+    out: Path,
+    observer: Observer | None = None,
+    *,
+    cells: CellChoice | None = None,
+) -> Published:
     """Publish on the stack that runs in or above `folder`."""
     network = load_live(folder)
     assert network is not None
@@ -60,6 +68,7 @@ def publish(folder: Path, model: Path, out: Path, observer: Observer | None = No
             offer=OFFER,
             passphrase=PASSPHRASE,
             observer=observer,
+            cells=cells,
         ).run()
 
 

@@ -8,14 +8,17 @@ import sys
 from pathlib import Path
 
 import pytest
+from variant_world import make_source
 
+from ledger.broker.cellplans import CellChoice
 from ledger.broker.recovery import Recovery
 from ledger.chain.abi_codec import contract
 from ledger.chain.licenses import LicenseLedger
 from ledger.chain.logs import find_events
 from ledger.chain.registry import ModelRegistry
 from ledger.chain.rpc import Rpc
-from ledger.errors import ClaimMismatch, UsageError
+from ledger.chain.wallet import dev_wallet
+from ledger.errors import CapacityExceeded, ClaimMismatch, UsageError
 from ledger.ids import Digest
 from ledger.publication import STEPS
 from ledger.sealed.file import inspect
@@ -86,6 +89,46 @@ def test_a_recovery_file_that_is_gone_stops_the_publication_instead_of_making_a_
 
     with pytest.raises(UsageError, match=r"recovery\.json is gone"):
         publish(work, model, work / "out")
+
+
+class Interrupted(Exception):
+    pass
+
+
+def interrupting(step):
+    def observer(at, phase, _detail):
+        if (at, phase) == (step, "begin"):
+            raise Interrupted
+
+    return observer
+
+
+@pytest.mark.parametrize("begun", [None, CellChoice(24, 1 << 14), CellChoice(24, 1 << 15)])
+def test_a_publication_goes_on_with_the_cells_it_began_with_and_no_others(stack, work, begun):
+    model, out = make_source(work / "model", seed=begun.cell_bytes if begun else 1), work / "out"
+    with pytest.raises(Interrupted):
+        publish(work, model, out, interrupting("seal"), cells=begun)
+    for other in (CellChoice(25), CellChoice(24, 1 << 16), CellChoice(24, 1 << 14, 3)):
+        with pytest.raises(UsageError, match="began with"):
+            publish(work, model, out, cells=other)
+
+    info = inspect(publish(work, model, out).sealed)
+
+    assert (info.cells, info.cell_bytes) == ((24, begun.cell_bytes) if begun else (0, 0))
+    assert publish(work, model, out, cells=begun).record.root == info.root
+
+
+def test_more_cells_than_the_model_has_room_for_are_refused_before_anything_is_sent(stack, work):
+    model, out = make_source(work / "model"), work / "out"
+    with Rpc(stack.network.rpc_urls) as rpc:
+        licensor = str(dev_wallet("licensor").address)
+        sent = rpc.call("eth_getTransactionCount", [licensor, "pending"])
+        for choice in (CellChoice(4000), CellChoice(40, 1 << 16)):
+            with pytest.raises(CapacityExceeded, match="has room for"):
+                publish(work, model, out, cells=choice)
+        assert rpc.call("eth_getTransactionCount", [licensor, "pending"]) == sent
+    assert not out.exists()
+    publish(work, model, out, cells=CellChoice(24))
 
 
 def test_no_key_is_in_any_file_but_encrypted(stack, work):

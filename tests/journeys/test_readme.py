@@ -11,7 +11,9 @@ import ledger
 
 from .conftest import runner, small_model
 
-README = Path(__file__).parents[2] / "README.md"
+ROOT = Path(__file__).parents[2]
+README = ROOT / "README.md"
+PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "contracts").glob("*.md")]
 
 
 def shell_lines() -> list[str]:
@@ -54,3 +56,19 @@ def test_the_python_of_the_readme_names_what_exists():
 def test_the_make_targets_of_the_readme_exist(target):
     makefile = (README.parent / "Makefile").read_text()
     assert f"\n{target}:" in makefile
+
+
+def links(page: Path) -> list[str]:
+    found = re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text())
+    return [link for link in found if "://" not in link]
+
+
+def test_the_links_of_every_page_lead_to_a_file():
+    dead = [(str(p.relative_to(ROOT)), li) for p in PAGES for li in links(p)
+            if not (p.parent / li).exists()]  # fmt: skip
+    assert dead == []
+
+
+def test_every_guide_is_found_from_the_readme():
+    guides = {f"docs/guides/{page.name}" for page in (ROOT / "docs" / "guides").glob("*.md")}
+    assert guides - set(links(README)) == set()

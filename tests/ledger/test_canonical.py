@@ -11,6 +11,7 @@ import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ledger import canonical
 from ledger.canonical import canonical_json, canonical_object, hash_bytes, hash_json, parse_json
 from ledger.errors import LedgerError, LimitExceeded, ManifestError
 
@@ -125,6 +126,15 @@ def test_brackets_inside_strings_do_not_count_as_depth():
     text = "[" * 1000 + '\\"{'
     assert parse_json(json.dumps([text] * 100).encode(), what="it") == [text] * 100
     assert parse_json(b"[" + b"[]," * 1000 + b"[]]", what="it") == [[]] * 1001
+
+
+@given(st.text('[]{}",a', max_size=60))
+def test_depth_is_the_same_by_either_way_of_leaving_strings_out(text):
+    many = text.encode() + b"[]" * 40  # so many brackets that they are looked at
+    depth = canonical._depth(many)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(canonical, "_SHORT", 0)
+        assert canonical._depth(many) == depth
 
 
 @given(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import subprocess
 import sys
 
@@ -10,8 +11,8 @@ import ledger
 NAMES = [
     "Address", "ChainError", "Claim", "Digest", "EntitlementError", "Fingerprint", "FormatError",
     "KeyAccessError", "LeaseExpired", "LedgerError", "LicenseId", "ModelId", "SealedModel",
-    "SealingRecord", "UnavailableError", "VerificationError", "check", "inspect", "load",
-    "open_model", "open_sealed", "seal", "verify_evidence",
+    "SealingRecord", "UnavailableError", "VerificationError", "check", "inspect", "join",
+    "load", "open_model", "open_sealed", "seal", "verify_evidence",
 ]  # fmt: skip
 HEAVY = ("web3", "eth_account", "fastapi", "sqlmodel", "sqlalchemy", "torch", "uvicorn", "pydantic")
 
@@ -29,6 +30,25 @@ def loaded_after(statement: str) -> set[str]:
 def test_the_public_names_are_these():
     assert sorted(ledger.__all__) == NAMES
     assert [name for name in NAMES if not callable(getattr(ledger, name))] == []
+
+
+def test_load_takes_what_was_promised_and_what_came_later_behind_it():
+    taken = inspect.signature(ledger.load).parameters
+    promised = {
+        "license": None, "runtime": None, "broker": None, "framework": "numpy", "device": "cpu",
+        "names": None, "verify": True, "timeout": 60,
+    }  # fmt: skip
+    source, *rest = taken.values()
+    assert (source.name, source.default) == ("source", inspect.Parameter.empty)
+    assert {one.kind for one in rest} == {inspect.Parameter.KEYWORD_ONLY}
+    assert [(one.name, one.default) for one in rest][: len(promised)] == list(promised.items())
+    assert inspect.Parameter.empty not in {one.default for one in rest}
+
+
+def test_a_sealed_model_offers_what_was_promised():
+    promised = ("keys", "get_tensor", "get_slice", "state_dict", "files", "lease", "close")
+    assert [name for name in promised if not hasattr(ledger.SealedModel, name)] == []
+    assert hasattr(ledger.SealedModel, "__enter__")
 
 
 def test_importing_ledger_loads_no_heavy_package():

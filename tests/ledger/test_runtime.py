@@ -188,6 +188,26 @@ def test_card_and_file_may_come_over_http(world, licensed, web, tmp_path, monkey
     (world.folder / "web.license.json").unlink()
 
 
+def test_a_model_is_read_by_ranges_where_it_lies(world, licensed, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    license_id, _, identity = licensed
+    made, seen = world.published, []
+    card = world.card(license_id)
+    with import_module("store_world").serving(world.folder) as server:
+        gone = {**card["files"][0], "url": f"{server.url}/gone.sealed"}
+        card["files"] = [gone, {**gone, "url": f"{server.url}/{made.path.name}"}]
+        path = tmp_path / "far.license.json"
+        path.write_text(json.dumps(card))
+        with runtime.load(path, runtime=identity, progress=lambda *at: seen.append(at)) as model:
+            whole = model.state_dict()
+            assert all(np.array_equal(whole[n], t) for n, t in made.tensors.items())
+        assert runtime.check(path, runtime=identity).granted
+        assert all(last is not None for _, last in server.ranges)
+    assert seen[-1][0] == seen[-1][1] > 0
+    assert list(tmp_path.iterdir()) == [path]
+    assert not [t for t in threading.enumerate() if t.name == "sealed-remote"]
+
+
 def test_a_url_that_serves_nothing_is_unavailable(licensed, web):
     with pytest.raises(IndexUnavailable):
         runtime.load(f"{web}/nothing.license.json", runtime=licensed[2])
@@ -515,6 +535,14 @@ def test_an_unknown_framework_is_refused(licensed):
 
 
 @pytest.mark.torch
+def test_a_device_that_torch_has_not_is_refused_before_a_key_is_asked_for(licensed):
+    pytest.importorskip("torch", reason="install requirements-torch.txt")
+    for device in ("cudo", "cuda:77"):
+        with pytest.raises(UsageError, match="cannot use the device"):
+            runtime.load(licensed[1], runtime=licensed[2], framework="torch", device=device)
+
+
+@pytest.mark.torch
 def test_torch_tensors_equal_the_original_bit_for_bit_in_every_type(world, licensed):
     torch = pytest.importorskip("torch", reason="install requirements-torch.txt")
     _, card, identity = licensed
@@ -522,13 +550,14 @@ def test_torch_tensors_equal_the_original_bit_for_bit_in_every_type(world, licen
         expected = {name: plain.get_tensor(name).copy() for name in plain.keys()}  # noqa: SIM118
     with runtime.load(card, runtime=identity, framework="torch") as model:
         tensors = model.state_dict()
-    assert set(tensors) == set(expected)
-    for name, array in expected.items():
-        tensor = tensors[name]
-        assert isinstance(tensor, torch.Tensor)
-        assert tuple(tensor.shape) == array.shape
-        flat = tensor.contiguous().reshape(-1).view(torch.uint8).numpy()
-        assert flat.tobytes() == array.tobytes(), name
+        assert set(tensors) == set(expected)
+        for name, array in expected.items():
+            tensor = tensors[name]
+            assert isinstance(tensor, torch.Tensor)
+            assert tuple(tensor.shape) == array.shape
+            flat = tensor.contiguous().reshape(-1).view(torch.uint8).numpy()
+            assert flat.tobytes() == array.tobytes(), name
+    assert not any(tensor.any() for tensor in tensors.values())
 
 
 # -- whose model it is: pinned outside the card

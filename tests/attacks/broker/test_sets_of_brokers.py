@@ -3,6 +3,7 @@
 import contextlib
 import json
 import time
+import warnings
 from dataclasses import replace
 
 import pytest
@@ -10,7 +11,15 @@ import pytest
 from ledger import runtime
 from ledger.broker.client import Asker
 from ledger.broker.leases import Lease
-from ledger.errors import KeyRequestRejected, LeaseExpired, QuotaSpent, Revoked, SeatsFull
+from ledger.errors import (
+    FormatError,
+    KeyAccessError,
+    KeyRequestRejected,
+    LeaseExpired,
+    QuotaSpent,
+    Revoked,
+    SeatsFull,
+)
 from ledger.licensing.card import BrokerSet
 
 pytestmark = pytest.mark.chain
@@ -94,6 +103,48 @@ def test_either_releases_where_the_chain_counts_or_nothing_is_counted(pair):
 
 
 # -- one hostile member of two of three
+
+
+def test_a_check_says_which_brokers_answer_also_where_one_suffices(pair):
+    license_id = pair.licensed(seats=0)
+    identity = pair.world.runtime(license_id, brokers_hash=pair.card_brokers().hash())
+    card = pair.world.card_file(license_id, brokers=pair.card_brokers())
+    whole = runtime.check(card, runtime=identity, timeout=10).standing
+    assert (whole.answering, whole.reached, whole.strained) == (2, True, False)
+    with pair.trio.down(0):
+        seen = runtime.check(card, runtime=identity, timeout=10)
+    assert seen.granted
+    assert (seen.standing.answering, seen.standing.reached, seen.standing.strained) == (
+        1, True, True,
+    )  # fmt: skip
+    assert [m.trouble is None for m in seen.standing.members] == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("lie", "told"),
+    [("wrong share", "key is not the one"), ("garbage", ""), ("short share", "")],
+)
+def test_a_wrong_key_of_one_of_several_that_suffice_stops_no_load_and_is_named(pair, lie, told):
+    license_id = pair.licensed(seats=0)
+    identity = pair.world.runtime(license_id, brokers_hash=pair.card_brokers().hash())
+    card = pair.world.card_file(license_id, brokers=pair.card_brokers())
+    liar = pair.brokers[0].service
+    name = f"broker {pair.brokers[0].id} was left out"
+    liar.lie = lie
+    try:
+        with pytest.warns(UserWarning, match=f"{name}: .*{told}"):
+            model = runtime.load(card, runtime=identity, timeout=10)
+        with model:
+            assert set(model.keys()) == set(pair.world.published.tensors)
+        # Warnings that are errors must not open what they warn of, nor keep the good key away.
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            runtime.load(card, runtime=identity, timeout=10).close()
+        pair.brokers[1].service.lie = lie
+        with pytest.raises((KeyAccessError, FormatError)):
+            runtime.load(card, runtime=identity, timeout=10)
+    finally:
+        liar.lie = pair.brokers[1].service.lie = ""
 
 
 def test_one_member_cannot_keep_a_model_alive_alone(trio, monkeypatch):

@@ -25,6 +25,7 @@ from ledger.errors import (
     SealedFormatError,
     SealedTruncated,
     SegmentTampered,
+    UnsupportedModel,
     UnsupportedVersion,
     WrongKey,
 )
@@ -36,10 +37,13 @@ from ledger.sealed.index import join_index, package_root, split_index
 from ledger.sealed.recipients import MLKEM768_X25519, X25519, KemPrivateKey, unwrap, wrap
 from ledger.sealed.record import SealingRecord
 from ledger.sealed.stream import HEADER_BYTES, OVERHEAD, Floe
+from ledger.serving import torch_arrays
 from ledger.tensors.model import open_model
 
 KEY = hashlib.sha256(b"attacks").digest()
 STEP = 1 << 16
+# `make deep` looks at a hundred thousand hostile files.
+MUTATIONS = 50_000 if os.environ.get("DEED_DEEP") else 80
 RECORD = STEP + OVERHEAD
 
 
@@ -203,7 +207,7 @@ def test_random_bit_flips_are_all_refused(bench):
         bench.refuse(flipped, LedgerError, what=f"a flip at {at}", record=None)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=MUTATIONS, deadline=None)
 @given(st.data())
 def test_mutated_heads_raise_only_our_errors(bench, data):
     """Several bytes of the first 4 KiB at once: prelude, public part, index, headers."""
@@ -215,7 +219,7 @@ def test_mutated_heads_raise_only_our_errors(bench, data):
         bench.refuse(bytes(hostile), LedgerError, record=None)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=MUTATIONS, deadline=None)
 @given(st.binary(max_size=300))
 def test_arbitrary_files_raise_only_our_errors(bench, data):
     bench.refuse(data, FormatError, record=None)
@@ -387,7 +391,7 @@ def reseal(package: Package, plaintext: bytes, **changes) -> bytes:
 
 
 def with_tables(package: Package, change, *, honest_root: bool) -> bytes:
-    tables, leaves = split_index(index_plaintext(package), package.prelude.segments)
+    tables, leaves, _ = split_index(index_plaintext(package), package.prelude.segments)
     tables = change(tables)
     changes = {} if honest_root else {"root": package_root(keys.LEAF[2](tables), leaves)}
     return reseal(package, join_index(tables, leaves), **changes)
@@ -409,7 +413,7 @@ def test_an_insider_cannot_exchange_two_tensors_of_equal_shape(bench):
 
 
 def test_an_insider_cannot_replace_leaves(bench):
-    tables, leaves = split_index(index_plaintext(bench.first), bench.first.prelude.segments)
+    tables, leaves, _ = split_index(index_plaintext(bench.first), bench.first.prelude.segments)
     forged = join_index(tables, bytes(32) + leaves[32:])
     bench.refuse(reseal(bench.first, forged), ContentMismatch)
 
@@ -419,7 +423,7 @@ def test_an_insider_s_own_package_with_the_lodged_root_printed_is_refused(bench)
     printed = other.with_prelude(root=bench.first.record.root)
     bench.refuse(printed, ContentMismatch, HeaderTampered)
     bench.refuse(printed, HeaderTampered, record=None)
-    tables, leaves = split_index(index_plaintext(other), other.prelude.segments)
+    tables, leaves, _ = split_index(index_plaintext(other), other.prelude.segments)
     rewritten = reseal(other, join_index(tables, leaves), root=bench.first.record.root)
     bench.refuse(rewritten, ContentMismatch, record=None)
 
@@ -468,6 +472,25 @@ def test_a_table_that_a_key_holder_could_write_is_refused(bench, name):
     bench.refuse(hostile, SealedFormatError, record=None)
 
 
+EMPTY = [[1 << 40, 0, 1 << 40], [0, (1 << 53) - 1, (1 << 53) - 1]]
+
+
+@pytest.mark.parametrize("shape", EMPTY)
+def test_an_empty_tensor_of_impossible_size_raises_only_our_errors(bench, shape):
+    hostile = with_tables(bench.first, row_changed("tensors", 0, 2, shape), honest_root=False)
+    path = bench.folder / "hostile.sealed"
+    path.write_bytes(hostile)
+    with open_sealed(path, KEY) as file, pytest.raises(UnsupportedModel, match="shape"):
+        file.get_tensor("a.w")
+
+
+@pytest.mark.torch
+def test_an_empty_torch_tensor_of_impossible_size_raises_only_our_errors():
+    pytest.importorskip("torch")
+    with pytest.raises(UnsupportedModel, match="shape"):
+        torch_arrays.view(memoryview(b""), "F32", tuple(EMPTY[1]))
+
+
 # -- header bombs and downgrade ------------------------------------------------------------------
 
 
@@ -486,7 +509,8 @@ def test_a_table_that_a_key_holder_could_write_is_refused(bench, name):
         (8, b"\0\2", UnsupportedVersion),
         (10, b"\0\0", UnsupportedVersion),
         (10, b"\0\1", ContentMismatch),
-        (13, b"\x0e\0\x40", UnsupportedVersion),
+        (13, b"\x0d\0\x40", UnsupportedVersion),
+        (13, b"\x0e\0\x40", LimitExceeded),
     ],
 )
 def test_a_hostile_prelude_is_refused(bench, at, data, expected):

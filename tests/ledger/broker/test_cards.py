@@ -21,6 +21,7 @@ from ledger.licensing import card as card_module
 from ledger.licensing import terms as terms_module
 from ledger.licensing.card import BrokerSet, CardBroker, CardFile
 from ledger.sealed.file import seal
+from ledger.sealed.header import Prelude
 from ledger.sealed.record import SealingRecord
 from ledger.tensors.model import open_model
 
@@ -141,9 +142,9 @@ def test_a_download_whose_card_tells_another_size_is_given_up_at_its_beginning(
 
 
 def test_a_file_that_says_it_is_larger_than_the_disk_is_not_begun(made, web, put):
-    true = cards.Prelude.parse(made.path.read_bytes())
+    true = Prelude.parse(made.path.read_bytes())
     huge = replace(true, log2_segment=24, segments=1 << 24, index_bytes=1 << 30).to_bytes()
-    size = cards.Prelude.parse(huge).file_bytes
+    size = Prelude.parse(huge).file_bytes
     assert size > 1 << 48
     (made.folder / "huge.sealed").write_bytes(huge + bytes(1 << 20))
     put("far", card(made, url="huge.sealed", size=size))

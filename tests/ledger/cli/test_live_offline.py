@@ -98,6 +98,11 @@ def test_a_grant_names_an_image_and_features_of_the_plan_only(live, card):
     assert ran.code == 0, ran.err
     grant = json.loads((live.cwd / "m.grant.json").read_text())["grant"]
     assert grant["measurement"] == "0x" + "5f" * 20
+    assert live("runtime", "accept", "m.grant.json").code == 0
+    assert "0x" + "5f" * 20 in live("runtime", "show").out
+    shown = live("runtime", "show", "--json").json
+    assert shown["evidence"]["class"] == "software"
+    assert "0x" + "5f" * 20 in {each["measurement"] for each in shown["grants"]}
     assert live(*words, "n.grant.json", "--measurement", "0x5f").code == 2
     refused = live(*words, "n.grant.json", "--features", "0x2")
     assert refused.code == 2

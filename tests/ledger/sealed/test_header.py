@@ -62,7 +62,11 @@ def test_a_prelude_with_any_other_byte_is_another_prelude_or_refused(at, value):
         (8, b"\0\2", UnsupportedVersion),
         (10, b"\0\0", UnsupportedVersion),
         (10, b"\0\3", UnsupportedVersion),
-        (13, b"\x10\0\1", UnsupportedVersion),
+        (13, b"\x11\0\1", UnsupportedVersion),
+        (13, b"\x0d\0\1", UnsupportedVersion),
+        (13, b"\x10\0\0", UnsupportedVersion),
+        (13, b"\x10\x10\1", UnsupportedVersion),
+        (13, b"\x10\x0f\0", LimitExceeded),  # more cells than the index has room for
         (12, b"\x0f", LimitExceeded),
         (12, b"\x19", LimitExceeded),
         (16, b"\xff\xff\xff\xff", LimitExceeded),

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from ledger.errors import ConfigurationError
 from ledger.sealed.memory import Arena, Secret, burn
 
 
@@ -83,3 +84,9 @@ def test_burning_spares_the_objects_everyone_shares():
     assert not burn(b"")
     assert not burn(b"a")
     assert bytes([97]) == b"a"
+
+
+@pytest.mark.parametrize("size", [1 << 62, 1 << 70])
+def test_memory_that_there_is_not_is_said_in_our_words(size):
+    with pytest.raises(ConfigurationError, match="memory"):
+        Arena(size)

@@ -2,9 +2,11 @@
 
 import gc
 import os
+import signal
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -179,6 +181,104 @@ def test_an_interrupted_load_leaves_no_plaintext(sealed):
             file.load_all(progress=progress)
         assert not any(any(memoryview(arena)) for arena in file._segments.arenas)
         same(file.load_all()["a.large"], sealed.tensors["a.large"])
+
+
+@pytest.mark.parametrize("loaded", [False, True])
+@pytest.mark.parametrize(
+    "rows",
+    [range(-2, 0), range(0, 4, 2), range(3, 0, -1), range(9**9), range(9**9, 9**9 + 1)],
+    ids=str,
+)
+def test_rows_that_a_tensor_has_not_are_refused(sealed, file, rows, loaded):
+    if loaded:
+        file.load_all()
+    for name in ("a.large", "b.step"):
+        with pytest.raises(Usage, match="rows"):
+            file.get_tensor(name, rows=rows)
+
+
+@contextmanager
+def a_reader(file):
+    """Another thread that is inside a read until the block ends."""
+    inside, done = threading.Event(), threading.Event()
+
+    def read():
+        with file._reading():
+            inside.set()
+            done.wait(20)
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    inside.wait(20)
+    try:
+        yield done
+    finally:
+        done.set()
+        thread.join()
+
+
+def test_a_close_that_was_interrupted_is_finished_by_the_next(sealed):
+    file = open_sealed(sealed.path, sealed.key)
+    held = file.get_tensor("a.large")
+    with a_reader(file):
+        threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
+        with pytest.raises(KeyboardInterrupt):
+            file.close()
+        with pytest.raises(Usage, match="closed"):
+            file.get_tensor("a.large")
+        assert held.any()
+    file.close()
+    assert not held.any()
+
+
+def test_nobody_s_close_returns_before_all_is_zero(sealed):
+    file = open_sealed(sealed.path, sealed.key)
+    held = file.get_tensor("a.large")
+    seen = []
+
+    def close():
+        file.close()
+        seen.append(bool(held.any()))
+
+    closers = [threading.Thread(target=close) for _ in range(3)]
+    with a_reader(file):
+        for closer in closers:
+            closer.start()
+        time.sleep(0.05)
+        assert not seen
+    for closer in closers:
+        closer.join()
+    assert seen == [False] * 3
+
+
+def test_a_signal_handler_that_closes_during_a_read_ends_the_read(sealed):
+    file = open_sealed(sealed.path, sealed.key)
+    before = signal.signal(signal.SIGUSR1, lambda *_: file.close())
+    sent = []
+
+    def send(*_):
+        if not sent:
+            sent.append(True)
+            os.kill(os.getpid(), signal.SIGUSR1)
+            time.sleep(0.2)  # the load must not end before the handler ran
+
+    try:
+        with pytest.raises(Usage, match="thread that is reading"):
+            file.load_all(progress=send)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    file.close()
+    assert not any(bytes(memoryview(arena)).strip(b"\0") for arena in file._segments.arenas)
+
+
+def test_what_fails_in_closing_does_not_keep_the_keys(sealed):
+    file = open_sealed(sealed.path, sealed.key)
+    held = file.get_tensor("a.large")
+    os.close(file.memory_file(file.members[0].name).fd)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        file.close()
+    assert not held.any()
+    file.close()
 
 
 def test_close_waits_for_a_load_that_is_running(sealed):

@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ledger.errors import LimitExceeded, NoIdentityMatch, UnsupportedVersion, UsageError
+from ledger.sealed.file import open_sealed
 from ledger.sealed.recipients import (
     MLKEM768_X25519,
     X25519,
@@ -33,6 +34,32 @@ def test_keys_read_back_as_written(suite):
     assert again.public == key.public == KemPublicKey.from_bytes(key.public.to_bytes())
     assert again.public.hash() == key.public.hash()
     assert unwrap(wrap(SECRET, key.public, info=b""), again, info=b"") == SECRET
+
+
+def test_one_file_opens_for_recipients_of_two_suites_and_after_a_rewrap(sealed):
+    before = sealed.path.read_bytes()
+    wraps = {
+        suite: wrap(sealed.key, KEYS[suite].public, info=b"recipient %d" % suite) for suite in KEYS
+    }
+    assert {blob[1] for blob in wraps.values()} == {X25519, MLKEM768_X25519}
+
+    def opened(blob, key, info):
+        with open_sealed(
+            sealed.path, bytes(unwrap(blob, key, info=info)), record=sealed.record
+        ) as file:
+            return {name: array.tobytes() for name, array in file.load_all().items()}
+
+    found = [opened(wraps[suite], KEYS[suite], b"recipient %d" % suite) for suite in KEYS]
+    assert found[0] == found[1] != {}
+
+    # The classical recipient hands over to one of the hybrid suite, who was not there before.
+    later = KemPrivateKey.generate(MLKEM768_X25519)
+    key = unwrap(wraps[X25519], KEYS[X25519], info=b"recipient 1")
+    again = wrap(key, later.public, info=b"later")
+    assert opened(again, later, b"later") == found[0]
+    with pytest.raises(NoIdentityMatch):
+        unwrap(again, KEYS[MLKEM768_X25519], info=b"later")
+    assert sealed.path.read_bytes() == before
 
 
 @suites

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from ledger.errors import LedgerError
+from ledger.sealed.cells import ReleasedCells
 from ledger.sealed.file import inspect, open_sealed
 from ledger.sealed.recipients import KemPrivateKey, unwrap
 from ledger.sealed.record import SealingRecord
@@ -55,16 +56,27 @@ def run_record(given, tmp_path):
     return {"hash": str(record.hash())}
 
 
-def run_package(given, tmp_path):
-    data = bytearray((FOLDER / given["package"]).read_bytes())
+def edited(given):
+    good = (FOLDER / given["package"]).read_bytes()
+    data = bytearray(good)
     for edit in given.get("edits", []):
-        change = bytes.fromhex(edit["hex"])
+        if "hex" in edit:
+            change = bytes.fromhex(edit["hex"])
+        else:
+            change = good[edit["from"] : edit["from"] + edit["bytes"]]
         data[edit["at"] : edit["at"] + len(change)] = change
     del data[given.get("length", len(data)) :]
+    return data
+
+
+def run_package(given, tmp_path):
     path = tmp_path / "case.sealed"
-    path.write_bytes(data)
+    path.write_bytes(edited(given))
     record = SealingRecord.from_json(given["record"]) if given["record"] else None
-    with open_sealed(path, bytes.fromhex(given["key"]), record=record) as file:
+    cells = None
+    if given.get("released"):
+        cells = ReleasedCells.from_bytes(bytearray.fromhex(given["released"]), given["cells"])
+    with open_sealed(path, bytes.fromhex(given["key"]), record=record, cells=cells) as file:
         files = {name: base64.b64encode(data).decode() for name, data in file.files().items()}
         tensors = {}
         for name in file.keys():  # noqa: SIM118 - not a dict
@@ -81,10 +93,17 @@ def run_package(given, tmp_path):
             "tensors": tensors,
             "files": files,
             "content_root": str(file.verify_content()),
+            **({"marked": list(file.marked)} if cells else {}),
         }
 
 
-RUNNERS = {"floe": run_floe, "wrap": run_wrap, "record": run_record, "package": run_package}
+RUNNERS = {
+    "floe": run_floe,
+    "wrap": run_wrap,
+    "record": run_record,
+    "package": run_package,
+    "cells": run_package,
+}
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -99,15 +118,18 @@ def test_a_committed_vector_gives_what_it_says(name, tmp_path):
         assert runner(case["input"], tmp_path) == case["expect"]
 
 
-def test_the_generator_still_writes_the_committed_vectors(tmp_path):
+def test_the_generator_still_writes_the_committed_vectors(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "scripts")
     spec = importlib.util.spec_from_file_location(
         "make_vectors_sealed", ROOT / "scripts" / "make_vectors_sealed.py"
     )
     generator = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(generator)
     assert generator.all_cases(tmp_path) == CASES
-    for path in tmp_path.glob("*.sealed"):
-        assert path.read_bytes() == (FOLDER / path.name).read_bytes(), path.name
+    packages = {path.name for path in FOLDER.glob("*.sealed")}
+    assert packages == {path.name for path in tmp_path.glob("*.sealed")}
+    for name in packages:
+        assert (tmp_path / name).read_bytes() == (FOLDER / name).read_bytes(), name
 
 
 def published():

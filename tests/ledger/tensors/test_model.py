@@ -129,7 +129,7 @@ def test_a_pipeline_with_weights_in_sub_folders_is_sent_to_one_of_them(tmp_path)
         ("model.gguf", b"GGUF\3\0\0\0" + bytes(40), "GGUF"),
         ("model.bin", b"PK\3\4" + bytes(40), "zip"),
         ("model.pt", b"\x80\x02}q\x00." + bytes(40), "pickle"),
-        ("model.onnx", b"\x08\x07\x12\x07pytorch" + bytes(40), "ONNX"),
+        ("model.onnx", b"\x08\x07\x12\x07pytorch", "ONNX"),
         ("model.npy", b"\x93NUMPY" + bytes(40), "NumPy"),
         ("model.h5", b"\x89HDF\r\n\x1a\n" + bytes(40), "HDF5"),
         ("model.sealed", b"\x89SLM\r\n\x1a\n" + bytes(100), "sealed"),

@@ -1,0 +1,1 @@
+"""Sealed packages that lie elsewhere: object stores and web servers, read by ranges."""

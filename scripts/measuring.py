@@ -1,0 +1,50 @@
+"""What benchmarks have in common: runs that take turns, their medians, and rows of results."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+MEMORY = Path("/dev/shm") if Path("/dev/shm").is_dir() else None  # noqa: S108
+"""A folder in memory, only to keep the disk out of the figures; None takes the system's."""
+
+
+def timed(work: Callable[[], object]) -> Callable[[], float]:
+    """`work` as a run: seconds until its result is there, letting go of it not counted."""
+
+    def run() -> float:
+        begin = time.perf_counter()
+        kept = work()
+        taken = time.perf_counter() - begin
+        del kept
+        return taken
+
+    return run
+
+
+def interleaved(
+    runs: dict[str, Callable[[], float]], rounds: int, *, warm: int = 1
+) -> dict[str, float]:
+    """The median of each run, in what it returns; one of each a round, the first ones warm up."""
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    for number in range(rounds + warm):
+        for name, run in runs.items():
+            taken = run()
+            if number >= warm:
+                times[name].append(taken)
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def row(
+    what: str, value: float, unit: str, against: str | None = None, ratio: float | None = None
+) -> dict[str, Any]:
+    """One row of ``bench.py``."""
+    return {"what": what, "value": value, "unit": unit, "against": against, "ratio": ratio}
+
+
+def ratio(what: str, value: float, against: str) -> dict[str, Any]:
+    """A row that is a ratio itself."""
+    return row(what, value, "x", against, value)
