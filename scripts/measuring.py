@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import statistics
 import time
 from collections.abc import Callable
@@ -28,11 +29,17 @@ def timed(work: Callable[[], object]) -> Callable[[], float]:
 def interleaved(
     runs: dict[str, Callable[[], float]], rounds: int, *, warm: int = 1
 ) -> dict[str, float]:
-    """The median of each run, in what it returns; one of each a round, the first ones warm up."""
+    """The median of each run, in what it returns; one of each a round, the first ones warm up.
+
+    Each round has another order: what a run leaves behind, such as memory that the kernel has yet
+    to gather into huge pages, must not always fall to the same one.
+    """
     times: dict[str, list[float]] = {name: [] for name in runs}
     for number in range(rounds + warm):
-        for name, run in runs.items():
-            taken = run()
+        order = list(runs)
+        random.Random(number).shuffle(order)  # noqa: S311 - an order, no secret
+        for name in order:
+            taken = runs[name]()
             if number >= warm:
                 times[name].append(taken)
     return {name: statistics.median(values) for name, values in times.items()}

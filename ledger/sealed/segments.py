@@ -91,18 +91,21 @@ class Segments:
             )
 
     def _put_cells(self, cells: OpenCells, number: int, out: memoryview) -> None:
-        scratch = self._scratch
-        for cell in cells.in_segment(number):
+        inside = cells.in_segment(number)
+        if not inside:
+            return
+        scratch, size = self._scratch, 1 + self._prelude.cell_bytes
+        if getattr(scratch, "cell", None) is None:
+            scratch.cell = memoryview(bytearray(cells.record_span(inside[0])[1]))
+            scratch.form = self.arena(size)
+        mine, plain = scratch.cell, memoryview(scratch.form)[:size]
+        for cell in inside:
             offset, length = cells.record_span(cell)
-            if getattr(scratch, "cell", None) is None:
-                scratch.cell = memoryview(bytearray(length))
-                scratch.form = self.arena(1 + self._prelude.cell_bytes)
             ahead = self._fetched(offset, length)
             if ahead is None:
-                self._source.read(offset, scratch.cell)
-            plain = memoryview(scratch.form)[: 1 + self._prelude.cell_bytes]
+                self._source.read(offset, mine)
             try:
-                cells.decrypt(cell, ahead or scratch.cell, plain, verify=self._verify)
+                cells.decrypt(cell, ahead or mine, plain, verify=self._verify)
                 cells.place(cell, out)[:] = plain[1:]
             except BaseException:
                 plain[:] = bytes(len(plain))

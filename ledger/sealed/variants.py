@@ -211,6 +211,11 @@ class OpenCells:
         self._prelude = prelude
         self._binding = binding
         self._keys = Secret.of(released.data)
+        # Worked out once: each is asked for with every cell.
+        self._cell = prelude.cell_bytes
+        self._record = prelude.cell_bytes + CELL_OVERHEAD
+        self._first = prelude.variants_offset
+        self._step = prelude.segment_bytes
         self._by_segment: dict[int, list[int]] = {}
         for cell, position in enumerate(positions):
             self._by_segment.setdefault(position // prelude.segment_bytes, []).append(cell)
@@ -229,8 +234,8 @@ class OpenCells:
 
     def place(self, cell: int, segment: memoryview) -> memoryview:
         """Where a cell goes in its segment's plaintext."""
-        at = self.positions[cell] % self._prelude.segment_bytes
-        return segment[at : at + self._prelude.cell_bytes]
+        at = self.positions[cell] % self._step
+        return segment[at : at + self._cell]
 
     def decrypt(self, cell: int, record: memoryview, out: memoryview, *, verify: bool) -> None:
         """Step 16: one record into `out` behind a zero byte; the caller zeroes it all on failure.
@@ -295,9 +300,7 @@ class OpenCells:
 
     def record_span(self, cell: int) -> tuple[int, int]:
         """Offset in the file and length of this license's record of a cell."""
-        prelude = self._prelude
-        offset = prelude.cell_record_offset(cell, self.forms[cell])
-        return offset, prelude.cell_bytes + CELL_OVERHEAD
+        return self._first + (2 * cell + self.forms[cell]) * self._record, self._record
 
     def released(self) -> ReleasedCells:
         """The keys again, for another process of this user; the caller zeroes them."""
