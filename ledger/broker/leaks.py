@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from ledger.broker.policy import Check
 from ledger.broker.recovery import Recovery
 from ledger.canonical import parse_json
 from ledger.errors import ClaimMismatch, LedgerError, ManifestError, UsageError
@@ -31,25 +32,6 @@ _ROWS: Final = (
 )
 _MAX_CANDIDATES = 1 << 20
 _MAX_BYTES = 64 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class LeakCheck:
-    """One numbered step and what came of it."""
-
-    number: int
-    title: str
-    result: str
-    detail: str
-
-    def to_json(self) -> dict[str, Any]:
-        """As JSON."""
-        return {
-            "number": self.number,
-            "title": self.title,
-            "result": self.result,
-            "detail": self.detail,
-        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +66,7 @@ class LeakReport:
     """What a tracing found."""
 
     record: SealingRecord
-    checks: tuple[LeakCheck, ...]
+    checks: tuple[Check, ...]
     reading: Reading
     accusation: Accusation
     plan: Plan
@@ -212,10 +194,10 @@ def trace_leak(
             "this recovery file is of a sealing without per-license marks",
             hint="only files sealed with --cells can be traced; a watermark may still be found",
         )
-    done: list[LeakCheck] = []
+    done: list[Check] = []
 
     def note(title: str, result: str, detail: str) -> None:
-        done.append(LeakCheck(len(done) + 1, title, result, detail))
+        done.append(Check(len(done) + 1, title, result, detail))
 
     # (1) the secrets
     cells.check(record)
