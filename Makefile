@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test check bench deep contracts docs lock clean
+.PHONY: help setup demo up test check bench deep chaos contracts docs lock clean
 
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
   command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
@@ -20,6 +20,10 @@ NPM := npm install --no-save --ignore-scripts --no-audit --no-fund --loglevel=er
 FORGE := $$(echo node_modules/@foundry-rs/forge-*/bin/forge)
 # A model file (.safetensors) or folder; without it the demo uses the real model from requirements-models.lock.
 MODEL ?=
+# Twice the cores: a good half of a test's time is waiting for a node, a database, another process.
+WORKERS ?= $(shell $(PYTHON) -c 'import os; print(2 * len(os.sched_getaffinity(0)))' 2>/dev/null || echo auto)
+# Workers are all the parallelism there is: threads of BLAS beside them wait for each other, spinning.
+ONE_THREAD := OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1
 # The sample of mutants that `make deep` judges; another seed is another sample.
 MUTANTS ?= 60
 SEED ?= 3
@@ -49,8 +53,18 @@ $(VENV)/.dev: requirements-dev.lock $(VENV)/.runtime requirements-models.lock re
 	@touch $@
 
 # A PKCS#11 token in software, for the tests of key stores.
-$(VENV)/.softhsm: scripts/get_softhsm.py | $(VENV)/.dev
+$(VENV)/.softhsm: scripts/get_softhsm.py scripts/from_debian.py | $(VENV)/.dev
 	@$(BIN)/python scripts/get_softhsm.py >/dev/null
+	@touch $@
+
+# A connection pooler, for the tests of the index behind one; where there is none they are skipped.
+$(VENV)/.pgbouncer: scripts/get_pgbouncer.py scripts/from_debian.py | $(VENV)/.dev
+	@$(BIN)/python scripts/get_pgbouncer.py >/dev/null
+	@touch $@
+
+# A browser without windows, for the tests of the page that verifies evidence.
+$(VENV)/.chromium: scripts/get_chromium.py scripts/from_debian.py | $(VENV)/.dev
+	@$(BIN)/python scripts/get_chromium.py >/dev/null || { $(BIN)/python scripts/get_chromium.py; exit 2; }
 	@touch $@
 
 $(VENV)/.models: requirements-models.lock $(VENV)/.runtime
@@ -97,9 +111,9 @@ contracts: $(VENV)/.dev $(MODULES)/.dev ## compile, write the ABI files, run the
 	@$(BIN)/python scripts/make_vectors_evidence.py
 	@cd contracts && $(FORGE) test
 
-test: check $(VENV)/.softhsm ## everything CI runs
+test: check $(VENV)/.softhsm $(VENV)/.pgbouncer $(VENV)/.chromium ## everything CI runs
 	@cd contracts && $(FORGE) test --summary
-	@$(BIN)/python -m pytest -n auto --dist loadscope -q
+	@$(ONE_THREAD) $(BIN)/python -m pytest -n $(WORKERS) --dist loadscope --no-loadscope-reorder -q
 
 # Other makers' loaders, for the benchmark alone: apart from our packages, and never in their place.
 .peers: requirements-peers.lock | $(VENV)/.dev
@@ -113,7 +127,7 @@ test: check $(VENV)/.softhsm ## everything CI runs
 	@touch $@
 
 bench: $(VENV)/.dev $(MODULES)/.dev .peers ## our figures beside the peers', same machine, same run
-	@for name in fingerprint sealed remote gas evidence broker; do $(BIN)/python scripts/bench.py $$name; done
+	@for name in fingerprint provenance sealed remote gas evidence broker index; do $(BIN)/python scripts/bench.py $$name; done
 
 # docs/self-audit-tools.md says what each part is and what it found last.
 deep: $(VENV)/.dev $(VENV)/.softhsm $(MODULES)/.dev $(AUDIT)/.ready .fuzz ## long fuzzing, proofs, analysis, coverage, mutants, big files
@@ -134,12 +148,15 @@ deep: $(VENV)/.dev $(VENV)/.softhsm $(MODULES)/.dev $(AUDIT)/.ready .fuzz ## lon
 	@echo "== library: long tests"
 	@DEED_DEEP=1 $(BIN)/python -m pytest -n auto --dist loadscope -q --timeout 1800
 
+chaos: $(VENV)/.dev ## the index at random, seed after seed: kills, lies, reorganisations (DEED_CHAOS_SECONDS=3600)
+	@DEED_CHAOS_SECONDS="$${DEED_CHAOS_SECONDS:-3600}" $(BIN)/python -m pytest tests/ledger/index/test_chaos.py -q -s
+
 docs: $(VENV)/.dev ## regenerate what is generated in docs/
 	@$(BIN)/python scripts/make_docs.py
 
 lock: | $(BIN)/python ## renew the lock files (needs the tool uv)
 	@for out in "dev:requirements-dev.lock" "install:requirements.lock"; do \
-	  uv pip compile pyproject.toml --extra server --extra s3 --group $${out%%:*} --universal --python-version 3.11 --generate-hashes \
+	  uv pip compile pyproject.toml --extra server --extra s3 --extra evidence --group $${out%%:*} --universal --python-version 3.11 --generate-hashes \
 	    --no-emit-index-url --no-emit-find-links --no-header --no-annotate -q \
 	    $$( [ $${out%%:*} = install ] && echo -c requirements-dev.lock ) -o $${out#*:}; done
 	@for name in models test-models; do \

@@ -10,6 +10,7 @@ import contextlib
 import signal
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import uvicorn
 
@@ -18,6 +19,8 @@ from api.settings import Settings, from_environment
 from ledger.errors import ConfigurationError, LedgerError
 
 DRAIN_SECONDS = 15
+# Clients keep idle connections for less: ledger/broker/link.py.
+KEEP_ALIVE_SECONDS = 10
 
 
 class _Server(uvicorn.Server):
@@ -34,6 +37,26 @@ class _Server(uvicorn.Server):
         # A second signal does not wait for slow clients.
         self.force_exit = self.should_exit
         self.should_exit = True
+        # Those who listen would never leave by themselves.
+        feed = getattr(self.config.app.state, "feed", None)  # type: ignore[union-attr]  # our own
+        if feed is not None:
+            self._leaving = asyncio.get_running_loop().create_task(feed.leave())
+
+
+def http_config(app: Any, **more: Any) -> uvicorn.Config:
+    """How `app` is served over HTTP, here and in tests of what a client meets."""
+    return uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=True,
+        timeout_graceful_shutdown=DRAIN_SECONDS,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        limit_concurrency=512,
+        h11_max_incomplete_event_size=64 << 10,
+        **more,
+    )
 
 
 def serve(settings: Settings) -> int:
@@ -42,18 +65,8 @@ def serve(settings: Settings) -> int:
     from api.app import create_app, open_service
 
     server = _Server(
-        uvicorn.Config(
-            create_app(settings, open_service(settings)),
-            host=settings.host,
-            port=settings.port,
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            date_header=True,
-            timeout_graceful_shutdown=DRAIN_SECONDS,
-            timeout_keep_alive=10,
-            limit_concurrency=512,
-            h11_max_incomplete_event_size=64 << 10,
+        http_config(
+            create_app(settings, open_service(settings)), host=settings.host, port=settings.port
         )
     )
     server.run()

@@ -13,18 +13,31 @@ from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 from starlette.concurrency import run_in_threadpool
 
-from api import anchoring, brokering, problems
+from api import access, anchoring, brokering, problems
 from api.dependencies import Service
 from api.direct import Direct
-from api.routes import broker, entitlements, events, evidence, health, licenses, models
+from api.feed import Feed
+from api.routes import access as access_routes
+from api.routes import (
+    broker,
+    catalogue,
+    entitlements,
+    events,
+    evidence,
+    health,
+    licenses,
+    models,
+    search,
+)
 from api.security import BodyLimit, Boundary
 from api.settings import Settings
 from ledger import __version__
 from ledger.chain.deployment import Deployment
 from ledger.chain.profile import profile_for
-from ledger.chain.rpc import Rpc
 from ledger.index.database import open_database
+from ledger.index.endpoints import Endpoints, Source
 from ledger.index.follow import Follower
+from ledger.index.keeper import Keeper
 from ledger.index.views import Index
 
 if TYPE_CHECKING:
@@ -79,20 +92,33 @@ def create_app(settings: Settings, opened: Opened | None = None) -> FastAPI:
         with held.resources:
             app.state.service = served
             app.state.broker = held.broker
+            app.state.access = access.open_access(served)
+            app.state.feed = Feed(served.index)
             registry.register(health.IndexGauges(served))
+            if served.endpoints is not None:
+                registry.register(health.NodeGauges(served.endpoints))
             if held.broker is not None:
                 registry.register(brokering.EndpointGauges(held.broker))
                 registry.register(anchoring.AnchorGauges(held.broker))
             stop = threading.Event()
-            thread = _start(served, stop)
+            threads = _start(served, stop)
+            jobs = app.state.evidence_jobs = evidence.open_jobs(served)
+            if jobs is not None:
+                worker = threading.Thread(
+                    target=jobs.run, args=(stop,), name="evidence", daemon=True
+                )
+                worker.start()
+                threads.append(worker)
             has_broker = held.broker is not None
             log.info("serving", chain_id=served.index.chain_id, broker=has_broker)
             try:
                 yield
             finally:
                 stop.set()
-                if thread is not None:
+                for thread in threads:
                     await run_in_threadpool(thread.join, FOLLOWER_STOP_SECONDS)
+                if jobs is not None:
+                    jobs.close()
 
     app = FastAPI(
         title="modeldeed",
@@ -107,12 +133,20 @@ def create_app(settings: Settings, opened: Opened | None = None) -> FastAPI:
     )
     app.state.registry = registry
     app.state.broker = None
+    app.state.evidence_jobs = None
     problems.install(app)
-    for module in (models, licenses, entitlements, events, evidence, health):
+    for module in (models, search, catalogue, licenses, entitlements, events, evidence, health):
         app.include_router(module.router)
+    app.include_router(evidence.jobs_router)
+    app.include_router(access_routes.router)
+    # Inside what answers the hot calls, which are public, unless those are to be limited too.
+    if not access.limits(settings):
+        app.add_middleware(access.Access, settings=settings)
     if settings.broker_home is not None:
         app.include_router(broker.router, responses=problems.WRITE_FAILURES)
         app.add_middleware(Direct)
+    if access.limits(settings):
+        app.add_middleware(access.Access, settings=settings)
     app.add_middleware(
         BodyLimit, limit=settings.max_body, larger={"/leaves": settings.max_leaves_body}
     )
@@ -129,20 +163,36 @@ def _open(settings: Settings, stack: ExitStack) -> Service:
     profile = profile_for(deployment.chain_id)
     engine = open_database(settings.database)
     stack.callback(engine.dispose)
-    urls = tuple(url.get_secret_value() for url in settings.rpc_urls)
-    rpc = Rpc(urls, chain_id=deployment.chain_id)
-    stack.callback(rpc.close)
-    follower = None
-    if settings.follow:
-        follower = Follower(rpc, engine, deployment, profile, poll=settings.poll)
-    return Service(settings, Index(engine, deployment.chain_id), follower, deployment, profile)
-
-
-def _start(served: Service, stop: threading.Event) -> threading.Thread | None:
-    if served.follower is None:
-        return None
-    thread = threading.Thread(
-        target=served.follower.run, args=(stop,), name="follower", daemon=True
+    index = Index(engine, deployment.chain_id)
+    if not settings.follow:
+        return Service(settings, index, None, deployment, profile)
+    urls = settings.index_rpc_urls or settings.rpc_urls
+    endpoints = Endpoints(
+        [Source.parse(url.get_secret_value()) for url in urls],
+        deployment,
+        finality_depth=profile.finality_depth,
+        quorum=settings.index_quorum or None,
     )
-    thread.start()
-    return thread
+    stack.callback(endpoints.close)
+    follower = Follower(endpoints, engine, deployment, profile, poll=settings.poll)
+    keeper = Keeper(
+        endpoints,
+        engine,
+        deployment.chain_id,
+        proofs=settings.index_proofs and profile.proof_kind == "mpt",
+        active=lambda: follower.status.state in {"synced", "following"},
+        kept_days=settings.outbox_days,
+    )
+    return Service(settings, index, follower, deployment, profile, endpoints, keeper)
+
+
+def _start(served: Service, stop: threading.Event) -> list[threading.Thread]:
+    workers = [("follower", served.follower), ("keeper", served.keeper)]
+    threads = [
+        threading.Thread(target=worker.run, args=(stop,), name=name, daemon=True)
+        for name, worker in workers
+        if worker is not None
+    ]
+    for thread in threads:
+        thread.start()
+    return threads

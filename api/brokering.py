@@ -33,7 +33,7 @@ def open_broker(settings: Settings, served: Service) -> BrokerService | None:
     from ledger.broker.home import BrokerHome
     from ledger.broker.service import BrokerService
     from ledger.broker.setup import identity_on
-    from ledger.broker.witnesses import witness_rpc
+    from ledger.broker.sharing import witness_rpc
 
     forbid_core_dumps()
     file = settings.broker_passphrase_file

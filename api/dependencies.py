@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Annotated, cast
 
 from fastapi import Depends, Path, Query, Request, Response
 from sqlalchemy import func, select
 
+from api.feed import Feed
 from api.problems import NotModified
 from api.schemas import AsOf
 from api.settings import Settings
@@ -18,24 +20,36 @@ from ledger.chain.profile import ChainProfile
 from ledger.errors import UnknownRecord, UsageError
 from ledger.ids import Address, Digest, LicenseId, ModelId
 from ledger.index import tables
+from ledger.index.endpoints import Endpoints
 from ledger.index.follow import Follower
-from ledger.index.views import Index, Snapshot
+from ledger.index.keeper import Keeper
+from ledger.index.views import Index, Snapshot, Tag
 
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """What one process serves. `follower` is None where another process follows the chain."""
+    """What one process serves.
+
+    `follower`, `endpoints` and `keeper` are None where another process follows the chain.
+    """
 
     settings: Settings
     index: Index
     follower: Follower | None
     deployment: Deployment
     profile: ChainProfile
+    endpoints: Endpoints | None = None
+    keeper: Keeper | None = None
 
 
 def service(request: Request) -> Service:
     """The process's service."""
     return cast("Service", request.app.state.service)
+
+
+def feed_of(request: Request) -> Feed:
+    """The process's feed of events."""
+    return cast("Feed", request.app.state.feed)
 
 
 Served = Annotated[Service, Depends(service)]
@@ -44,10 +58,12 @@ HASH = "^0x[0-9a-f]{64}$"
 ACCOUNT = "^0x[0-9a-fA-F]{40}$"
 
 ModelPath = Annotated[str, Path(pattern=HASH, examples=["0x" + "ab" * 32])]
+LICENSE = r"^\d{1,20}(\.\d{1,10})?$"
+
 LicensePath = Annotated[
     str,
     Path(
-        pattern=r"^\d{1,20}(\.\d{1,10})?$",
+        pattern=LICENSE,
         description="PLAN.SERIAL, or the decimal token id",
         examples=["1.1"],
     ),
@@ -56,9 +72,20 @@ HashQuery = Annotated[str | None, Query(pattern=HASH)]
 AccountQuery = Annotated[str | None, Query(pattern=ACCOUNT)]
 Limit = Annotated[int, Query(ge=1, le=500, description="rows on a page")]
 NUMBER_CURSOR = r"^\d{1,18}$"
-BlockQuery = Annotated[
-    int | None,
-    Query(ge=0, lt=1 << 53, description="answer as of the end of this block"),
+
+
+AsOfQuery = Annotated[
+    str | None,
+    Query(
+        pattern=r"^(latest|safe|finalized|\d{1,15}|\d{4}-\d\d-\d\d(T\d\d:\d\d:\d\dZ)?)$",
+        description="answer as of a block's number, `safe`, `finalized`, or the end of a UTC day "
+        "or second",
+        examples=["finalized"],
+    ),
+]
+FinalityQuery = Annotated[
+    Tag | None,
+    Query(description="what the answer must rest on; by itself: the newest such block"),
 ]
 
 
@@ -94,14 +121,59 @@ def account(text: str | None) -> bytes | None:
     return None if text is None else Address.parse(text.lower()).raw
 
 
-def fresh(served: Served, block: BlockQuery = None) -> Iterator[Snapshot]:
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """The state that a caller asks about; as the arguments of `Index.snapshot`."""
+
+    block: int | Tag | None
+    at: int | None
+    settled: Tag
+
+
+def moment(as_of: AsOfQuery = None, min_finality: FinalityQuery = None) -> Moment:
+    """What `as_of` and `min_finality` come to.
+
+    Raises:
+        UnknownRecord: a day or time that there is not.
+    """
+    settled: Tag = min_finality or "latest"
+    if as_of is None:
+        return Moment(None, None, settled)
+    if as_of in {"latest", "safe", "finalized"}:
+        return Moment(cast("Tag", as_of), None, settled)
+    if as_of.isdigit():
+        return Moment(int(as_of), None, settled)
+    return Moment(None, last_second(as_of), settled)
+
+
+def last_second(text: str) -> int:
+    """The last Unix second of a UTC day (``2026-11-28``), or a UTC time (``…T12:00:00Z``) itself.
+
+    Raises:
+        UnknownRecord: there is no such day or time.
+    """
+    try:
+        when = datetime.fromisoformat(text).replace(tzinfo=UTC)
+    except ValueError:
+        raise UnknownRecord(f"there is no {text}", hint="such as 2026-11-28") from None
+    seconds = int(when.timestamp())
+    return seconds if "T" in text else seconds + _DAY - 1
+
+
+_DAY = 86_400
+
+
+def fresh(served: Served, which: Annotated[Moment, Depends(moment)]) -> Iterator[Snapshot]:
     """A snapshot whose answer is not to be kept."""
-    with served.index.snapshot(block) as snapshot:
+    with served.index.snapshot(which.block, at=which.at, settled=which.settled) as snapshot:
         yield snapshot
 
 
 def cacheable(
-    request: Request, response: Response, served: Served, block: BlockQuery = None
+    request: Request,
+    response: Response,
+    served: Served,
+    which: Annotated[Moment, Depends(moment)],
 ) -> Iterator[Snapshot]:
     """A snapshot whose answer has an ETag.
 
@@ -111,7 +183,7 @@ def cacheable(
     Raises:
         NotModified: the caller has this answer.
     """
-    with served.index.snapshot(block) as snapshot:
+    with served.index.snapshot(which.block, at=which.at, settled=which.settled) as snapshot:
         etag = _etag(request, snapshot, stale=snapshot.as_of.lag_s > served.settings.ready_lag)
         if etag in request.headers.get("if-none-match", ""):
             raise NotModified(etag)
@@ -130,8 +202,7 @@ def _etag(request: Request, snapshot: Snapshot, *, stale: bool) -> str:
         request.url.query,
         facts.block,
         facts.hash,
-        facts.finalized,
-        facts.safe,
+        *((point.block, point.hash) for point in facts.points.values()),
         *deposits,
         stale,
     )

@@ -162,14 +162,18 @@ class Lanes:
 
     Attributes:
         evidence: a bundle reads hundreds of proofs from the chain: one at a time, and none waits.
+        jobs: askers who wait for news of an evidence job.
         deposits: checking documents of the ordinary size.
         large: reading and checking larger ones, which take ten times their size in memory.
         keys: challenges, releases and heartbeats of the broker, which nothing else may use.
         desk: the broker's other calls; `checks` reads the chain for anyone who asks.
+        access: looking up keys and sessions, and writing to the audit log.
     """
 
     def __init__(self) -> None:
         self.evidence = Lane("evidence bundles", threads=1, waiting=0, retry_after=5.0)
+        self.jobs = Lane("evidence jobs", threads=8, waiting=0, retry_after=2.0)
+        self.access = Lane("access", threads=3, waiting=256, retry_after=2.0)
         self.deposits = Lane("deposits", threads=2, waiting=16, retry_after=2.0)
         self.large = Lane("large deposits", threads=1, waiting=3, retry_after=30.0)
         self.keys = QuickLane(

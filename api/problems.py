@@ -19,6 +19,7 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from ledger.errors import (
+    AccessError,
     ChainError,
     ConfigurationError,
     ContractReverted,
@@ -31,9 +32,12 @@ from ledger.errors import (
     LedgerError,
     LimitExceeded,
     ModelError,
+    NotAuthenticated,
     PendingFinality,
     RateLimited,
     Reorganised,
+    ScopeMissing,
+    SignInRefused,
     UnavailableError,
     UnknownRecord,
     UsageError,
@@ -52,6 +56,9 @@ STATUSES: tuple[tuple[type[LedgerError], HTTPStatus], ...] = (
     (VerificationError, HTTPStatus.UNPROCESSABLE_ENTITY),
     (EntitlementError, HTTPStatus.FORBIDDEN),
     (KeyAccessError, HTTPStatus.FORBIDDEN),
+    (NotAuthenticated, HTTPStatus.UNAUTHORIZED),
+    (SignInRefused, HTTPStatus.UNAUTHORIZED),
+    (AccessError, HTTPStatus.FORBIDDEN),
     (PendingFinality, HTTPStatus.CONFLICT),
     (Reorganised, HTTPStatus.CONFLICT),
     (ContractReverted, HTTPStatus.CONFLICT),
@@ -66,12 +73,26 @@ STATUSES: tuple[tuple[type[LedgerError], HTTPStatus], ...] = (
 )
 
 CREATED = HTTPStatus.CREATED
+ACCEPTED = HTTPStatus.ACCEPTED
+NO_CONTENT = HTTPStatus.NO_CONTENT
+CONFLICT = HTTPStatus.CONFLICT
 OK = HTTPStatus.OK
 NOT_MODIFIED = HTTPStatus.NOT_MODIFIED
+BUG = HTTPStatus.INTERNAL_SERVER_ERROR
 NOT_READY = HTTPStatus.SERVICE_UNAVAILABLE
 TOO_LARGE = int(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
 
-_EXTRA = ("since", "remedy", "number", "check", "step", "retry_after", "error_name", "arguments")
+_EXTRA = (
+    "since",
+    "remedy",
+    "number",
+    "check",
+    "step",
+    "scope",
+    "retry_after",
+    "error_name",
+    "arguments",
+)
 _HINTS = {
     HTTPStatus.NOT_FOUND: "the paths are listed in /v1/openapi.json",
     HTTPStatus.METHOD_NOT_ALLOWED: "the Allow header names the methods of this path",
@@ -139,6 +160,8 @@ def of_error(error: LedgerError) -> Response:
     retry_after = getattr(error, "retry_after", None)
     if retry_after is not None:
         headers["Retry-After"] = str(max(1, round(retry_after)))
+    if status == HTTPStatus.UNAUTHORIZED or isinstance(error, ScopeMissing):
+        headers["WWW-Authenticate"] = _challenge(error)
     members = {
         name: _plain(value)
         for name in _EXTRA
@@ -150,6 +173,15 @@ def of_error(error: LedgerError) -> Response:
     return problem(
         status, error.code, title, error.message, hint=error.hint, headers=headers, **members
     )
+
+
+def _challenge(error: LedgerError) -> str:
+    """What RFC 6750 asks for: how to authenticate, and what is wrong with what was sent."""
+    if isinstance(error, ScopeMissing):
+        return f'Bearer realm="modeldeed", error="insufficient_scope", scope="{error.scope}"'
+    if type(error) is NotAuthenticated:
+        return 'Bearer realm="modeldeed"'
+    return 'Bearer realm="modeldeed", error="invalid_token"'
 
 
 def of_http(error: HTTPException) -> Response:
@@ -272,15 +304,18 @@ def described(*statuses: HTTPStatus | int) -> dict[int | str, dict[str, Any]]:
 
 
 READ_FAILURES = described(
+    HTTPStatus.UNAUTHORIZED,
     HTTPStatus.NOT_FOUND,
     HTTPStatus.CONFLICT,
     HTTPStatus.MISDIRECTED_REQUEST,
     HTTPStatus.UNPROCESSABLE_ENTITY,
+    HTTPStatus.TOO_MANY_REQUESTS,
     HTTPStatus.INTERNAL_SERVER_ERROR,
     HTTPStatus.SERVICE_UNAVAILABLE,
 ) | {int(NOT_MODIFIED): {"description": "the copy named by If-None-Match is still good"}}
 WRITE_FAILURES = described(
     HTTPStatus.BAD_REQUEST,
+    HTTPStatus.UNAUTHORIZED,
     HTTPStatus.FORBIDDEN,
     HTTPStatus.NOT_FOUND,
     HTTPStatus.REQUEST_TIMEOUT,
@@ -288,7 +323,9 @@ WRITE_FAILURES = described(
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     HTTPStatus.MISDIRECTED_REQUEST,
     HTTPStatus.UNPROCESSABLE_ENTITY,
+    HTTPStatus.TOO_MANY_REQUESTS,
     HTTPStatus.INTERNAL_SERVER_ERROR,
     HTTPStatus.BAD_GATEWAY,
     HTTPStatus.SERVICE_UNAVAILABLE,
 )
+ACCESS_FAILURES = READ_FAILURES | WRITE_FAILURES

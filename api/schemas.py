@@ -36,6 +36,7 @@ def _text(value: Any) -> Any:
 
 
 Hash = Annotated[str, BeforeValidator(_hex), Field(pattern="^0x[0-9a-f]{64}$", examples=[_H])]
+AskedHash = Annotated[str, Field(pattern="^0x[0-9a-f]{64}$", examples=[_H])]
 Measurement = Annotated[str, BeforeValidator(_hex), Field(pattern="^0x[0-9a-f]{40}$")]
 Account = Annotated[
     str,
@@ -55,14 +56,28 @@ class Shape(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
+class Point(Shape):
+    """A block of the chain; hash and time are null where its header is no longer kept."""
+
+    block: int
+    hash: Hash | None
+    time: int | None
+
+
 class AsOf(Shape):
     """What an answer rests on: the index's block, how much of the chain is final, and its age."""
 
     block: int = Field(description="last block that counts", examples=[1234])
     hash: Hash | None = Field(description="its hash; null for a past block no longer kept")
+    time: int | None = Field(description="its time; null likewise")
+    finality: Finality = Field(description="how settled it is")
     finalized: int = Field(description="highest final block at or below it", examples=[1232])
+    safe: int = Field(description="highest safe block at or below it", examples=[1233])
     lag_s: float = Field(
         description="seconds since the index last stood on the chain's head", examples=[0.4]
+    )
+    chain: dict[Literal["latest", "safe", "finalized"], Point] = Field(
+        description="where the index stands, whatever block was asked for"
     )
 
     @classmethod
@@ -72,8 +87,15 @@ class AsOf(Shape):
             {
                 "block": facts.block,
                 "hash": facts.hash,
+                "time": facts.time,
+                "finality": facts.finality(facts.block),
                 "finalized": facts.finalized,
+                "safe": facts.safe,
                 "lag_s": facts.lag_s,
+                "chain": {
+                    tag: {"block": point.block, "hash": point.hash, "time": point.time}
+                    for tag, point in facts.points.items()
+                },
             }
         )
 
@@ -358,6 +380,34 @@ class SearchAnswer(Answer):
     matches: list[SearchMatch]
 
 
+class SearchAsked(BaseModel):
+    """Tensor ids to look for, by the kind of registered id that each may equal."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    cid: list[AskedHash] = Field(default=[], description="against content ids")
+    vid: list[AskedHash] = Field(default=[], description="against value-multiset ids")
+    cast: list[AskedHash] = Field(default=[], description="against the ids of casts")
+
+
+class SearchHolding(Shape):
+    """A registered model and which of the ids asked for it holds."""
+
+    model: Model
+    cid: list[Hash] = Field(description="bound by the model's artifact root")
+    vid: list[Hash] = Field(description="bound by the model's fingerprint digest")
+    cast: list[Hash] = Field(
+        description="bound by nothing on chain: the word of whoever deposited them"
+    )
+
+
+class SearchHoldings(Answer):
+    """The earliest models that hold any of the ids, earliest commitment first."""
+
+    models: list[SearchHolding]
+    more: bool = Field(description="whether later models, which are left out, hold some too")
+
+
 class Alive(Shape):
     """The process answers."""
 
@@ -380,3 +430,53 @@ class Ready(Shape):
     reorgs: int
     broker: Literal["off", "on"]
     anchoring: Literal["off", "on", "failing"]
+
+
+class EvidenceAsked(BaseModel):
+    """What a bundle is to be about, and documents for it that are not deposited here."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: AskedHash | None = Field(default=None, description="may be left out beside the others")
+    license: str | None = Field(default=None, pattern=r"^\d{1,20}(\.\d{1,10})?$")
+    release: dict[str, Any] | None = Field(
+        default=None, description="a receipt proof (docs/spec/key-release.md)"
+    )
+    claim: dict[str, Any] | None = Field(
+        default=None, description="opened: whoever gets the bundle reads its salt"
+    )
+    manifest: dict[str, Any] | None = None
+    fingerprint: dict[str, Any] | None = None
+    sealings: list[dict[str, Any]] = Field(default=[], max_length=100)
+    terms: list[dict[str, Any]] = Field(default=[], max_length=100)
+    cards: list[dict[str, Any]] = Field(default=[], max_length=1000)
+    tensors: bool = Field(default=True, description="whether the list of tensors is disclosed")
+    as_of: int | None = Field(default=None, ge=0, lt=1 << 53, description="a final block")
+    note: str = Field(default="", max_length=2000, description="for the custody log, one line")
+
+
+class JobError(Shape):
+    """Why a job failed; code, sentence and way out as in problem answers."""
+
+    code: str
+    message: str
+    hint: str
+
+
+class Job(Shape):
+    """A bundle that is collected in the background. `as_of` and `clock` are the bundle's own."""
+
+    job: str
+    state: Literal["queued", "collecting", "done", "failed"]
+    kind: Literal["model", "license", "release"]
+    model: Hash
+    license: str | None
+    steps: list[str] = Field(description="what has been done; the last one is being done")
+    asked_at: int
+    expires_at: int | None = Field(description="until when the bundle can be fetched")
+    error: JobError | None
+    bundle: str | None = Field(description="where to fetch it")
+    bytes: int | None
+    id: Hash | None
+    as_of: int | None
+    clock: str | None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +10,11 @@ from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from ledger.errors import UsageError
+from ledger.ids import Address
+
+RATE = r"^(\d{1,6}(\.\d{1,6})?/[1-9]\d{0,6})?$"
+_ORIGIN = re.compile(r"(https?)://([a-z0-9.\-]+|\[[0-9a-f:]+\])(:[0-9]{1,5})?")
+_LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]"})
 
 Words = Annotated[tuple[str, ...], NoDecode]
 
@@ -21,7 +27,18 @@ class Settings(BaseSettings):
         port: TCP port, 0 for a free one.
         allowed_hosts: names that a request's Host header may give, besides loopback ones; ``*`` for
             any. Keeps web pages from reaching a local service through DNS rebinding.
+        public_url: how clients reach this service; sign-ins and cookies are good for this origin
+            alone. On a loopback host and a fixed port, that address by default.
+        operators, auditors: accounts with these roles, besides those granted in the database.
+        rate_anonymous, rate_principal: requests that one network, and one key or session, may send:
+            ``PER_SECOND/AT_ONCE``; empty for no limit.
+        rate_sign_in: nonces, and attempts to sign in, of one network; there is always a limit.
         rpc_urls: JSON-RPC endpoints of the chain.
+        index_rpc_urls: those the index follows, where they differ: ``archive=URL`` is asked first
+            for old blocks, ``head=URL`` only for recent ones.
+        index_quorum: of these, how many must agree on what is final; 0 more than half.
+        index_proofs: whether proofs of final events are taken while nodes still have them.
+        outbox_days: age after which the outbox forgets.
         deployment: file that names the contracts (docs/spec/chain-profile.md).
         database_url: where the index lives: a path (SQLite) or a database URL.
         follow: whether this process follows the chain, or only reads what another follows.
@@ -32,6 +49,9 @@ class Settings(BaseSettings):
         broker_anchor_every: the broker's new receipts are anchored this often; 0 never.
         broker_anchor_wallet: Ethereum v3 keystore of the broker's operator, who pays for it.
         broker_anchor_passphrase_file: opens that keystore.
+        evidence_folder: where evidence jobs are kept; beside the database where that is a file.
+        evidence_keep: a finished job's bundle can be fetched this long.
+        evidence_disk: bytes that finished bundles may take.
         max_body, max_leaves_body: bytes that a request body may have.
         log_level: debug, info, warning or error.
     """
@@ -41,7 +61,17 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     port: int = Field(8800, ge=0, le=65535)
     allowed_hosts: Words = ()
+    public_url: str | None = None
+    operators: Words = ()
+    auditors: Words = ()
+    rate_anonymous: str = Field("", pattern=RATE)
+    rate_principal: str = Field("", pattern=RATE)
+    rate_sign_in: str = Field("0.5/30", pattern=RATE, min_length=3)
     rpc_urls: Annotated[tuple[SecretStr, ...], NoDecode] = ()
+    index_rpc_urls: Annotated[tuple[SecretStr, ...], NoDecode] = ()
+    index_quorum: int = Field(0, ge=0, le=64)
+    index_proofs: bool = True
+    outbox_days: float = Field(30, gt=0, le=36500)
     deployment: Path
     database_url: SecretStr
     follow: bool = True
@@ -52,22 +82,64 @@ class Settings(BaseSettings):
     broker_anchor_every: float = Field(0, ge=0, le=30 * 86400)
     broker_anchor_wallet: Path | None = None
     broker_anchor_passphrase_file: Path | None = None
+    evidence_folder: Path | None = None
+    evidence_keep: float = Field(3600, gt=0, le=30 * 86400)
+    evidence_disk: int = Field(1 << 30, gt=0)
     max_body: int = Field(1 << 20, gt=0)
     max_leaves_body: int = Field(64 << 20, gt=0)
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$")
 
-    @field_validator("allowed_hosts", "rpc_urls", mode="before")
+    @field_validator(
+        "allowed_hosts", "rpc_urls", "index_rpc_urls", "operators", "auditors", mode="before"
+    )
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
 
+    @field_validator("operators", "auditors")
+    @classmethod
+    def _accounts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        try:
+            return tuple(str(Address.parse(each)) for each in value)
+        except UsageError as error:
+            raise ValueError(error.message) from None
+
+    @field_validator("public_url")
+    @classmethod
+    def _origin(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        found = _ORIGIN.fullmatch(value.rstrip("/").lower())
+        if found is None:
+            raise ValueError("an origin such as https://deed.example, without a path")
+        if found[1] == "http" and found[2] not in _LOOPBACK:
+            raise ValueError("https, but for this machine's own addresses")
+        return found[0]
+
+    @property
+    def origin(self) -> str | None:
+        """Where clients reach this service, for sign-ins; None where nothing says it."""
+        if self.public_url is not None or self.host not in _LOOPBACK or not self.port:
+            return self.public_url
+        return f"http://{self.host}:{self.port}"
+
     @property
     def database(self) -> str:
         """The database URL; a plain path means SQLite."""
         text = self.database_url.get_secret_value()
         return text if "://" in text else f"sqlite:///{text}"
+
+    @property
+    def evidence_jobs(self) -> Path | None:
+        """The folder of evidence jobs; None where none is named and the database is no file."""
+        if self.evidence_folder is not None:
+            return self.evidence_folder
+        path = self.database.removeprefix("sqlite:///")
+        if path == self.database or not path or path.startswith((":", "file:")):
+            return None
+        return Path(f"{path}.evidence")
 
 
 def from_environment() -> Settings:

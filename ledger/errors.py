@@ -36,6 +36,11 @@ The tree, grouped by what the caller can do about it::
     │   ├── KeyRequestRejected (.check)
     │   ├── LeaseExpired
     │   └── SharesRejected
+    ├── AccessError                   the service does not know who asks, or does not let them
+    │   ├── NotAuthenticated          CredentialExpired CredentialRevoked
+    │   ├── SignInRefused (.step)
+    │   ├── ScopeMissing (.scope)
+    │   └── OriginRefused             a web page of another site asks with the user's cookie
     ├── ChainError
     │   ├── ContractReverted          one subclass per Solidity error, in ledger.chain.reverts
     │   ├── TransactionFailed InsufficientFunds
@@ -485,6 +490,73 @@ class SharesRejected(KeyAccessError):
     """Shares of a key that do not give it: too few, of several sets, or altered."""
 
     default_hint = "use unaltered share files of one set, as many as its threshold says"
+
+
+# -- access --------------------------------------------------------------------------------------
+
+
+class AccessError(LedgerError):
+    """The service does not know who asks, or does not let them."""
+
+    default_hint = "who may do what is in docs/spec/access.md"
+
+
+class NotAuthenticated(AccessError):
+    """A request without a credential that counts, where one is needed."""
+
+    default_hint = (
+        "send Authorization: Bearer with an API key or session token; "
+        "POST /v1/auth/nonce begins a sign-in"
+    )
+
+
+class CredentialExpired(NotAuthenticated):
+    """An API key or session whose time is over."""
+
+    default_hint = "sign in again, or make a new key with POST /v1/keys or deed api keys create"
+
+
+class CredentialRevoked(NotAuthenticated):
+    """An API key that was revoked, or a session that was ended."""
+
+    default_hint = (
+        "sign in again, or make a new key; if you did not revoke it, somebody else had it: "
+        "the audit log says who did, and when"
+    )
+
+
+class SignInRefused(AccessError):
+    """A sign-in message that this service does not accept.
+
+    Attributes:
+        step: number of the step in docs/spec/access.md, "Sign-in".
+    """
+
+    default_hint = "ask for a new nonce with POST /v1/auth/nonce, and sign the message it gives"
+
+    def __init__(self, message: str, *, step: int = 0, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.step = step
+
+
+class ScopeMissing(AccessError):
+    """The key or session is good, and does not reach that far.
+
+    Attributes:
+        scope: what is missing.
+    """
+
+    default_hint = "GET /v1/auth/me says which roles and scopes count now"
+
+    def __init__(self, message: str, *, scope: str = "", hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.scope = scope
+
+
+class OriginRefused(AccessError):
+    """A request with a session's cookie that did not come from the service's own pages."""
+
+    default_hint = "programs send the token as Authorization: Bearer, and no cookie"
 
 
 # -- chain ---------------------------------------------------------------------------------------

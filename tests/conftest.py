@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib
 import signal
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -26,6 +28,34 @@ from ledger.chain.wallet import LocalWallet, dev_wallet
 # that a test starts and then interrupts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+# Files of few and long tests: begun first, so that no worker is alone with one at the end.
+LONG_FILES = (
+    "ledger/broker/test_accounting.py",
+    "ledger/tracing/test_leaks.py",
+    "ledger/broker/test_endpoint_faults.py",
+    "ledger/index/test_chaos.py",
+    "ledger/index/test_ablations.py",
+    "ledger/index/test_ablations_keeping.py",
+    "ledger/cli/test_broker_set.py",
+    "ledger/serving/test_ranks.py",
+    "ledger/fingerprint/test_compare.py",
+    "ledger/broker/test_rotation.py",
+    "ledger/broker/test_random_faults.py",
+    "ledger/tracing/test_accusation.py",
+)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Files in the order in which workers take them, each whole: the longest first."""
+    if not hasattr(config, "workerinput"):
+        return
+    counts = Counter(item.path for item in items)
+    place = {Path(__file__).parent / name: number for number, name in enumerate(LONG_FILES)}
+    items.sort(
+        key=lambda item: (place.get(item.path, len(place)), -counts[item.path], str(item.path))
+    )
 
 
 @dataclass(frozen=True)

@@ -66,7 +66,7 @@ def _moment(snapshot: Snapshot, at: int | None, *, now: int) -> int:
     if at is not None and at < chain:
         raise CheckInPast(
             f"at is {at}, before the time {chain} of block {snapshot.as_of.block}",
-            hint="ask with block= for the state of an earlier block",
+            hint="ask with as_of= for the state of an earlier block",
         )
     return max(now, chain) if at is None else at
 

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Annotated, Final, Literal
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse, format_sse_event
 
 from api import problems, schemas
 from api.dependencies import (
+    LICENSE,
     NUMBER_CURSOR,
     Cacheable,
     Fresh,
     HashQuery,
     as_of,
     digest,
+    feed_of,
+    license_id,
     number_cursor,
 )
+from api.feed import Feed
 from ledger.index.decode import decode, json_values
+from ledger.index.fold_licenses import license_subject
 from ledger.index.journal import topics_of
 from ledger.index.views import RowMap, Snapshot, format_place, parse_place
 
@@ -24,6 +32,23 @@ router = APIRouter(prefix="/v1", tags=["events"], responses=problems.READ_FAILUR
 
 Contract = Literal["Anchors", "ModelRegistry", "LicenseLedger", "BrokerRegistry"]
 Limit = Annotated[int, Query(ge=1, le=1000)]
+
+RETRY_MS: Final = 1000
+"""After which a listener whose connection broke comes back."""
+
+SILENCE_SECONDS: Final = 15.0
+"""After which a comment shows that the connection stands."""
+
+# One event of the stream, as OpenAPI 3.2 (section 4.14.4) describes them; `data` is JSON.
+_SENT_EVENT: Final = {
+    "type": "object",
+    "properties": {
+        "id": {"type": "string", "pattern": NUMBER_CURSOR},
+        "event": {"type": "string", "enum": ["applied", "retracted", "finalized"]},
+        "data": {"type": "string"},
+        "retry": {"type": "integer"},
+    },
+}
 
 
 def _values(snapshot: Snapshot, row: RowMap) -> dict[str, object]:
@@ -71,6 +96,65 @@ def list_events(
         events=[schemas.EventItem.model_validate(_values(snapshot, row)) for row in rows],
         next_cursor=format_place(rows[-1]) if rows else cursor,
     )
+
+
+@router.get(
+    "/events/stream",
+    response_class=Response,
+    responses={
+        int(problems.OK): {
+            "description": "server-sent events: applied, retracted, finalized",
+            "content": {EventSourceResponse.media_type: {"schema": _SENT_EVENT}},
+        }
+    },
+)
+async def stream_events(
+    request: Request,
+    *,
+    event: Annotated[str | None, Query(max_length=64, pattern=r"^\w+$")] = None,
+    subject: Annotated[
+        HashQuery, Query(description="a model id, an anchored root, or a token id as 32 bytes")
+    ] = None,
+    license: Annotated[  # noqa: A002 -- its name in the URL
+        str | None, Query(pattern=LICENSE, description="in place of `subject`")
+    ] = None,
+    after: Annotated[
+        int | None, Query(ge=0, lt=1 << 53, description="a number read before")
+    ] = None,
+    last_event_id: Annotated[str, Header(pattern=r"^(\d{1,18})?$")] = "",
+) -> Response:
+    """What happens, as it happens: server-sent events with the outbox's numbers as their ids.
+
+    `applied`: an event is in the journal; `retracted`: a reorganisation took it back; `finalized`:
+    every event up to and including that block is final. It begins with what comes next, or after
+    the number in `Last-Event-ID` (or `after`), so a connection that broke goes on where it was. A
+    number whose successors are no longer kept is answered with 404: read /v1/events instead.
+    """
+    feed = feed_of(request)
+    since = int(last_event_id) if last_event_id else after
+    start = await feed.begin(since)
+    wanted = digest(subject)
+    if license is not None:
+        wanted = license_subject(license_id(license).value)
+    return EventSourceResponse(
+        _sent(feed, start, event, wanted), headers={"X-Accel-Buffering": "no"}
+    )
+
+
+async def _sent(
+    feed: Feed, start: int, event: str | None, subject: bytes | None
+) -> AsyncIterator[bytes]:
+    # Now, so that the listener knows that it listens; and the number to come back with.
+    yield format_sse_event(id=str(start), retry=RETRY_MS, comment="listening")
+    # Ended with this generator: whoever hangs up listens no longer.
+    async with contextlib.aclosing(feed.listen(start, silence=SILENCE_SECONDS)) as entries:
+        async for told in entries:
+            if told is None:
+                yield KEEPALIVE_COMMENT
+            elif told.kind == "finalized" or (
+                event in {None, told.event} and (subject is None or subject in told.subjects)
+            ):
+                yield format_sse_event(id=str(told.seq), event=told.kind, data_str=told.body)
 
 
 @router.get("/retractions")

@@ -1,85 +1,333 @@
-"""Evidence bundles of what the chain says about a model, made on demand."""
+"""Evidence bundles of what the chain says about a model, a license or a broker's receipt.
+
+``GET`` makes one while the caller waits; ``/evidence/jobs`` makes it in the background. Both give
+the bytes that ``deed evidence collect`` gives for the same documents, ``--as-of``, ``--clock`` and
+``--actor`` (docs/api.md).
+"""
 
 from __future__ import annotations
 
+import functools
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Query, Request, Response
+from fastapi import Path as PathParameter
+from fastapi.responses import FileResponse
+from starlette.concurrency import run_in_threadpool
 
-from api import problems
-from api.dependencies import ModelPath, Service, model_id, service
+from api import problems, schemas
+from api.dependencies import (
+    LicensePath,
+    ModelPath,
+    Service,
+    license_id,
+    model_id,
+    service,
+)
+from api.evidence_jobs import EvidenceJobs, Work
 from api.lanes import lanes
+from api.strict import StrictRoute
 from ledger.chain.network import Network
 from ledger.claim import Claim
-from ledger.errors import UnknownRecord
+from ledger.errors import ClaimMismatch, IndexUnavailable, UnknownRecord, UsageError
+from ledger.evidence.bundle import read_bundle
+from ledger.evidence.custody import read_log
+from ledger.evidence.release_steps import parse_receipt
 from ledger.fingerprint.exact import Fingerprint
-from ledger.ids import Digest, ModelId
+from ledger.ids import Digest, LicenseId, ModelId
 from ledger.index import library
 from ledger.investigation import collect_model_evidence
+from ledger.sealed.record import SealingRecord
 
 router = APIRouter(prefix="/v1", tags=["evidence"])
+jobs_router = APIRouter(prefix="/v1", tags=["evidence"], route_class=StrictRoute)
 
 MEDIA_TYPE = "application/zip"
+ACTOR = "modeldeed service"
+_ZIP: dict[int | str, dict[str, Any]] = {
+    int(problems.OK): {
+        "description": "an evidence bundle (docs/spec/evidence-bundle.md)",
+        "content": {MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}},
+    }
+}
+_ACCEPTED = int(problems.ACCEPTED)
+_GONE = int(problems.NO_CONTENT)
+_JOB_FAILURES = problems.WRITE_FAILURES
+FinalBlock = Annotated[
+    int | None, Query(ge=0, lt=1 << 53, description="a final block; by default the newest")
+]
+JobPath = Annotated[str, PathParameter(pattern="^[0-9a-f]{32}$")]
 
 
 @router.get(
-    "/evidence/models/{id}",
-    response_class=Response,
-    responses=problems.READ_FAILURES
-    | {
-        int(problems.OK): {
-            "description": "an evidence bundle (docs/spec/evidence-bundle.md)",
-            "content": {MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}},
-        }
-    },
+    "/evidence/models/{id}", response_class=Response, responses=problems.READ_FAILURES | _ZIP
 )
-async def bundle(request: Request, id: ModelPath) -> Response:  # noqa: A002 -- its name in the URL
-    """Collect the evidence of a model as of the finalized block.
+async def bundle(request: Request, id: ModelPath, as_of: FinalBlock = None) -> Response:  # noqa: A002 -- its name in the URL
+    """Collect the evidence of a model as of the finalized block, or of a final one named.
 
     Needs the model's claim and manifest, which its licensor may deposit here; `deed evidence
     collect` makes the same bundle without this service, and without waiting: this service collects
     one at a time and answers 503 meanwhile.
     """
-    return await lanes(request).evidence.run(_collect, service(request), model_id(id))
+    asked = {"model": str(model_id(id)), "as_of": as_of}
+    return await lanes(request).evidence.run(_streamed, service(request), asked)
 
 
-def _collect(served: Service, which: ModelId) -> Response:
-    claim, manifest, fingerprint = _deposited(served, which)
+@router.get(
+    "/evidence/licenses/{license}",
+    response_class=Response,
+    responses=problems.READ_FAILURES | _ZIP,
+)
+async def license_bundle(
+    request: Request,
+    license: LicensePath,  # noqa: A002 -- its name in the URL
+    as_of: FinalBlock = None,
+) -> Response:
+    """Collect the evidence of one license, and of its model's title; as for a model."""
+    served, which = service(request), license_id(license)
+    model = await run_in_threadpool(_model_of, served, which)
+    asked = {"model": str(model), "license": str(which), "as_of": as_of}
+    return await lanes(request).evidence.run(_streamed, served, asked)
+
+
+@jobs_router.post(
+    "/evidence/jobs",
+    status_code=_ACCEPTED,
+    responses=_JOB_FAILURES,
+)
+async def ask(request: Request, response: Response, asked: schemas.EvidenceAsked) -> schemas.Job:
+    """Ask for a bundle that is collected in the background.
+
+    Documents that are not given are those deposited here. A claim given here goes into this bundle
+    and nowhere else; its salt becomes public with whoever gets the bundle. The receipt of a release
+    must be given: it is its holder's business.
+    """
+    served, jobs = service(request), _jobs(request)
+    subject = await run_in_threadpool(_subject, served, asked)
+    wanted = asked.model_dump(mode="json", exclude_none=True) | {"model": subject["model"]}
+    number, work = await run_in_threadpool(jobs.ask, wanted, subject)
+    response.headers["Location"] = f"/v1/evidence/jobs/{number}"
+    return _job(jobs, number, work)
+
+
+@jobs_router.get("/evidence/jobs/{job}", responses=_JOB_FAILURES)
+async def look(
+    request: Request,
+    job: JobPath,
+    wait: Annotated[float, Query(ge=0, le=25, description="seconds to wait for news")] = 0.0,
+    seen: Annotated[int, Query(ge=-1, le=1000, description="steps known; -1: until the end")] = -1,
+) -> schemas.Job:
+    """How a job stands; with `wait`, as soon as there is news."""
+    jobs = _jobs(request)
+    work = await lanes(request).jobs.run(jobs.look, job, wait=wait, seen=seen)
+    return _job(jobs, job, work)
+
+
+@jobs_router.get(
+    "/evidence/jobs/{job}/bundle", response_class=Response, responses=_JOB_FAILURES | _ZIP
+)
+async def fetch(request: Request, job: JobPath) -> Response:
+    """A job's bundle; no chain is needed any more. Ranges may be asked for."""
+    path, work = await run_in_threadpool(_jobs(request).bundle, job)
+    if work.error is not None or work.made is None:
+        told = work.error or {"code": "INTERNAL_ERROR", "message": "no bundle", "hint": ""}
+        return problems.problem(
+            problems.CONFLICT, told["code"], "The job failed", told["message"], hint=told["hint"]
+        )
+    return FileResponse(path, media_type=MEDIA_TYPE, headers=_headers(work.made))
+
+
+@jobs_router.delete(
+    "/evidence/jobs/{job}", status_code=_GONE, response_class=Response, responses=_JOB_FAILURES
+)
+async def leave(request: Request, job: JobPath) -> Response:
+    """Cancel a job, or give its bundle up. Others who asked for the same keep it."""
+    await run_in_threadpool(_jobs(request).leave, job)
+    return Response(status_code=_GONE)
+
+
+# -- collecting ------------------------------------------------------------------------------------
+
+
+def collect(
+    served: Service, asked: dict[str, Any], dest: Path, progress: Callable[[str], None]
+) -> dict[str, Any]:
+    """Make the bundle that was asked for; what its answer's headers say.
+
+    Raises:
+        UnknownRecord: a document was neither given nor deposited.
+        LedgerError: as `collect_model_evidence`.
+    """
+    claim, manifest, fingerprint = _documents(served, asked)
+    license_ = asked.get("license")
+    release = asked.get("release")
+    path = collect_model_evidence(
+        _network(served),
+        claim,
+        manifest,
+        fingerprint,
+        dest=dest,
+        licenses=None if license_ is None else (LicenseId.parse(license_),),
+        sealings=tuple(SealingRecord.from_json(of) for of in asked.get("sealings", ())),
+        cards=tuple(asked.get("cards", ())),
+        terms=tuple(asked.get("terms", ())),
+        disclose_tensors=asked.get("tensors", True),
+        releases=() if release is None else (release,),
+        one=license_ is not None or release is not None,
+        as_of=asked.get("as_of"),
+        actor=ACTOR,
+        note=asked.get("note", ""),
+        progress=progress,
+    )
+    made = read_bundle(path)
+    log = read_log(made.json("custody.json"), made.contents)
+    return {
+        "bytes": path.stat().st_size,
+        "id": str(made.id),
+        "block": made.subject.block,
+        "collected_at": log[0].time,
+        "name": f"{made.subject.model_id.raw[:8].hex()}.evidence.zip",
+    }
+
+
+def open_jobs(served: Service) -> EvidenceJobs | None:
+    """The jobs of a service, in the folder its settings name; None without one.
+
+    Raises:
+        IndexUnavailable: another service has that folder.
+    """
+    settings = served.settings
+    folder = settings.evidence_jobs
+    if folder is None:
+        return None
+    return EvidenceJobs(
+        folder,
+        functools.partial(collect, served),
+        keep=settings.evidence_keep,
+        disk=settings.evidence_disk,
+    )
+
+
+def _streamed(served: Service, asked: dict[str, Any]) -> Response:
     with tempfile.TemporaryDirectory(prefix="deed-evidence-") as folder:
-        path = collect_model_evidence(
-            _network(served),
-            claim,
-            manifest,
-            fingerprint,
-            dest=Path(folder) / "bundle.evidence.zip",
-            actor="the index service, on request",
-        )
+        path = Path(folder) / "bundle.evidence.zip"
+        made = collect(served, asked, path, lambda _what: None)
         content = path.read_bytes()
-    name = f"{which.raw[:8].hex()}.evidence.zip"
-    headers = {"Content-Disposition": f'attachment; filename="{name}"'}
-    return Response(content, media_type=MEDIA_TYPE, headers=headers)
+    return Response(content, media_type=MEDIA_TYPE, headers=_headers(made))
 
 
-def _deposited(
-    served: Service, which: ModelId
-) -> tuple[Claim, dict[str, object], Fingerprint | None]:
+def _headers(made: dict[str, Any]) -> dict[str, str]:
+    return {
+        "Content-Disposition": f'attachment; filename="{made["name"]}"',
+        "Deed-Bundle": made["id"],
+        "Deed-As-Of": str(made["block"]),
+        "Deed-Clock": made["collected_at"],
+    }
+
+
+def _documents(
+    served: Service, asked: dict[str, Any]
+) -> tuple[Claim, dict[str, Any], Fingerprint | None]:
+    """The documents given, and those deposited for what was not given."""
+    which = ModelId.parse(asked["model"])
     with served.index.snapshot() as snapshot:
-        model = snapshot.model(which)
         connection = snapshot.connection
-        claim = library.document(connection, "claim", Digest(which.raw))
-        manifest = library.document(connection, "manifest", Digest(bytes(model["manifest_hash"])))
+        found = library.document(connection, "claim", Digest(which.raw))
+        claim = asked.get("claim") or (None if found is None else found[0])
+        if claim is None:
+            raise _absent("claim", which)
+        opened = Claim.from_json(claim)
+        if opened.model_id() != which:
+            raise ClaimMismatch(f"the claim is that of model {opened.model_id()}")
+        stored = library.document(connection, "manifest", opened.manifest_hash)
         leaves = library.document(connection, "fingerprint", Digest(which.raw))
-    if claim is None or manifest is None:
-        missing = "claim" if claim is None else "manifest"
-        raise UnknownRecord(
-            f"the {missing} of model {which.short} was not deposited here",
-            hint="its licensor can collect the bundle: deed evidence collect",
-        )
-    fingerprint = Fingerprint.from_json(leaves[0]) if leaves is not None and leaves[1] else None
-    return Claim.from_json(claim[0]), manifest[0], fingerprint
+    manifest = asked.get("manifest") or (None if stored is None else stored[0])
+    if manifest is None:
+        raise _absent("manifest", which)
+    if asked.get("fingerprint") is not None:
+        return opened, manifest, Fingerprint.from_json(asked["fingerprint"])
+    whole = leaves is not None and leaves[1]
+    return opened, manifest, Fingerprint.from_json(leaves[0]) if leaves and whole else None
+
+
+def _absent(what: str, which: ModelId) -> UnknownRecord:
+    return UnknownRecord(
+        f"the {what} of model {which.short} was not deposited here",
+        hint="its licensor can collect the bundle: deed evidence collect",
+    )
+
+
+def _model_of(served: Service, which: LicenseId) -> ModelId:
+    with served.index.snapshot() as snapshot:
+        row = snapshot.license(which)
+        if row is None:
+            raise UnknownRecord(
+                f"there is no license {which} as of block {snapshot.as_of.block}",
+                hint="check the number and the network; a new license takes a moment to be read",
+            )
+        return ModelId(bytes(row["model_id"]))
+
+
+def _subject(served: Service, asked: schemas.EvidenceAsked) -> dict[str, Any]:
+    """Kind, model and license of what is asked for, which must be there.
+
+    Raises:
+        UsageError: nothing, or two things, are asked for.
+        UnknownRecord: the index does not know the model or license.
+    """
+    if asked.release is not None:
+        if asked.license is not None:
+            raise UsageError("a receipt names its license", hint="leave license out")
+        receipt, _, model = parse_receipt(asked.release)
+        told = {"kind": "release", "model": model, "license": str(receipt.license_id)}
+    elif asked.license is not None:
+        which = license_id(asked.license)
+        told = {"kind": "license", "model": str(_model_of(served, which)), "license": str(which)}
+    elif asked.model is not None:
+        told = {"kind": "model", "model": asked.model}
+    else:
+        raise UsageError("nothing is asked for", hint="give model, license or release")
+    if asked.model not in {None, told["model"]}:
+        raise ClaimMismatch("the license or receipt is of another model")
+    with served.index.snapshot() as snapshot:
+        snapshot.model(ModelId.parse(told["model"]))
+    return told
 
 
 def _network(served: Service) -> Network:
     urls = tuple(url.get_secret_value() for url in served.settings.rpc_urls)
     return Network("service", urls, served.deployment, served.profile)
+
+
+def _jobs(request: Request) -> EvidenceJobs:
+    jobs: EvidenceJobs | None = request.app.state.evidence_jobs
+    if jobs is None:
+        raise IndexUnavailable(
+            "this service takes no evidence jobs",
+            hint="its operator sets DEED_API_EVIDENCE_FOLDER; or use deed evidence collect",
+        )
+    return jobs
+
+
+def _job(jobs: EvidenceJobs, number: str, work: Work) -> schemas.Job:
+    made = work.made or {}
+    done = work.state == "done"
+    return schemas.Job(
+        job=number,
+        state=work.state,
+        kind=work.subject["kind"],
+        model=work.subject["model"],
+        license=work.subject.get("license"),
+        steps=list(work.steps),
+        asked_at=int(work.asked_at),
+        expires_at=jobs.expires_at(work),
+        error=None if work.error is None else schemas.JobError(**work.error),
+        bundle=f"/v1/evidence/jobs/{number}/bundle" if done else None,
+        bytes=made.get("bytes"),
+        id=made.get("id"),
+        as_of=made.get("block"),
+        clock=made.get("collected_at"),
+    )

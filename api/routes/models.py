@@ -1,4 +1,4 @@
-"""Models, their timelines and tensor ids, and the search by tensor."""
+"""Models, their timelines and tensor ids."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from api import problems, schemas
+from api import catalogue_schemas, problems, schemas
 from api.dependencies import (
-    HASH,
+    NUMBER_CURSOR,
     AccountQuery,
     Cacheable,
     HashQuery,
@@ -21,6 +21,7 @@ from api.dependencies import (
     as_of,
     digest,
     model_id,
+    number_cursor,
     service,
 )
 from api.lanes import lanes
@@ -29,7 +30,7 @@ from ledger.claim import Claim, manifest_hash
 from ledger.errors import ClaimMismatch, ManifestError, UnknownRecord
 from ledger.fingerprint import ids
 from ledger.ids import Digest, ModelId
-from ledger.index import library
+from ledger.index import catalogue, library
 from ledger.index.database import writing
 from ledger.index.timeline import timeline
 from ledger.index.views import RowMap, Snapshot
@@ -112,6 +113,51 @@ def show_timeline(snapshot: Cacheable, id: ModelPath) -> schemas.Timeline:  # no
         for entry in timeline(snapshot, which)
     ]
     return schemas.Timeline(as_of=as_of(snapshot), model_id=str(which), entries=entries)
+
+
+@router.get("/models/{id}/titles")
+def list_titles(
+    snapshot: Cacheable,
+    id: ModelPath,  # noqa: A002 -- as above
+    cursor: Annotated[str | None, Query(pattern=NUMBER_CURSOR)] = None,
+    limit: Limit = 50,
+) -> catalogue_schemas.TitlePage:
+    """Who held a model's title and since when, first to last."""
+    which = model_id(id)
+    snapshot.model(which)
+    after = number_cursor(cursor) if cursor else -1
+    rows = [row for row in snapshot.titles(which) if row["sequence"] > after]
+    more, rows = len(rows) > limit, rows[:limit]
+    return catalogue_schemas.TitlePage(
+        as_of=as_of(snapshot),
+        model_id=str(which),
+        titles=[schemas.Title.model_validate(row) for row in rows],
+        next_cursor=str(rows[-1]["sequence"]) if more else None,
+    )
+
+
+@router.get("/models/{id}/lineage")
+def show_lineage(
+    snapshot: Cacheable,
+    id: ModelPath,  # noqa: A002 -- as above
+    direction: catalogue.Direction = "both",
+    depth: Annotated[int, Query(ge=1, le=100, description="generations")] = 10,
+) -> catalogue_schemas.LineageAnswer:
+    """The models that a model descends from and those that descend from it, as declared."""
+    which = model_id(id)
+    found = catalogue.lineage(snapshot, which, direction=direction, depth=depth)
+    return catalogue_schemas.LineageAnswer(
+        as_of=as_of(snapshot),
+        model_id=str(which),
+        models=[shown(snapshot, row) for row in found.models.values()],
+        edges=[
+            catalogue_schemas.LineageEdge.model_validate(
+                {**row, "finality": snapshot.as_of.finality(row["born_block"])}
+            )
+            for row in found.edges
+        ],
+        complete=found.complete,
+    )
 
 
 @router.get("/models/{id}/leaves")
@@ -247,36 +293,3 @@ def _deposit_documents(
             if library.document(connection, kind, name) is None:
                 library.put_document(connection, kind, name, document, complete=True, now_ms=now_ms)
     return schemas.DocumentsDeposited(as_of=facts, model_id=str(which), taken=sorted(taken))
-
-
-@router.get("/search", tags=["search"])
-def search(
-    snapshot: Cacheable,
-    cid: Annotated[str, Query(pattern=HASH, description="content id of a tensor")],
-) -> schemas.SearchAnswer:
-    """Registered models that hold a tensor, all claims on it, earliest commitment first."""
-    return _matches(snapshot, "cid", cid)
-
-
-@router.get("/search/values", tags=["search"])
-def search_values(
-    snapshot: Cacheable,
-    vid: Annotated[str, Query(pattern=HASH, description="value-multiset id of a tensor")],
-) -> schemas.SearchAnswer:
-    """The same by value id, which survives permutation and transposition."""
-    return _matches(snapshot, "vid", vid)
-
-
-def _matches(snapshot: Snapshot, kind: str, text: str) -> schemas.SearchAnswer:
-    which = Digest.parse(text)
-    matches = [
-        schemas.SearchMatch(
-            model=shown(snapshot, match.model),
-            names=list(match.names),
-            names_verified=match.names_verified,
-        )
-        for match in library.search(snapshot, kind, which)
-    ]
-    return schemas.SearchAnswer.model_validate(
-        {"as_of": as_of(snapshot), "kind": kind, "id": which, "matches": matches}
-    )

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from ledger.broker.facts import ChainState
-from ledger.broker.health import EndpointHealth
 from ledger.broker.wallet_signatures import SignatureState
+from ledger.chain.health import EndpointHealth
 from ledger.ids import Address, Digest, LicenseId, ModelId
 
 

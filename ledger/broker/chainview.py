@@ -21,7 +21,6 @@ from functools import partial
 
 from ledger.broker.entitlement_probe import EntitlementProbe, Question
 from ledger.broker.facts import ChainState, Side
-from ledger.broker.health import EndpointHealth
 from ledger.broker.panel import Panel, Sight
 from ledger.broker.readings import Asked, Reading, Shown, distinct
 from ledger.broker.rounds import Rounds
@@ -35,11 +34,12 @@ from ledger.broker.stateproof import (
 )
 from ledger.broker.wallet_probe import answer_of, probe_request
 from ledger.broker.wallet_signatures import SignatureState, WalletSays
-from ledger.broker.witnesses import DEADLINE, PATIENCE
 from ledger.chain.abi_codec import contract
 from ledger.chain.deployment import Deployment
+from ledger.chain.health import EndpointHealth
 from ledger.chain.profile import ChainProfile
 from ledger.chain.rpc import Block, Rpc, block_param, data
+from ledger.chain.witnesses import DEADLINE, PATIENCE
 from ledger.errors import (
     ChainError,
     ChainUnavailable,

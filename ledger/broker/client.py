@@ -377,6 +377,7 @@ class BrokerClient(BrokerLink):
                 "POST",
                 "/v1/broker/challenges",
                 {"license": str(asker.license), "model": str(asker.model)},
+                repeatable=True,
             ),
             "the challenge",
         )

@@ -21,7 +21,7 @@ from ledger.sealed.cells import ReleasedCells
 from ledger.sealed.codeword import SALT_BYTES, CodeWord
 from ledger.sealed.file import SealedFile, open_sealed
 from ledger.sealed.record import SealingRecord
-from ledger.tensors.model import open_model
+from ledger.tensors.opening import open_weights
 from ledger.tracing.accusation import Accusation, Candidate, accuse
 from ledger.tracing.extraction import Reading, read_suspect
 from ledger.tracing.planning import CANDIDATES, Plan, plan
@@ -174,7 +174,7 @@ def trace_leak(
     """Hold a copy against every candidate's word.
 
     Args:
-        suspect: the copy that was found: a file or folder that `open_model` reads.
+        suspect: the copy that was found: a file or folder that `open_weights` reads.
         sealed: the sealed file that all licenses open.
         recovery: of that sealing, with its cells.
         candidates: the words that were released, or may have been.
@@ -212,7 +212,7 @@ def trace_leak(
         # (3) the master
         _check_master(master, recovery, note)
         # (4) the suspect
-        with open_model(suspect) as source:
+        with open_weights(suspect) as source:
             reading = read_suspect(source, master, marked, progress=progress)
             source.ensure_unchanged()
     found = sum(match.found is not None for match in reading.matches)

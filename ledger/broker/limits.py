@@ -82,16 +82,18 @@ class Buckets:
     Args:
         what: who is limited, in the refusal.
         clock: monotonic seconds.
+        by: who limits, in the refusal.
     """
 
-    def __init__(self, what: str, clock: Callable[[], float]) -> None:
+    def __init__(self, what: str, clock: Callable[[], float], *, by: str = "this broker") -> None:
         self._what = what
+        self._by = by
         self._clock = clock
         self._lock = threading.Lock()
         self._held: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
-    def take(self, key: str, rate: Rate) -> None:
-        """Take one token.
+    def take(self, key: str, rate: Rate) -> float:
+        """Take one token; how many are left.
 
         Raises:
             RateLimited: there is none; with the time until there is.
@@ -108,8 +110,9 @@ class Buckets:
         if not enough:
             wait = (1 - tokens) / rate.per_second
             raise RateLimited(
-                f"{self._what} asks more often than this broker allows", retry_after=max(1.0, wait)
+                f"{self._what} asks more often than {self._by} allows", retry_after=max(1.0, wait)
             )
+        return tokens - 1
 
     def give(self, key: str, rate: Rate) -> None:
         """Give a token back that was taken for nothing."""

@@ -36,6 +36,11 @@ from ledger.sealed.recipients import KemPublicKey
 
 MAX_REPLY_BYTES: Final = 4 << 20
 MAX_RETRY_SECONDS: Final = 3600
+KEPT_SECONDS: Final = 2.0
+"""How long an idle connection is kept: well below the 10 s of a broker, and uvicorn's own 5 s.
+
+Who keeps one as long as the server does may write just when the server closes it.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +93,9 @@ class BrokerLink:
         self._http = httpx.Client(
             base_url=url.rstrip("/"),
             timeout=timeout,
+            limits=httpx.Limits(
+                max_connections=100, max_keepalive_connections=20, keepalive_expiry=KEPT_SECONDS
+            ),
             trust_env=parts.hostname not in {"127.0.0.1", "::1", "localhost"},
         )
 
@@ -201,27 +209,35 @@ class BrokerLink:
 
     # -- HTTP ----------------------------------------------------------------------------------
 
-    def _send(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
-        """One exchange; a problem document becomes the error it names."""
+    def _send(
+        self, method: str, path: str, body: Any = None, *, repeatable: bool = False
+    ) -> dict[str, Any]:
+        """One exchange; a problem document becomes the error it names.
+
+        Args:
+            method: GET or POST.
+            path: below the base URL.
+            body: a JSON value.
+            repeatable: whether the broker may get it twice, as it may every GET: it is sent once
+                more when a kept connection breaks before its answer. A release never is: its
+                replay is refused, and the first may have counted.
+
+        Raises:
+            BrokerUnavailable: no answer, or none of a broker's.
+        """
         # httpx bounds each read alone, so a reply that drips would have no end.
         watch = threading.Timer(self._timeout, self._break_off)
         watch.daemon = True
         watch.start()
+        marks: list[str] = []
         try:
-            with self._http.stream(
-                method,
-                path,
-                json=body,
-                headers={"accept": "application/json"} | ACCEPTED,
-                extensions={"trace": self._connected},
-            ) as response:
-                parts: list[bytes] = []
-                size = 0
-                for part in pieces(response):
-                    size += len(part)
-                    if size > MAX_REPLY_BYTES:
-                        raise BrokerUnavailable(f"the broker {self.host} sends without end")
-                    parts.append(part)
+            try:
+                status, raw = self._exchange(method, path, body, marks)
+            except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
+                again = (repeatable or method == "GET") and not marks and watch.is_alive()
+                if not again:
+                    raise
+                status, raw = self._exchange(method, path, body, marks)
         except httpx.HTTPError as error:
             raise BrokerUnavailable(
                 f"the broker {self.host} does not answer ({type(error).__name__})", retry_after=2.0
@@ -229,16 +245,39 @@ class BrokerLink:
         finally:
             watch.cancel()
         try:
-            value = parse_json(b"".join(parts), what="the broker's reply", limit=MAX_REPLY_BYTES)
+            value = parse_json(raw, what="the broker's reply", limit=MAX_REPLY_BYTES)
         except FormatError:
             value = None
         if not isinstance(value, dict):
-            raise BrokerUnavailable(
-                f"{self.host} answered HTTP {response.status_code}, and not as a broker does"
-            )
-        if response.is_success or "signature" in value:
+            raise BrokerUnavailable(f"{self.host} answered HTTP {status}, and not as a broker does")
+        if httpx.codes.is_success(status) or "signature" in value:
             return value
-        raise _problem(value, response.status_code, self.host)
+        raise _problem(value, status, self.host)
+
+    def _exchange(self, method: str, path: str, body: Any, marks: list[str]) -> tuple[int, bytes]:
+        """Send once: status and body. Adds to `marks`: "opened" (a new connection), "answered"."""
+
+        def trace(event: str, about: dict[str, Any]) -> None:
+            if event.startswith("connection."):
+                marks.append("opened")
+            self._connected(event, about)
+
+        with self._http.stream(
+            method,
+            path,
+            json=body,
+            headers={"accept": "application/json"} | ACCEPTED,
+            extensions={"trace": trace},
+        ) as response:
+            marks.append("answered")
+            parts: list[bytes] = []
+            size = 0
+            for part in pieces(response):
+                size += len(part)
+                if size > MAX_REPLY_BYTES:
+                    raise BrokerUnavailable(f"the broker {self.host} sends without end")
+                parts.append(part)
+        return response.status_code, b"".join(parts)
 
     def _connected(self, event: str, about: dict[str, Any]) -> None:
         """Told by httpx what it does: keep the sockets that it opens."""

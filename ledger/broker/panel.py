@@ -16,12 +16,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, TypeVar
 
-from ledger.broker.health import EndpointHealth, EndpointRecord
 from ledger.broker.stateproof import Headers
-from ledger.broker.witnesses import DEADLINE, PATIENCE, Witness, gather, outcome
 from ledger.chain.deployment import Deployment
+from ledger.chain.health import EndpointHealth, EndpointRecord
 from ledger.chain.profile import ChainProfile
 from ledger.chain.rpc import Block, Rpc, quantity
+from ledger.chain.witnesses import DEADLINE, PATIENCE, Witness, gather, outcome
 from ledger.errors import (
     ChainUnavailable,
     ContractReverted,

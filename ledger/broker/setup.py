@@ -10,7 +10,7 @@ from ledger.broker.chainview import ChainView
 from ledger.broker.home import BrokerHome, BrokerIdentity
 from ledger.broker.keyshares import MAX_MEMBERS
 from ledger.broker.service import BrokerService
-from ledger.broker.witnesses import witness_rpc
+from ledger.broker.sharing import witness_rpc
 from ledger.chain.brokers import BrokerRegistry
 from ledger.chain.deployment import Deployment
 from ledger.chain.profile import ChainProfile

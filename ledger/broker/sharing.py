@@ -33,6 +33,10 @@ FLIGHTS: Final = 2
 MAX_TOGETHER: Final = 96
 """Questions in one round trip; providers bound it, and 100 is the least known bound."""
 
+REQUEST_SECONDS: Final = 5.0
+MAX_REPLY: Final = 4 << 20
+"""Time and bytes of one reply; a header, a contract's code and a proof are all far below."""
+
 _Question = tuple[str, Sequence[Any]]
 
 
@@ -186,3 +190,8 @@ def _key(request: _Question) -> tuple[str, ...]:
         named = params[1] if isinstance(params[1], str) else json.dumps(params[1], sort_keys=True)
         return (method, named, *itertools.chain.from_iterable(sorted(params[0].items())))
     return (method, json.dumps(params, separators=(",", ":"), sort_keys=True))
+
+
+def witness_rpc(url: str, *, chain_id: int) -> Rpc:
+    """A client for one endpoint as the chain rule asks it: without failover, tightly bounded."""
+    return SharedRpc(url, chain_id=chain_id, timeout=REQUEST_SECONDS, max_reply=MAX_REPLY)

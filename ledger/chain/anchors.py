@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ledger.chain.abi_codec import Event
 from ledger.chain.calls import ContractCalls
+from ledger.chain.logs import find_events
 from ledger.chain.rpc import BlockId
 from ledger.chain.transactions import Sender, TxReceipt
+from ledger.errors import ChainError
 from ledger.ids import Address, Digest
 
 
@@ -58,7 +61,37 @@ class Anchors(ContractCalls):
         number, time = self._read(block, "phaseABy", sender, commitment)
         return PhaseA(sender, number, time) if number else None
 
+    def phase_a_stands_in(self, sender: Address, commitment: Digest, block: int) -> bool:
+        """Whether this account's commitment was made in this very block."""
+        return bool(self._phase_a_events(sender, commitment, block, block))
+
+    def phase_a_block(self, sender: Address, commitment: Digest, *, from_block: int) -> int:
+        """The block of this account's commitment.
+
+        Raises:
+            ChainError: the endpoint shows none.
+        """
+        found = self._phase_a_events(sender, commitment, from_block, None)
+        block = found[0].block if found else None
+        if block is None:
+            raise ChainError("the endpoint does not show in which block the commitment was made")
+        return block
+
     def phase_a_count(self, sender: Address, block: BlockId = "latest") -> int:
         """How many commitments an account has made."""
         (count,) = self._read(block, "phaseACount", sender)
         return int(count)
+
+    def _phase_a_events(
+        self, sender: Address, commitment: Digest, first: int, last: int | None
+    ) -> list[Event]:
+        topics = [Digest(sender.raw.rjust(32, b"\0")), None, commitment]
+        return find_events(
+            self._rpc,
+            self._abi,
+            self.address,
+            "PhaseACommitted",
+            topics,
+            from_block=first,
+            to_block=last,
+        )

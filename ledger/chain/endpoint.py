@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import logging
 import time
-from typing import Any, cast
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar, cast
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import httpx
@@ -19,6 +20,9 @@ from ledger.errors import ChainUnavailable, FormatError, LedgerError, UsageError
 from ledger.remote.bodies import ACCEPTED, pieces
 
 MAX_REPLY_BYTES = 64 << 20
+_ONE_BY_ONE = 3
+_Q = TypeVar("_Q")
+_R = TypeVar("_R")
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 
@@ -180,6 +184,22 @@ class Endpoint:
         if len(by_id) != len(replies) or set(by_id) != {p["id"] for p in payload}:
             raise self._malformed("left out part of a batch")
         return [by_id[p["id"]] for p in payload]
+
+    def one_by_one(self, payload: Sequence[_Q], ask: Callable[[_Q], _R]) -> list[_R]:
+        """`ask` for each request of a batch in turn, where an endpoint serves no batches.
+
+        Raises:
+            ChainUnavailable: as `ask` does, or all together take longer than three replies may.
+        """
+        deadline = time.monotonic() + _ONE_BY_ONE * self._timeout
+        found = []
+        for each in payload:
+            if time.monotonic() > deadline:
+                raise self._unavailable(
+                    "serves no batches, and single requests slowly", fault="slow"
+                )
+            found.append(ask(each))
+        return found
 
     def _parse(self, data: bytes) -> Any:
         try:

@@ -8,13 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from ledger.chain.deployment import Deployment
 from ledger.chain.proofs import fetch_headers, fetch_receipts, fetch_state, find_logs, place_of
 from ledger.chain.rpc import Rpc
 from ledger.claim import Claim
-from ledger.errors import InclusionProofInvalid, LimitExceeded, PendingFinality, UnknownRecord
+from ledger.errors import (
+    ChainError,
+    InclusionProofInvalid,
+    LimitExceeded,
+    PendingFinality,
+    RpcRefused,
+    UnknownRecord,
+)
 from ledger.evidence.documents import Inclusion, ReceiptProof, StateProof
 from ledger.evidence.events import decode, topic_of
 from ledger.evidence.headers import Header
@@ -32,7 +39,9 @@ from ledger.evidence.layout import (
     transfer_slot,
 )
 from ledger.evidence.receipts import Receipt, Transaction
-from ledger.ids import Digest, LicenseId
+from ledger.evidence.release_steps import CONTRACT as BROKERS
+from ledger.evidence.release_steps import Receipt as BrokerReceipt
+from ledger.ids import Address, Digest, LicenseId
 
 # Longer gaps between an event and the finalized block stay open: the event's block then stands on
 # its own hash, which the reader must vouch for too.
@@ -79,6 +88,8 @@ def harvest_model(
     *,
     licenses: Sequence[LicenseId] | None = None,
     commitment: Inclusion | None = None,
+    releases: Sequence[BrokerReceipt] = (),
+    index: OlderEvidence | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> Harvest:
     """Gather a model's proofs as of block `number`, which should be finalized.
@@ -90,37 +101,44 @@ def harvest_model(
         claim: the opened claim.
         licenses: those concerned; None takes all on plans of this model.
         commitment: of the claim; None reads it from the transaction that used it.
+        releases: receipts of brokers, whose anchorings are proved.
+        index: what an index has kept, for events whose receipts the endpoint has forgotten.
         progress: called with what is being done.
 
     Raises:
-        UnknownRecord: the chain does not know this model.
+        UnknownRecord: the chain does not know this model, or no anchoring of a receipt.
         PendingFinality: it does, but not yet at this block.
         StateProofInvalid: the node's answers do not lead to its headers.
         LimitExceeded: more licenses than one bundle takes; name those concerned.
     """
     say = progress or (lambda _what: None)
-    finder = _Finder(rpc, deployment, number)
+    finder = _Finder(rpc, deployment, number, index)
     state = fetch_headers(rpc, [number])[0]
     say("finding the model's events")
     places = finder.title(claim)
     found, more = finder.licenses(claim, licenses)
     places |= more
+    for release in releases:
+        places |= finder.anchoring(release)
     say(f"proving {len(places)} receipts")
-    receipts = _receipts(rpc, places)
+    receipts = _receipts(rpc, places, index)
     if commitment is None:
         commitment = _used_commitment(claim, deployment, receipts)
     if commitment is not None:
         anchored = finder.places("Anchors", "RootAnchored", [str(commitment.root)])
-        receipts |= _receipts(rpc, anchored - set(receipts))
+        receipts |= _receipts(rpc, anchored - set(receipts), index)
     say("proving state")
     accounts = _accounts(rpc, deployment, state, claim, licenses=found, commitment=commitment)
+    if releases:
+        slots = sorted({slot for release in releases for slot in release.slots()})
+        accounts[BROKERS] = fetch_state(rpc, state, deployment.addresses[BROKERS], slots)
     say("linking block headers")
     blocks = {block for block, _ in receipts}
     return Harvest(
         state=state,
-        headers=fetch_headers(rpc, _linked(blocks, number)),
+        headers=_headers(rpc, blocks, state, index),
         accounts=accounts,
-        code={name: rpc.code(deployment.addresses[name], number) for name in CONTRACTS},
+        code={name: rpc.code(deployment.addresses[name], number) for name in accounts},
         receipts=tuple(receipts[place] for place in sorted(receipts)),
         licenses=found,
         commitment=commitment,
@@ -130,8 +148,11 @@ def harvest_model(
 class _Finder:
     """Where our events are: block and transaction index."""
 
-    def __init__(self, rpc: Rpc, deployment: Deployment, last: int) -> None:
+    def __init__(
+        self, rpc: Rpc, deployment: Deployment, last: int, index: OlderEvidence | None
+    ) -> None:
         self._rpc = rpc
+        self._index = index
         self._deployment = deployment
         self._last = last
 
@@ -191,6 +212,29 @@ class _Finder:
         places = self.places("LicenseLedger", events, tokens)
         return chosen, places | self.places("LicenseLedger", "Transfer", None, None, tokens)
 
+    def anchoring(self, release: BrokerReceipt) -> set[tuple[int, int]]:
+        """Where a receipt's root was anchored, and its broker's key registered."""
+        broker, number = (f"0x{of:064x}" for of in (release.broker, release.anchoring))
+        anchored = self.places(BROKERS, "ReceiptsAnchored", [broker], [number])
+        if not anchored:
+            head = self._rpc.block("latest").number
+            if self.places(BROKERS, "ReceiptsAnchored", [broker], [number], last=head):
+                raise PendingFinality(
+                    f"anchoring {release.anchoring} of broker {release.broker} is not yet in a "
+                    "finalized block",
+                    hint="collect again in a few minutes",
+                )
+            raise UnknownRecord(
+                f"broker {release.broker} made no anchoring {release.anchoring} on this chain",
+                hint="check that the receipt is of this network",
+            )
+        keys = {
+            place_of(log)
+            for log in self._logs(BROKERS, "BrokerKeysSet", [broker])
+            if str(log.get("data"))[2:66] == release.key_hash.raw.hex()
+        }
+        return anchored | keys
+
     def _issued(self, claim: Claim) -> list[LicenseId]:
         model = [str(claim.model_id())]
         plans = [
@@ -211,16 +255,90 @@ class _Finder:
     ) -> list[dict[str, Any]]:
         names = [events] if isinstance(events, str) else list(events)
         first = [str(topic_of(contract, name)) for name in names]
-        return find_logs(
-            self._rpc,
-            self._deployment.addresses[contract],
-            [first, *topics],
-            self._deployment.block,
-            self._last if last is None else last,
+        address, begin = self._deployment.addresses[contract], self._deployment.block
+        end = self._last if last is None else last
+        # A node that has forgotten old logs refuses, or shows none of them: both are asked.
+        kept = (
+            [] if self._index is None else self._index.places(address, [first, *topics], begin, end)
         )
+        try:
+            return kept + find_logs(self._rpc, address, [first, *topics], begin, end)
+        except RpcRefused as refusal:
+            if self._index is None:
+                raise
+            if not self._index.reaches(min(end, self._last)):
+                refusal.hint = "the index has not read that far; wait until it has, or ask a node"
+                raise
+            return kept
 
 
-def _receipts(rpc: Rpc, places: set[tuple[int, int]]) -> dict[tuple[int, int], ReceiptProof]:
+class OlderEvidence(Protocol):
+    """What an index has kept (`ledger.index.kept_evidence`)."""
+
+    def places(
+        self,
+        address: Address,
+        topics: Sequence[str | Sequence[str] | None],
+        first: int,
+        last: int,
+    ) -> list[dict[str, Any]]:
+        """Logs as ``eth_getLogs`` shows them."""
+        ...
+
+    def reaches(self, block: int) -> bool:
+        """Whether it has read the chain up to a block."""
+        ...
+
+    def header(self, block: int) -> Header | None:
+        """The header of a block with events of ours."""
+        ...
+
+    def receipt(self, block: int, index: int) -> ReceiptProof | None:
+        """A receipt with events of ours, and its proof."""
+        ...
+
+
+def _headers(
+    rpc: Rpc, blocks: set[int], state: Header, index: OlderEvidence | None
+) -> tuple[Header, ...]:
+    """The events' headers and those that link them; unlinked ones where nodes forgot them."""
+    try:
+        return fetch_headers(rpc, _linked(blocks, state.number))
+    except ChainError:
+        if index is None:
+            raise
+    found = [state]
+    for block in blocks:
+        kept = index.header(block)
+        found += fetch_headers(rpc, [block]) if kept is None else [kept]
+    return tuple(sorted({header.number: header for header in found}.values(), key=_number))
+
+
+def _number(header: Header) -> int:
+    return header.number
+
+
+def _receipts(
+    rpc: Rpc, places: set[tuple[int, int]], index: OlderEvidence | None
+) -> dict[tuple[int, int], ReceiptProof]:
+    if index is None:
+        return _asked(rpc, places)
+    proofs: dict[tuple[int, int], ReceiptProof] = {}
+    for block in sorted({block for block, _ in places}):
+        wanted = {place for place in places if place[0] == block}
+        try:
+            proofs |= _asked(rpc, wanted)
+        except ChainError as refusal:
+            for place in sorted(wanted):
+                kept = index.receipt(*place)
+                if kept is None:
+                    refusal.hint = "the index has not kept this receipt either; ask an archive node"
+                    raise
+                proofs[place] = kept
+    return proofs
+
+
+def _asked(rpc: Rpc, places: set[tuple[int, int]]) -> dict[tuple[int, int], ReceiptProof]:
     proofs = {}
     for header in fetch_headers(rpc, {block for block, _ in places}):
         indices = [index for block, index in places if block == header.number]

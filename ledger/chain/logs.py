@@ -21,8 +21,9 @@ def find_events(
     topics: Sequence[Digest | None],
     *,
     from_block: int,
+    to_block: int | None = None,
 ) -> list[Event]:
-    """Events of `address` from `from_block` to the head, oldest first.
+    """Events of `address` from `from_block` to `to_block` or the head, oldest first.
 
     Args:
         rpc: the chain.
@@ -31,12 +32,13 @@ def find_events(
         event: the event's name.
         topics: indexed arguments to match, None for any.
         from_block: first block to look at.
+        to_block: last one; the head when None.
 
     Raises:
         ChainUnavailable: no endpoint answers.
         ChainError: an endpoint refuses even single blocks, or sends malformed logs.
     """
-    head = rpc.block("latest").number
+    head = rpc.block("latest").number if to_block is None else to_block
     wanted = [str(abi.topic(event)), *(None if t is None else str(t) for t in topics)]
     found: list[Event] = []
     start, span = from_block, _FIRST_SPAN

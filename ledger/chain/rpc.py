@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -142,6 +142,8 @@ class Rpc:
             for url in listed
         ]
         self.urls = listed
+        self._made = (listed, timeout, chain_id, max_reply)
+        self._transport = transport
         self._expected = chain_id
         self._preferred = 0
         self._ids = itertools.count(1)
@@ -170,6 +172,19 @@ class Rpc:
     def hosts(self) -> tuple[str, ...]:
         """The endpoints' hosts: what may be shown of their URLs."""
         return tuple(endpoint.host for endpoint in self._endpoints)
+
+    def elsewhere(self) -> tuple[tuple[str, ...], float, int | None, int] | None:
+        """What `opened` needs to make such a client in another process; None: it cannot be made.
+
+        URLs may hold keys: for a pipe, not for arguments or the environment.
+        """
+        return None if self._transport is not None else self._made
+
+    @classmethod
+    def opened(cls, made: tuple[Sequence[str], float, int | None, int]) -> Self:
+        """A client as another process has it (`elsewhere`)."""
+        urls, timeout, chain_id, max_reply = made
+        return cls(urls, timeout=timeout, chain_id=chain_id, max_reply=max_reply)
 
     # -- requests ------------------------------------------------------------------------------
 
@@ -212,6 +227,23 @@ class Rpc:
             ContractReverted, RpcRefused, ChainUnavailable, WrongNetwork: as `call`; the first
                 failing request decides.
         """
+        return self._batch(requests, _exchange_batch)
+
+    def batch_undecoded(self, requests: Sequence[tuple[str, Sequence[Any]]]) -> list[Any]:
+        """As `batch`, but each result is left as JSON text (``msgspec.Raw``) for a typed decoder.
+
+        Raises:
+            ContractReverted, RpcRefused, ChainUnavailable, WrongNetwork: as `batch`.
+        """
+        from ledger.chain.undecoded import exchange_undecoded
+
+        return self._batch(requests, exchange_undecoded)
+
+    def _batch(
+        self,
+        requests: Sequence[tuple[str, Sequence[Any]]],
+        exchange: Callable[[Endpoint, list[dict[str, Any]]], list[dict[str, Any]]],
+    ) -> list[Any]:
         if not requests:
             return []
         for method, _ in requests:
@@ -223,9 +255,7 @@ class Rpc:
             endpoint = self._endpoints[index]
             try:
                 self._identify(endpoint)
-                replies = endpoint.exchange_batch(payload)
-                if replies is None:
-                    replies = [endpoint.exchange(request, retry=True) for request in payload]
+                replies = exchange(endpoint, payload)
                 results = [
                     self._result(endpoint, method, reply)
                     for (method, _), reply in zip(requests, replies, strict=True)
@@ -348,6 +378,13 @@ class Rpc:
             return data(self.call("eth_getCode", [str(address), block_param(block)]))
         except RpcRefused as error:
             raise _gone(block, error) from None
+
+
+def _exchange_batch(endpoint: Endpoint, payload: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    replies = endpoint.exchange_batch(payload)
+    if replies is None:
+        replies = endpoint.one_by_one(payload, lambda each: endpoint.exchange(each, retry=True))
+    return replies
 
 
 def _gone(block: BlockId, error: RpcRefused) -> ChainError:

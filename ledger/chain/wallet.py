@@ -62,6 +62,10 @@ class Signer(TypedSigner, Protocol):
         """The raw signed bytes of an EIP-1559 transaction."""
         ...
 
+    def sign_digest(self, digest: Digest) -> bytes:
+        """65 bytes ``r ‖ s ‖ v`` over a digest made by the caller (EIP-712 or EIP-191)."""
+        ...
+
 
 class LocalWallet:
     """An account whose private key is in this process."""

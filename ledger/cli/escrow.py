@@ -184,7 +184,7 @@ def answer(
     """
     from ledger.broker import escrow_agent
     from ledger.broker.escrow import EscrowRequest
-    from ledger.broker.witnesses import witness_rpc
+    from ledger.broker.sharing import witness_rpc
 
     if out is not None:
         require_free(out)

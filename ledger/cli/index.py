@@ -1,23 +1,39 @@
-"""``deed index``: follow the chain into tables, look at them, derive them anew."""
+"""``deed index``: follow the chain into tables, look at them, derive them anew, verify them."""
 
 from __future__ import annotations
 
+import getpass
 import os
 import signal
+import socket
 import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ledger.cli.output import Answer, console, fields, time_text
+from ledger.cli.index_status import status_answer
+from ledger.cli.output import Answer, console, fields, table
 from ledger.cli.session import Session
+from ledger.cli.settings import checked_url
+from ledger.cli.signals import ended_like_interrupts
 from ledger.cli.verb import Verbs
 from ledger.errors import UsageError
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
+    from ledger.index.accepting import Proposal
+    from ledger.index.audit_report import Report
+    from ledger.index.endpoints import Endpoints
+    from ledger.index.rebuilding import Difference
+
 app = Verbs("Follow the chain into tables.")
+
+MAX_PROOF_RATE = 10_000.0
+KEEPER_STOP_SECONDS = 20.0
 
 _Database = Annotated[
     str | None,
@@ -27,52 +43,254 @@ _Database = Annotated[
         help="Such as sqlite:////srv/index.sqlite; by default DEED_DATABASE, or deed up's own.",
     ),
 ]
+_Rpc = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--rpc",
+        metavar="URL",
+        help="An endpoint, in place of the network's; repeat it. archive=URL: asked first for old "
+        "blocks; head=URL: only for recent ones.",
+    ),
+]
+_Quorum = Annotated[
+    int | None,
+    typer.Option(
+        "--quorum",
+        min=1,
+        metavar="N",
+        help="Endpoints that must agree on what is final; more than half by default.",
+    ),
+]
+_ProofRate = Annotated[
+    float | None,
+    typer.Option("--proof-rate", metavar="N", help="Questions a second for proofs, not 20."),
+]
 
 
 @app.verb("run", waits=False)
-def run(session: Session, database: _Database = None) -> Answer:
+def run(
+    session: Session,
+    *,
+    database: _Database = None,
+    rpc: _Rpc = None,
+    quorum: _Quorum = None,
+    proofs: Annotated[
+        bool,
+        typer.Option("--proofs/--no-proofs", help="Take proofs of final events, while nodes have."),
+    ] = True,
+    proof_rate: _ProofRate = None,
+) -> Answer:
     """Follow the chain until Ctrl-C. Killed at any point, it resumes where it was."""
     from ledger.index.follow import Follower
+    from ledger.index.keeper import Keeper
 
+    rate = _checked_rate(proof_rate)
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    engine = _engine(session, database)
     network = session.network
-    follower = Follower(session.rpc, engine, network.deployment, network.profile)
-    console.note(f"following {network.name}; Ctrl-C stops")
-    follower.run(stop)
-    answer = _status(session, engine)
-    engine.dispose()
-    return answer
+    deployment, profile = network.deployment, network.profile
+    with opened(session, database) as engine, _endpoints(session, rpc, quorum) as endpoints:
+        follower = Follower(endpoints, engine, deployment, profile)
+        keeper = Keeper(
+            endpoints,
+            engine,
+            deployment.chain_id,
+            proofs=proofs and profile.proof_kind == "mpt",
+            active=lambda: follower.status.state in {"synced", "following"},
+            rate=rate,
+        )
+        beside = threading.Thread(target=keeper.run, args=(stop,), name="keeper", daemon=True)
+        console.note(f"following {network.name} over {_listed(endpoints)}; Ctrl-C stops")
+        beside.start()
+        try:
+            follower.run(stop)
+        finally:
+            stop.set()
+            beside.join(KEEPER_STOP_SECONDS)
+        return status_answer(session, engine, endpoints, look=False)
 
 
 @app.verb("status")
-def status(session: Session, database: _Database = None) -> Answer:
-    """Show how far the index has come, and how far that is behind the chain's head."""
-    engine = _engine(session, database)
-    answer = _status(session, engine)
-    engine.dispose()
-    return answer
+def status(
+    session: Session, *, database: _Database = None, rpc: _Rpc = None, quorum: _Quorum = None
+) -> Answer:
+    """Show how far the index has come, what it keeps, and how each endpoint is."""
+    with opened(session, database) as engine, _endpoints(session, rpc, quorum) as endpoints:
+        return status_answer(session, engine, endpoints, look=True)
+
+
+@app.verb("prove", waits=False)
+def prove(
+    session: Session,
+    *,
+    database: _Database = None,
+    rpc: _Rpc = None,
+    quorum: _Quorum = None,
+    proof_rate: _ProofRate = None,
+) -> Answer:
+    """Ask once more for proofs that could no longer be had, such as of an archive=URL added since.
+
+    A follower may run meanwhile. Exit code 1 while some are still lost; it says why. Ended at any
+    point, it keeps what it has found.
+    """
+    from ledger.index.keeper import Keeper
+
+    chain_id = session.network.deployment.chain_id
+    with (
+        ended_like_interrupts(),
+        opened(session, database) as engine,
+        _endpoints(session, rpc, quorum) as endpoints,
+        console.progress("asking", "proofs") as show,
+    ):
+        keeper = Keeper(endpoints, engine, chain_id, rate=_checked_rate(proof_rate))
+        answer = keeper.retrieve(show)
+    still = sum(answer.reasons.values())
+    rows: list[tuple[str, object]] = [("found", _proofs(answer.found))]
+    rows += [
+        ("still lost", f"{_proofs(count)}: {reason}")
+        for reason, count in sorted(answer.reasons.items(), key=lambda item: (-item[1], item[0]))
+    ]
+    data = {"found": answer.found, "lost": still, "reasons": dict(answer.reasons)}
+    return Answer(data, fields(rows), ok=not still)
 
 
 @app.verb("rebuild", waits=False)
-def rebuild(session: Session, database: _Database = None) -> Answer:
-    """Derive all tables anew from the journal of events; nothing is fetched."""
-    from ledger.index.database import writing
+def rebuild(session: Session, *, database: _Database = None) -> Answer:
+    """Derive all tables anew from the journal and the deposited documents; nothing is fetched.
+
+    One transaction: ended at any point, it has changed nothing. It says which tables were not what
+    the journal gives; where there are some, the exit code is 1.
+    """
+    from ledger.index.journal import Journal
+    from ledger.index.rebuilding import rebuild as rebuild_tables
+
+    journal = Journal(session.network.deployment.chain_id)
+    with ended_like_interrupts(), opened(session, database) as engine:
+        done = rebuild_tables(engine, journal, f"rebuild:{os.getpid()}")
+    same = not done.differences and not done.leaves.differed and not done.leaves.faults
+    data = {
+        "events": done.events,
+        "same": same,
+        "differences": [_difference(each) for each in done.differences],
+        "leaves": {
+            "models": done.leaves.models,
+            "leaves": done.leaves.leaves,
+            "repaired": done.leaves.differed,
+            "faults": done.leaves.faults,
+        },
+    }
+    rows: list[tuple[str, object]] = [
+        ("rebuilt from", f"{done.events} events"),
+        ("tensor leaves", f"{done.leaves.leaves} of {done.leaves.models} models"),
+        ("differed", "nothing" if same else None),
+        *((f"  {each.table}", _counts(each)) for each in done.differences),
+        *(("  leaves", model) for model in done.leaves.differed),
+        *(("  document", sentence) for sentence in done.leaves.faults),
+    ]
+    if not same:
+        rows[2] = ("differed", "yes, and is right now")
+    return Answer(data, fields(rows), ok=same)
+
+
+@app.verb("audit")
+def audit(
+    session: Session,
+    *,
+    database: _Database = None,
+    chain: Annotated[
+        bool, typer.Option("--chain", help="Also ask the endpoints for every kept block.")
+    ] = False,
+    rpc: _Rpc = None,
+    quorum: _Quorum = None,
+) -> Answer:
+    """Verify all that the index holds again, in numbered checks; nothing is written.
+
+    Exit code 0: every check that could be made passed. Exit code 1: one failed.
+    """
+    from ledger.index.audit import audit as audit_index
+
+    deployment = session.network.deployment
+    with (
+        ended_like_interrupts(),
+        opened(session, database) as engine,
+        _endpoints(session, rpc, quorum) as endpoints,
+        console.progress("auditing", "checks") as show,
+    ):
+        report = audit_index(
+            engine,
+            deployment.chain_id,
+            genesis=deployment.genesis_hash,
+            addresses=deployment.addresses,
+            node=endpoints if chain else None,
+            progress=show,
+        )
+    return _audited(report)
+
+
+@app.verb("accept-reorg", waits=False)
+def accept_reorg(
+    session: Session,
+    *,
+    block: Annotated[
+        int, typer.Argument(min=0, metavar="BLOCK", help="The last block that stays.")
+    ],
+    database: _Database = None,
+    rpc: _Rpc = None,
+    quorum: _Quorum = None,
+    why: Annotated[
+        str, typer.Option("--why", metavar="TEXT", help="Kept with the reorganisation.")
+    ] = "",
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> Answer:
+    """Take back final blocks after BLOCK that the chain no longer has, once the index has stopped.
+
+    The index never does this by itself. It says what will be taken back, asks, and does it in one
+    transaction; what was taken back stays readable as retracted events, and who said so is kept.
+    """
+    from ledger.index.accepting import accept, propose
     from ledger.index.journal import Journal
 
-    engine = _engine(session, database)
-    journal = Journal(session.network.deployment.chain_id)
-    with writing(engine) as connection:
-        # A follower that runs meanwhile loses its turn, and takes over again when this is done.
-        journal.take_over(connection, f"rebuild:{os.getpid()}")
-        folded = journal.refold(connection)
-    engine.dispose()
-    return Answer({"events": folded}, fields([("rebuilt from", f"{folded} events")]))
+    network = session.network
+    journal = Journal(network.deployment.chain_id)
+    with (
+        ended_like_interrupts(),
+        opened(session, database) as engine,
+        _endpoints(session, rpc, quorum) as endpoints,
+    ):
+        proposal = propose(engine, journal, endpoints, block, depth=network.profile.finality_depth)
+        console.note(fields(_proposed(proposal)))
+        if not yes and not console.confirm(f"Take back {proposal.depth} blocks?"):
+            return Answer({"accepted": False}, "nothing was changed", ok=False)
+        number = accept(
+            engine, journal, proposal, by=operator_name(), why=why, now_ms=int(time.time() * 1000)
+        )
+    data = {
+        "accepted": True,
+        "reorg": number,
+        "ancestor": proposal.ancestor,
+        "blocks": proposal.depth,
+        "final_blocks": proposal.final_depth,
+        "events": dict(proposal.events),
+        "witnesses": proposal.witnesses,
+    }
+    return Answer(
+        data,
+        fields([("taken back", f"{proposal.depth} blocks, as reorganisation {number}")]),
+        notes=("a follower that runs goes on by itself",),
+    )
 
 
-def _engine(session: Session, database: str | None) -> Engine:
+# -- pieces --------------------------------------------------------------------------------------
+
+
+@contextmanager
+def opened(session: Session, database: str | None) -> Iterator[Engine]:
+    """The index's database: the one named, the settings', or the local stack's.
+
+    Raises:
+        UsageError: none is named.
+    """
     from ledger.index.database import open_database
 
     url = database or session.settings.get("database")
@@ -82,31 +300,108 @@ def _engine(session: Session, database: str | None) -> Engine:
         raise UsageError(
             "no index database is named", hint="pass --database sqlite:///index.sqlite"
         )
-    return open_database(url)
+    engine = open_database(url)
+    try:
+        yield engine
+    finally:
+        engine.dispose()
 
 
-def _status(session: Session, engine: Engine) -> Answer:
-    from ledger.index.journal import Journal
+@contextmanager
+def _endpoints(
+    session: Session, given: Sequence[str] | None, quorum: int | None
+) -> Iterator[Endpoints]:
+    from ledger.index.endpoints import Endpoints, Source
 
-    with engine.connect() as connection:
-        cursor = Journal(session.network.deployment.chain_id).cursor(connection)
-    head = session.rpc.block("latest")
-    behind = max(0, head.number - cursor.block)
-    rows: list[tuple[str, object]] = [
-        ("network", session.network.name),
-        ("read to", f"block {cursor.block}, {time_text(cursor.last_time)}"),
-        ("head", f"block {head.number}"),
-        ("behind", f"{behind} blocks"),
-        ("finalized", f"block {cursor.finalized}"),
-        ("writer", cursor.holder or "none"),
-    ]
-    data: dict[str, Any] = {
-        "block": cursor.block,
-        "time": cursor.last_time,
-        "head": head.number,
-        "behind": behind,
-        "finalized": cursor.finalized,
-        "epoch": cursor.epoch,
-        "holder": cursor.holder,
+    network = session.network
+    sources = [Source.parse(text) for text in given or network.rpc_urls]
+    for source in sources:
+        checked_url(source.url, what="an RPC endpoint")
+    endpoints = Endpoints(
+        sources,
+        network.deployment,
+        finality_depth=network.profile.finality_depth,
+        quorum=quorum,
+    )
+    try:
+        yield endpoints
+    finally:
+        endpoints.close()
+
+
+def _checked_rate(given: float | None) -> float:
+    from ledger.index.keeper import REQUESTS_PER_SECOND
+
+    if given is None:
+        return REQUESTS_PER_SECOND
+    if not 0 < given <= MAX_PROOF_RATE:
+        raise UsageError(
+            f"a proof rate lies between 0 and {MAX_PROOF_RATE:.0f}", hint="leave it out for 20"
+        )
+    return given
+
+
+def _proofs(count: int) -> str:
+    return f"{count} proof{'' if count == 1 else 's'}"
+
+
+def _listed(endpoints: Endpoints) -> str:
+    if len(endpoints) == 1:
+        return endpoints.hosts[0]
+    return f"{len(endpoints)} endpoints, of which {endpoints.quorum} must agree"
+
+
+def operator_name() -> str:
+    """Who sits at this machine, as the database's logs name them."""
+    try:
+        name = getpass.getuser()
+    except (OSError, KeyError):
+        name = f"uid {os.getuid()}"
+    return f"{name}@{socket.gethostname()}"
+
+
+def _difference(each: Difference) -> dict[str, Any]:
+    return {"table": each.table, "extra": each.extra, "missing": each.missing}
+
+
+def _counts(each: Difference) -> str:
+    return f"{each.extra} rows too many, {each.missing} missing"
+
+
+def _audited(report: Report) -> Answer:
+    data = {
+        "block": report.block,
+        "holds": report.holds,
+        "checks": [
+            {
+                "number": check.number,
+                "name": check.name,
+                "result": check.result,
+                "detail": check.detail,
+            }
+            for check in report.checks
+        ],
     }
-    return Answer(data, fields(rows))
+    lines = table(
+        ("", "result", "check", "detail"),
+        [(f"({check.number})", check.result, check.name, check.detail) for check in report.checks],
+        empty="no checks",
+    )
+    verdict = "the index holds" if report.holds else "the index does not hold"
+    return Answer(data, f"{lines}\n{verdict}, as of block {report.block}", ok=report.holds)
+
+
+def _proposed(proposal: Proposal) -> list[tuple[str, object]]:
+    cursor = proposal.cursor
+    events = ", ".join(f"{count} {name}" for name, count in proposal.events.items())
+    gone = f"blocks {proposal.ancestor + 1} to {cursor.block}"
+    return [
+        ("stays", f"block {proposal.ancestor} and everything before it"),
+        (
+            "taken back",
+            f"{gone}, of which {proposal.final_depth} were final",
+        ),
+        ("events", events or "none"),
+        ("touches", f"{proposal.models} models, {proposal.licenses} licenses"),
+        ("shown by", ", ".join(proposal.witnesses)),
+    ]

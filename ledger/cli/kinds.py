@@ -64,6 +64,10 @@ KINDS: Final[dict[str, tuple[str, str]]] = {
         "a recovery file",
         "deed broker restore and deed broker export take it",
     ),
+    "modeldeed/watermark-record": (
+        "an opened watermark record",
+        "deed watermark detect takes it",
+    ),
     "modeldeed/hold-release-to-sign": (
         "a hold release that a wallet still has to sign",
         "signed, it goes back: deed license release-hold --signature-file",
@@ -72,6 +76,14 @@ KINDS: Final[dict[str, tuple[str, str]]] = {
     "modeldeed/escrow-request": ("a request to escrow agents", "deed escrow answer takes it"),
     "modeldeed/escrow-answer": ("an escrow agent's answer", "deed escrow join takes it"),
     "modeldeed/escrow-key": ("a key joined from escrow", "deed open --escrow-key takes it"),
+    "modeldeed-triggers": (
+        "a trigger record, its owner's secret",
+        "deed watermark triggers disclose writes of it what is shown to others",
+    ),
+    "modeldeed/triggers-disclosure": (
+        "a disclosure of triggers",
+        "deed watermark triggers verify takes it",
+    ),
 }
 
 
@@ -86,7 +98,10 @@ def require_kind(document: Any, path: Path, *wanted: str) -> Any:
     Raises:
         UsageError: it is one of another type.
     """
-    kind = document.get("type") if isinstance(document, dict) else None
+    kind = None
+    if isinstance(document, dict):
+        # Files under a passphrase tell their purpose and no type.
+        kind = document.get("type", document.get("purpose"))
     if not isinstance(kind, str) or kind in wanted:
         return document
     # A release or refusal is signed as it stands, and has a short type.

@@ -31,11 +31,12 @@ PERPETUAL: Final = (1 << 40) - 1  # the ledger's notAfter for "no end"
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a command found: data for programs, lines for people, and yes or no."""
+    """What a command found: data for programs, lines for people, and yes, no or not yet."""
 
     data: Mapping[str, Any]
     text: str = ""
     ok: bool = True
+    undecided: bool = False
     notes: tuple[str, ...] = field(default=())
 
 

@@ -77,6 +77,14 @@ def publish(
     broker_set: Annotated[
         int, typer.Option("--broker-set", min=1, max=(1 << 64) - 1, help="See deed broker status.")
     ] = 1,
+    watermark: Annotated[
+        str | None,
+        typer.Option(
+            "--watermark",
+            metavar="COMMITMENT",
+            help="Of deed watermark commit, when the model is its marked copy.",
+        ),
+    ] = None,
     cells: Cells = None,
     cell_bytes: CellBytes = None,
     colluders: Colluders = None,
@@ -117,6 +125,7 @@ def publish(
         transferable=False,
     )
     choice = choice_of(cells, cell_bytes, colluders)
+    mark = ZERO_DIGEST if watermark is None else Digest.parse(watermark)
     name = model_name(model)
     # Here and not beside the model, which may lie where nobody may write: later commands look here.
     folder = out or Path(f"{name}.published")
@@ -144,6 +153,11 @@ def publish(
         )
     brokers = brokers_of(session, broker_set)
     sender = session.sender  # a wallet that is not there is told before anything is asked
+    if not mark.is_zero and session.anchors.phase_a_by(sender.address, mark) is None:
+        raise UsageError(
+            f"{sender.address} never committed to the watermark {mark.short}",
+            hint="give the commitment that deed watermark commit printed, with its wallet",
+        )
     secret = passphrase(
         session.settings, "Passphrase for the recovery file", new=not folder.exists()
     )
@@ -173,6 +187,7 @@ def publish(
             title=title or "",
             observer=observe,
             cells=choice,
+            watermark=mark,
         ).run()
     steps = publications.read(done.folder).steps.values()
     final = settle_block(session, max(int(step.get("block", 0)) for step in steps))

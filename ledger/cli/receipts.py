@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from ledger.errors import PendingFinality
+from ledger.errors import ChainError, PendingFinality, UnavailableError
 
 if TYPE_CHECKING:
     from ledger.chain.transactions import TxReceipt
@@ -28,20 +28,20 @@ def settle(session: Session, receipt: TxReceipt) -> bool:
 
 
 def settle_block(session: Session, number: int) -> bool:
-    """Wait, when ``--wait`` was given, until a block is final.
+    """Whether a block is final; with ``--wait``, wait until it is.
 
     For commands that send several transactions, or find them sent already.
-
-    Returns:
-        Whether it is known to be final.
 
     Raises:
         PendingFinality: it takes longer than an hour.
     """
-    if not session.wait:
-        return False
     from ledger.chain.finality import finalized_block
 
+    if not session.wait:
+        try:
+            return finalized_block(session.rpc, session.network.profile).number >= number
+        except (ChainError, UnavailableError):
+            return False  # what was done is done, whether or not this can be told now
     deadline = time.monotonic() + _WAIT
     while finalized_block(session.rpc, session.network.profile).number < number:
         if time.monotonic() > deadline:

@@ -77,7 +77,16 @@ class Session:
         self.role = role
         self.yes = yes
         self.wait = wait
+        self.typed: dict[Path, str] = {}  # passphrases of files, so that --wait asks once
         self._open = ExitStack()
+
+    def other_chain(self, url: str) -> Rpc:
+        """A connection to another chain than the network's, such as the one it settles on."""
+        from ledger.chain.rpc import Rpc
+
+        rpc = Rpc(url)
+        self._open.callback(rpc.close)
+        return rpc
 
     def close(self) -> None:
         """Close connections."""

@@ -115,6 +115,8 @@ def _with_common_options(function: Command, *, signs: str | None, waits: bool) -
                 given["session"].close()
         if answer is not None:
             console.answer(answer)
+            if answer.undecided:
+                raise typer.Exit(exits.UNAVAILABLE)
             if not answer.ok:
                 raise typer.Exit(exits.NO)
 

@@ -8,14 +8,16 @@ Layout: APPNOTE.TXT 4.3.7 (local header), 4.3.12 (central directory), 4.3.16 (en
 
 from __future__ import annotations
 
+import os
 import re
 import struct
+import tempfile
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ledger.errors import BundleFormatError, LimitExceeded
+from ledger.errors import BundleFormatError, LimitExceeded, UsageError
 
 MAX_ARCHIVE_BYTES = 256 << 20
 MAX_MEMBER_BYTES = 64 << 20
@@ -68,7 +70,8 @@ def read_archive(path: Path) -> Archive:
     """Read a bundle file, bounded.
 
     Raises:
-        BundleFormatError: not a file, not a zip, or not the one form that `serialise` writes.
+        UsageError: it cannot be read.
+        BundleFormatError: not a zip, or not the one form that `serialise` writes.
         LimitExceeded: larger than a bundle may be.
     """
     try:
@@ -81,10 +84,40 @@ def read_archive(path: Path) -> Archive:
             # A device has no size and no end.
             data = file.read(MAX_ARCHIVE_BYTES + 1) if path.is_file() else file.read(1 << 20)
     except OSError as error:
-        raise BundleFormatError(
+        raise UsageError(
             f"cannot read {path}: {error.strerror or error}", hint="give an *.evidence.zip file"
         ) from None
     return parse(data)
+
+
+def write_whole(dest: Path, data: bytes) -> None:
+    """Write a file whole, or not at all.
+
+    Raises:
+        UsageError: the folder cannot be written.
+        OSError: the disk is full; what stood there before still stands.
+    """
+    try:
+        dest.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(prefix=f".{dest.name}.", dir=dest.parent)
+    except OSError as error:
+        raise UsageError(
+            f"cannot write {dest}: {error.strerror or error}",
+            hint="check the folder and its permissions, or choose another",
+        ) from None
+    part = Path(name)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        part.chmod(0o644)
+        part.replace(dest)
+    except BaseException as error:
+        part.unlink(missing_ok=True)
+        if isinstance(error, OSError):  # say which file was wanted, not the one beside it
+            raise type(error)(error.errno, error.strerror, str(dest)) from None
+        raise
 
 
 def parse(data: bytes) -> Archive:

@@ -1,8 +1,9 @@
 """A bundle's index and members: what it says it is, and the bytes behind it.
 
 ``bundle.json`` lists every other member by size and SHA-256, and carries two digests of itself:
-`contents`, over what is evidence, which custody entries quote and which stays the same when the log
-grows; and `id`, over everything, which people quote.
+`contents`, over what is evidence, which custody entries quote and time-stamps cover, and which
+stays the same when the log grows, a stamp is added or a member is withheld; and `id`, over
+everything, which people quote.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ from ledger.errors import (
     UsageError,
 )
 from ledger.evidence.archive import Archive, parse, read_archive, serialise
-from ledger.ids import Address, Digest, ModelId
+from ledger.evidence.wording import is_plain
+from ledger.ids import Address, Digest, LicenseId, ModelId
 
 FORMAT = "modeldeed evidence bundle"
 VERSION = 1
@@ -33,8 +35,15 @@ CUSTODY = "custody.json"
 README = "README.txt"
 REPORT = "report.json"
 REPORT_TEXT = "report.txt"
+# What people read, and the verifiers that a bundle carries for convenience: made from the evidence.
+PRINTED = ("summary.pdf", "report.pdf", "report.html", "certification.txt")
+VERIFIERS = ("verify.py", "verify.html")
+TIMESTAMPS = "timestamps/"
 # Members that accompany the evidence and are not part of its digest.
-_BESIDE = {INDEX, CUSTODY, README, REPORT, REPORT_TEXT}
+_BESIDE = {INDEX, CUSTODY, README, REPORT, REPORT_TEXT, *PRINTED, *VERIFIERS}
+# What a bundle may be about, and the key of ``bundle.json`` that says which one.
+KINDS = {"model": None, "license": "license", "release": "release", "match": "suspect"}
+MAX_SUSPECT_NAME = 200
 _CONTENTS_TAG = "modeldeed/bundle-contents/1"
 _ID_TAG = "modeldeed/bundle/1"
 
@@ -43,16 +52,22 @@ _MEMBER = re.compile(
     r"README\.txt|(?:bundle|claim|manifest|fingerprint|commitment|sealing|licenses|custody|report)"
     r"\.json|report\.txt|headers/(?:0|[1-9][0-9]{0,17})\.rlp|(?:state|code)/[A-Za-z]{1,40}\.(?:json|bin)"
     r"|receipts/[0-9]{1,18}-[0-9]{1,9}\.json|(?:tensors|terms)/[0-9a-f]{64}\.json"
-    r"|cards/[0-9]{1,10}\.[0-9]{1,10}\.json"
+    r"|cards/[0-9]{1,10}\.[0-9]{1,10}\.json|releases/[1-9][0-9]{0,8}\.json|match\.json"
+    r"|timestamps/(?:[1-9][0-9]{0,2}\.(?:tsr|pem|crl)|bitcoin\.ots|[1-9][0-9]{0,8}\.header)"
+    r"|verify\.(?:py|html)|(?:summary|report)\.pdf|report\.html|certification\.txt"
 )
+# Members whose bytes may be left out while the index goes on listing them.
+_WITHHOLDABLE = re.compile(r"fingerprint\.json|match\.json|(?:tensors|cards|terms|releases)/.+")
 
 README_BODY = """\
 Verify this file with your own copy of the verifier, not with one that came with it.
 
 This is an evidence bundle of modeldeed, format version 1 (docs/spec/evidence-bundle.md).
-Install modeldeed from a source you trust, then, without any network:
+Get a verifier from a source you trust, not from here. None needs a network:
 
-    deed evidence verify THIS_FILE --block HASH
+    deed evidence verify THIS_FILE --block HASH     of the modeldeed package
+    python verify.py THIS_FILE --block HASH         one file, Python's standard library
+    verify.html                                     a page: open it, drop THIS_FILE on it
 
 HASH is the hash of the block named in report.txt, obtained elsewhere: from a node of
 your own, from two block explorers, from an expert. Without it the verifier says what
@@ -73,12 +88,15 @@ class Contract:
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What a bundle is about: a model, on a chain, as of a block.
+    """What a bundle is about: a model, on a chain, as of a block, and what of it.
 
     Attributes:
         genesis: hash of block 0, as the collector's node showed it.
         block: number of the block whose state is proved.
         software: name and version of the collecting program.
+        kind: one of `KINDS`.
+        about: what ``bundle.json`` says under that kind's key: the license; the license and the
+            hash of the receipt; SHA-256, size and name of the suspect. None for a model.
     """
 
     chain_id: int
@@ -88,6 +106,8 @@ class Subject:
     block_hash: Digest
     contracts: tuple[Contract, ...]
     software: str
+    kind: str = "model"
+    about: Any = None
 
     def contract(self, name: str) -> Contract:
         """The contract of that name.
@@ -102,8 +122,9 @@ class Subject:
 
     def to_json(self) -> dict[str, Any]:
         """As it stands in ``bundle.json``."""
-        return {
-            "kind": "model",
+        key = KINDS[self.kind]
+        return ({} if key is None else {key: self.about}) | {
+            "kind": self.kind,
             "software": self.software,
             "chain": {"id": self.chain_id, "genesis": str(self.genesis)},
             "model": str(self.model_id),
@@ -127,8 +148,10 @@ class Subject:
         try:
             chain_id, block = document["chain"]["id"], document["state"]["block"]
             typed = type(chain_id) is int and type(block) is int and min(chain_id, block) >= 0
-            if not (typed and document["kind"] == "model" and type(document["software"]) is str):
+            kind = document["kind"]
+            if not (typed and kind in KINDS and type(document["software"]) is str):
                 raise BundleFormatError(f"{INDEX} does not describe a model's evidence")
+            key = KINDS[kind]
             return cls(
                 chain_id=chain_id,
                 genesis=Digest.parse(document["chain"]["genesis"]),
@@ -140,6 +163,8 @@ class Subject:
                     for name, of in sorted(document["contracts"].items())
                 ),
                 software=document["software"],
+                kind=kind,
+                about=None if key is None else _about(key, document[key]),
             )
         except (KeyError, TypeError, AttributeError, UsageError):
             raise BundleFormatError(f"{INDEX} does not describe a model's evidence") from None
@@ -151,6 +176,7 @@ class Bundle:
 
     Attributes:
         listed: what ``bundle.json`` lists: size and SHA-256 by member.
+        withheld: those of them that it says were left out.
         damaged: members whose archive checksum fails.
         index_bytes: ``bundle.json`` itself.
     """
@@ -162,6 +188,7 @@ class Bundle:
     members: Mapping[str, bytes]
     damaged: tuple[str, ...]
     index_bytes: bytes
+    withheld: frozenset[str] = frozenset()
 
     def json(self, name: str) -> Any:
         """A JSON member; only its canonical form counts.
@@ -198,41 +225,80 @@ class Bundle:
         """Size and SHA-256 of the members that are really here."""
         return {
             entry["name"]: (entry["size"], Digest.parse(entry["sha256"]))
-            for entry in _listing(self.members)
+            for entry in _listing(self.members, {})
         }
 
     @cached_property
     def computed_contents(self) -> Digest:
         """The digest of the evidence that is really here."""
-        return contents_of(self.subject, self.members)
+        return contents_of(self.subject, self.members, self.left_out)
 
     @cached_property
     def computed_index(self) -> bytes:
         """The ``bundle.json`` that these members should have."""
-        return _index_bytes(self.subject, self.members)
+        return _index_bytes(self.subject, self.members, self.left_out)
+
+    @property
+    def left_out(self) -> dict[str, tuple[int, Digest]]:
+        """Size and SHA-256 of the members withheld, as listed."""
+        return {name: self.listed[name] for name in sorted(self.withheld)}
 
 
-def contents_of(subject: Subject, members: Mapping[str, bytes]) -> Digest:
-    """Digest of a bundle's evidence: its subject and every member but the accompanying ones."""
-    evidence = {name: data for name, data in members.items() if name not in _BESIDE}
-    return hash_json(_CONTENTS_TAG, subject.to_json() | {"members": _listing(evidence)})
+def is_evidence(name: str) -> bool:
+    """Whether `contents` covers a member."""
+    return name not in _BESIDE and not name.startswith(TIMESTAMPS)
 
 
-def pack(subject: Subject, members: Mapping[str, bytes]) -> bytes:
+def may_be_withheld(name: str) -> bool:
+    """Whether a member's bytes may be left out: never the proofs, the claim or the custody log."""
+    return bool(_MEMBER.fullmatch(name) and _WITHHOLDABLE.fullmatch(name))
+
+
+def contents_of(
+    subject: Subject,
+    members: Mapping[str, bytes],
+    withheld: Mapping[str, tuple[int, Digest]] | None = None,
+) -> Digest:
+    """Digest of a bundle's evidence: its subject and every member but the accompanying ones.
+
+    Args:
+        subject: what it is about.
+        members: those that are here.
+        withheld: size and SHA-256 of those left out; they count as if they were here.
+    """
+    listed = [
+        {key: value for key, value in entry.items() if key != "withheld"}
+        for entry in _listing(members, withheld or {})
+        if is_evidence(entry["name"])
+    ]
+    return hash_json(_CONTENTS_TAG, subject.to_json() | {"members": listed})
+
+
+def pack(
+    subject: Subject,
+    members: Mapping[str, bytes],
+    withheld: Mapping[str, tuple[int, Digest]] | None = None,
+) -> bytes:
     """The bundle file that holds these members (all but ``bundle.json``, which is made here).
+
+    Args:
+        subject: what it is about.
+        members: those that are here.
+        withheld: size and SHA-256 of those that are listed and left out (`Bundle.left_out`).
 
     Raises:
         BundleFormatError: a member's name is not allowed.
         LimitExceeded: too many members, or too many bytes.
     """
     others = {name: data for name, data in members.items() if name != INDEX}
-    return serialise({**others, INDEX: _index_bytes(subject, others)})
+    return serialise({**others, INDEX: _index_bytes(subject, others, withheld or {})})
 
 
 def read_bundle(path: Path) -> Bundle:
     """Read a bundle file's form, bounded; verify nothing.
 
     Raises:
+        UsageError: the file cannot be read.
         BundleFormatError: not a bundle.
         LimitExceeded: larger than a bundle may be.
         UnsupportedVersion: of another format version.
@@ -266,32 +332,76 @@ def _interpret(archive: Archive) -> Bundle:
             entry["name"]: (entry["size"], Digest.parse(entry["sha256"]))
             for entry in document["members"]
         }
+        withheld = frozenset(
+            entry["name"] for entry in document["members"] if entry.get("withheld") is True
+        )
         contents, identity = Digest.parse(document["contents"]), Digest.parse(document["id"])
     except (KeyError, TypeError, AttributeError, UsageError):
         raise BundleFormatError(f"{INDEX} does not list the members") from None
+    if not all(type(name) is str and type(of[0]) is int for name, of in listed.items()):
+        raise BundleFormatError(f"{INDEX} does not list the members")
     members = {name: data for name, data in archive.members.items() if name != INDEX}
     return Bundle(
-        subject, listed, contents, identity, members, archive.damaged, archive.members[INDEX]
+        subject,
+        listed,
+        contents,
+        identity,
+        members,
+        archive.damaged,
+        archive.members[INDEX],
+        withheld,
     )
 
 
-def _listing(members: Mapping[str, bytes]) -> list[dict[str, Any]]:
-    return [
-        {
-            "name": name,
-            "size": len(members[name]),
-            "sha256": "0x" + hashlib.sha256(members[name]).hexdigest(),
+def _about(key: str, value: Any) -> Any:
+    """What a bundle of a kind other than a model is about, in the one spelling it can have."""
+    if key == "license":
+        known: Any = str(LicenseId.parse(value))
+    elif key == "release":
+        known = {
+            "license": str(LicenseId.parse(value["license"])),
+            "receipt": str(Digest.parse(value["receipt"])),
         }
-        for name in sorted(members)
-    ]
+    else:
+        size, name = value["size"], value["name"]
+        if not (type(size) is int and size >= 0 and isinstance(name, str) and is_plain(name)):
+            raise BundleFormatError(f"{INDEX} does not describe a suspect")
+        if not 0 < len(name) <= MAX_SUSPECT_NAME:
+            raise BundleFormatError(f"{INDEX} does not name a suspect")
+        known = {"sha256": str(Digest.parse(value["sha256"])), "size": size, "name": name}
+    if known != value:
+        raise BundleFormatError(f"{INDEX} does not say what it is about")
+    return known
 
 
-def _index_bytes(subject: Subject, members: Mapping[str, bytes]) -> bytes:
+def _listing(
+    members: Mapping[str, bytes], withheld: Mapping[str, tuple[int, Digest]]
+) -> list[dict[str, Any]]:
+    entries: dict[str, dict[str, Any]] = {
+        name: {
+            "name": name,
+            "size": len(data),
+            "sha256": "0x" + hashlib.sha256(data).hexdigest(),
+        }
+        for name, data in members.items()
+    }
+    for name, (size, digest) in withheld.items():
+        # A member that is here is never counted as left out: check_contents refuses the pair.
+        entry = {"name": name, "size": size, "sha256": str(digest), "withheld": True}
+        entries.setdefault(name, entry)
+    return [entries[name] for name in sorted(entries)]
+
+
+def _index_bytes(
+    subject: Subject,
+    members: Mapping[str, bytes],
+    withheld: Mapping[str, tuple[int, Digest]],
+) -> bytes:
     index = {
         "format": FORMAT,
         "version": VERSION,
         **subject.to_json(),
-        "members": _listing(members),
-        "contents": str(contents_of(subject, members)),
+        "members": _listing(members, withheld),
+        "contents": str(contents_of(subject, members, withheld)),
     }
     return canonical_json(index | {"id": str(hash_json(_ID_TAG, index))})

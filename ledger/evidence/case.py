@@ -42,7 +42,11 @@ class NotChecked(LedgerError):
 
 @dataclass
 class Case:
-    """A bundle under verification. A field is set by the step that proves it, and not before."""
+    """A bundle under verification. A field is set by the step that proves it, and not before.
+
+    `releases`, `match` and `timestamps` belong to the modules of those steps, which also say how
+    they are told (their `told` and `lines`).
+    """
 
     bundle: Bundle
     trust: TrustRoot
@@ -63,6 +67,9 @@ class Case:
     sealed: tuple[Event, ...] = ()
     licenses: tuple[LicenseFinding, ...] = ()
     rivals: tuple[Event, ...] = ()
+    releases: Any = None
+    match: Any = None
+    timestamps: Any = None
     custody: tuple[Entry, ...] = ()
 
     def state(self) -> Header:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from ledger.eip712 import Domain
 from ledger.errors import StateProofInvalid, VerificationError
-from ledger.evidence.bundle import INDEX, README, README_BODY, Contract
+from ledger.evidence.bundle import INDEX, README, README_BODY, Contract, may_be_withheld
 from ledger.evidence.case import Case, NotChecked
 from ledger.evidence.documents import ReceiptProof, StateProof
 from ledger.evidence.events import Event, Position, decode
@@ -29,8 +29,13 @@ _EIP712_NAMES = {
 def check_contents(case: Case, step: int) -> str:
     """Every member is the one that ``bundle.json`` lists; nothing is missing, nothing is extra."""
     bundle = case.bundle
+    for name in sorted(bundle.withheld):
+        if not may_be_withheld(name):
+            raise VerificationError(f"{name} may not be withheld", step=step)
+        if name in bundle.members:
+            raise VerificationError(f"{name} is here and said to be withheld", step=step)
     for name in sorted(set(bundle.listed) | set(bundle.members)):
-        if name not in bundle.members:
+        if name not in bundle.members and name not in bundle.withheld:
             raise VerificationError(f"{name} is listed and missing", step=step)
         if name not in bundle.listed:
             raise VerificationError(f"{name} is here and not listed", step=step)
@@ -44,7 +49,8 @@ def check_contents(case: Case, step: int) -> str:
     for name in bundle.members:
         if name.endswith(".json"):
             bundle.json(name)
-    return f"{len(bundle.members)} members, bundle {bundle.id}"
+    left = f"; withheld: {', '.join(sorted(bundle.withheld))}" if bundle.withheld else ""
+    return f"{len(bundle.members)} members, bundle {bundle.id}{left}"
 
 
 def check_headers(case: Case, step: int) -> str:

@@ -1,7 +1,8 @@
 """Our contracts' events, decoded from proven receipts.
 
-Every argument is one 32-byte word (or a topic), so decoding is slicing; the signatures below are
-the contracts' own (``contracts/src/interfaces``) and the tests hold them against the built ABI.
+Every argument is one 32-byte word (or a topic), so decoding is slicing; a text at the end is not
+read (its hash stands before it). The signatures below are the contracts' own
+(``contracts/src/interfaces``) and the tests hold them against the built ABI.
 """
 
 from __future__ import annotations
@@ -45,6 +46,12 @@ _DECLARED: dict[str, str] = {
         LicenseRevoked(uint256 indexed licenseId, address indexed by, uint40 effectiveAt,
             bytes32 reason);
         Transfer(address indexed from, address indexed to, uint256 indexed id);
+    """,
+    "BrokerRegistry": """
+        BrokerKeysSet(uint64 indexed brokerId, uint32 indexed epoch, bytes32 signingKeyHash,
+            bytes32 kemKeyHash, bytes32 urlHash, string url);
+        ReceiptsAnchored(uint64 indexed brokerId, uint64 indexed seq, bytes32 prevRoot,
+            bytes32 root, uint64 count);
     """,
 }
 
@@ -147,12 +154,16 @@ def decode(log: Log, contract: str, *, step: int = 0) -> tuple[str, dict[str, An
     if kind is None:
         return None
     indexed = sum(flag for _, _, flag in kind.inputs)
-    if len(log.topics) != indexed + 1 or len(log.data) != 32 * (len(kind.inputs) - indexed):
+    inputs = [of for of in kind.inputs if of[0] != "string"]
+    size = 32 * (len(inputs) - indexed)
+    # A text takes a word for its place, one for its length, and what it has.
+    fits = len(log.data) == size if inputs == list(kind.inputs) else len(log.data) >= size + 64
+    if len(log.topics) != indexed + 1 or not fits:
         raise StateProofInvalid(f"a {kind.name} event has the wrong shape", step=step)
     topics = iter(log.topics[1:])
     words = iter(log.data[at : at + 32] for at in range(0, len(log.data), 32))
     args = {}
-    for type_name, name, flag in kind.inputs:
+    for type_name, name, flag in inputs:
         word = next(topics) if flag else next(words)
         args[name] = _value(type_name, word, kind.name, step)
     return kind.name, args

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import rlp
-from rlp.exceptions import RLPException
 
 from ledger.errors import StateProofInvalid
+from ledger.evidence.rlp_items import all_bytes, read_list
 from ledger.ids import Digest, keccak256
 
 MAX_HEADER_BYTES = 8 << 10
@@ -55,6 +55,7 @@ class Header:
     Attributes:
         raw: RLP bytes as hashed.
         timestamp: Unix seconds, as the block's proposer set them.
+        mix_hash: the proposer's contribution to randomness since EIP-4399.
     """
 
     raw: bytes
@@ -65,6 +66,7 @@ class Header:
     state_root: Digest
     transactions_root: Digest
     receipts_root: Digest
+    mix_hash: Digest
 
     @classmethod
     def parse(cls, raw: bytes, *, step: int = 0) -> Header:
@@ -75,16 +77,8 @@ class Header:
         """
         if len(raw) > MAX_HEADER_BYTES:
             raise StateProofInvalid(f"a header of {len(raw)} bytes is too long", step=step)
-        try:
-            fields = rlp.decode(raw)
-        except (RLPException, RecursionError) as error:
-            raise StateProofInvalid(f"the header is not RLP: {error}", step=step) from None
-        if (
-            not isinstance(fields, list)
-            or len(fields) < _MIN_FIELDS
-            or not all(isinstance(field, bytes) for field in fields)
-            or any(len(fields[i]) != 32 for i in (0, 3, 4, 5))
-        ):
+        fields = read_list(raw, "the header", lambda size: size >= _MIN_FIELDS, step=step)
+        if not all_bytes(fields) or any(len(fields[i]) != 32 for i in (0, 3, 4, 5, 13)):
             raise StateProofInvalid("the header does not have a header's fields", step=step)
         return cls(
             raw=raw,
@@ -95,6 +89,7 @@ class Header:
             state_root=Digest(fields[3]),
             transactions_root=Digest(fields[4]),
             receipts_root=Digest(fields[5]),
+            mix_hash=Digest(fields[13]),
         )
 
 

@@ -18,6 +18,7 @@ REGISTRY_SEALING_EPOCH = 2
 REGISTRY_SEALINGS = 3
 REGISTRY_CONFIRMATIONS = 6
 LEDGER_PLANS = 1
+BROKERS = 1
 LEDGER_EXTS = 3
 LEDGER_SEATS = 4
 PLAN_MODEL_WORD = 5
@@ -77,6 +78,11 @@ def plan_slot(plan: int, word: int = 0) -> int:
 def ext_slot(license_id: LicenseId) -> int:
     """LicenseLedger: a license's second word, written only when it needs one."""
     return mapping_slot(LEDGER_EXTS, int(license_id))
+
+
+def broker_slot(broker: int, word: int = 0) -> int:
+    """BrokerRegistry: one of the six words of a broker."""
+    return (mapping_slot(BROKERS, broker) + word) % (1 << 256)
 
 
 def seat_slot(license_id: LicenseId, runtime_key_hash: Digest) -> int:
@@ -219,6 +225,20 @@ class Plan:
     def parse(cls, word: bytes) -> Plan:
         """``licensor160 | issued32 | roleEpoch16 | …``."""
         return cls(Address(word[12:]), _bits(word, 160, 32), _bits(word, 192, 16))
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerWord:
+    """The first word of a broker: who operates it, epoch of its keys, number of anchorings."""
+
+    operator: Address
+    epoch: int
+    anchorings: int
+
+    @classmethod
+    def parse(cls, word: bytes) -> BrokerWord:
+        """``operator160 | epoch32 | receiptsSeq64``."""
+        return cls(Address(word[12:]), _bits(word, 160, 32), _bits(word, 192, 64))
 
 
 def _bits(word: bytes, offset: int, width: int) -> int:

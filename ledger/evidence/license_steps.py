@@ -33,10 +33,13 @@ def check_licenses(case: Case, step: int) -> str:
     if not case.has("licenses.json"):
         if case.bundle.folder("cards") or case.bundle.folder("terms"):
             raise ManifestError("the bundle has cards or terms of licenses it does not list")
-        raise NotChecked("the bundle speaks of no license", needed=False)
+        raise NotChecked("the bundle speaks of no license", needed=_alone(case) is not None)
     listed = case.bundle.json("licenses.json")
     if not isinstance(listed, list) or not 0 < len(listed) <= MAX_LICENSES:
         raise ManifestError("licenses.json is a list of licenses")
+    about = _alone(case)
+    if about is not None and listed != [about]:
+        raise ClaimMismatch("the bundle is about another license than it lists", step=step)
     each = [_license(case, text, step) for text in listed]
     found = {one.license_id: one for one in each}
     if len(found) != len(listed):
@@ -56,11 +59,21 @@ def check_licenses(case: Case, step: int) -> str:
     )
 
 
+def _alone(case: Case) -> str | None:
+    """The one license that evidence of a license, or of a release, is about."""
+    subject = case.bundle.subject
+    if subject.kind == "license":
+        return str(subject.about)
+    return str(subject.about["license"]) if subject.kind == "release" else None
+
+
 def _license(case: Case, text: Any, step: int) -> LicenseFinding:
     try:
         license_id = LicenseId.parse(text if isinstance(text, str) else "")
     except UsageError as error:
         raise ManifestError(f"licenses.json: {error}") from None
+    if text != str(license_id):  # another spelling would give one state two bundles
+        raise ManifestError(f"licenses.json: {license_id} is written in another way")
 
     def word(slot: int, what: str) -> bytes:
         return case.word("LicenseLedger", slot, f"{what} of license {license_id}", step=step)

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import rlp
-from rlp.exceptions import RLPException
 
 from ledger.eip712 import recover
 from ledger.errors import StateProofInvalid, UsageError
+from ledger.evidence.rlp_items import read_list
 from ledger.ids import Address, Digest, keccak256
 
 # Position of (chain id, nonce, to, data) and of the signature's first field, by transaction type.
@@ -57,8 +57,12 @@ class Receipt:
         try:
             status, _, _, logs = fields
             parsed = tuple(
-                Log(Address(emitter), tuple(_topic(topic) for topic in topics), _bytes(data))
-                for emitter, topics, data in logs
+                Log(
+                    Address(emitter),
+                    tuple(_topic(topic) for topic in _list(topics)),
+                    _bytes(data),
+                )
+                for emitter, topics, data in map(_list, _list(logs))
             )
         except _MALFORMED as error:
             raise StateProofInvalid(f"a receipt is malformed: {error}", step=step) from None
@@ -96,13 +100,13 @@ class Transaction:
                 return cls._legacy(raw, fields, step)
             chain, nonce, to, data, signature = _LAYOUTS[kind]
             unsigned = bytes([kind]) + rlp.encode(fields[:signature])
-            parity = int.from_bytes(fields[signature], "big")
+            parity = _number(fields[signature])
             return cls(
                 hash=Digest(keccak256(raw)),
-                chain_id=int.from_bytes(fields[chain], "big"),
-                nonce=int.from_bytes(fields[nonce], "big"),
+                chain_id=_number(fields[chain]),
+                nonce=_number(fields[nonce]),
                 sender=_sender(unsigned, parity, fields[signature + 1 : signature + 3], step),
-                to=Address(fields[to]) if fields[to] else None,
+                to=_addressee(fields[to]),
                 data=_bytes(fields[data]),
             )
         except _MALFORMED as error:
@@ -111,7 +115,7 @@ class Transaction:
     @classmethod
     def _legacy(cls, raw: bytes, fields: list[Any], step: int) -> Transaction:
         nonce, price, gas, to, value, data, v_raw, r, s = fields
-        v = int.from_bytes(v_raw, "big")
+        v = _number(v_raw)
         body = [nonce, price, gas, to, value, data]
         chain_id = (v - 35) // 2 if v >= 35 else None
         if chain_id is not None:  # EIP-155
@@ -119,9 +123,9 @@ class Transaction:
         return cls(
             hash=Digest(keccak256(raw)),
             chain_id=chain_id,
-            nonce=int.from_bytes(nonce, "big"),
+            nonce=_number(nonce),
             sender=_sender(rlp.encode(body), (v - 35) % 2 if v >= 35 else v - 27, [r, s], step),
-            to=Address(to) if to else None,
+            to=_addressee(to),
             data=_bytes(data),
         )
 
@@ -151,17 +155,11 @@ def encode_receipt(receipt: Mapping[str, Any]) -> bytes:
 def _payload(raw: bytes, step: int, what: str) -> list[Any]:
     if not raw:
         raise StateProofInvalid(f"a {what} is empty", step=step)
-    try:
-        fields = rlp.decode(raw if raw[0] >= 0xC0 else raw[1:])
-    except (RLPException, RecursionError) as error:
-        raise StateProofInvalid(f"a {what} is not RLP: {error}", step=step) from None
-    if not isinstance(fields, list):
-        raise StateProofInvalid(f"a {what} is not a list", step=step)
-    return fields
+    return read_list(raw if raw[0] >= 0xC0 else raw[1:], f"a {what}", step=step)
 
 
 def _sender(unsigned: bytes, parity: int, rs: list[bytes], step: int) -> Address:
-    signature = b"".join(part.rjust(32, b"\0") for part in rs) + bytes([parity])
+    signature = b"".join(_bytes(part).rjust(32, b"\0") for part in rs) + bytes([parity])
     return recover(Digest(keccak256(unsigned)), signature, step=step)
 
 
@@ -175,6 +173,21 @@ def _bytes(value: Any) -> bytes:
     if not isinstance(value, bytes):
         raise StateProofInvalid("bytes are missing")
     return value
+
+
+def _list(value: Any) -> list[Any]:
+    # Bytes can be taken apart and counted like a list, and so pass for one.
+    if not isinstance(value, list):
+        raise StateProofInvalid("a list is missing")
+    return value
+
+
+def _number(value: Any) -> int:
+    return int.from_bytes(_bytes(value), "big")
+
+
+def _addressee(value: Any) -> Address | None:
+    return Address(value) if _bytes(value) else None
 
 
 def _unhex(text: str) -> bytes:

@@ -18,8 +18,10 @@ from ledger.evidence.origin import HELPERS, address_of, init_code
 from ledger.ids import ZERO_DIGEST, Address, Digest, keccak256
 
 CONTRACTS = ("Anchors", "ModelRegistry", "LicenseLedger")
-# Not in bundles, but named by the code of those that are.
-FROZEN = (*CONTRACTS, *HELPERS["LicenseLedger"])
+# In bundles that carry what rests on it, and in no others.
+OPTIONAL = ("BrokerRegistry",)
+# The helpers are not in bundles, but named by the code of those that are.
+FROZEN = (*CONTRACTS, *OPTIONAL, *HELPERS["LicenseLedger"])
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,13 +6,15 @@ inside a bundle can be recomputed and compared by whoever verifies it.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
+from ledger.evidence import match_steps, release_steps, timestamp_steps
+from ledger.evidence.bundle import KINDS
 from ledger.evidence.case import Case
 from ledger.evidence.events import Event
 from ledger.evidence.findings import LicenseFinding
 from ledger.evidence.layout import MODEL_STATUS, PERPETUAL
+from ledger.evidence.wording import one_line, utc
 
 VERSION = 1
 # Chains whose history anyone can make, or remake, at will.
@@ -27,7 +29,6 @@ TEST_NETWORKS = {
     421614: "Arbitrum Sepolia",
 }
 NO_VALUE = "test network: no evidentiary value"
-_LAST_DATE = 253_402_300_799
 
 LIMITS = (
     "A block's time says that something existed not later than then; it does not say who made it.",
@@ -41,25 +42,13 @@ LIMITS = (
 )
 
 
-def utc(seconds: int) -> str:
-    """Unix seconds for people; the number itself when no calendar has that date."""
-    if not 0 <= seconds <= _LAST_DATE:
-        return f"second {seconds}"
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-
-
-def one_line(text: str) -> str:
-    """Someone else's text so that it cannot pass for lines, colours or directions of ours."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
 def statement(case: Case) -> dict[str, Any]:
     """The facts of a verified bundle, for ``report.json``."""
     claim, title, state = case.opened(), case.held(), case.state()
     subject = case.bundle.subject
-    return {
+    return _more(case) | {
         "version": VERSION,
-        "about": "model",
+        "about": subject.kind,
         "chain": {
             "id": subject.chain_id,
             "genesis": str(subject.genesis),
@@ -120,9 +109,12 @@ def render(document: dict[str, Any]) -> str:
     """A statement in plain text, for ``report.txt`` and the terminal."""
     chain, model, title = document["chain"], document["model"], document["title"]
     blocks = " and ".join(f"block {top['block']} {top['hash']}" for top in document["rests_on"])
+    # Who made a root certificate, or mined a block, is nothing that a bundle can show.
+    dated = any(document.get("timestamps", {}).values())
+    rest = "the limits and the time-stamps" if dated else "the limits"
     lines = [
         f"What follows is proved if {blocks}",
-        f"belongs to chain {chain['id']}. Nothing else is taken on trust but what the limits name.",
+        f"belongs to chain {chain['id']}. Nothing else is taken on trust but what {rest} name.",
         "",
     ]
     if chain["test_network"]:
@@ -168,8 +160,36 @@ def render(document: dict[str, Any]) -> str:
             f"  {utc(rival['committed_not_later_than'])}  {rival['id']} by {rival['registered_by']}"
             for rival in document["rivals"]
         ]
+    for key, (_, tell) in _MORE.items():
+        if key in document:
+            lines += tell(document[key])
+    if "withheld" in document:
+        lines += ["", "Withheld from this copy (listed, not shown):"]
+        lines += [f"  {name}" for name in document["withheld"]]
     lines += ["", "Limits:", *(f"  {limit}" for limit in document["limits"])]
     return "\n".join(lines) + "\n"
+
+
+# Keys that a statement has only where there is something to tell: what, and how in plain text.
+_MORE = {
+    "releases": (release_steps.told, release_steps.lines),
+    "match": (match_steps.told, match_steps.lines),
+    "timestamps": (timestamp_steps.told, timestamp_steps.lines),
+}
+
+
+def _more(case: Case) -> dict[str, Any]:
+    """What only some bundles show: what they are about, and the findings of later steps."""
+    subject = case.bundle.subject
+    key = KINDS[subject.kind]
+    more: dict[str, Any] = {} if key is None else {key: subject.about}
+    for name, (tell, _) in _MORE.items():
+        found = tell(case)
+        if found is not None:
+            more[name] = found
+    if case.bundle.withheld:
+        more["withheld"] = sorted(case.bundle.withheld)
+    return more
 
 
 def _times(case: Case) -> list[dict[str, Any]]:

@@ -16,7 +16,7 @@ from ledger.errors import (
 )
 from ledger.evidence.bundle import CUSTODY
 from ledger.evidence.case import Case, NotChecked
-from ledger.evidence.custody import read_log
+from ledger.evidence.custody import check_printed, read_log
 from ledger.evidence.documents import Inclusion
 from ledger.evidence.findings import (
     model_digest,
@@ -35,6 +35,7 @@ from ledger.evidence.layout import (
     title_slot,
     transfer_slot,
 )
+from ledger.evidence.wording import one_line
 from ledger.fingerprint.exact import Fingerprint, TensorProof, verify_tensor_proof
 from ledger.ids import Digest
 from ledger.sealed.record import SealingRecord
@@ -55,7 +56,7 @@ def check_claim(case: Case, step: int) -> str:
     manifest = bundle.json("manifest.json")
     if manifest_hash(manifest) != claim.manifest_hash:
         raise ClaimMismatch("the manifest is not the one claimed", step=step)
-    said = f"the claim is that of model {subject.model_id}, titled {manifest['title']!r}"
+    said = f"the claim is that of model {subject.model_id}, titled '{one_line(manifest['title'])}'"
     if case.has("fingerprint.json"):
         fingerprint = case.read("fingerprint.json", Fingerprint.from_json)
         if fingerprint.content_root != claim.artifact_root:
@@ -176,6 +177,10 @@ def check_rivals(case: Case, step: int) -> str:
 def check_custody(case: Case, step: int) -> str:
     """The custody log is an unbroken chain of entries about this very evidence."""
     log = read_log(case.bundle.json(CUSTODY), case.bundle.computed_contents, step=step)
+    check_printed(log, case.bundle.members, case.trust.collectors, step=step)
     case.custody = log
     last = log[-1]
-    return f"{len(log)} entries, the last {last.action!r} by {last.actor!r} (times are claimed)"
+    signers = ", ".join(dict.fromkeys(str(entry.signer) for entry in log if entry.signer))
+    signed = f"; signed by {signers}" if signers else ""
+    latest = f"the last '{one_line(last.action)}' by '{one_line(last.actor)}' (times are claimed)"
+    return f"{len(log)} entries, {latest}{signed}"

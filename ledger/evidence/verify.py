@@ -14,8 +14,12 @@
     (12) sealing    epochs and records
     (13) licenses   words and events
     (14) rivals     other registrations of the same tensors
-    (15) custody    the log is unbroken
-    (16) report     the summary inside says what steps 1 to 15 found
+    (15) releases   receipts of keys that a broker released
+    (16) match      findings about a suspect
+    (17) timestamps tokens and Bitcoin blocks that date the contents
+    (18) custody    the log is unbroken, and signed where it says so
+    (19) report     the summary inside says what steps 3 to 18 found
+    (20) copies     verifiers and printed forms carried are those of this release
 
 No chain, service, clock or network is used. ``docs/spec/evidence-bundle.md`` defines each step.
 """
@@ -23,14 +27,22 @@ No chain, service, clock or network is used. ``docs/spec/evidence-bundle.md`` de
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from ledger.canonical import canonical_json
 from ledger.errors import LedgerError, VerificationError
-from ledger.evidence import chain_steps, license_steps, subject_steps
+from ledger.evidence import (
+    chain_steps,
+    copies_steps,
+    license_steps,
+    match_steps,
+    release_steps,
+    subject_steps,
+    timestamp_steps,
+)
 from ledger.evidence.bundle import REPORT, REPORT_TEXT, Bundle, read_bundle
 from ledger.evidence.case import Case, NotChecked
 from ledger.evidence.report import NO_VALUE, TEST_NETWORKS, render, statement
@@ -38,6 +50,7 @@ from ledger.evidence.trust import TrustRoot
 from ledger.ids import Digest
 
 TRUST_STEP = 4
+_REPORT_STEP = 19
 
 
 class Result(StrEnum):
@@ -81,6 +94,7 @@ class Report:
         bundle_id: as the bundle says; proven by step 2.
         assumed: (number, hash) of the blocks taken from the bundle.
         statement: the facts shown; None when they could not be established.
+        trust: what the reader brought.
     """
 
     bundle_id: Digest
@@ -88,6 +102,7 @@ class Report:
     steps: tuple[Step, ...]
     assumed: tuple[tuple[int, Digest], ...]
     statement: dict[str, Any] | None
+    trust: TrustRoot = field(default_factory=TrustRoot)
 
     @property
     def verdict(self) -> Verdict:
@@ -128,13 +143,11 @@ class Report:
 
     def text(self) -> str:
         """For people: what is trusted from outside, the steps, the verdict, the facts."""
-        blocks = [f"block {number} {block}" for number, block in self.assumed]
-        trusted = (
-            f"Trusted from outside: nothing yet. Taken from the bundle: {', '.join(blocks)}."
-            if blocks
-            else "Trusted from outside: the block hashes you gave."
-        )
-        lines = [trusted, f"Bundle {self.bundle_id}, chain {self.chain_id}."]
+        lines = [f"Trusted from outside: {self.trust or 'nothing yet'}."]
+        if self.assumed:
+            blocks = ", ".join(f"block {number} {block}" for number, block in self.assumed)
+            lines.append(f"Taken from the bundle, not from elsewhere: {blocks}.")
+        lines.append(f"Bundle {self.bundle_id}, chain {self.chain_id}.")
         if self.test_network:
             lines.append(f"{NO_VALUE}.")
         lines.append("")
@@ -219,8 +232,12 @@ STEPS: tuple[tuple[str, Callable[[Case, int], str]], ...] = (
     ("sealing", subject_steps.check_sealing),
     ("licenses", license_steps.check_licenses),
     ("rivals", subject_steps.check_rivals),
+    ("releases", release_steps.check_releases),
+    ("match", match_steps.check_match),
+    ("timestamps", timestamp_steps.check_timestamps),
     ("custody", subject_steps.check_custody),
     ("report", check_report),
+    ("copies", copies_steps.check_copies),
 )
 
 
@@ -232,6 +249,7 @@ def verify(path: Path, *, trust: TrustRoot | None = None) -> Report:
         trust: what the reader knows from elsewhere; without it the verdict is conditional.
 
     Raises:
+        UsageError: the file cannot be read.
         BundleFormatError: not a bundle, or not in the one form a bundle has.
         LimitExceeded: larger than a bundle may be.
         UnsupportedVersion: of another format version.
@@ -240,10 +258,11 @@ def verify(path: Path, *, trust: TrustRoot | None = None) -> Report:
 
 
 def examine(bundle: Bundle, *, trust: TrustRoot | None = None, draft: bool = False) -> Report:
-    """Verify a bundle in memory; a `draft` has no report yet, so the last step is left out."""
+    """Verify a bundle in memory; a `draft` has no report yet: the last two steps are left out."""
     case = Case(bundle, trust or TrustRoot())
     steps = []
-    for number, (title, check) in enumerate(STEPS[: len(STEPS) - draft], start=1):
+    made = STEPS[: _REPORT_STEP - 1] if draft else STEPS
+    for number, (title, check) in enumerate(made, start=1):
         try:
             step = Step(number, title, Result.PASS, check(case, number))
         except NotChecked as reason:
@@ -257,4 +276,5 @@ def examine(bundle: Bundle, *, trust: TrustRoot | None = None, draft: bool = Fal
         tuple(steps),
         tuple((header.number, header.hash) for header in chain_steps.unvouched(case)),
         statement(case) if case.history is not None and case.state_header is not None else None,
+        case.trust,
     )

@@ -2,8 +2,8 @@
 
 Every tensor gets a content id over its payload; a model is the set of the ids of those tensors that
 carry identity. Saving again, sharding, renaming and reordering keep `Fingerprint.content_root`.
-Level ``core`` is one streaming pass in flat memory; ``deep`` adds the value-multiset ids. The bytes
-are defined in ``docs/spec/fingerprint.md``.
+Level ``core`` is one streaming pass in flat memory; ``deep`` adds the value-multiset ids and
+the ids of float32 tensors' casts. The bytes are defined in ``docs/spec/fingerprint.md``.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from ledger.errors import (
     UnsupportedModel,
     UsageError,
 )
-from ledger.fingerprint.multiset import value_multiset_ids
+from ledger.fingerprint.casts import CASTS
+from ledger.fingerprint.multiset import DeepIds, deep_ids
 from ledger.fingerprint.payload import hash_payloads
 from ledger.ids import Digest
 from ledger.merkle import T1
@@ -40,6 +41,15 @@ Level = Literal["core", "deep"]
 
 
 @dataclass(frozen=True, slots=True)
+class DerivedIds:
+    """The ids that a float32 tensor would have after rounding to ``F16`` or ``BF16``."""
+
+    dtype: str
+    cid: Digest
+    vid: Digest
+
+
+@dataclass(frozen=True, slots=True)
 class TensorFingerprint:
     """One tensor's ids.
 
@@ -52,6 +62,7 @@ class TensorFingerprint:
         vid: value-multiset id: element type and the values in any order; None at level core and
             for tensors without identity.
         identity: whether the tensor counts in the roots (float, 16 elements, not all equal).
+        derived: ids of its casts; of F32 tensors with identity at level deep. No root covers them.
     """
 
     name: str
@@ -61,6 +72,12 @@ class TensorFingerprint:
     cid: Digest
     vid: Digest | None
     identity: bool
+    derived: tuple[DerivedIds, ...] = ()
+
+    @property
+    def elements(self) -> int:
+        """Number of elements."""
+        return _elements(self.shape)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +188,7 @@ class Fingerprint:
                     "cid": str(t.cid),
                     "vid": None if t.vid is None else str(t.vid),
                     "identity": t.identity,
+                    **_derived_to_json(t.derived),
                 }
                 for t in self.tensors
             ],
@@ -252,24 +270,16 @@ def fingerprint(
     carries = [
         _carries(info, payload.constant) for info, payload in zip(infos, hashed, strict=True)
     ]
-    vids: dict[int, bytes] = {}
+    deep: dict[int, DeepIds] = {}
     if level == "deep":
         chosen = [index for index, yes in enumerate(carries) if yes]
-        vids = value_multiset_ids(model, chosen, threads, lambda done: report(total + done, whole))
+        deep = deep_ids(model, chosen, threads, lambda done: report(total + done, whole))
     model.ensure_unchanged()
     report(whole, whole)
     return _assemble(
         level,
         tuple(
-            TensorFingerprint(
-                info.name,
-                info.dtype,
-                info.shape,
-                info.nbytes,
-                content_id_of_tensor(info.dtype, info.shape, info.nbytes, hashed[index].root),
-                Digest(vids[index]) if index in vids else None,
-                carries[index],
-            )
+            _measured(info, hashed[index].root, deep.get(index), carries[index])
             for index, info in enumerate(infos)
         ),
     )
@@ -281,10 +291,33 @@ def with_content_ids(measured: Fingerprint, cids: Mapping[str, Digest]) -> Finge
     For a copy with per-license marks: what its roots would be if these tensors had no marks.
     """
     tensors = (
-        replace(tensor, cid=cids.get(tensor.name, tensor.cid), vid=None)
+        replace(tensor, cid=cids.get(tensor.name, tensor.cid), vid=None, derived=())
         for tensor in measured.tensors
     )
     return _assemble("core", tuple(tensors))
+
+
+def _measured(
+    info: TensorInfo, root: bytes, deep: DeepIds | None, identity: bool
+) -> TensorFingerprint:
+    shape = info.shape
+    return TensorFingerprint(
+        info.name,
+        info.dtype,
+        shape,
+        info.nbytes,
+        content_id_of_tensor(info.dtype, shape, info.nbytes, root),
+        Digest(deep.vid) if deep else None,
+        identity,
+        tuple(
+            DerivedIds(
+                cast.dtype,
+                content_id_of_tensor(cast.dtype, shape, info.nbytes // 2, cast.payload_root),
+                cast.vid,
+            )
+            for cast in (deep.casts if deep else ())
+        ),
+    )
 
 
 def _carries(info: TensorInfo, constant: bool) -> bool:
@@ -341,6 +374,13 @@ def _demand(holds: bool) -> None:
         raise TypeError
 
 
+def _derived_to_json(derived: tuple[DerivedIds, ...]) -> dict[str, Any]:
+    # Left out where there are none, as in documents that are older than casts: evidence holds a
+    # document against what it is read to, byte for byte.
+    ids = [{"dtype": d.dtype, "cid": str(d.cid), "vid": str(d.vid)} for d in derived]
+    return {"derived": ids} if ids else {}
+
+
 def _tensor_from_json(entry: Any) -> TensorFingerprint:
     name, shape, nbytes, identity = (entry[k] for k in ("name", "shape", "nbytes", "identity"))
     dtype = DTYPES[entry["dtype"]]
@@ -351,4 +391,11 @@ def _tensor_from_json(entry: Any) -> TensorFingerprint:
     _demand(not identity or (dtype.kind == "float" and count >= MIN_ELEMENTS))
     vid = None if entry["vid"] is None else Digest.parse(entry["vid"])
     cid = Digest.parse(entry["cid"])
-    return TensorFingerprint(name, dtype.name, tuple(shape), nbytes, cid, vid, identity)
+    derived = tuple(
+        DerivedIds(one["dtype"], Digest.parse(one["cid"]), Digest.parse(one["vid"]))
+        for one in entry.get("derived", [])
+    )
+    # Each cast once, in the table's order, and only where it can be.
+    _demand(not derived or (dtype.name == "F32" and vid is not None))
+    _demand([one.dtype for one in derived] == [n for n in CASTS if n in {d.dtype for d in derived}])
+    return TensorFingerprint(name, dtype.name, tuple(shape), nbytes, cid, vid, identity, derived)

@@ -3,20 +3,22 @@
 ``vid = H(11 ‖ "mfp1" ‖ u16 dtype ‖ u64 n ‖ sorted words)`` survives transposing, reshaping and
 reordering neurons, heads and gates, which change every byte position and nothing a network
 computes. Sorting needs all values at once, so a large tensor is sorted in ranges: each range is
-collected by reading the tensor again, and the ranges follow one another into the hash.
+collected by reading the tensor again, and the ranges follow one another into the hash. The same
+pass gives the ids of a float32 tensor's casts.
 """
 
 from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from ledger.fingerprint.casts import CastHasher, CastRoots
 from ledger.fingerprint.workers import run_jobs, worker_count
 from ledger.tensors.dtypes import DTYPES
 from ledger.tensors.model import ModelSource, TensorInfo
@@ -28,15 +30,23 @@ _CHUNK_BYTES = 4 << 20
 Words = npt.NDArray[Any]
 
 
-def value_multiset_ids(
+@dataclass(frozen=True, slots=True)
+class DeepIds:
+    """What the second pass tells of one tensor: its vid (32 bytes), and its casts if it is F32."""
+
+    vid: bytes
+    casts: tuple[CastRoots, ...] = ()
+
+
+def deep_ids(
     model: ModelSource,
     tensors: list[int],
     threads: int | None,
     progress: Callable[[int], None],
     *,
     budget: int = MEMORY_BUDGET,
-) -> dict[int, bytes]:
-    """The vid (32 bytes) of each of these tensors, by index into ``model.tensors``.
+) -> dict[int, DeepIds]:
+    """The vid of each of these tensors, and its casts' ids, by index into ``model.tensors``.
 
     Args:
         model: the open model.
@@ -51,10 +61,12 @@ def value_multiset_ids(
     # NumPy's counting takes up to 12 bytes for each byte of a chunk, beside the sorted range.
     share = max(budget // worker_count(threads) - 16 * _CHUNK_BYTES, _CHUNK_BYTES)
     order = sorted(tensors, key=lambda index: -model.tensors[index].nbytes)
-    ids: dict[int, bytes] = {}
+    ids: dict[int, DeepIds] = {}
     done = 0
-    for index, vid in run_jobs(lambda i: (i, _vid(model, model.tensors[i], share)), order, threads):
-        ids[index] = vid
+    for index, deep in run_jobs(
+        lambda i: (i, _ids(model, model.tensors[i], share)), order, threads
+    ):
+        ids[index] = deep
         done += model.tensors[index].nbytes
         progress(done)
     return ids
@@ -100,18 +112,29 @@ class _Stream:
         return found
 
 
-def _vid(model: ModelSource, info: TensorInfo, share: int) -> bytes:
+def _ids(model: ModelSource, info: TensorInfo, share: int) -> DeepIds:
     dtype = DTYPES[info.dtype]
     width = dtype.word_bytes
     hasher = hashlib.sha256(b"\x11mfp1" + struct.pack("<HQ", dtype.code, info.nbytes // width))
+    casts = CastHasher(info.elements) if info.dtype == "F32" else None
+    stream = _Stream(model, info, width)
+    parts: Iterable[Words]
     if width > 2 and info.nbytes <= share:
         words = np.frombuffer(model.read(info), f"<u{width}")
+        if casts is not None:
+            casts.take(words)
         words.sort()
-        hasher.update(words.data.cast("B"))
+        parts = (words,)
     else:
-        for part in _sorted_parts(_Stream(model, info, width), share):
-            hasher.update(part.data.cast("B"))
-    return hasher.digest()
+        if casts is not None:
+            for words in stream.chunks():
+                casts.take(words)
+        parts = _sorted_parts(stream, share)
+    for part in parts:
+        hasher.update(part.data.cast("B"))
+        if casts is not None:
+            casts.take_sorted(part)
+    return DeepIds(hasher.digest(), () if casts is None else casts.roots())
 
 
 def _sorted_parts(stream: _Stream, share: int, *, top: int = 0, known: int = 0) -> Iterator[Words]:

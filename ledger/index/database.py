@@ -11,21 +11,29 @@ from typing import Any
 from alembic import command
 from alembic.config import Config
 from alembic.util import CommandError
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, create_engine, event, func, select
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError, SQLAlchemyError
 
 from ledger.errors import ConfigurationError, IndexUnavailable, UsageError
+from ledger.index import access_tables as _access_tables  # noqa: F401  its tables join the rest
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 BUSY_SECONDS = 10
+PAGE_BYTES = 16_384
+# A process that is stopped in mid-transaction loses it after this, and with it the cursor's lock.
+FROZEN_SECONDS = 60
+_SAID = 120
+# Names the lock under which one process at a time migrates: "deed" in ASCII.
+_MIGRATING = 0x64656564
 
 
 def open_database(url: str) -> Engine:
     """An engine for `url` (``sqlite:///path`` or ``postgresql+psycopg://…``), tables up to date.
 
     SQLite runs in WAL mode, so that readers never wait for the follower, with real transactions:
-    the driver's own rule of when one begins is switched off.
+    the driver's own rule of when one begins is switched off. PostgreSQL may stand behind PgBouncer
+    in transaction mode: nothing is kept on a connection between two transactions.
 
     Raises:
         UsageError: no database URL, or of a database that is not supported.
@@ -38,8 +46,13 @@ def open_database(url: str) -> Engine:
     if parsed.get_backend_name() not in {"sqlite", "postgresql"}:
         raise UsageError(f"{parsed.get_backend_name()} is not supported", hint=_EXAMPLE)
     try:
-        engine = _sqlite(url) if parsed.get_backend_name() == "sqlite" else create_engine(url)
-        migrate(engine)
+        engine = _sqlite(url) if parsed.get_backend_name() == "sqlite" else _postgresql(url)
+        try:
+            migrate(engine)
+        except IndexUnavailable as error:
+            if not isinstance(error.__cause__, DBAPIError):
+                raise
+            raise _unavailable(engine, "opened", error.__cause__) from error.__cause__
     except (SQLAlchemyError, OSError) as error:
         raise IndexUnavailable(
             f"the index database does not open: {type(error).__name__}",
@@ -61,39 +74,123 @@ def _sqlite(url: str) -> Engine:
     @event.listens_for(engine, "connect")
     def prepare(raw: Any, _: Any) -> None:
         raw.isolation_level = None
+        # Of a file that is not there yet; fewer and larger pages are written twice (WAL, and then
+        # the file) in less time than many.
+        raw.execute(f"PRAGMA page_size={PAGE_BYTES}")
         raw.execute("PRAGMA journal_mode=WAL")
-        # FULL: after a power cut the cursor never names rows that the disk has lost.
-        raw.execute("PRAGMA synchronous=FULL")
         raw.execute("PRAGMA foreign_keys=ON")
+        # 32 MB of pages, where SQLite's 2 MB would make a backfill read back what it wrote.
+        raw.execute("PRAGMA cache_size=-32768")
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
         # A writer takes the lock at once: one that upgrades later can only fail with "busy".
-        writes = connection.get_execution_options().get("writes", False)
+        options = connection.get_execution_options()
+        writes = options.get("writes", False)
+        if writes:
+            # FULL: what was committed outlives a power cut.
+            level = "FULL" if options.get("durable", True) else "NORMAL"
+            connection.exec_driver_sql(f"PRAGMA synchronous={level}")
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return engine
 
 
+def _postgresql(url: str) -> Engine:
+    return create_engine(
+        url,
+        # Reads are of one snapshot, as they are on SQLite. PostgreSQL's default lets every
+        # statement see what was committed just before it: an answer torn by a reorganisation.
+        isolation_level="REPEATABLE READ",
+        # The server may have been restarted, or have ended the connection.
+        pool_pre_ping=True,
+        # Behind PgBouncer the next transaction has another server connection, which knows none of
+        # the statements prepared on this one.
+        connect_args={"prepare_threshold": None, "connect_timeout": BUSY_SECONDS},
+    )
+
+
 @contextmanager
-def writing(engine: Engine) -> Iterator[Connection]:
+def writing(engine: Engine, *, durable: bool = True) -> Iterator[Connection]:
     """One transaction that writes: committed at the end, or not at all.
+
+    On PostgreSQL each statement sees what is committed: whoever waited for the cursor's row then
+    reads what the one before it wrote, and finds itself overtaken.
+
+    Args:
+        engine: from `open_database`.
+        durable: whether it must outlive a power cut. A backfill need not wait for the disk: after a
+            power cut its last transactions may be gone, rows and cursor together, and are read
+            again. A transaction is whole or absent either way.
 
     Raises:
         IndexUnavailable: the database is locked, full, gone, or was changed by another hand.
     """
+    options: dict[str, Any] = {"writes": True, "durable": durable}
+    if engine.dialect.name == "postgresql":
+        options["isolation_level"] = "READ COMMITTED"
     try:
-        with engine.connect().execution_options(writes=True) as connection, connection.begin():
+        with engine.connect().execution_options(**options) as connection, connection.begin():
+            _bound(connection)
+            if not durable and engine.dialect.name == "postgresql":
+                connection.exec_driver_sql("SET LOCAL synchronous_commit TO off")
+                # Of tables that grow by the minute there are no statistics, and what a backfill
+                # reads it reads by primary key: no plan that goes through a whole table.
+                for plan in ("seqscan", "hashjoin", "mergejoin"):
+                    connection.exec_driver_sql(f"SET LOCAL enable_{plan} TO off")
             yield connection
     except DBAPIError as error:
-        raise IndexUnavailable(
-            f"the index database cannot be written: {type(error).__name__}",
-            hint="check the disk's free space and that nothing else holds the database",
-        ) from error
+        raise _unavailable(engine, "written", error) from error
+
+
+@contextmanager
+def reading(engine: Engine) -> Iterator[Connection]:
+    """One transaction that reads: all of it sees one moment.
+
+    Raises:
+        IndexUnavailable: the database is gone, or ended the connection.
+    """
+    try:
+        with engine.connect() as connection:
+            yield connection
+    except DBAPIError as error:
+        raise _unavailable(engine, "read", error) from error
+
+
+def _unavailable(engine: Engine, done: str, error: DBAPIError) -> IndexUnavailable:
+    said = type(error).__name__
+    if isinstance(error, OperationalError):
+        # Locked, full, gone: the driver's first line says which. Of other errors it may say more of
+        # the rows than a log should hold.
+        said += f": {str(error.orig).partition(chr(10))[0][:_SAID]}"
+    hint = (
+        "check that the server runs, that the URL names it, and its disk's free space"
+        if engine.dialect.name == "postgresql"
+        else "check the disk's free space and that nothing else holds the database"
+    )
+    return IndexUnavailable(f"the index database cannot be {done}: {said}", hint=hint)
+
+
+def _bound(connection: Connection) -> None:
+    """Let no writer wait, or keep others waiting, without end."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(
+            select(
+                # Local to the transaction: the connection may be another's afterwards.
+                func.set_config("lock_timeout", f"{BUSY_SECONDS}s", True),  # noqa: FBT003
+                func.set_config(
+                    "idle_in_transaction_session_timeout",
+                    f"{FROZEN_SECONDS}s",
+                    True,  # noqa: FBT003
+                ),
+            )
+        )
 
 
 def migrate(engine: Engine, revision: str = "head") -> None:
     """Run the migrations up to `revision`, in one transaction.
+
+    Processes that start at once migrate one after the other; the later ones find it done.
 
     Raises:
         ConfigurationError: the database was written by a newer release.
@@ -102,6 +199,8 @@ def migrate(engine: Engine, revision: str = "head") -> None:
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     logging.getLogger("alembic").setLevel(logging.WARNING)
     with writing(engine) as connection:
+        if engine.dialect.name == "postgresql":
+            connection.execute(select(func.pg_advisory_xact_lock(_MIGRATING)))
         config.attributes["connection"] = connection
         try:
             command.upgrade(config, revision)

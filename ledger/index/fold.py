@@ -6,16 +6,120 @@ makes `Journal.refold` an oracle for the live index.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
 from ledger.index import fold_brokers, fold_licenses, fold_titles
-from ledger.index.decode import Event
-from ledger.index.step import Place, Step
-from ledger.index.versions import Versions
+from ledger.index.decode import EVENTS, EventType, Stored
+from ledger.index.step import Place, Placed, Step
+
+if TYPE_CHECKING:
+    from ledger.index.versions import Key, Versions
 
 _HANDLERS = fold_titles.HANDLERS | fold_licenses.HANDLERS | fold_brokers.HANDLERS
+_BY_EVENT = {
+    kind: _HANDLERS[kind.contract, kind.name]
+    for kinds in EVENTS.values()
+    for kind in kinds.values()
+    if (kind.contract, kind.name) in _HANDLERS
+}
+
+# Entities whose live rows an event's handler looks at, by arguments that name them. It only saves
+# time: `Versions` reads a row that is not named here when the handler asks for it.
+_BY_NAME: dict[str, tuple[str, tuple[str, ...]]] = {
+    "modelId": ("model", ("modelId",)),
+    "planId": ("plan", ("planId",)),
+    "licenseId": ("license", ("licenseId",)),
+    "tokenId": ("license", ("tokenId",)),
+    "parentId": ("license", ("parentId",)),
+    "brokerId": ("broker", ("brokerId",)),
+}
+_BESIDE: dict[tuple[str, str], tuple[str, tuple[str, ...]]] = {
+    ("Anchors", "RootAnchored"): ("anchor", ("root",)),
+    ("Anchors", "PhaseACommitted"): ("phase_a", ("sender", "number")),
+    ("LicenseLedger", "RoleSet"): ("role", ("planId", "account")),
+    ("LicenseLedger", "RuntimeBound"): ("seat", ("licenseId", "runtimeKey")),
+    ("LicenseLedger", "RuntimeReleased"): ("seat", ("licenseId", "runtimeKey")),
+    ("LicenseLedger", "RuntimeEvicted"): ("seat", ("licenseId", "runtimeKey")),
+    ("BrokerRegistry", "ReceiptsAnchored"): ("receipt_root", ("brokerId", "seq")),
+}
+_EXCEPT = {("LicenseLedger", "RoleSet"), ("BrokerRegistry", "ReceiptsAnchored")}
 
 
-def fold(state: Versions, event: Event | None, at: Place, *, answer: bytes | None = None) -> None:
+def _touched(kind: EventType) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    key = (kind.contract, kind.name)
+    names = () if key in _EXCEPT else [name for name, _ in (*kind.indexed, *kind.words)]
+    found = [_BY_NAME[name] for name in names if name in _BY_NAME]
+    return (*found, _BESIDE[key]) if key in _BESIDE else tuple(found)
+
+
+_TOUCHED = {kind: _touched(kind) for kind in _BY_EVENT}
+_MINTED = next(k for k in _BY_EVENT if (k.contract, k.name) == ("LicenseLedger", "Transfer"))
+
+
+def matters(kind: EventType, values: Mapping[str, Stored]) -> bool:
+    """Whether folding this event can change anything."""
+    return kind in _BY_EVENT and (kind is not _MINTED or not fold_licenses.is_mint(values))
+
+
+def touched(kind: EventType, values: Mapping[str, Stored]) -> Iterator[tuple[str, Key]]:
+    """Tables and keys of the rows that folding this event will look at."""
+    for table, names in _TOUCHED[kind]:
+        yield table, tuple([values[name] for name in names])
+
+
+def preload(
+    state: Versions, events: Iterable[tuple[EventType | None, Mapping[str, Stored]]]
+) -> None:
+    """Read at once what folding these events will look at."""
+    wanted: dict[str, dict[Key, None]] = {}
+    for kind, values in events:
+        if kind in _TOUCHED:
+            for table, key in touched(kind, values):
+                wanted.setdefault(table, {})[key] = None
+    state.preload(wanted)
+
+
+def fold(
+    state: Versions,
+    kind: EventType | None,
+    values: Mapping[str, Stored],
+    at: Placed,
+    answer: bytes | None = None,
+) -> None:
     """Apply one event. `answer` is what the contract told beside it (`ledger.index.fetch`)."""
-    handler = None if event is None else _HANDLERS.get((event.contract, event.name))
-    if event is not None and handler is not None:
-        handler(Step(state, at, event.values, answer))
+    handler = None if kind is None else _BY_EVENT.get(kind)
+    if handler is not None:
+        handler(Step(state, at, values, answer))
+
+
+def preload_keys(state: Versions, wanted: Mapping[str, Sequence[Key]]) -> None:
+    """As `preload`, of keys that are known; licenses that cannot be there yet are not asked for."""
+    licenses = wanted.get("license", ())
+    state.preload({table: keys for table, keys in wanted.items() if table != "license"})
+    plans = {key[0]: state.get("plan", key) for key in dict.fromkeys(wanted.get("plan", ()))}
+    asked: list[Key] = []
+    fresh: list[Key] = []
+    for key in licenses:
+        plan = plans.get(fold_licenses.plan_of(key[0]))
+        new = plan is not None and fold_licenses.unissued(key[0], plan)
+        (fresh if new else asked).append(key)
+    state.absent("license", fresh)
+    state.preload({"license": asked})
+
+
+def fold_packed(
+    state: Versions,
+    kinds: Sequence[EventType],
+    entries: Iterable[tuple[int, int, int, int, bytes, tuple[Any, ...]]],
+    answers: Mapping[tuple[int, int], bytes],
+) -> None:
+    """Apply events in the form of `ledger.index.packed.Packed.entries`.
+
+    The same handlers as `fold`, without what a single event costs beside them.
+    """
+    for number, block, time, log_index, tx_hash, values in entries:
+        kind = kinds[number]
+        named = dict(zip(kind.names, values))  # noqa: B905  hot; made from the same names
+        answer = answers.get((block, log_index)) if answers else None
+        _BY_EVENT[kind](Step(state, Place(block, time, log_index, tx_hash), named, answer))

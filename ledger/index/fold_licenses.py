@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ledger.errors import IndexUnavailable
 from ledger.ids import keccak256
+from ledger.index.decode import Stored
 from ledger.index.step import Step
 
 ACTIVE, SUSPENDED, REVOKED = 1, 2, 3
-_SERIAL = (1 << 32) - 1
+_SERIAL_BITS = 32
+_SERIAL = (1 << _SERIAL_BITS) - 1
+_NOBODY = bytes(20)
 
 
 _PLAN_TAG = keccak256(b"modeldeed/plan/1")
@@ -48,7 +51,7 @@ def plan_terms(answer: bytes) -> dict[str, Any]:
     return terms
 
 
-def plan_words(row: dict[str, Any]) -> bytes:
+def plan_words(row: Mapping[str, Any]) -> bytes:
     """The reverse: the 19 words of PlanTerms of a plan's row."""
     values = (row[name] for name in _TERMS)
     words = (int.from_bytes(v, "big") if isinstance(v, bytes) else int(v) for v in values)
@@ -112,6 +115,12 @@ def _license_issued(s: Step) -> None:
             f"license {license_id} is of plan {plan_id}, whose creation the journal does not hold",
             hint="the index began too late or missed a log; follow again into an empty database",
         )
+    if license_id >> _SERIAL_BITS != plan_id:
+        # The contract numbers them so, and `unissued` rests on it.
+        raise IndexUnavailable(
+            f"license {license_id} is not numbered as one of plan {plan_id}",
+            hint="the endpoint shows what the contract cannot emit; follow from another one",
+        )
     # A license claimed out of a batch was counted when the batch was anchored.
     s.change("plan", (plan_id,), issued=max(plan["issued"], license_id & _SERIAL))
     s.put(
@@ -135,7 +144,20 @@ def _license_issued(s: Step) -> None:
     s.concern(plan["model_id"], license_subject(license_id))
 
 
-def _change_license(s: Step, **values: Any) -> dict[str, Any] | None:
+def plan_of(license_id: int) -> int:
+    """The plan that a license's number names."""
+    return license_id >> _SERIAL_BITS
+
+
+def unissued(license_id: int, plan: Mapping[str, Any]) -> bool:
+    """Whether a plan's row says that there can be no row of this license yet.
+
+    `issued` never falls, and whatever makes a license's row raises it to the license's serial.
+    """
+    return bool(license_id & _SERIAL > plan["issued"])
+
+
+def _change_license(s: Step, **values: Any) -> Mapping[str, Any] | None:
     license_id = s.number("licenseId")
     row = s.change("license", (license_id,), **values)
     if row is not None:
@@ -202,10 +224,15 @@ def _grants_cancelled(s: Step) -> None:
     _change_license(s, grant_nonce=s.number("grantNonce"))
 
 
+def is_mint(values: Mapping[str, Stored]) -> bool:
+    """Whether a transfer is a license's first."""
+    return values["from"] == _NOBODY
+
+
 def _token_transferred(s: Step) -> None:
     # A mint comes with LicenseIssued, which says more.
     license_id, to = s.number("tokenId"), s.raw("to")
-    if any(s.raw("from")):
+    if not is_mint(s.values):
         row = s.change("license", (license_id,), holder=to)
         if row is not None:
             s.concern(row["model_id"], license_subject(license_id))
@@ -213,7 +240,10 @@ def _token_transferred(s: Step) -> None:
 
 def _batch_anchored(s: Step) -> None:
     # Its licenses have their serials from now on.
-    _change_plan(s, issued=s.number("firstSerial") + s.number("count") - 1)
+    row = s.state.get("plan", (s.number("planId"),))
+    if row is not None:
+        last = s.number("firstSerial") + s.number("count") - 1
+        _change_plan(s, issued=max(row["issued"], last))
 
 
 def _plan_touched(s: Step) -> None:

@@ -9,6 +9,7 @@ The rule for a reorganisation, with its reasons, is in ``docs/spec/index.md``.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import socket
@@ -21,37 +22,45 @@ from typing import Protocol
 from sqlalchemy import Engine
 
 from ledger.errors import (
-    ChainError,
     ChainUnavailable,
     Fenced,
     LedgerError,
-    LimitExceeded,
     Reorganised,
     UnavailableError,
     WrongNetwork,
 )
 from ledger.ids import Address, Digest
-from ledger.index.database import writing
-from ledger.index.decode import Event, decode
+from ledger.index.ahead import Range, ReadAhead
+from ledger.index.ancestor import find_fork
+from ledger.index.apart import Apart
+from ledger.index.bulk import without_collection
+from ledger.index.database import reading, writing
+from ledger.index.deferred import leave_out, missing, restore
+from ledger.index.endpoints import blame, client, confirm, settled, vouch
 from ledger.index.fetch import (
     Contracts,
     Heads,
-    Log,
     Node,
     genesis,
-    read_header,
     read_heads,
-    read_model,
-    read_plan,
-    read_range,
+    read_span,
 )
-from ledger.index.fold_licenses import plan_digest
 from ledger.index.journal import Cursor, Journal
+from ledger.index.packed import Packed
+from ledger.index.receipts import Rule
+from ledger.index.waking import is_near, wait_for_block
 
 log = logging.getLogger(__name__)
 
-FIRST_SPAN, MAX_SPAN = 100, 1000
-TARGET_LOGS = 2000
+# Logs after which a transaction ends, though more may be read already.
+COMMIT_LOGS = 10_000
+# Final blocks ahead from which a backfill begins; it ends when none lies ahead.
+BACKFILL_BLOCKS = 1000
+# Logs that seem to lie ahead from which a process of its own reads (`ledger.index.apart`).
+APART_LOGS = 30_000
+# Of a block, before one was read: the other process needs its time to start.
+SUPPOSED_LOGS = 10
+CORES = os.cpu_count() or 1
 POLL_SECONDS = 0.5
 HEARTBEAT_MS = 1000
 # Blocks kept below finality where even those may be taken back.
@@ -149,8 +158,18 @@ class Follower:
         self._holder = f"{socket.gethostname()[:40]}:{os.getpid()}"
         self._epoch: int | None = None
         self._identified = False
-        self._span = FIRST_SPAN
+        self._ahead = ReadAhead(self._read)
+        self._apart: Apart | None = None
+        self._rule = Rule(None, getattr(profile, "proof_kind", "mpt") == "mpt")
+        # Whether the secondary indexes are known to be there (`ledger.index.deferred`).
+        self._indexed = False
+        self._backfilling = False
+        self._head = 0
+        # The final block that was last seen to be ours.
+        self._final: tuple[int, bytes | None] = (0, None)
         self._reorgs = 0
+        # On watch: what the leader wrote last, and when, by our clock, that was seen first.
+        self._watched: tuple[tuple[int, ...], float] = ((), 0.0)
         self._status = Status("starting", "", now())
 
     @property
@@ -162,6 +181,15 @@ class Follower:
     def journal(self) -> Journal:
         """The journal it writes."""
         return self._journal
+
+    @property
+    def _span(self) -> int:
+        """Blocks of the next range."""
+        return self._ahead.blocks
+
+    @_span.setter
+    def _span(self, blocks: int) -> None:
+        self._ahead.blocks = blocks
 
     # -- running -------------------------------------------------------------------------------
 
@@ -183,23 +211,39 @@ class Follower:
                 log.exception("the follower failed")
                 self._set("unavailable", "the follower failed; see the log")
                 wait = _backoff(failures)
-            stop.wait(wait)
+            if self._status.state == "synced" and is_near(self._node):
+                wait_for_block(self._node, stop, wait, self._head)
+            else:
+                stop.wait(wait)
+        self._read_alone()
 
     def _stand_by(self, error: Fenced) -> float:
         self._set("standby", error.message)
-        with self._engine.connect() as connection:
-            cursor = self._journal.cursor(connection)
-        if self._now() * 1000 - cursor.updated_at_ms > LEADER_SILENT_MS:
+        self._read_alone()
+        try:
+            with reading(self._engine) as connection:
+                cursor = self._journal.cursor(connection)
+        except LedgerError as gone:
+            return self._failed(gone, 1)
+        # Two measures: the leader's own time, and how long nothing has changed here, where the
+        # leader's clock may have been ahead of ours.
+        mark = (cursor.epoch, cursor.next_block, cursor.updated_at_ms)
+        if mark != self._watched[0]:
+            self._watched = (mark, time.monotonic())
+        unchanged_ms = (time.monotonic() - self._watched[1]) * 1000
+        if max(unchanged_ms, self._now() * 1000 - cursor.updated_at_ms) > LEADER_SILENT_MS:
             self._epoch = None
         return 1.0
 
     def _failed(self, error: LedgerError, failures: int) -> float:
         # Whatever answers next may be another chain: look at its identity again first.
         self._identified = False
+        blame(self._node, error)
         stuck = isinstance(error, (WrongNetwork, Reorganised))
-        if self._status.reason != error.message:
-            log.warning("%s: %s", error.code, error.message)
-        self._set("stopped" if stuck else "unavailable", error.message)
+        said = f"{error.message}; {error.hint}" if stuck else error.message
+        if self._status.reason != said:
+            log.warning("%s: %s", error.code, said, extra={"code": error.code})
+        self._set("stopped" if stuck else "unavailable", said)
         wait = error.retry_after if isinstance(error, UnavailableError) else 1.0
         return min(MAX_WAIT_SECONDS, max(wait * 0.5, _backoff(failures)))
 
@@ -221,11 +265,16 @@ class Follower:
             Fenced: another process follows.
         """
         self._identify()
-        with self._engine.connect() as connection:
+        with reading(self._engine) as connection:
             cursor = self._journal.cursor(connection)
         if cursor.epoch != self._epoch:
             raise Fenced("another process follows the chain into this database")
-        heads = read_heads(self._node, depth=self._profile.finality_depth)
+        heads = settled(self._node, read_heads(self._node, depth=self._profile.finality_depth))
+        self._head = heads.latest.number
+        if not self._indexed and not self._backfills(cursor, heads):
+            self._index_before_following()
+        if not self._holds_final(heads):
+            return self._roll_back(cursor, heads)
         if heads.latest.number < cursor.next_block:
             return self._compare_tip(cursor, heads)
         return self._advance(cursor, heads)
@@ -234,6 +283,7 @@ class Follower:
         """Become the process that follows; the one before commits nothing more."""
         with writing(self._engine) as connection:
             self._epoch = self._journal.take_over(connection, self._holder)
+        self._indexed = False
 
     def _identify(self) -> None:
         """Check chain id and genesis, at the start and after every failure."""
@@ -262,61 +312,121 @@ class Follower:
         if self._epoch is None:
             self.take_over()
 
-    def _advance(self, cursor: Cursor, heads: Heads) -> bool:
-        first = cursor.next_block
-        last = min(heads.latest.number, first + self._span - 1)
+    def _read(self, first: int, last: int) -> Range:
+        apart = self._apart
+        rpc = None if apart is None or not apart.ready else client(self._node, first)
+        if apart is not None and rpc is not None:
+            found = apart.read(rpc, first, last, self._rule)
+            if found is not None:
+                return found
         try:
-            headers, logs = read_range(self._node, self._contracts, first, last)
-        except (ChainUnavailable, LimitExceeded, ChainError):
-            # Too much at once is the commonest reason, and looks different at every provider.
-            self._span = max(1, self._span // 2)
+            return read_span(self._node, self._contracts, first, last, rule=self._rule)
+        except LedgerError as error:
+            # Here, in the thread that asked: others may have asked another endpoint meanwhile.
+            blame(self._node, error)
             raise
-        if cursor.last_hash is not None and headers[0].parent_hash != cursor.last_hash:
+
+    def _holds_final(self, heads: Heads) -> bool:
+        """Whether the block that is final now is the one that the journal stands on.
+
+        A branch that one endpoint makes up would else become final with the height of the true one.
+        """
+        final = (heads.finalized, heads.final_hash)
+        if heads.final_hash is None or final == self._final:
+            return True
+        with reading(self._engine) as connection:
+            held = self._journal.newest_kept(connection, heads.finalized)
+        if held is None or held[0] != heads.finalized:
+            return True
+        if held[1] == heads.final_hash:
+            self._final = final
+        return held[1] == heads.final_hash
+
+    def _advance(self, cursor: Cursor, heads: Heads) -> bool:
+        # Threads that read ahead go by it from now on.
+        self._rule = replace(self._rule, final=heads.finalized)
+        backfill = self._backfills(cursor, heads)
+        # A backfill reads what is final and no further.
+        last = heads.finalized if backfill else heads.latest.number
+        if backfill:
+            self._read_apart(last - cursor.block, SUPPOSED_LOGS)
+        spans = [self._ahead.take(cursor.next_block, last)]
+        if cursor.last_hash is not None and spans[0].headers[0].parent_hash != cursor.last_hash:
+            self._ahead.drop()
             return self._roll_back(cursor, heads)
-        answers = self._read_beside(logs)
-        with writing(self._engine) as connection:
+        # What was read ahead meanwhile goes into the same transaction.
+        while backfill and sum(span.count for span in spans) < COMMIT_LOGS:
+            span = self._ahead.take_ready()
+            if span is None:
+                break
+            if span.headers[0].parent_hash != spans[-1].headers[-1].hash:
+                self._ahead.drop()
+                break
+            spans.append(span)
+        vouch(self._node, [header for span in spans for header in span.headers], heads)
+        quiet = without_collection() if backfill else contextlib.nullcontext()
+        with quiet, writing(self._engine, durable=not backfill) as connection:
+            if backfill and cursor.last_hash is None:
+                leave_out(connection)
             self._journal.append(
                 connection,
                 cursor,
                 heads,
-                headers=headers,
-                logs=logs,
-                answers=answers,
+                parts=[self._packed(span) for span in spans],
                 keep=TEST_NETWORK_KEPT if self._profile.test_network else 0,
                 now_ms=self._now_ms(),
+                backfill=backfill,
             )
-        if len(logs) < TARGET_LOGS:
-            self._span = min(MAX_SPAN, self._span * 3 // 2 + 1)
-        elif len(logs) > 2 * TARGET_LOGS:
-            self._span = max(1, self._span // 2)
-        synced = last >= heads.latest.number
+        if backfill:
+            blocks = sum(len(span.headers) for span in spans)
+            logs = sum(span.count for span in spans)
+            self._read_apart(last - spans[-1].last, logs / blocks)
+        synced = spans[-1].last >= heads.latest.number
         self._set("synced" if synced else "following")
         return synced
 
-    def _read_beside(self, logs: list[Log]) -> dict[tuple[int, int], bytes]:
-        """What events of this range leave out: a plan's terms, a commitment of the same second."""
-        answers = {}
-        for item in logs:
-            event = decode(item.contract, item.topics, item.data)
-            name = "" if event is None else event.name
-            if event is not None and name == "PlanCreated":
-                answers[item.block, item.log_index] = self._read_terms(item.address, event)
-            elif event is not None and name == "ModelRegistered" and _same_second(event):
-                answer = read_model(self._node, item.address, item.topics[1])
-                if not any(answer):
-                    raise ChainUnavailable("the endpoint shows a registration and no such model")
-                answers[item.block, item.log_index] = answer
-        return answers
+    def _packed(self, span: Range) -> Packed:
+        if isinstance(span, Packed):
+            return span
+        postgres = self._engine.dialect.name == "postgresql"
+        return Packed.of(span, self._journal.chain_id, postgres=postgres)
 
-    def _read_terms(self, ledger: bytes, event: Event) -> bytes:
-        plan_id, licensor = event.values["planId"], event.values["licensor"]
-        assert isinstance(plan_id, int)
-        assert isinstance(licensor, Address)
-        answer = read_plan(self._node, ledger, plan_id)
-        # The event carries a digest of the terms, so the endpoint need not be believed.
-        if Digest(plan_digest(licensor.raw, answer)) != event.values["planDigest"]:
-            raise ChainUnavailable(f"the endpoint shows other terms of plan {plan_id}")
-        return answer
+    def _read_apart(self, blocks: int, logs: float) -> None:
+        """Let a process of its own read ahead, where what lies ahead is worth its start.
+
+        Args:
+            blocks: that lie ahead.
+            logs: that a block seems to hold.
+        """
+        if self._apart is None and CORES >= 2 and blocks * logs >= APART_LOGS:
+            self._apart = Apart(
+                self._deployment.addresses,
+                self._journal.chain_id,
+                postgres=self._engine.dialect.name == "postgresql",
+            )
+
+    def _read_alone(self) -> None:
+        """End the threads and the process that read ahead; a backfill begins new ones."""
+        self._ahead.close()
+        if self._apart is not None:
+            self._apart.close()
+            self._apart = None
+
+    def _backfills(self, cursor: Cursor, heads: Heads) -> bool:
+        """Whether so much that is final lies ahead that indexes are better made afterwards."""
+        enough = 0 if self._backfilling else BACKFILL_BLOCKS
+        self._backfilling = heads.finalized - cursor.next_block >= enough
+        return self._backfilling
+
+    def _index_before_following(self) -> None:
+        """Make the indexes that a backfill, this one or one that died, has left out."""
+        with reading(self._engine) as connection:
+            there = not missing(connection)
+        self._read_alone()
+        if not there:
+            with writing(self._engine) as connection:
+                log.info("made %d indexes after the backfill", restore(connection))
+        self._indexed = True
 
     # -- standing still, and going back ----------------------------------------------------------
 
@@ -328,7 +438,9 @@ class Follower:
             return True
         if head.number == cursor.block and head.hash == cursor.last_hash:
             now_ms = self._now_ms()
-            if now_ms - cursor.synced_at_ms >= HEARTBEAT_MS or heads.finalized > cursor.finalized:
+            # Also after the clock was set back: a time to come would seem fresh for as long.
+            beat = not 0 <= now_ms - cursor.synced_at_ms < HEARTBEAT_MS
+            if beat or heads.finalized > cursor.finalized:
                 with writing(self._engine) as connection:
                     self._journal.note(connection, cursor, heads, now_ms)
             self._set("synced")
@@ -343,43 +455,40 @@ class Follower:
 
     def _roll_back(self, cursor: Cursor, heads: Heads) -> bool:
         """Walk down over the kept blocks to the newest one the endpoint still has."""
-        ancestor = self._common_ancestor(heads)
+        # What looks like a deep reorganisation may be another chain that answers at the same URL.
+        self._identified = False
+        self._identify()
+        ancestor = find_fork(self._node, self._engine, self._journal, heads).ancestor
         if ancestor == cursor.block:
-            return False  # the tip is there after all: a torn answer
+            # It shows our last block after all: a torn answer, or one that contradicts itself.
+            raise ChainUnavailable(
+                f"the endpoint shows blocks up to {cursor.block} in two forms",
+                hint="another endpoint is asked next where there is one",
+            )
+        with reading(self._engine) as connection:
+            kept = self._journal.lowest_above(connection, ancestor)
+        confirm(self._node, cursor, heads, kept, lower_heads=self._profile.test_network)
         if ancestor < cursor.finalized and not self._profile.test_network:
             raise Reorganised(
                 f"the endpoint contradicts finalized block {cursor.finalized}; blocks agree up to "
                 f"{ancestor}",
-                hint="the index stays as it is; check the endpoint against others before anything",
+                hint="the index stays as it is; check the endpoint against others, and only then "
+                f"run deed index accept-reorg {ancestor}",
             )
         with writing(self._engine) as connection:
             self._journal.roll_back(connection, cursor, ancestor, heads, self._now_ms())
         self._reorgs += 1
-        log.warning("rolled back from block %d to block %d", cursor.block, ancestor)
+        log.warning(
+            "rolled back from block %d to block %d",
+            cursor.block,
+            ancestor,
+            extra={"ancestor": ancestor, "depth": cursor.block - ancestor},
+        )
         self._set("following")
         return False
 
-    def _common_ancestor(self, heads: Heads) -> int:
-        with self._engine.connect() as connection:
-            known = list(self._journal.known_blocks(connection))
-            first = self._journal.first_block(connection)
-        for number, hash_ in known:
-            if number > heads.latest.number:
-                continue
-            # Twice: an answer from the old branch must not count, nor one from a cache.
-            one, two = read_header(self._node, number), read_header(self._node, number)
-            if one is None or two is None or one.hash != two.hash:
-                raise ChainUnavailable(f"the endpoint shows block {number} in two forms")
-            if one.hash == hash_:
-                return number
-        return first - 1
-
     def _now_ms(self) -> int:
         return int(self._now() * 1000)
-
-
-def _same_second(event: Event) -> bool:
-    return event.values["committedAt"] == event.values["registeredAt"]
 
 
 def _backoff(failures: int) -> float:

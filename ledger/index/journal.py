@@ -8,23 +8,30 @@ cursor change together or not at all, so a process may be killed between any two
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, insert, select, update
+from sqlalchemy import Connection, delete, insert, select, tuple_, update
 
 from ledger.canonical import canonical_json
 from ledger.errors import Fenced, IndexUnavailable, WrongNetwork
 from ledger.ids import Digest
 from ledger.index import tables
-from ledger.index.decode import EVENTS, decode
-from ledger.index.fetch import Header, Heads, Log
-from ledger.index.fold import fold
+from ledger.index.bulk import insert_packed, insert_rows
+from ledger.index.decode import EVENTS, EventType, Stored
+from ledger.index.evidence_store import EvidenceStore
+from ledger.index.fetch import Heads
+from ledger.index.fold import fold, fold_packed, preload, preload_keys
+from ledger.index.outbox import Outbox
+from ledger.index.packed import COLUMNS, Packed, kinds, merged
 from ledger.index.step import Place
 from ledger.index.versions import Versions, clear, undo
 
-REBUILD_BATCH = 2000
+REBUILD_BATCH = 10_000
+assert tuple(tables.raw_log.columns.keys()) == COLUMNS, "the journal's columns are in another order"
+CLOCKS_APART = 1.0
+"""Seconds by which the clocks of two machines may differ."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +63,20 @@ class Cursor:
         """The last block that was read."""
         return self.next_block - 1
 
+    def lag_s(self, now: float) -> float | None:
+        """Seconds since the index stood on the chain's head; None before it ever did.
 
-def topics_blob(topics: Sequence[bytes]) -> bytes:
-    """Topics as the journal holds them: 32 bytes each, one after the other."""
-    return b"".join(topics)
+        Of a time that is still to come by `now`, the clock of who wrote it or of who reads it is
+        wrong by as much: that is no freshness, and so counts like age. A second is let pass.
+        """
+        if not self.synced_at_ms:
+            return None
+        lag = now - self.synced_at_ms / 1000
+        return round(lag if lag >= 0 else 0.0 if lag >= -CLOCKS_APART else -lag, 1)
 
 
 def topics_of(blob: bytes) -> list[bytes]:
-    """The reverse of `topics_blob`."""
+    """Topics one by one; the journal holds them one after the other, 32 bytes each."""
     return [blob[i : i + 32] for i in range(0, len(blob), 32)]
 
 
@@ -72,6 +85,7 @@ class Journal:
 
     def __init__(self, chain_id: int) -> None:
         self.chain_id = chain_id
+        self.outbox = Outbox(chain_id)
 
     # -- the cursor ----------------------------------------------------------------------------
 
@@ -132,7 +146,7 @@ class Journal:
         if row is None:
             raise IndexUnavailable(
                 f"the index has read nothing of chain {self.chain_id} yet",
-                hint="wait until the follower has reached the chain",
+                hint="wait until the follower has reached the chain; deed index run is one",
             )
         return Cursor(*row)
 
@@ -144,6 +158,14 @@ class Journal:
             .values(epoch=tables.cursor.c.epoch + 1, holder=holder)
         )
         return self.cursor(connection).epoch
+
+    def release(self, connection: Connection) -> None:
+        """Leave the cursor to whoever stands by, who then need not wait for this one's silence."""
+        connection.execute(
+            update(tables.cursor)
+            .where(tables.cursor.c.chain_id == self.chain_id)
+            .values(updated_at_ms=0)
+        )
 
     def _move(self, connection: Connection, old: Cursor, **values: Any) -> None:
         moved = connection.execute(
@@ -166,11 +188,12 @@ class Journal:
             connection,
             old,
             head=heads.latest.number,
-            safe=max(old.safe, heads.safe),
-            finalized=max(old.finalized, heads.finalized),
+            safe=max(old.safe, min(heads.safe, old.block)),
+            finalized=max(old.finalized, min(heads.finalized, old.block)),
             synced_at_ms=now_ms,
             updated_at_ms=now_ms,
         )
+        self.outbox.finalized(connection, min(heads.finalized, old.block), now_ms)
 
     # -- forward -------------------------------------------------------------------------------
 
@@ -180,21 +203,22 @@ class Journal:
         old: Cursor,
         heads: Heads,
         *,
-        headers: Sequence[Header],
-        logs: Sequence[Log],
-        answers: Mapping[tuple[int, int], bytes],
+        parts: Sequence[Packed],
         keep: int,
         now_ms: int,
+        backfill: bool = False,
     ) -> None:
         """Add a checked range that begins at the cursor; fold it; move the cursor past it.
 
-        Blocks that hold no logs of ours are forgotten once they are `keep` below finality.
+        Blocks that hold no logs of ours are forgotten once they are `keep` below finality. In a
+        first `backfill` the outbox counts what is final already, and tells nobody of it.
 
         Raises:
             Fenced: the cursor is no longer where the range was read from.
         """
-        last = headers[-1]
-        finalized = max(old.finalized, heads.finalized)
+        last = parts[-1].headers[-1]
+        # No higher than what is read: a far head, shown once, would call all to come final.
+        finalized = max(old.finalized, min(heads.finalized, last.number))
         self._move(
             connection,
             old,
@@ -202,83 +226,86 @@ class Journal:
             last_hash=last.hash,
             last_time=last.time,
             head=heads.latest.number,
-            safe=max(old.safe, heads.safe),
+            safe=max(old.safe, min(heads.safe, last.number)),
             finalized=finalized,
             synced_at_ms=now_ms if last.number >= heads.latest.number else old.synced_at_ms,
             updated_at_ms=now_ms,
         )
-        busy = {log.block for log in logs}
-        floor = min(finalized, last.number) - keep
-        kept = [h for h in headers if h.number in busy or h.number >= floor]
-        connection.execute(
-            insert(tables.block),
+        busy: set[int] = set().union(*(part.busy() for part in parts))
+        floor = finalized - keep
+        chain_id = self.chain_id
+        insert_rows(
+            connection,
+            tables.block,
             [
-                {
-                    "chain_id": self.chain_id,
-                    "number": header.number,
-                    "hash": header.hash,
-                    "parent_hash": header.parent_hash,
-                    "time": header.time,
-                    "has_logs": header.number in busy,
-                }
-                for header in kept
+                (chain_id, h.number, h.hash, h.parent_hash, h.time, h.number in busy)
+                for part in parts
+                for h in part.headers
+                if h.number in busy or h.number >= floor
             ],
         )
-        times = {header.number: header.time for header in headers}
-        if logs:
-            connection.execute(
-                insert(tables.raw_log), [self._row(log, times[log.block]) for log in logs]
-            )
-        if answers:
-            connection.execute(
-                insert(tables.raw_read),
-                [
-                    {"chain_id": self.chain_id, "block": b, "log_index": i, "answer": answer}
-                    for (b, i), answer in answers.items()
-                ],
-            )
-        state = Versions(connection, self.chain_id)
-        for log in logs:
-            place = Place(log.block, times[log.block], log.log_index, log.tx_hash)
-            answer = answers.get((log.block, log.log_index))
-            fold(state, decode(log.contract, log.topics, log.data), place, answer=answer)
-        state.flush()
-        # Nothing walks back over the others again.
-        connection.execute(
-            delete(tables.block).where(
-                tables.block.c.chain_id == self.chain_id,
-                tables.block.c.number < floor,
-                tables.block.c.has_logs.is_(False),
-            )
+        insert_packed(connection, tables.raw_log, [part.rows for part in parts])
+        insert_rows(
+            connection,
+            tables.raw_read,
+            [
+                (chain_id, block, index, answer)
+                for part in parts
+                for (block, index), answer in part.answers.items()
+            ],
         )
-
-    def _row(self, log: Log, time: int) -> dict[str, Any]:
-        kind = EVENTS[log.contract].get(log.topics[0]) if log.topics else None
-        return {
-            "chain_id": self.chain_id,
-            "block": log.block,
-            "log_index": log.log_index,
-            "block_hash": log.block_hash,
-            "block_time": time,
-            "tx_hash": log.tx_hash,
-            "tx_index": log.tx_index,
-            "contract": log.contract,
-            "address": log.address,
-            "event": kind.name if kind is not None else "",
-            "topics": topics_blob(log.topics),
-            "data": log.data,
-        }
+        state = Versions(connection, chain_id)
+        preload_keys(state, merged(parts))
+        for part in parts:
+            fold_packed(state, kinds(), part.entries, part.answers)
+        old_news = backfill and last.number <= heads.finalized
+        if old_news and self.outbox.counted(
+            connection, sum(part.count for part in parts), last.number
+        ):
+            state.flush()
+        else:
+            filed = state.filed
+            state.flush()
+            told = [log for part in parts for log in part.told()]
+            self.outbox.applied(connection, told, filed, now_ms)
+            self.outbox.finalized(connection, finalized, now_ms)
+        # Nothing walks back over the others again.
+        if last.number >= floor:
+            connection.execute(
+                delete(tables.block).where(
+                    tables.block.c.chain_id == chain_id,
+                    tables.block.c.number < floor,
+                    tables.block.c.has_logs.is_(False),
+                )
+            )
 
     # -- back ----------------------------------------------------------------------------------
 
-    def known_blocks(self, connection: Connection) -> Iterator[tuple[int, bytes]]:
-        """Numbers and hashes of the blocks kept, from the newest down."""
-        rows = connection.execute(
+    def newest_kept(self, connection: Connection, number: int) -> tuple[int, bytes] | None:
+        """Number and hash of the newest kept block at or below `number`."""
+        row = connection.execute(
             select(tables.block.c.number, tables.block.c.hash)
-            .where(tables.block.c.chain_id == self.chain_id)
+            .where(tables.block.c.chain_id == self.chain_id, tables.block.c.number <= number)
             .order_by(tables.block.c.number.desc())
-        )
-        yield from rows
+            .limit(1)
+        ).one_or_none()
+        return None if row is None else (int(row.number), bytes(row.hash))
+
+    def lowest_above(self, connection: Connection, number: int) -> tuple[int, bytes]:
+        """Number and hash of the lowest kept block above `number`; the last block is always kept.
+
+        Raises:
+            Fenced: there is none any more.
+        """
+        row = connection.execute(
+            select(tables.block.c.number, tables.block.c.hash)
+            .where(tables.block.c.chain_id == self.chain_id, tables.block.c.number > number)
+            .order_by(tables.block.c.number)
+            .limit(1)
+        ).one_or_none()
+        if row is None:
+            raise Fenced("another follower has taken these blocks back")
+        return int(row.number), bytes(row.hash)
 
     def first_block(self, connection: Connection) -> int:
         """The block at which following began."""
@@ -325,6 +352,8 @@ class Journal:
             )
             .returning(tables.reorg.c.id)
         ).scalar_one()
+        self.outbox.retracted(connection, ancestor, now_ms)
+        EvidenceStore(chain_id).rewind(connection, ancestor)
         gone = tables.raw_log
         names = [column.name for column in gone.columns]
         rows = connection.execute(
@@ -350,43 +379,73 @@ class Journal:
     # -- again ---------------------------------------------------------------------------------
 
     def refold(self, connection: Connection) -> int:
-        """Empty the state tables and fold the whole journal anew; the number of logs folded."""
+        """Empty the state tables and fold the whole journal anew; the number of logs folded.
+
+        Events that an older release had no name for are folded with the others, and named.
+        """
         clear(connection, self.chain_id)
-        state = Versions(connection, self.chain_id)
-        logs, reads = tables.raw_log, tables.raw_read
-        place = (-1, -1)
-        count = unwritten = 0
-        while rows := self._page(connection, logs, reads, place):
-            for row in rows:
-                # Between blocks only: a block's events make one version of each entity.
-                if row.block != place[0] and unwritten >= REBUILD_BATCH:
-                    state.flush()
-                    unwritten = 0
-                event = decode(row.contract, topics_of(row.topics), row.data)
+        count, after = 0, (-1, -1)
+        while rows := self._page(connection, after):
+            state = Versions(connection, self.chain_id)
+            events = [_read(row) for row in rows]
+            preload(state, events)
+            for row, (kind, values) in zip(rows, events, strict=True):
                 at = Place(row.block, row.block_time, row.log_index, row.tx_hash)
-                fold(state, event, at, answer=row.answer)
-                place = (row.block, row.log_index)
-                count += 1
-                unwritten += 1
-        state.flush()
+                fold(state, kind, values, at, row.answer)
+            state.flush()
+            self._name(connection, rows, [kind for kind, _ in events])
+            count += len(rows)
+            after = (rows[-1].block, rows[-1].log_index)
         return count
 
-    def _page(
-        self, connection: Connection, logs: Any, reads: Any, after: tuple[int, int]
-    ) -> Sequence[Row[Any]]:
-        return connection.execute(
-            select(logs, reads.c.answer)
+    def _name(
+        self, connection: Connection, rows: Sequence[Any], kinds: Sequence[EventType | None]
+    ) -> None:
+        table = tables.raw_log
+        for row, kind in zip(rows, kinds, strict=True):
+            name = "" if kind is None else kind.name
+            if name != row.event:
+                connection.execute(
+                    update(table)
+                    .where(
+                        table.c.chain_id == self.chain_id,
+                        table.c.block == row.block,
+                        table.c.log_index == row.log_index,
+                    )
+                    .values(event=name)
+                )
+
+    def _page(self, connection: Connection, after: tuple[int, int]) -> Sequence[Any]:
+        """The next logs: whole blocks, since a block's events make one version of each entity."""
+        logs, reads = tables.raw_log, tables.raw_read
+        query = (
+            select(
+                *(logs.c[name] for name in _FOLDED),
+                reads.c.answer,
+            )
             .outerjoin(
                 reads,
                 (reads.c.chain_id == logs.c.chain_id)
                 & (reads.c.block == logs.c.block)
                 & (reads.c.log_index == logs.c.log_index),
             )
-            .where(
-                logs.c.chain_id == self.chain_id,
-                (logs.c.block > after[0])
-                | ((logs.c.block == after[0]) & (logs.c.log_index > after[1])),
-            )
+            .where(logs.c.chain_id == self.chain_id)
             .order_by(logs.c.block, logs.c.log_index)
-            .limit(REBUILD_BATCH)
-        ).all()
+        )
+        place = tuple_(logs.c.block, logs.c.log_index)
+        rows = list(
+            connection.execute(query.where(place > tuple_(*after)).limit(REBUILD_BATCH)).all()
+        )
+        if len(rows) == REBUILD_BATCH:
+            last = (rows[-1].block, rows[-1].log_index)
+            rest = query.where(logs.c.block == last[0], logs.c.log_index > last[1])
+            rows += connection.execute(rest).all()
+        return rows
+
+
+_FOLDED = ("block", "log_index", "block_time", "tx_hash", "contract", "event", "topics", "data")
+
+
+def _read(row: Any) -> tuple[EventType | None, dict[str, Stored]]:
+    kind = EVENTS[row.contract].get(row.topics[:32])
+    return kind, {} if kind is None else kind.read(row.topics, row.data)

@@ -4,7 +4,9 @@ A model's tensor ids are public but not on chain; only their roots are. Whoever 
 can deposit it. The content root binds the content ids; only the fingerprint digest binds the value
 ids, and anyone may register a known content root again with a digest of invention. So ids are filed
 under the model whose claim they were held against, and are never taken away: a model's claim admits
-one set of each kind. Neither a rebuild nor a reorganisation touches them.
+one set of each kind. Neither a rebuild nor a reorganisation touches them. Ids of casts are bound by
+nothing: the first that somebody deposits stay, who by then had to have the model's fingerprint, and
+they are told apart wherever they are answered.
 """
 
 from __future__ import annotations
@@ -20,8 +22,10 @@ from ledger.canonical import canonical_json, parse_json
 from ledger.errors import ClaimMismatch
 from ledger.fingerprint.exact import Fingerprint
 from ledger.fingerprint.ids import TensorIds
+from ledger.fingerprint.search import registered_casts
 from ledger.ids import Digest, ModelId
 from ledger.index import tables
+from ledger.index.searching import BINDS, bound_by
 from ledger.index.views import RowMap, Snapshot
 
 FINGERPRINT: Final = "fingerprint"
@@ -94,7 +98,8 @@ def deposit_leaves(
         for kind, digest in (("cid", tensor.cid), ("vid", tensor.vid)):
             if digest is not None:
                 names.setdefault((kind, digest.raw), []).append(tensor.name)
-    _file(connection, model_id, names)
+    casts = registered_casts(found) if bound else ()
+    _file(connection, model_id, [*names, *(("cast", one.raw) for one in casts)])
     leaf_name = tables.leaf_name
     connection.execute(delete(leaf_name).where(leaf_name.c.model_id == model_id.raw))
     connection.execute(
@@ -131,7 +136,7 @@ def deposit_ids(
     if known:
         return Deposited(len(found.cids), names_verified=False, new=False)
     put_document(connection, IDS, name, found.to_json(), complete=True, now_ms=now_ms)
-    kinds = (("cid", found.cids), ("vid", found.vids))
+    kinds = (("cid", found.cids), ("vid", found.vids), ("cast", found.casts))
     _file(connection, model_id, ((kind, one.raw) for kind, ids in kinds for one in ids))
     return Deposited(len(found.cids), names_verified=False, new=True)
 
@@ -206,16 +211,10 @@ def search(snapshot: Snapshot, kind: str, id_: Digest, *, limit: int = 50) -> Se
     is right. What was deposited for one model counts for every model whose claim binds the same
     ids: the same artifact root for content ids, the same fingerprint digest for value ids.
     """
-    leaf, deposited = tables.leaf, tables.model.alias("deposited")
-    binds = "artifact_root" if kind == "cid" else "fingerprint_digest"
-    bound = (
-        select(deposited.c[binds])
-        .join(leaf, leaf.c.model_id == deposited.c.model_id)
-        .where(leaf.c.id == id_.raw, leaf.c.kind == kind, deposited.c.died_block.is_(None))
-    )
+    bound = {BINDS[kind]: bound_by(kind, (id_.raw,))}
     return [
         Match(row, *_names(snapshot.connection, bytes(row["model_id"]), kind, id_))
-        for row in snapshot.claims(binds, bound, limit=limit)
+        for row in snapshot.claims(bound, limit=limit)
     ]
 
 

@@ -2,17 +2,44 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Protocol
 
-from ledger.ids import Address, Digest
-from ledger.index.decode import Value
-from ledger.index.versions import Versions
+import msgspec
+
+from ledger.index.decode import Stored
+
+if TYPE_CHECKING:
+    # Readers of a chain need the handlers' rules, and no database.
+    from ledger.index.versions import Versions
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where an event stands: block number and Unix time, index of its log, and its transaction."""
+class Placed(Protocol):
+    """Where an event stands; a `ledger.index.fetch.Log` is one."""
+
+    @property
+    def block(self) -> int:
+        """Block number."""
+        ...
+
+    @property
+    def time(self) -> int:
+        """The block's Unix time."""
+        ...
+
+    @property
+    def log_index(self) -> int:
+        """Index of its log within the block."""
+        ...
+
+    @property
+    def tx_hash(self) -> bytes:
+        """Its transaction."""
+        ...
+
+
+class Place(msgspec.Struct, frozen=True, gc=False):
+    """Where an event of the journal stands, for `ledger.index.journal.Journal.refold`."""
 
     block: int
     time: int
@@ -20,32 +47,30 @@ class Place:
     tx_hash: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(msgspec.Struct, frozen=True, gc=False):
     """What one event handler sees."""
 
     state: Versions
-    at: Place
-    values: dict[str, Value]
+    at: Placed
+    values: Mapping[str, Stored]
     answer: bytes | None
 
     def raw(self, name: str) -> bytes:
         """An argument as the bytes that the tables hold."""
         value = self.values[name]
-        return value.raw if isinstance(value, (Digest, Address)) else bytes(value)  # type: ignore[arg-type]
+        assert type(value) is bytes
+        return value
 
     def number(self, name: str) -> int:
         """An argument that is a number."""
-        value = self.values[name]
-        assert isinstance(value, int)
-        return value
+        return self.values[name]  # type: ignore[return-value]  # its type says so; hot
 
-    def change(self, table: str, key: tuple[Any, ...], **values: Any) -> dict[str, Any] | None:
-        """Give the live row of `key` new values; without one, nothing happens."""
-        row = self.state.get(table, key)
-        if row is not None:
-            self.state.put(table, key, {**row, **values}, self.at.block)
-        return row
+    def change(self, table: str, key: tuple[Any, ...], **values: Any) -> Mapping[str, Any] | None:
+        """Give the live row of `key` new values; without one, nothing happens.
+
+        Gives the row as it was before.
+        """
+        return self.state.change(table, key, values, self.at.block)
 
     def put(self, table: str, key: tuple[Any, ...], **values: Any) -> None:
         """Begin a row, or replace it."""
@@ -53,5 +78,4 @@ class Step:
 
     def concern(self, *subjects: bytes) -> None:
         """Note that this log belongs in the timelines of these subjects (32 bytes each)."""
-        for subject in subjects:
-            self.state.subject(subject, self.at.block, self.at.log_index)
+        self.state.file(subjects, self.at.block, self.at.log_index)

@@ -108,6 +108,14 @@ block = Table(
     _column("parent_hash", LargeBinary(32)),
     _column("time", BigInteger),
     _column("has_logs", Boolean),
+    # The few that a step forgets once they are final, found without reading the others.
+    Index(
+        "ix_block_empty",
+        "chain_id",
+        "number",
+        sqlite_where=text("has_logs IS 0"),
+        postgresql_where=text("has_logs IS false"),
+    ),
 )
 reorg = Table(
     "reorg",
@@ -120,6 +128,9 @@ reorg = Table(
     _column("depth", BigInteger),
     _column("past_finality", Boolean),
     _column("detected_at_ms", BigInteger),
+    # Who let it pass finality, and what they said; NULL where no operator was needed.
+    _column("accepted_by", String(200), nullable=True),
+    _column("accepted_why", Text, nullable=True),
 )
 
 # -- journal -------------------------------------------------------------------------------------
@@ -236,11 +247,14 @@ model = _state(
     Index("ix_model_artifact_root", "artifact_root"),
     Index("ix_model_fingerprint_digest", "fingerprint_digest"),
     Index("ix_model_licensor", "licensor"),
+    Index("ix_model_manifest_hash", "manifest_hash"),
+    Index("ix_model_watermark_commitment", "watermark_commitment"),
 )
 parent = _state(
     "parent",
     [_column("model_id", LargeBinary(32)), _column("parent", LargeBinary(32))],
     _column("confirmed_by", LargeBinary(20), nullable=True),
+    Index("ix_parent_parent", "parent"),
 )
 title = _state(
     "title",
@@ -254,6 +268,7 @@ sealing = _state(
     [_column("model_id", LargeBinary(32)), _column("epoch", UINT64)],
     _column("record_hash", LargeBinary(32)),
     _column("lodged_at", BigInteger),
+    Index("ix_sealing_record_hash", "record_hash"),
 )
 record = _state(
     "record",
@@ -266,6 +281,7 @@ record = _state(
     _column("sender", LargeBinary(20)),
     _column("record_hash", LargeBinary(32)),
     _column("lodged_at", BigInteger),
+    Index("ix_record_record_hash", "record_hash"),
 )
 plan = _state(
     "plan",
@@ -296,6 +312,9 @@ plan = _state(
     _column("warn_only", Boolean),
     _column("transferable", Boolean),
     Index("ix_plan_model_id", "model_id"),
+    Index("ix_plan_licensor", "licensor"),
+    Index("ix_plan_plan_digest", "plan_digest"),
+    Index("ix_plan_terms_hash", "terms_hash"),
 )
 role = _state(
     "role",
@@ -336,6 +355,8 @@ anchor = _state(
     [_column("root", LargeBinary(32))],
     _column("sender", LargeBinary(20)),
     _column("anchored_at", BigInteger),
+    Index("ix_anchor_time", "chain_id", "anchored_at", "root"),
+    Index("ix_anchor_sender", "sender"),
 )
 phase_a = _state(
     "phase_a",
@@ -411,3 +432,67 @@ for _table in STATE.values():
         sqlite_where=text("died_block IS NULL"),
         postgresql_where=text("died_block IS NULL"),
     )
+
+# -- what the index tells, and what it keeps (docs/spec/index-keeping.md) --------------------------
+
+# What happened to the journal, in the order in which it was committed. Pruned by age.
+outbox = Table(
+    "outbox",
+    metadata,
+    _chain_id(),
+    _column("seq", BigInteger, primary_key=True),
+    _column("kind", String(9)),
+    _column("block", BigInteger),
+    # NULL in a row that speaks of all events up to and including its block.
+    _column("log_index", BigInteger, nullable=True),
+    _column("block_hash", LargeBinary(32), nullable=True),
+    _column("event", String(64)),
+    # 32 bytes each, one after the other.
+    _column("subjects", LargeBinary),
+    _column("created_at_ms", BigInteger),
+    sqlite_with_rowid=False,
+)
+# Where the outbox stands; seq goes on from here when every row is pruned.
+outbox_place = Table(
+    "outbox_place",
+    metadata,
+    _chain_id(),
+    _column("last_seq", BigInteger),
+    _column("pruned_seq", BigInteger),
+    _column("final_block", BigInteger),
+    _column("applied", BigInteger),
+    _column("retracted", BigInteger),
+)
+# Proofs by SHA-256 of their bytes; what each proves is in `evidence`.
+proof = Table(
+    "proof",
+    metadata,
+    _column("hash", LargeBinary(32), primary_key=True),
+    _column("kind", String(8)),
+    _column("body", LargeBinary),
+    _column("size", Integer),
+)
+# Which event rests on which proof, or why it could no longer be had. Named by block hash, so that
+# an event which a reorganisation took back keeps its own.
+evidence = Table(
+    "evidence",
+    metadata,
+    _chain_id(),
+    _column("block", BigInteger, primary_key=True),
+    _column("block_hash", LargeBinary(32), primary_key=True),
+    _column("log_index", BigInteger, primary_key=True),
+    _column("kind", String(8), primary_key=True),
+    _column("hash", LargeBinary(32), nullable=True),
+    _column("lost", Text, nullable=True),
+    sqlite_with_rowid=False,
+)
+evidence_place = Table(
+    "evidence_place",
+    metadata,
+    _chain_id(),
+    _column("next_block", BigInteger),
+    # Events whose proofs are all held, and proofs that could not be had.
+    _column("events", BigInteger),
+    _column("lost", BigInteger),
+    _column("bytes", BigInteger),
+)

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from sqlalchemy import (
     ColumnElement,
@@ -25,16 +25,35 @@ from sqlalchemy import (
     or_,
     select,
     tuple_,
+    union,
 )
 from sqlalchemy.exc import SQLAlchemyError
 
-from ledger.errors import IndexUnavailable, Reorganised, UnknownRecord, UsageError
+from ledger.errors import (
+    IndexUnavailable,
+    PendingFinality,
+    Reorganised,
+    UnknownRecord,
+    UsageError,
+)
 from ledger.ids import Digest, LicenseId, ModelId
 from ledger.index import tables
 from ledger.index.journal import Cursor, Journal
 
 RowMap = Mapping[str, Any]
 Place = tuple[int, int]
+
+
+Tag = Literal["latest", "safe", "finalized"]
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A block: its number, hash and Unix time; None where its header is no longer kept."""
+
+    block: int
+    hash: Digest | None
+    time: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +67,7 @@ class AsOf:
         finalized: the highest final block at or below it.
         safe: the highest safe block at or below it.
         lag_s: seconds since the index last stood on the chain's head.
+        points: the index's own head, and the newest blocks that are safe and final.
     """
 
     block: int
@@ -56,6 +76,7 @@ class AsOf:
     finalized: int
     safe: int
     lag_s: float
+    points: Mapping[Tag, Point]
 
     def finality(self, block: int) -> str:
         """How settled a block is, in a word: finalized, safe, or included."""
@@ -82,48 +103,128 @@ class Index:
         self.journal = Journal(chain_id)
 
     @contextmanager
-    def snapshot(self, block: int | None = None) -> Iterator[Snapshot]:
-        """A consistent view at the index's head, or as of `block`.
+    def reading(self) -> Iterator[Connection]:
+        """One transaction that reads.
 
         Raises:
-            IndexUnavailable: nothing was read of the chain yet, or the database does not answer.
-            UnknownRecord: `block` was not read yet.
+            IndexUnavailable: the database does not answer.
         """
         try:
             with self.engine.connect() as connection, connection.begin():
-                cursor = self.journal.cursor(connection)
-                if block is not None and block > cursor.block:
-                    raise UnknownRecord(
-                        f"the index has read up to block {cursor.block}, not {block}",
-                        hint="ask without a block, or again later",
-                    )
-                yield Snapshot(connection, self.chain_id, self._as_of(connection, cursor, block))
+                yield connection
         except SQLAlchemyError as error:
             raise IndexUnavailable(
                 f"the index database does not answer: {type(error).__name__}"
             ) from error
 
-    def _as_of(self, connection: Connection, cursor: Cursor, block: int | None) -> AsOf:
-        lag = max(0.0, self.now() - cursor.synced_at_ms / 1000)
-        number = cursor.block if block is None else block
-        hash_ = None if cursor.last_hash is None else Digest(cursor.last_hash)
-        when: int | None = cursor.last_time
-        if number != cursor.block:
-            kept = connection.execute(
-                select(tables.block.c.hash, tables.block.c.time).where(
-                    tables.block.c.chain_id == self.chain_id, tables.block.c.number == number
+    @contextmanager
+    def snapshot(
+        self, block: int | Tag | None = None, *, at: int | None = None, settled: Tag = "latest"
+    ) -> Iterator[Snapshot]:
+        """A consistent view at the index's head, or as of an earlier block.
+
+        Args:
+            block: a number, or the newest block that is so far settled; None: as `settled` says.
+            at: in place of a block, a Unix time: the state at the end of it.
+            settled: what the answer must rest on. Without a block it is as of the newest such one.
+
+        Raises:
+            IndexUnavailable: nothing was read of the chain yet, or the database does not answer.
+            UnknownRecord: the block, or the time, was not read yet, or lies before all blocks.
+            PendingFinality: the block asked for is not settled so far.
+        """
+        with self.reading() as connection:
+            cursor = self.journal.cursor(connection)
+            heads: dict[Tag, int] = {
+                "latest": cursor.block,
+                "safe": min(max(cursor.safe, cursor.finalized), cursor.block),
+                "finalized": min(cursor.finalized, cursor.block),
+            }
+            if at is not None:
+                number = self._number_at(connection, cursor, at)
+            elif block is None:
+                number = heads[settled]
+            else:
+                number = heads[block] if isinstance(block, str) else block
+            if number > cursor.block:
+                raise UnknownRecord(
+                    f"the index has read up to block {cursor.block}, not {number}",
+                    hint="ask without a block, or again later",
                 )
-            ).one_or_none()
-            hash_ = None if kept is None else Digest(kept.hash)
-            when = None if kept is None else kept.time
+            if number > heads[settled]:
+                raise PendingFinality(
+                    f"block {number} is not {settled} yet; block {heads[settled]} is",
+                    hint="ask again later, or without a block",
+                )
+            yield Snapshot(
+                connection, self.chain_id, self._as_of(connection, cursor, number, heads)
+            )
+
+    def _number_at(self, connection: Connection, cursor: Cursor, at: int) -> int:
+        if at > cursor.last_time:
+            raise UnknownRecord(
+                f"the index has read up to the time {cursor.last_time}, not {at}",
+                hint="ask without a time, or again later",
+            )
+        number = block_at(connection, self.chain_id, cursor.block, at)
+        if number < 0:
+            raise UnknownRecord(f"no block of this deployment is as old as {at}")
+        return number
+
+    def _as_of(
+        self, connection: Connection, cursor: Cursor, number: int, heads: Mapping[Tag, int]
+    ) -> AsOf:
+        now = self.now()
+        lag = cursor.lag_s(now)
+        table = tables.block
+        wanted = {number, *heads.values()} - {cursor.block}
+        kept: dict[int, Point] = {}
+        if wanted:
+            rows = connection.execute(
+                select(table.c.number, table.c.hash, table.c.time).where(
+                    table.c.chain_id == self.chain_id, table.c.number.in_(wanted)
+                )
+            )
+            kept = {row.number: Point(row.number, Digest(row.hash), row.time) for row in rows}
+        hash_ = None if cursor.last_hash is None else Digest(cursor.last_hash)
+        kept[cursor.block] = Point(cursor.block, hash_, cursor.last_time)
+        points = {tag: kept.get(block, Point(block, None, None)) for tag, block in heads.items()}
+        here = kept.get(number, Point(number, None, None))
         return AsOf(
             number,
-            hash_,
-            when,
-            min(cursor.finalized, number),
-            min(cursor.safe, number),
-            round(lag, 1),
+            here.hash,
+            here.time,
+            min(heads["finalized"], number),
+            min(heads["safe"], number),
+            round(now, 1) if lag is None else lag,
+            points,
         )
+
+
+def block_at(connection: Connection, chain_id: int, head: int, time: int) -> int:
+    """The last block up to `head` with events of ours, or a recent one, at or before a Unix time.
+
+    Between two such blocks nothing changed: the state as of it is the state at that time.
+
+    Returns:
+        Its number; -1 where none is that old.
+    """
+    table = tables.block
+    low, high, found = -1, head, -1
+    # Times rise with numbers, and only numbers are indexed.
+    while low < high:
+        middle = (low + high + 1) // 2
+        row = connection.execute(
+            select(table.c.number, table.c.time)
+            .where(table.c.chain_id == chain_id, table.c.number <= middle)
+            .order_by(table.c.number.desc())
+            .limit(1)
+        ).one_or_none()
+        if row is None or row.time <= time:
+            low, found = middle, -1 if row is None else int(row.number)
+        else:
+            high = row.number - 1
+    return found
 
 
 class Snapshot:
@@ -136,7 +237,8 @@ class Snapshot:
 
     # -- pieces ----------------------------------------------------------------------------------
 
-    def _alive(self, table: Table) -> ColumnElement[bool]:
+    def alive(self, table: Table) -> ColumnElement[bool]:
+        """Rows of a state table as they were at the end of this view's block."""
         block = self.as_of.block
         return and_(
             table.c.chain_id == self.chain_id,
@@ -144,10 +246,12 @@ class Snapshot:
             or_(table.c.died_block.is_(None), table.c.died_block > block),
         )
 
-    def _all(self, query: Select[Any]) -> Sequence[RowMap]:
+    def rows(self, query: Select[Any]) -> Sequence[RowMap]:
+        """All rows of a query."""
         return cast("Sequence[RowMap]", self.connection.execute(query).mappings().all())
 
-    def _one(self, query: Select[Any]) -> RowMap | None:
+    def row(self, query: Select[Any]) -> RowMap | None:
+        """The only row of a query, or None."""
         return cast("RowMap | None", self.connection.execute(query).mappings().one_or_none())
 
     # -- models ----------------------------------------------------------------------------------
@@ -159,7 +263,7 @@ class Snapshot:
             UnknownRecord: not registered, as far as the index has read.
         """
         table = tables.model
-        row = self._one(select(table).where(self._alive(table), table.c.model_id == model_id.raw))
+        row = self.row(select(table).where(self.alive(table), table.c.model_id == model_id.raw))
         if row is None:
             raise UnknownRecord(
                 f"no model {model_id} is registered as of block {self.as_of.block}",
@@ -179,7 +283,7 @@ class Snapshot:
         """Models in order of registration (block, then id)."""
         table = tables.model
         place = (table.c.registered_block, table.c.model_id)
-        query = select(table).where(self._alive(table)).order_by(*place).limit(limit)
+        query = select(table).where(self.alive(table)).order_by(*place).limit(limit)
         if licensor is not None:
             query = query.where(table.c.licensor == licensor)
         if artifact_root is not None:
@@ -188,21 +292,31 @@ class Snapshot:
             link = tables.parent
             query = query.where(
                 exists().where(
-                    self._alive(link),
+                    self.alive(link),
                     link.c.model_id == table.c.model_id,
                     link.c.parent == parent,
                 )
             )
         if after is not None:
             query = query.where(tuple_(*place) > after)
-        return self._all(query)
+        return self.rows(query)
 
-    def claims(self, column: str, values: Select[Any], *, limit: int) -> Sequence[RowMap]:
-        """Models whose `column` is among `values`, earliest commitment first."""
-        table = tables.model
-        return self._all(
+    def claims(self, bound: Mapping[str, Select[Any]], *, limit: int) -> Sequence[RowMap]:
+        """Models any of whose columns is among the values given for it, earliest commitment first.
+
+        Args:
+            bound: a query for the values of each column.
+            limit: models at most.
+        """
+        table, named = tables.model, tables.model.alias("named")
+        # One query for each column, because each has an index of its own.
+        ids = [
+            select(named.c.model_id).where(named.c[column].in_(values))
+            for column, values in bound.items()
+        ]
+        return self.rows(
             select(table)
-            .where(self._alive(table), table.c[column].in_(values))
+            .where(self.alive(table), table.c.model_id.in_(union(*ids)))
             .order_by(table.c.committed_at, table.c.registered_block, table.c.model_id)
             .limit(limit)
         )
@@ -228,9 +342,9 @@ class Snapshot:
         return self._of_model(tables.plan, model_id, "plan_id")
 
     def _of_model(self, table: Table, model_id: ModelId, *order: str) -> Sequence[RowMap]:
-        return self._all(
+        return self.rows(
             select(table)
-            .where(self._alive(table), table.c.model_id == model_id.raw)
+            .where(self.alive(table), table.c.model_id == model_id.raw)
             .order_by(*(table.c[name] for name in order))
         )
 
@@ -240,11 +354,11 @@ class Snapshot:
         It is the leaf itself as a root, else the only root anchored in that second.
         """
         table = tables.anchor
-        found = self._one(select(table).where(self._alive(table), table.c.root == leaf.raw))
+        found = self.row(select(table).where(self.alive(table), table.c.root == leaf.raw))
         if found is not None:
             return found
-        same = self._all(
-            select(table).where(self._alive(table), table.c.anchored_at == committed_at).limit(2)
+        same = self.rows(
+            select(table).where(self.alive(table), table.c.anchored_at == committed_at).limit(2)
         )
         return same[0] if len(same) == 1 else None
 
@@ -257,7 +371,7 @@ class Snapshot:
             UnknownRecord: no such plan.
         """
         table = tables.plan
-        row = self._one(select(table).where(self._alive(table), table.c.plan_id == plan_id))
+        row = self.row(select(table).where(self.alive(table), table.c.plan_id == plan_id))
         if row is None:
             raise UnknownRecord(f"there is no plan {plan_id} as of block {self.as_of.block}")
         return row
@@ -267,8 +381,8 @@ class Snapshot:
         table = tables.license_
         if license_id.value >= 1 << 63:
             return None
-        return self._one(
-            select(table).where(self._alive(table), table.c.license_id == license_id.value)
+        return self.row(
+            select(table).where(self.alive(table), table.c.license_id == license_id.value)
         )
 
     def licenses(
@@ -282,29 +396,29 @@ class Snapshot:
     ) -> Sequence[RowMap]:
         """Licenses by number."""
         table = tables.license_
-        query = select(table).where(self._alive(table)).order_by(table.c.license_id).limit(limit)
+        query = select(table).where(self.alive(table)).order_by(table.c.license_id).limit(limit)
         for column, value in (("holder", holder), ("model_id", model_id), ("plan_id", plan_id)):
             if value is not None:
                 query = query.where(table.c[column] == value)
         if after is not None:
             query = query.where(table.c.license_id > after)
-        return self._all(query)
+        return self.rows(query)
 
     def seats(self, license_id: LicenseId) -> Sequence[RowMap]:
         """A license's recorded seats, by time of binding."""
         table = tables.seat
-        return self._all(
+        return self.rows(
             select(table)
-            .where(self._alive(table), table.c.license_id == license_id.value)
+            .where(self.alive(table), table.c.license_id == license_id.value)
             .order_by(table.c.bound_at, table.c.runtime_key)
         )
 
     def seat(self, license_id: LicenseId, runtime_key: Digest) -> RowMap | None:
         """One runtime's seat, or None."""
         table = tables.seat
-        return self._one(
+        return self.row(
             select(table).where(
-                self._alive(table),
+                self.alive(table),
                 table.c.license_id == license_id.value,
                 table.c.runtime_key == runtime_key.raw,
             )
@@ -319,16 +433,18 @@ class Snapshot:
         name: str | None = None,
         subject: bytes | None = None,
         first: int = 0,
+        last: int | None = None,
         after: Place | None = None,
         limit: int = 100,
     ) -> Sequence[RowMap]:
-        """Journal entries in chain order."""
+        """Journal entries in chain order, of blocks from `first` to `last`, both included."""
         table = tables.raw_log
+        end = self.as_of.block if last is None else min(last, self.as_of.block)
         query = (
             select(table)
             .where(
                 table.c.chain_id == self.chain_id,
-                table.c.block.between(first, self.as_of.block),
+                table.c.block.between(first, end),
             )
             .order_by(table.c.block, table.c.log_index)
             .limit(limit)
@@ -349,7 +465,25 @@ class Snapshot:
             ).where(link.c.subject == subject)
         if after is not None:
             query = query.where(tuple_(table.c.block, table.c.log_index) > after)
-        return self._all(query)
+        return self.rows(query)
+
+    def every_event(
+        self, contract: str, name: str, *, subject: bytes | None = None, first: int = 0
+    ) -> Iterator[RowMap]:
+        """The same of one event, page after page."""
+        after: Place | None = None
+        while True:
+            rows = self.events(
+                contract=contract, name=name, subject=subject, first=first, after=after, limit=1000
+            )
+            yield from rows
+            if len(rows) < 1000:
+                return
+            after = rows[-1]["block"], rows[-1]["log_index"]
+
+    def block_at(self, time: int) -> int:
+        """As `block_at`, up to this view's block."""
+        return block_at(self.connection, self.chain_id, self.as_of.block, time)
 
     def check_place(self, place: Place, block_hash: bytes) -> None:
         """Make sure that a page which ended at `place` is still part of the chain.
@@ -374,7 +508,7 @@ class Snapshot:
     def orphans(self, *, after: int = 0, limit: int = 100) -> Sequence[RowMap]:
         """Retracted journal entries, in the order in which they were retracted."""
         table, reorg = tables.orphan_log, tables.reorg
-        return self._all(
+        return self.rows(
             select(table, reorg.c.ancestor)
             .join(reorg, reorg.c.id == table.c.reorg_id)
             .where(table.c.chain_id == self.chain_id, table.c.id > after)

@@ -8,6 +8,7 @@ service nor an intranet page answers as https with a sealed file.
 from __future__ import annotations
 
 import ipaddress
+import re
 from dataclasses import dataclass, field
 from typing import Self
 from urllib.parse import unquote, urljoin, urlsplit
@@ -79,8 +80,8 @@ class Place:
 
 
 def is_url(text: str) -> bool:
-    """Whether a text is meant as one of these URLs, and not as a path."""
-    return text.partition("://")[0].lower() in SCHEMES and "://" in text
+    """Whether a text is meant as a URL, followed or not, and not as a path."""
+    return re.match(r"(?!file:)[a-z][a-z0-9+.-]+://", text, re.IGNORECASE) is not None
 
 
 def is_loopback(host: str) -> bool:

@@ -249,7 +249,8 @@ def _members(value: Any, segments: int, segment_bytes: int) -> tuple[MemberEntry
 def _tensors(value: Any, members: tuple[MemberEntry, ...]) -> tuple[TensorEntry, ...]:
     tensors: list[TensorEntry] = []
     names: set[str] = set()
-    ends: dict[int, int] = {}
+    places = [(member.role, member.size) for member in members]
+    ends = [0] * len(members)
     count = len(members) - 1
     for name, dtype, shape, member, offset, cid in _rows(value, 6, MAX_TENSORS, "tensors"):
         nbytes = _payload_bytes(dtype, shape)
@@ -262,10 +263,13 @@ def _tensors(value: Any, members: tuple[MemberEntry, ...]) -> tuple[TensorEntry,
                 check_name(name, "the table")
             except LedgerError as error:
                 raise SealedFormatError(error.message) from None
-        if not _natural(member, count) or members[member].role != "weights":
+        # As `_natural`, without the call: this is done for every tensor of a large model.
+        if type(member) is not int or not 0 <= member <= count:
+            raise SealedFormatError("the table places a tensor in no member")
+        role, size = places[member]
+        if role != "weights":
             raise SealedFormatError("the table places a tensor in no weights member")
-        size = members[member].size
-        if not _natural(offset, size) or offset < ends.get(member, 0) or offset + nbytes > size:
+        if type(offset) is not int or not ends[member] <= offset <= size - nbytes:
             raise SealedFormatError("the table's tensors overlap or leave their member")
         ends[member] = offset + nbytes
         tensors.append(TensorEntry(name, dtype, tuple(shape), member, offset, nbytes, _digest(cid)))
@@ -280,7 +284,8 @@ def _payload_bytes(dtype: Any, shape: Any) -> int:
         raise SealedFormatError("the table gives a tensor a shape that is not a short list")
     elements = 1
     for dim in shape:
-        if not _natural(dim, MAX_DIM):
+        # As `_natural`, without the call.
+        if type(dim) is not int or not 0 <= dim <= MAX_DIM:
             raise SealedFormatError("the table gives a tensor a dimension that is no number")
         elements *= dim
     nbytes = known.nbytes(elements)

@@ -11,7 +11,7 @@ from ledger.canonical import parse_json
 from ledger.errors import LimitExceeded, ManifestError, TensorFileError
 from ledger.tensors.formats import PREFIX_BYTES, other_format, unsupported
 from ledger.tensors.other import is_other
-from ledger.tensors.regular import read_regular, shown
+from ledger.tensors.regular import check_link, read_regular, shown
 from ledger.tensors.safetensors import check_name
 
 WEIGHTS_SUFFIX = ".safetensors"
@@ -113,7 +113,7 @@ def _walk(folder: Path) -> list[str]:
                     continue
                 name = prefix + entry.name
                 if entry.is_symlink():
-                    _check_link(folder, name)
+                    check_link(folder, name)
                 if entry.is_dir():
                     if depth < MAX_DEPTH and not _is_publication(folder / name):
                         waiting.append((name + "/", depth + 1))
@@ -122,23 +122,6 @@ def _walk(folder: Path) -> list[str]:
                     check_name(name, shown(folder))
                     names.append(name)
     return sorted(names)
-
-
-def _check_link(folder: Path, name: str) -> None:
-    """A link may point into the folder or, in a Hugging Face cache, to that model's blobs.
-
-    Anything else could carry a private file of this host into a package that is handed out.
-    """
-    root = folder.resolve()
-    target = (folder / name).resolve()
-    homes = [root]
-    if root.parent.name == "snapshots":
-        homes.append(root.parent.parent / "blobs")
-    if target.is_dir() or not any(target.is_relative_to(home) for home in homes):
-        raise TensorFileError(
-            f"{shown(folder)}: {name!r} is a link that leaves the folder",
-            hint="replace the link by a copy of the file it points to",
-        )
 
 
 def _is_publication(folder: Path) -> bool:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import PurePath
+from typing import Final
 
 from ledger.errors import UnsupportedModel
 
 PREFIX_BYTES = 16
+COMPARED: Final = "safetensors, GGUF, ONNX, PyTorch and NumPy files"
+PUBLISHED: Final = "safetensors, ONNX and GGUF files"
 
 _MAGIC: tuple[tuple[int, bytes, str], ...] = (
     (0, b"\x89SLM\r\n\x1a\n", "a sealed package"),
+    (0, b'{"content_root":', "a lineage sketch"),
     (0, b"GGUF", "a GGUF file"),
     (0, b"PK\x03\x04", "a zip archive (PyTorch, NumPy or Keras)"),
     (0, b"\x89HDF\r\n", "an HDF5 file (Keras)"),
@@ -39,6 +43,26 @@ _SUFFIX = {
     ".sealed": "a sealed package",
 }
 
+_WAY_OUT = "convert it to safetensors first (safetensors.torch.save_file writes one)"
+_TO_ONNX = "export it to ONNX first (tf2onnx does)"
+_UNPACK = "unpack it, and give what is in it"
+_WAYS_OUT = {
+    "a sealed package": "deed inspect shows it; a licensed runtime loads it",
+    "a lineage sketch": "deed compare --sketch takes it as the first of the two",
+    "an HDF5 file (Keras)": _TO_ONNX,
+    "a Keras file": _TO_ONNX,
+    "a TensorFlow Lite file": _TO_ONNX,
+    "a TensorFlow file": _TO_ONNX,
+    "a Core ML file": "give the model that it was converted from",
+    "a GGML file": "convert it to GGUF first",
+    "a Flax file": "convert it to safetensors first (safetensors.flax.save_file writes one)",
+    "a NumPy array": "convert it to safetensors first (safetensors.numpy.save_file writes one)",
+    "a NumPy archive": "convert it to safetensors first (safetensors.numpy.save_file writes one)",
+    "a gzip archive": _UNPACK,
+    "a bzip2 archive": _UNPACK,
+    "a zstd archive": _UNPACK,
+}
+
 
 def other_format(name: str, prefix: bytes) -> str | None:
     """What a file is, from its first bytes and else its suffix; None when nothing speaks."""
@@ -49,11 +73,15 @@ def other_format(name: str, prefix: bytes) -> str | None:
 
 
 def unsupported(what: str, title: str) -> UnsupportedModel:
-    """The refusal of a model in another format."""
-    if title == "a sealed package":
-        hint = "deed inspect shows it; a licensed runtime loads it"
-    else:
-        hint = "convert it to safetensors first (safetensors.torch.save_file writes one)"
+    """The refusal of a model in another format, with the way out of it."""
     return UnsupportedModel(
-        f"{what} is {title}; this release reads safetensors, ONNX and GGUF", hint=hint
+        f"{what} is {title}, which is not read as a model", hint=_WAYS_OUT.get(title, _WAY_OUT)
+    )
+
+
+def unknown(what: str) -> UnsupportedModel:
+    """The refusal of a file that begins like no model."""
+    return UnsupportedModel(
+        f"{what} is no model file of a kind that is known",
+        hint=f"weights are compared from {COMPARED}; models are published from {PUBLISHED}",
     )

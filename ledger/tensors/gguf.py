@@ -3,7 +3,8 @@
 Layout: ``"GGUF" ‖ u32 version ‖ u64 tensors ‖ u64 pairs ‖ pairs ‖ tensor infos ‖ padding ‖ data``,
 little-endian; source: ggml ``docs/gguf.md``, versions 2 and 3. Dimensions stand reversed and are
 given row-major here. Block-quantised types have no element type of ours: such a tensor is listed as
-``U8`` with its rows in bytes, which is how the ``gguf`` package shows it too.
+``U8`` with its rows in bytes, which is how the ``gguf`` package shows it too; `TensorInfo.packing`
+tells how to read weights out of it (``ledger.tensors.values``).
 """
 
 from __future__ import annotations
@@ -11,7 +12,14 @@ from __future__ import annotations
 from typing import Final
 
 from ledger.errors import LimitExceeded, UnsupportedModel, UnsupportedVersion
-from ledger.tensors.safetensors import MAX_DIM, MAX_NAME_BYTES, MAX_TENSORS, TensorInfo, check_name
+from ledger.tensors.safetensors import (
+    MAX_DIM,
+    MAX_NAME_BYTES,
+    MAX_TENSORS,
+    Blocks,
+    TensorInfo,
+    check_name,
+)
 from ledger.tensors.window import Window
 
 MAX_PAIRS: Final = 1 << 16
@@ -128,17 +136,19 @@ def _info(
         if dim > MAX_DIM:
             raise window.damaged("gives a tensor a dimension that is no number")
         elements *= dim
+    packing = None
     if kind in _PLAIN:
         dtype, width = _PLAIN[kind]
         nbytes = elements * width
     elif kind in BLOCKS and shape and shape[-1] % BLOCKS[kind][0] == 0:
         block, width = BLOCKS[kind]
         dtype, nbytes = "U8", elements // block * width
+        packing = Blocks(kind, tuple(shape))
         shape = [*shape[:-1], shape[-1] // block * width]
     else:
         # Newer than this release: its bytes are covered by the member's digest alone.
         return None
-    return TensorInfo(name, dtype, tuple(shape), member, base + offset, nbytes)
+    return TensorInfo(name, dtype, tuple(shape), member, base + offset, nbytes, packing)
 
 
 def _check(window: Window, infos: list[TensorInfo]) -> None:

@@ -16,8 +16,8 @@ from types import TracebackType
 from typing import Literal, Self, TypeAlias
 
 from ledger.errors import LimitExceeded, TensorFileError
-from ledger.tensors.folder import INDEX_SUFFIX, scan_folder
-from ledger.tensors.formats import PREFIX_BYTES, other_format, unsupported
+from ledger.tensors.folder import INDEX_SUFFIX, WEIGHTS_SUFFIX, scan_folder
+from ledger.tensors.formats import PREFIX_BYTES, other_format, unknown, unsupported
 from ledger.tensors.other import is_other, read_other
 from ledger.tensors.regular import open_regular, shown
 from ledger.tensors.safetensors import (
@@ -28,7 +28,7 @@ from ledger.tensors.safetensors import (
     parse_header,
 )
 
-__all__ = ["Member", "ModelSource", "TensorInfo", "open_model"]
+__all__ = ["Member", "ModelSource", "TensorInfo", "open_model", "title_of"]
 
 # Linux moves at most 2^31 − 4096 bytes in one call.
 _MAX_IO = 1 << 30
@@ -209,7 +209,7 @@ def _open_file(path: Path) -> ModelSource:
     return ModelSource(
         tuple(member for member, _, _ in found),
         tuple(info for _, infos, _ in found for info in infos),
-        title=_title(path, path.stem),
+        title=title_of(path, path.stem),
         left_out=(),
         states=tuple(state for _, _, state in found),
     )
@@ -242,7 +242,7 @@ def _open_folder(folder: Path) -> ModelSource:
     return ModelSource(
         tuple(members),
         tuple(tensors),
-        title=_title(folder, "model"),
+        title=title_of(folder, "model"),
         left_out=tuple(name for name in files.left_out if name not in taken),
         states=tuple(states),
     )
@@ -280,6 +280,8 @@ def _weights(
         title = None if prefix[8:9] == b"{" else other_format(name, prefix)
         if title is not None:
             raise unsupported(shown(path), title)
+        if prefix[8:9] not in {b"{", b""} and path.suffix.lower() != WEIGHTS_SUFFIX:
+            raise unknown(shown(path))
         length = header_length(prefix, state.st_size, what=shown(path))
         file.seek(0)
         header = file.read(8 + length)
@@ -308,7 +310,7 @@ def _check_names(
             )
 
 
-def _title(path: Path, stem: str) -> str:
+def title_of(path: Path, stem: str) -> str:
     """The file's or nearest folder's telling name; of a Hugging Face cache, the repository's."""
     absolute = path.absolute()
     for part in reversed(absolute.parts):

@@ -9,18 +9,32 @@ varints or rare; they are left to the member's digest, ``float_data`` is not.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
 from ledger.errors import LimitExceeded, TensorFileError, UnsupportedModel
 from ledger.tensors.dtypes import DTYPES
-from ledger.tensors.safetensors import MAX_DIM, MAX_DIMS, MAX_TENSORS, TensorInfo, check_name
+from ledger.tensors.onnxpacking import ARITHMETIC as _ARITHMETIC
+from ledger.tensors.onnxpacking import PACKABLE as _PACKABLE
+from ledger.tensors.onnxpacking import Arithmetic as _Arithmetic
+from ledger.tensors.onnxpacking import by_name, packings
+from ledger.tensors.safetensors import (
+    MAX_DIM,
+    MAX_DIMS,
+    MAX_TENSORS,
+    Affine,
+    TensorInfo,
+    check_name,
+)
 from ledger.tensors.window import Window
 
 MAX_DEPTH: Final = 32
 _MAX_TEXT: Final = 4096
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
-_FLOAT_LIST, _DOUBLE_LIST, _RAW = 4, 10, 9
+_FLOAT_LIST, _INT_LIST, _DOUBLE_LIST, _RAW = 4, 5, 10, 9
+_MAX_ZEROS: Final = 1 << 16
+_MAX_ENTRIES: Final = 64
+_MAX_INPUTS: Final = 3  # of a node that scales
 
 # TensorProto.DataType by number; types that safetensors lacks are left to the digest.
 _DTYPES: Final = {
@@ -48,12 +62,13 @@ class _Tensor:
     dims: list[int] = field(default_factory=list)
     dtype: int = 0
     external: bool = False
+    integers: tuple[int, int] | None = None
     raw: tuple[int, int] | None = None
     entries: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
-class Located:
+class OnnxTensors:
     """What an ONNX file tells.
 
     Attributes:
@@ -65,7 +80,7 @@ class Located:
     external: tuple[tuple[str, TensorInfo], ...]
 
 
-def locate_tensors(window: Window, *, member: int) -> Located:
+def locate_tensors(window: Window, *, member: int) -> OnnxTensors:
     """List the tensors of an ONNX file that lie somewhere as plain little-endian payloads.
 
     Raises:
@@ -80,7 +95,10 @@ def locate_tensors(window: Window, *, member: int) -> Located:
             f"{window.what} is an ONNX file without tensors that this release reads",
             hint="save it again with onnx.save_model, which writes raw data",
         )
-    return Located(_apart(walk.inside), tuple(walk.outside))
+    return OnnxTensors(
+        tuple(walk.packed(info) for info in _apart(walk.inside)),
+        tuple((location, walk.packed(info)) for location, info in walk.outside),
+    )
 
 
 def _apart(tensors: list[TensorInfo]) -> tuple[TensorInfo, ...]:
@@ -101,6 +119,10 @@ class _Walk:
         self._window = window
         self._member = member
         self._names: dict[str, int] = {}
+        self._kinds: dict[str, str] = {}
+        self._integers: dict[str, tuple[int, ...]] = {}
+        self._arithmetic: list[_Arithmetic] = []
+        self._packings: dict[str, Affine] | None = None
         self.inside: list[TensorInfo] = []
         self.outside: list[tuple[str, TensorInfo]] = []
 
@@ -125,13 +147,22 @@ class _Walk:
                 self._node(part, depth)
 
     def _node(self, node: _Field, depth: int) -> None:
-        title = ""
+        title, kind = "", ""
+        inputs: list[str] = []
         attributes: list[_Field] = []
         for part in self._fields(node.start, node.end):
             if part.kind == _BYTES and part.number == 2 and not title:
                 title = self._text(part)
+            elif part.kind == _BYTES and part.number == 1:
+                if len(inputs) <= _MAX_INPUTS:
+                    inputs.append(self._text(part))
+            elif part.kind == _BYTES and part.number == 4:
+                kind = self._text(part)
             elif part.kind == _BYTES and part.number == 5:
                 attributes.append(part)
+        if kind in _ARITHMETIC and len(inputs) <= _MAX_INPUTS:
+            axis = self._axis(attributes) if kind == "DequantizeLinear" else None
+            self._arithmetic.append(_Arithmetic(kind, tuple(inputs), title, axis))
         for attribute in attributes:
             for part in self._fields(attribute.start, attribute.end):
                 if part.kind == _BYTES and part.number in {5, 10}:
@@ -155,6 +186,9 @@ class _Walk:
         if not nbytes:
             return
         name = self._unique(title or tensor.name or "tensor")
+        if len(self._kinds) > 2 * MAX_TENSORS:
+            raise LimitExceeded(f"{self._window.what} holds more than {MAX_TENSORS} tensors")
+        self._kinds[name] = dtype.name
         if tensor.external:
             self._outside(name, dtype.name, tensor, nbytes)
         elif tensor.raw is not None:
@@ -162,10 +196,13 @@ class _Walk:
             if end - start != nbytes:
                 raise self._window.damaged(f"gives tensor {name[:80]!r} other bytes than its shape")
             self._add(self.inside, self._info(name, dtype.name, tensor.dims, start, nbytes))
+        elif tensor.integers is not None and dtype.name in _PACKABLE:
+            self._integers[name] = tuple(self._signed(*tensor.integers))
 
     def _tensor_field(self, tensor: _Tensor, part: _Field) -> None:
         if part.number == 1 and part.kind == _VARINT:
-            tensor.dims.append(part.value)
+            if len(tensor.dims) <= MAX_DIMS:
+                tensor.dims.append(part.value)
         elif part.number == 1 and part.kind == _BYTES:
             at = part.start
             while at < part.end and len(tensor.dims) <= MAX_DIMS:
@@ -180,15 +217,52 @@ class _Walk:
             fits = {_FLOAT_LIST: 1, _DOUBLE_LIST: 11}.get(part.number, tensor.dtype)
             if tensor.raw is None and fits in {tensor.dtype, 0}:
                 tensor.raw = (part.start, part.end)
+        elif part.number == _INT_LIST and part.kind == _BYTES:
+            tensor.integers = (part.start, part.end)
         elif part.number == 13 and part.kind == _BYTES:
             pair = {
                 p.number: self._text(p)
                 for p in self._fields(part.start, part.end)
                 if p.kind == _BYTES
             }
-            tensor.entries[pair.get(1, "")] = pair.get(2, "")
+            if len(tensor.entries) < _MAX_ENTRIES:
+                tensor.entries[pair.get(1, "")] = pair.get(2, "")
         elif part.number == 14 and part.kind == _VARINT:
             tensor.external = part.value == 1
+
+    def _signed(self, start: int, end: int) -> Iterator[int]:
+        """Zero points come as a list of varints; longer lists are no zero points."""
+        for _ in range(_MAX_ZEROS):
+            if start >= end:
+                return
+            value, start = self._window.varint(start, end)
+            yield value - (1 << 64) if value >> 63 else value
+
+    def _axis(self, attributes: list[_Field]) -> int:
+        """The attribute of that name; 1 is the default of DequantizeLinear."""
+        for attribute in attributes:
+            name, value = "", 0
+            for part in self._fields(attribute.start, attribute.end):
+                if part.number == 1 and part.kind == _BYTES:
+                    name = self._text(part)
+                elif part.number == 3 and part.kind == _VARINT:
+                    value = part.value - (1 << 64) if part.value >> 63 else part.value
+            if name == "axis":
+                return value
+        return 1
+
+    def packed(self, info: TensorInfo) -> TensorInfo:
+        """The tensor with its packing, if the graph or the names tell one."""
+        if info.dtype not in _PACKABLE:
+            return info
+        if self._packings is None:
+            self._packings = packings(self._arithmetic, self._kinds)
+        found = self._packings.get(info.name) or by_name(info.name, self._kinds)
+        if found is None:
+            return info
+        if isinstance(found.zero, str) and found.zero in self._integers:
+            found = replace(found, zero=self._integers[found.zero])
+        return replace(info, packing=found)
 
     def _outside(self, name: str, dtype: str, tensor: _Tensor, nbytes: int) -> None:
         entries = tensor.entries

@@ -13,7 +13,7 @@ from typing import Final
 from ledger.errors import LimitExceeded, TensorFileError
 from ledger.tensors import gguf, onnx
 from ledger.tensors.formats import PREFIX_BYTES, other_format, unsupported
-from ledger.tensors.regular import open_regular, shown
+from ledger.tensors.regular import check_link, open_regular, shown
 from ledger.tensors.safetensors import TensorInfo, check_name
 from ledger.tensors.window import Window
 
@@ -76,10 +76,7 @@ def _data_file(model: Path, name: str, infos: list[TensorInfo], member: int) -> 
             hint="save it again with its data file in the same folder",
         )
     if (model.parent / name).is_symlink():
-        # It could lead to a private file of this host.
-        raise TensorFileError(
-            f"{shown(model.parent / name)} is a link", hint="replace the link by the file itself"
-        )
+        check_link(model.parent, name)
     fd, state = open_regular(model.parent / name)
     os.close(fd)
     kept: list[TensorInfo] = []

@@ -58,3 +58,25 @@ def read_regular(path: Path, limit: int, *, head: bool = False) -> bytes:
             )
         # Read allocates what it is asked for, whatever the file holds.
         return file.read(min(limit, state.st_size))
+
+
+def check_link(folder: Path, name: str) -> None:
+    """A link may point into the folder or, in a Hugging Face cache, to that model's blobs.
+
+    Anything else could carry a private file of this host into a package that is handed out.
+
+    Raises:
+        TensorFileError: it leaves both, or leads to a folder.
+    """
+    root = folder.resolve()
+    target = (folder / name).resolve()
+    homes = [root]
+    for inner in (root, *root.parents):
+        if inner.parent.name == "snapshots":
+            homes.append(inner.parent.parent / "blobs")
+            break
+    if target.is_dir() or not any(target.is_relative_to(home) for home in homes):
+        raise TensorFileError(
+            f"{shown(folder)}: {name[:200]!r} is a link that leaves the folder",
+            hint="replace the link by a copy of the file it points to",
+        )

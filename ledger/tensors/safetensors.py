@@ -9,7 +9,7 @@ things more than it does: repeated keys, a header without tensors, and control c
 from __future__ import annotations
 
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ledger.canonical import parse_json
@@ -29,6 +29,29 @@ _DAMAGED = "the file is damaged or made to mislead; get it again from its source
 
 
 @dataclass(frozen=True, slots=True)
+class Blocks:
+    """Weights in ggml's blocks: the block type's number, and the shape of the weights."""
+
+    kind: int
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Affine:
+    """Weights as ``(q − zero) · scale``.
+
+    Attributes:
+        scale: name of the tensor of scales.
+        zero: name of the tensor of zero points, their values, or None for 0.
+        axis: along which a list of scales runs; None when shapes broadcast.
+    """
+
+    scale: str
+    zero: str | tuple[int, ...] | None
+    axis: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class TensorInfo:
     """Where one tensor lies.
 
@@ -39,6 +62,8 @@ class TensorInfo:
         member: index of the file in ``ModelSource.members``.
         offset: absolute byte offset in that file.
         nbytes: payload bytes.
+        packing: how its integers stand for weights, where the file says so. A reading aid: it is
+            no part of what the tensor is, and not compared.
     """
 
     name: str
@@ -47,6 +72,7 @@ class TensorInfo:
     member: int
     offset: int
     nbytes: int
+    packing: Blocks | Affine | None = field(default=None, compare=False)
 
     @property
     def elements(self) -> int:

@@ -10,24 +10,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
-import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 
 from ledger.tensors.model import ModelSource, TensorInfo
+from ledger.tensors.values import READABLE
 from ledger.tracing.blocks import PACKED, decode, unpack, widths
 
 Matrix: TypeAlias = npt.NDArray[np.float32]
 
-READABLE: Final[dict[str, npt.DTypeLike]] = {
-    "F64": np.dtype("<f8"),
-    "F32": np.dtype("<f4"),
-    "F16": np.dtype("<f2"),
-    "BF16": np.dtype(ml_dtypes.bfloat16),
-    "F8_E4M3": np.dtype(ml_dtypes.float8_e4m3fn),
-    "F8_E5M2": np.dtype(ml_dtypes.float8_e5m2),
-    "I8": np.dtype("<i1"),
-    "U8": np.dtype("<u1"),
+_PLAIN: Final[dict[str, npt.DTypeLike]] = {
+    # Copies carry marks in wider codes too.
+    **READABLE,
     "I16": np.dtype("<i2"),
     "I32": np.dtype("<i4"),
 }
@@ -91,7 +85,7 @@ class Tensors:
         fitting = [
             info
             for info in self.source.tensors
-            if info.dtype in READABLE and 2 * math.prod(info.shape) >= _LEAST
+            if info.dtype in _PLAIN and 2 * math.prod(info.shape) >= _LEAST
         ]
         fitting.sort(key=lambda info: (info.name not in self.names, -info.nbytes))
         self.infos = tuple(fitting[:_MOST])
@@ -106,7 +100,7 @@ class Tensors:
             raw = np.frombuffer(self.source.read(info), np.uint8)
             values = decode(view.block, raw).reshape(view.shape)
         else:
-            plain = np.frombuffer(self.source.read(info), READABLE[info.dtype])
+            plain = np.frombuffer(self.source.read(info), _PLAIN[info.dtype])
             with np.errstate(all="ignore"):
                 if info.dtype == "F64":
                     plain = plain / max(1.0, float(np.nanmax(np.abs(plain), initial=0)) / _LARGE)

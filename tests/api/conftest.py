@@ -112,7 +112,9 @@ class Published:
     license: LicenseId
 
 
-def publish(deployed: Any, folder: Path, *, title: str = "a small model") -> Published:
+def publish(
+    deployed: Any, folder: Path, *, title: str = "a small model", parents: tuple[ModelId, ...] = ()
+) -> Published:
     """Everything a licensor does on chain, with random weights."""
     rng = np.random.default_rng(secrets.randbits(64))
     path = folder / f"{secrets.token_hex(4)}.safetensors"
@@ -129,7 +131,7 @@ def publish(deployed: Any, folder: Path, *, title: str = "a small model") -> Pub
         found.content_id(),
         ZERO_DIGEST,
         manifest_hash(manifest),
-        (),
+        parents,
         Digest(secrets.token_bytes(32)),
     )
     leaf = claim.commitment_leaf()

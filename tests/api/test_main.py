@@ -101,7 +101,7 @@ def test_without_its_chain_it_answers_from_what_it_has_and_says_that_it_is_not_r
             service.until(lambda: service.client.get("/readyz").json()["state"] == "stopped")
             reply = service.client.get("/readyz")
             assert reply.status_code == 503
-            assert "another first block" in reply.json()["reason"]
+            assert "its genesis differs" in reply.json()["reason"]
             assert service.client.get("/v1/models").status_code == 503
         finally:
             service.stop()

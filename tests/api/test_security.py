@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 
 import httpx
 import pytest
@@ -13,8 +14,18 @@ from api import logs, problems
 from api.security import HEADERS, BodyLimit, Boundary
 
 
-def build(*, hosts=frozenset()):
+@pytest.fixture(autouse=True)
+def _logging():
+    """The service's own logging, and afterwards that of the tests that follow in this process."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
     logs.configure("error")
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+def build(*, hosts=frozenset()):
     inner = FastAPI()
     problems.install(inner)
 

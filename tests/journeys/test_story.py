@@ -52,7 +52,7 @@ def test_the_demo_tells_the_whole_story_on_a_model_never_seen(tmp_path):
         "error: license 1.1 was revoked",
         "license 1.1 revoked by",
         "no process is left",
-        "block hashes you gave",
+        "Trusted from outside: block 0x",
         "   verified",
         "flipped, in claim.json",
         "does not hold: step 2 (contents)",

@@ -228,7 +228,7 @@ def test_a_custody_entry_is_added_without_touching_the_evidence(collected, tmp_p
     assert read_bundle(added).id != read_bundle(collected).id
     report = verify(added)
     assert report.holds
-    assert "2 entries, the last 'received' by 'Court'" in report.steps[14].detail
+    assert "2 entries, the last 'received' by 'Court'" in report.steps[17].detail
 
 
 def test_an_unknown_model_and_an_unfinished_registration_are_told_apart(
@@ -531,3 +531,52 @@ def test_evidence_is_collected_after_a_restart_and_verified_with_the_chain_gone(
     path.write_bytes(damaged)
     with contextlib.suppress(LedgerError):
         assert not verify(path).holds
+
+
+def test_a_stopped_collection_goes_on_with_what_it_was_told(deployed, story, tmp_path):
+    """The chain goes away mid-way; the next run asks only for what it was not told."""
+
+    class Stopping(httpx.BaseTransport):
+        def __init__(self, after):
+            self.left, self.asked, self.inner = after, [], httpx.HTTPTransport()
+
+        def handle_request(self, request):
+            calls = json.loads(request.content)
+            self.asked += [
+                json.dumps([of["method"], of["params"]])
+                for of in (calls if isinstance(calls, list) else [calls])
+            ]
+            self.left -= 1
+            if self.left < 0:
+                raise httpx.ConnectError("gone")
+            return self.inner.handle_request(request)
+
+    whole = Stopping(10**6)
+    with monkeyed(whole):
+        collect(deployed, story, tmp_path / "whole")
+    cut = Stopping(8)
+    with monkeyed(cut), pytest.raises(ChainUnavailable):
+        collect(deployed, story, tmp_path / "cut")
+    kept = list((tmp_path / "cut").glob(".*.part"))
+    assert len(kept) == 1
+    with kept[0].open("a") as file:
+        file.write('["eth_getCode", ["0x')  # as if it was killed while writing
+    again = Stopping(10**6)
+    with monkeyed(again):
+        path = collect(deployed, story, tmp_path / "cut")
+    assert verify(path).holds
+    assert len(again.asked) < len(whole.asked)
+    assert [of for of in (tmp_path / "cut").iterdir() if of != path] == []
+
+
+@contextlib.contextmanager
+def monkeyed(transport):
+    """Every client of a chain made meanwhile goes through this transport."""
+    before = Rpc.__init__
+
+    def through(self, *given, **named):
+        before(self, *given, **named, transport=transport)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Rpc, "__init__", through)
+        yield

@@ -22,6 +22,7 @@ from fastapi import FastAPI
 from safetensors.numpy import save_file
 
 from api import problems
+from api.__main__ import http_config
 from api.routes.broker import router
 from ledger.broker.chainview import ChainView
 from ledger.broker.client import BrokerClient
@@ -37,7 +38,8 @@ from ledger.chain.profile import profile_for
 from ledger.chain.rpc import Rpc
 from ledger.chain.transactions import Sender
 from ledger.chain.wallet import LocalWallet, dev_wallet
-from ledger.claim import Claim
+from ledger.claim import Claim, build_manifest, manifest_hash
+from ledger.fingerprint.exact import Fingerprint, fingerprint
 from ledger.ids import ZERO_ADDRESS, ZERO_DIGEST, Address, Digest, LicenseId, ModelId
 from ledger.licensing import card as card_module
 from ledger.licensing import terms as terms_module
@@ -90,6 +92,9 @@ class Published:
     key: bytes = field(repr=False)
     path: Path
     tensors: dict[str, Any]
+    claim: Claim | None = None
+    manifest: dict[str, Any] | None = None
+    fingerprint: Fingerprint | None = None
 
 
 def publish(chain: Chain, folder: Path, *, epoch: int = 1, who: str = "licensor") -> Published:
@@ -102,14 +107,17 @@ def publish(chain: Chain, folder: Path, *, epoch: int = 1, who: str = "licensor"
     }
     plain = folder / f"plain-{secrets.token_hex(4)}.safetensors"
     save_file(tensors, plain)
+    with open_model(plain) as opened:
+        found = fingerprint(opened, level="deep")
+        manifest = build_manifest(opened, title="a model with a broker")
     claim = Claim(
         chain_id=31337,
         registry=chain.deployment.addresses["ModelRegistry"],
         licensor=chain.wallet(who).address,
-        artifact_root=Digest(secrets.token_bytes(32)),
-        fingerprint_digest=Digest(secrets.token_bytes(32)),
+        artifact_root=found.content_root,
+        fingerprint_digest=found.content_id(),
         watermark_commitment=ZERO_DIGEST,
-        manifest_hash=Digest(secrets.token_bytes(32)),
+        manifest_hash=manifest_hash(manifest),
         parents=(),
         salt=Digest(secrets.token_bytes(32)),
     )
@@ -118,7 +126,8 @@ def publish(chain: Chain, folder: Path, *, epoch: int = 1, who: str = "licensor"
         claim.watermark_commitment, claim.manifest_hash, [], claim.salt,
     )  # fmt: skip
     chain.send(who, "ModelRegistry", "register", arguments, (ZERO_DIGEST, 0, 0, []))
-    return reseal(chain, plain, claim.model_id(), epoch=epoch, who=who, tensors=tensors)
+    made = reseal(chain, plain, claim.model_id(), epoch=epoch, who=who, tensors=tensors)
+    return replace(made, claim=claim, manifest=manifest, fingerprint=found)
 
 
 def reseal(
@@ -252,8 +261,7 @@ class Broker:
         port = int(self.url.rpartition(":")[2]) if self.url else 0
         sock.bind(("127.0.0.1", port))
         self.url = f"http://127.0.0.1:{sock.getsockname()[1]}"
-        config = uvicorn.Config(app, log_level="warning", lifespan="off")
-        self._server = uvicorn.Server(config)
+        self._server = uvicorn.Server(http_config(app, lifespan="off"))
         self._thread = threading.Thread(
             target=self._server.run, kwargs={"sockets": [sock]}, daemon=True
         )

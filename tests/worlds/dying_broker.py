@@ -17,6 +17,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from api import logs, problems
+from api.__main__ import http_config
 from api.routes.broker import router
 from ledger.broker.deciding import Decisions
 from ledger.broker.durability import GroupSync
@@ -92,7 +93,7 @@ def main() -> None:
     app.state.broker = service
     app.include_router(router)
     problems.install(app)
-    uvicorn.run(app, host="127.0.0.1", port=int(port), log_config=None, lifespan="off")
+    uvicorn.Server(http_config(app, host="127.0.0.1", port=int(port), lifespan="off")).run()
 
 
 if __name__ == "__main__":

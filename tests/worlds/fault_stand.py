@@ -14,7 +14,7 @@ from ledger.broker.identity import RuntimeIdentity
 from ledger.broker.leases import Lease
 from ledger.broker.link import BrokerPin
 from ledger.broker.service import BrokerService
-from ledger.broker.witnesses import MAX_REPLY, REQUEST_SECONDS
+from ledger.broker.sharing import MAX_REPLY, REQUEST_SECONDS
 from ledger.chain.abi_codec import contract
 from ledger.chain.rpc import Rpc
 from ledger.errors import LedgerError
@@ -29,7 +29,9 @@ class Direct(BrokerClient):
         super().__init__("http://127.0.0.1:9", pin=pin)
         self._service = service
 
-    def _send(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
+    def _send(
+        self, method: str, path: str, body: Any = None, *, repeatable: bool = False
+    ) -> dict[str, Any]:
         service, name = self._service, path.removeprefix("/v1/broker").strip("/")
         if name.startswith("leases/"):
             return service.heartbeat(Digest.parse(name.split("/")[1]), body)

@@ -51,6 +51,7 @@ class FaultProxy:
         socket_fault: "" or what goes wrong on the wire: refuse, hang, trickle, drip, flood,
             redirect, busy, prose, ids, double, short, order, object, deep.
         delay: seconds before it answers.
+        retry_after: the header that a busy one sends.
         change: what it says instead of the truth.
         asked: requests it has answered.
     """
@@ -65,6 +66,7 @@ class FaultProxy:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True  # else each body waits for an ACK of its head
 
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["content-length"]))
@@ -83,11 +85,12 @@ class FaultProxy:
 
         self._server = Server(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_port}"
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
 
     def heal(self) -> None:
         """Be an honest, quick endpoint again."""
         self.socket_fault, self.delay, self.change = "", 0.0, honest
+        self.retry_after = ""
 
     def close(self) -> None:
         self._closing.set()
@@ -117,7 +120,7 @@ class FaultProxy:
             self._send(to, b"", status=302, location="http://127.0.0.1:9/")
             return
         if fault == "busy":
-            self._send(to, b"", status=429)
+            self._send(to, b"", status=429, retry_after=self.retry_after)
             return
         self._send(to, self._reply(body, fault))
 
@@ -167,9 +170,17 @@ class FaultProxy:
             to.wfile.write(b" " * 65536)
 
     def _send(
-        self, to: BaseHTTPRequestHandler, body: bytes, *, status: int = 200, location: str = ""
+        self,
+        to: BaseHTTPRequestHandler,
+        body: bytes,
+        *,
+        status: int = 200,
+        location: str = "",
+        retry_after: str = "",
     ) -> None:
         to.send_response(status)
+        if retry_after:
+            to.send_header("retry-after", retry_after)
         if location:
             to.send_header("location", location)
         to.send_header("content-type", "application/json")

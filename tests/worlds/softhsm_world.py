@@ -6,15 +6,16 @@ it tests fail, and never skip.
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import os
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 PIN = "86420-pin"
 SO_PIN = "so-pin-13579"
-_SCRIPT = Path(__file__).parents[2] / "scripts" / "get_softhsm.py"
+_SCRIPTS = Path(__file__).parents[2] / "scripts"
 
 
 @dataclass(frozen=True)
@@ -40,11 +41,10 @@ class SoftHsm:
 
 def start(folder: Path) -> SoftHsm:
     """Point this process and its children at a fresh store; the library keeps to the first."""
-    spec = importlib.util.spec_from_file_location("get_softhsm", _SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
+    # A program that a test starts has not pytest's path.
+    if str(_SCRIPTS) not in sys.path:
+        sys.path.append(str(_SCRIPTS))
+    script = importlib.import_module("get_softhsm")
     found = script.find()
     if found is None:
         raise RuntimeError("SoftHSM2 is not here; get it: make .venv/.softhsm")

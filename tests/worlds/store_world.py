@@ -64,6 +64,7 @@ class RangeServer(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # else each body waits for an ACK of its head
 
     def log_message(self, *arguments):
         pass

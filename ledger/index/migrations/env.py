@@ -2,6 +2,7 @@
 
 from alembic import context
 
+from ledger.index import access_tables  # noqa: F401  its tables join the metadata
 from ledger.index.tables import metadata
 
 context.configure(

@@ -63,7 +63,7 @@ def test_an_unknown_license_is_a_no_and_not_an_error(service):
 def test_a_moment_before_the_block_is_refused_with_the_way_out(service, published):
     reply = service.client.get(f"/v1/entitlements/{published.license}", params={"at": 1})
     assert (reply.status_code, reply.json()["code"]) == (409, "CHECK_IN_PAST")
-    assert "block=" in reply.json()["hint"]
+    assert "as_of=" in reply.json()["hint"]
 
 
 def test_a_moment_after_the_end_is_answered(service, published):

@@ -145,12 +145,12 @@ def test_models_are_listed_by_licensor_and_content(service, published, deployed)
 def test_an_earlier_block_is_answered_as_it_was(service, published):
     entries = service.get(f"/v1/models/{published.model}/timeline")["entries"]
     registered = next(e["block"] for e in entries if e["kind"] == "registered")
-    then = service.get(f"/v1/models/{published.model}", block=registered)
+    then = service.get(f"/v1/models/{published.model}", as_of=registered)
     assert (then["model"]["sealing_epoch"], then["plans"]) == ("0", [])
     assert then["as_of"]["block"] == registered
-    before = service.client.get(f"/v1/models/{published.model}", params={"block": registered - 1})
+    before = service.client.get(f"/v1/models/{published.model}", params={"as_of": registered - 1})
     assert before.status_code == 404
-    assert service.client.get("/v1/models", params={"block": 10**9}).status_code == 404
+    assert service.client.get("/v1/models", params={"as_of": 10**9}).status_code == 404
 
 
 def test_an_unchanged_answer_is_not_sent_again(service, published, deployed):

@@ -67,7 +67,7 @@ class Direct(BrokerClient):
         super().__init__("http://127.0.0.1:9", pin=pin, clock=clock)
         self._service = service
 
-    def _send(self, method, path, body=None):
+    def _send(self, method, path, body=None, *, repeatable=False):
         service, name = self._service, path.removeprefix("/v1/broker").strip("/")
         if name.startswith("leases/"):
             return service.heartbeat(Digest.parse(name.split("/")[1]), body)

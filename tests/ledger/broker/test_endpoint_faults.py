@@ -11,8 +11,9 @@ from contextlib import contextmanager
 
 import pytest
 
-from ledger.broker import health, panel
-from ledger.broker.health import BREAKS_AFTER
+from ledger.broker import panel
+from ledger.chain import health
+from ledger.chain.health import BREAKS_AFTER
 from ledger.errors import ChainUnavailable, EndpointsDisagree, NoLicense, PendingFinality, Revoked
 from ledger.ids import ZERO_DIGEST
 from ledger.licensing.entitlement import Code

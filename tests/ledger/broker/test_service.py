@@ -107,7 +107,7 @@ def test_a_changed_deposit_is_refused(world, client):
     sent = {}
 
     class Spy(BrokerClient):
-        def _send(self, method, path, body=None):
+        def _send(self, method, path, body=None, *, repeatable=False):
             if path.endswith("deposits"):
                 sent.update(json.loads(json.dumps(body)))
             return super()._send(method, path, body)
@@ -346,7 +346,7 @@ def test_terms_nobody_has_deny(world, client):
 class Recorder(BrokerClient):
     """Keeps what it sent."""
 
-    def _send(self, method, path, body=None):
+    def _send(self, method, path, body=None, *, repeatable=False):
         if not path.endswith("challenges") and body is not None:
             self.sent = (path, json.loads(json.dumps(body)))
         return super()._send(method, path, body)

@@ -16,7 +16,7 @@ def test_every_kind_that_is_told_of_is_one_that_a_module_reads():
     written = set()
     for page in ROOT.rglob("*.py"):
         if page.name != "kinds.py":
-            written |= set(re.findall(r'"(modeldeed/[a-z-]+)"', page.read_text()))
+            written |= set(re.findall(r'"(modeldeed[/-][a-z-]+)"', page.read_text()))
     assert set(KINDS) <= written
 
 

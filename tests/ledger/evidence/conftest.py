@@ -1,3 +1,4 @@
+import hashlib
 import json
 from pathlib import Path
 
@@ -5,8 +6,9 @@ import pytest
 
 from ledger.canonical import canonical_json, hash_json
 from ledger.evidence import archive
-from ledger.evidence.bundle import CUSTODY, INDEX, Subject, contents_of, pack
+from ledger.evidence.bundle import CUSTODY, INDEX, Subject, contents_of, pack, parse_bundle
 from ledger.evidence.layout import title_slot
+from ledger.ids import Digest
 
 VECTORS = Path(__file__).resolve().parents[2] / "vectors" / "evidence"
 LICENSOR = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8"
@@ -33,10 +35,32 @@ def forge(bundle_bytes):
     """Apply a vector's edits to the good bundle, as a careless or a careful forger would."""
 
     def run(vector):
-        forger = _Forger(bundle_bytes)
+        other = vector.get("bundle")
+        forger = _Forger((VECTORS / other).read_bytes() if other else bundle_bytes)
         for edit in vector["edit"]:
             forger.apply(edit)
         return forger.finish(reseal=vector["reseal"])
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def forge_receipts():
+    """Apply a vector of ``releases/`` to the bundle with three receipts; the file."""
+
+    def run(vector):
+        edit = vector["edit"]
+        *above, last = edit["path"]
+        forger = _Forger((VECTORS / "releases" / "three.evidence.zip").read_bytes())
+
+        def change(document):
+            holder = _at(document, above)
+            assert holder.pop(last, None) != edit.get("value")
+            if "value" in edit:
+                holder[last] = edit["value"]
+
+        forger._edit(edit["member"], change)
+        return forger.finish(reseal=True)
 
     return run
 
@@ -52,6 +76,7 @@ class _Forger:
         self.members = dict(archive.parse(data).members)
         self.tail = []
         self.keep_custody = False
+        self.withheld = parse_bundle(data).left_out
 
     def apply(self, edit):
         getattr(self, "do_" + edit["op"].replace("-", "_"))(edit)
@@ -77,6 +102,14 @@ class _Forger:
             if Path(name).match(edit["member"]):
                 del self.members[name]
 
+    def do_withhold(self, edit):
+        name = edit["member"]
+        if name in self.members:
+            data = self.members.pop(name)
+            self.withheld[name] = (len(data), Digest(hashlib.sha256(data).digest()))
+        if "sha256" in edit:
+            self.withheld[name] = (self.withheld[name][0], Digest.parse(edit["sha256"]))
+
     # -- documents ------------------------------------------------------------------------------
 
     def _edit(self, member, change):
@@ -93,7 +126,7 @@ class _Forger:
             if isinstance(holder, list) and last == len(holder):
                 holder.append(value)
             else:
-                assert isinstance(holder, list) or last == "remark" or holder[last] != value
+                assert isinstance(holder, list) or holder.get(last) != value
                 holder[last] = value
 
         self._edit(edit["member"], change)
@@ -180,7 +213,8 @@ class _Forger:
     def finish(self, *, reseal):
         if reseal:
             self._recompute()
-            data = pack(self.subject(), {k: v for k, v in self.members.items() if k != INDEX})
+            members = {k: v for k, v in self.members.items() if k != INDEX}
+            data = pack(self.subject(), members, self.withheld)
         else:
             data = archive.serialise(self.members)
         for change in self.tail:
@@ -192,11 +226,11 @@ class _Forger:
         if self.keep_custody:
             return
         evidence = {k: v for k, v in self.members.items() if k != INDEX}
-        contents = str(contents_of(self.subject(), evidence))
+        contents = str(contents_of(self.subject(), evidence, self.withheld))
         log = json.loads(self.members[CUSTODY])
         previous = "0x" + "00" * 32
         for entry in log:
             entry |= {"contents": contents, "previous": previous}
-            body = {key: value for key, value in entry.items() if key != "hash"}
+            body = {key: value for key, value in entry.items() if key not in {"hash", "signature"}}
             entry["hash"] = previous = str(hash_json("modeldeed/custody/1", body))
         self.members[CUSTODY] = canonical_json(log)

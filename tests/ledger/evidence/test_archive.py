@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledger.errors import BundleFormatError, LimitExceeded
+from ledger.errors import BundleFormatError, LimitExceeded, UsageError
 from ledger.evidence import archive
 
 names = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,20}(/[a-z0-9]{1,9})?", fullmatch=True)
@@ -97,5 +97,5 @@ def test_a_file_too_large_is_refused_before_it_is_read(tmp_path):
 
 
 def test_a_missing_file_is_one_clear_error(tmp_path):
-    with pytest.raises(BundleFormatError, match="cannot read"):
+    with pytest.raises(UsageError, match="cannot read"):
         archive.read_archive(tmp_path / "none.evidence.zip")

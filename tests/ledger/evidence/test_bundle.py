@@ -44,6 +44,8 @@ def test_another_version_is_refused_as_such(members):
         lambda index: index.update(kind="license"),
         lambda index: index.update(members=None),
         lambda index: index.update(members=[{"name": "x"}]),
+        lambda index: index["members"][0].update(name=7),
+        lambda index: index["members"][0].update(size="7"),
         lambda index: index.pop("id"),
         lambda index: index["chain"].update(id=-1),
         lambda index: index["chain"].update(id=True),

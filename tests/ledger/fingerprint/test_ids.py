@@ -80,3 +80,23 @@ def test_anything_else_is_a_manifest_error(deep, fault):
 def test_other_json_is_a_ledger_error(document):
     with pytest.raises(LedgerError):
         TensorIds.from_json(document)
+
+
+def test_casts_stand_beside_the_list_and_bind_nothing(tmp_path):
+    values = np.random.default_rng(4).standard_normal((16, 4)).astype(np.float32)
+    save_file({"w": values}, tmp_path / "m.safetensors")
+    with open_model(tmp_path / "m.safetensors") as model:
+        made = fingerprint(model, level="deep")
+    ids = TensorIds.of(made)
+    assert len(ids.casts) == 4
+    assert TensorIds.from_json(ids.to_json()) == ids
+    bare = {name: value for name, value in ids.to_json().items() if name != "casts"}
+    assert TensorIds.from_json(bare).casts == ()
+    TensorIds.from_json(bare).verify(made.content_root, made.content_id())
+    other = ids.to_json() | {"casts": ["0x" + "11" * 32]}
+    TensorIds.from_json(other).verify(made.content_root, made.content_id())
+    for casts in ([], ["0x11"], None, ids.to_json()["casts"][::-1]):
+        with pytest.raises(ManifestError):
+            TensorIds.from_json(bare | {"casts": casts})
+    with pytest.raises(ManifestError):
+        TensorIds.from_json(bare | {"casts": [f"0x{n:064x}" for n in range(5)]})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -88,6 +89,8 @@ class Ledger:
 
     def reorg(self, depth: int) -> None:
         """Replace the last `depth` blocks by empty ones of the same heights."""
+        # Two empty blocks of one second would be the same block, but for who made them.
+        self.rpc.call("anvil_setCoinbase", ["0x" + secrets.token_bytes(20).hex()])
         self.rpc.call("anvil_reorg", [depth, []])
 
     def register(
@@ -198,12 +201,47 @@ def ledger() -> Iterator[Ledger]:
         anvil.kill(process)
 
 
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Any]:
+    """A PostgreSQL server of this process's own."""
+    with importlib.import_module("postgres_world").server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres: Any) -> str:
+    """A database with the tables made, to copy: copying takes less time than making them."""
+    name: str = postgres.fresh()
+    open_database(postgres.url(name)).dispose()
+    return name
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """An empty index database, of each kind that the index runs on."""
+    if request.param == "sqlite":
+        yield importlib.import_module("index_world").empty_sqlite(tmp_path / "index.db")
+        return
+    server = request.getfixturevalue("postgres")
+    name = server.fresh(request.getfixturevalue("postgres_template"))
+    yield server.url(name)
+    server.drop(name)
+
+
 @pytest.fixture
-def engine(tmp_path: Path) -> Iterator[Engine]:
-    """An empty index database."""
-    engine = open_database(f"sqlite:///{tmp_path / 'index.db'}")
+def engine(database_url: str) -> Iterator[Engine]:
+    """The same, open."""
+    engine = open_database(database_url)
     yield engine
     engine.dispose()
+
+
+@pytest.fixture
+def stand(database_url: str) -> Iterator[Any]:
+    """A chain of our own making, a faulty endpoint of it, and an index: ``index_world.Stand``."""
+    found = importlib.import_module("index_world").Stand(database_url)
+    yield found
+    found.close()
 
 
 @pytest.fixture
@@ -219,6 +257,11 @@ class Look:
     Profile = Profile
     Ledger = Ledger
     boot = staticmethod(boot)
+
+    @staticmethod
+    def digest(data: bytes) -> Digest:
+        """Some digest."""
+        return Digest(keccak256(data))
 
     @staticmethod
     def catch_up(follower: Follower) -> None:
@@ -270,3 +313,18 @@ class Look:
 def look() -> type[Look]:
     """The helpers."""
     return Look
+
+
+@pytest.fixture(scope="module")
+def old(look):
+    """A chain whose contracts were busy long ago."""
+    process, rpc = look.boot()
+    try:
+        made = look.Ledger(rpc, rpc.call("eth_accounts", []))
+        for _ in range(5):
+            made.busy()
+            made.mine(5)
+        yield made
+    finally:
+        rpc.close()
+        anvil.kill(process)

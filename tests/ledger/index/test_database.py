@@ -2,44 +2,199 @@
 
 from __future__ import annotations
 
+import importlib
+import threading
+from pathlib import Path
+from typing import Any
+
 import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
-from sqlalchemy import create_engine, inspect, text
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Engine,
+    Integer,
+    LargeBinary,
+    SmallInteger,
+    Table,
+    create_engine,
+    func,
+    insert,
+    inspect,
+    select,
+    text,
+)
+from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from ledger.errors import ConfigurationError, IndexUnavailable, UsageError
 from ledger.index import tables
-from ledger.index.database import MIGRATIONS, open_database, writing
+from ledger.index.database import MIGRATIONS, migrate, open_database, writing
+from ledger.index.views import Index
+
+
+def alembic(engine: Engine, run: Any, revision: str, *, beside: Path | None = None) -> None:
+    """Run an Alembic command, with revisions of the test's own beside the real ones."""
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    if beside is not None:
+        config.set_main_option("path_separator", "newline")
+        config.set_main_option("version_locations", f"{MIGRATIONS / 'versions'}\n{beside}")
+    with writing(engine) as connection:
+        config.attributes["connection"] = connection
+        run(config, revision)
+
+
+def a_row(table: Table, number: int) -> dict[str, Any]:
+    """A row with something in every column."""
+
+    def value(column: Column[Any]) -> Any:
+        match column.type:
+            case tables.Uint():
+                return 2**64 - 1
+            case LargeBinary(length=length):
+                return bytes([number]) * (length or 7)
+            case Boolean():
+                return True
+            case BigInteger():
+                return 2**62 + number
+            case SmallInteger() | Integer():
+                return number
+        return str(number)
+
+    return {column.name: value(column) for column in table.columns}
+
+
+def fill(engine: Engine) -> None:
+    """Two rows in every table."""
+    with writing(engine) as connection:
+        for table in tables.metadata.tables.values():
+            connection.execute(insert(table), [a_row(table, 1), a_row(table, 2)])
+
+
+def everything(engine: Engine) -> dict[str, list[tuple[Any, ...]]]:
+    """All rows of all tables."""
+    with engine.connect() as connection:
+        return {
+            name: sorted((tuple(row) for row in connection.execute(select(table))), key=repr)
+            for name, table in tables.metadata.tables.items()
+        }
+
+
+def drift(engine: Engine) -> list[Any]:
+    """Where the tables as they are differ from the tables as the code has them."""
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        return list(compare_metadata(context, tables.metadata))
 
 
 def test_the_migrations_make_exactly_the_tables_the_code_uses(engine):
-    with engine.connect() as connection:
-        context = MigrationContext.configure(connection, opts={"compare_type": True})
-        assert compare_metadata(context, tables.metadata) == []
+    assert drift(engine) == []
 
 
-def test_the_migrations_can_be_taken_back_and_made_again(engine):
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS))
+def test_a_column_that_only_the_database_has_is_noticed_as_drift(engine):
     with writing(engine) as connection:
-        config.attributes["connection"] = connection
-        command.downgrade(config, "base")
+        connection.execute(text("ALTER TABLE model ADD COLUMN forgotten INTEGER"))
+        connection.execute(text("DROP INDEX ix_raw_log_event"))
+    found = repr(drift(engine))
+    assert "forgotten" in found
+    assert "ix_raw_log_event" in found
+
+
+def test_the_migrations_can_be_taken_back_with_data_and_made_again(engine):
+    fill(engine)
+    alembic(engine, command.downgrade, "base")
     assert inspect(engine).get_table_names() == ["alembic_version"]
-    with writing(engine) as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
-    assert "raw_log" in inspect(engine).get_table_names()
+    alembic(engine, command.upgrade, "head")
+    assert drift(engine) == []
+    fill(engine)
 
 
-def test_a_database_of_a_newer_release_is_refused(engine):
-    with writing(engine) as connection:
-        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
-    with pytest.raises(ConfigurationError) as caught:
-        open_database(str(engine.url))
+LATER = '''
+"""A column and an index that some later release adds."""
+import sqlalchemy as sa
+from alembic import op
+
+revision, down_revision, branch_labels, depends_on = "later", "{head}", None, None
+
+
+def upgrade():
+    with op.batch_alter_table("license") as table:
+        table.add_column(sa.Column("later", sa.BigInteger(), server_default="7", nullable=False))
+    op.create_index("ix_license_later", "license", ["later"])
+
+
+def downgrade():
+    op.drop_index("ix_license_later", "license")
+    with op.batch_alter_table("license") as table:
+        table.drop_column("later")
+'''
+
+
+@pytest.fixture
+def later(tmp_path, engine):
+    """A folder with a revision that follows the newest one."""
+    with engine.connect() as connection:
+        head = connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one()
+    folder = tmp_path / "later"
+    folder.mkdir()
+    (folder / "later.py").write_text(LATER.format(head=head))
+    return folder
+
+
+def test_a_later_revision_keeps_every_row_on_the_way_up_and_on_the_way_down(engine, later):
+    fill(engine)
+    before = everything(engine)
+    alembic(engine, command.upgrade, "later", beside=later)
+    assert everything(engine) == before
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT DISTINCT later FROM license")).scalars().all() == [7]
+    alembic(engine, command.downgrade, "-1", beside=later)
+    assert everything(engine) == before
+    assert drift(engine) == []
+
+
+def test_a_database_of_a_newer_release_is_refused_in_words_and_left_alone(
+    engine, later, database_url
+):
+    alembic(engine, command.upgrade, "later", beside=later)
+    fill(engine)
+    with pytest.raises(ConfigurationError, match="shape this release does not know") as caught:
+        open_database(database_url)
     assert "update modeldeed" in caught.value.hint
+    with engine.connect() as connection:
+        found = connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one()
+    assert found == "later"
+
+
+def test_a_start_on_an_older_database_brings_it_up_to_date(engine, database_url):
+    alembic(engine, command.downgrade, "base")
+    open_database(database_url).dispose()
+    assert drift(engine) == []
+
+
+def test_an_empty_database_that_many_processes_open_at_once_is_made_once(engine, database_url):
+    alembic(engine, command.downgrade, "base")
+    with writing(engine) as connection:
+        connection.execute(text("DROP TABLE alembic_version"))
+    failures: list[BaseException] = []
+
+    def start() -> None:
+        try:
+            open_database(database_url).dispose()
+        except BaseException as error:  # noqa: BLE001 -- shown by the assertion
+            failures.append(error)
+
+    threads = [threading.Thread(target=start) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert drift(engine) == []
 
 
 @pytest.mark.parametrize(
@@ -62,6 +217,15 @@ def test_a_place_that_cannot_be_written_is_said_to_be_so(tmp_path):
         open_database(f"sqlite:///{tmp_path / 'text.db'}")
 
 
+def test_a_server_that_is_not_there_is_said_to_be_so_without_its_password(tmp_path):
+    url = f"postgresql+psycopg://deed:hunter2@/index?host={tmp_path}"
+    with pytest.raises(IndexUnavailable) as caught:
+        open_database(url)
+    assert "hunter2" not in caught.value.message
+    assert "cannot be opened" in caught.value.message
+    assert "that the server runs" in caught.value.hint
+
+
 def test_an_interrupted_transaction_leaves_nothing(engine):
     def interrupted():
         with writing(engine) as connection:
@@ -75,15 +239,33 @@ def test_an_interrupted_transaction_leaves_nothing(engine):
 
 
 def test_one_entity_cannot_have_two_live_versions(engine):
-    row = "INSERT INTO anchor VALUES (1, x'00', {}, NULL, x'00', 0)"
+    def row(born):
+        return {**a_row(tables.anchor, 1), "born_block": born, "died_block": None}
+
     with engine.connect() as connection, connection.begin() as transaction:
-        connection.execute(text(row.format(1)))
-        with pytest.raises(IntegrityError, match="UNIQUE"):
-            connection.execute(text(row.format(2)))
+        connection.execute(insert(tables.anchor), row(1))
+        with pytest.raises(IntegrityError, match=r"UNIQUE|uq_anchor_live"):
+            connection.execute(insert(tables.anchor), row(2))
         transaction.rollback()
 
 
-def test_a_database_that_another_process_holds_is_unavailable_and_not_a_crash(engine):
+def test_a_snapshot_shows_one_moment_whatever_is_committed_meanwhile(engine, look):
+    journal = Index(engine, 1).journal
+    with writing(engine) as connection:
+        journal.pin(connection, genesis=look.digest(b"g"), deployment={}, first=1)
+    with Index(engine, 1).snapshot() as snapshot:
+        with writing(engine) as connection:
+            connection.execute(
+                insert(tables.role), {**a_row(tables.role, 1), "chain_id": 1, "died_block": None}
+            )
+        count = select(func.count()).select_from(tables.role)
+        assert snapshot.connection.execute(count).scalar_one() == 0
+    with engine.connect() as connection:
+        assert connection.execute(count).scalar_one() == 1
+
+
+def test_a_database_that_another_process_holds_is_unavailable_and_not_a_crash(tmp_path):
+    engine = open_database(f"sqlite:///{tmp_path / 'index.db'}")
     held = create_engine(engine.url)
     with held.connect() as other:
         raw = other.connection.dbapi_connection
@@ -95,3 +277,119 @@ def test_a_database_that_another_process_holds_is_unavailable_and_not_a_crash(en
             pass
         raw.execute("ROLLBACK")
     held.dispose()
+    engine.dispose()
+
+
+@pytest.fixture
+def server_database(postgres, postgres_template):
+    name = postgres.fresh(postgres_template)
+    engine = open_database(postgres.url(name))
+    yield engine
+    engine.dispose()
+    postgres.drop(name)
+
+
+def test_a_row_that_another_transaction_holds_is_waited_for_and_not_for_ever(
+    server_database, monkeypatch
+):
+    monkeypatch.setattr("ledger.index.database.BUSY_SECONDS", 1)
+    with writing(server_database) as connection:
+        connection.execute(insert(tables.cursor), a_row(tables.cursor, 1))
+    take = text("UPDATE cursor SET epoch = epoch + 1")
+    with server_database.connect() as holder, holder.begin():
+        holder.execute(take)
+        with (
+            pytest.raises(IndexUnavailable, match="cannot be written"),
+            writing(server_database) as connection,
+        ):
+            connection.execute(take)
+
+
+def test_a_transaction_of_a_process_that_is_frozen_ends_and_frees_what_it_held(
+    server_database, monkeypatch
+):
+    monkeypatch.setattr("ledger.index.database.FROZEN_SECONDS", 1)
+    with writing(server_database) as connection:
+        connection.execute(insert(tables.cursor), a_row(tables.cursor, 1))
+    take = text("UPDATE cursor SET epoch = epoch + 1")
+
+    freed: list[int] = []
+
+    def sleep_and_wake():
+        with writing(server_database) as frozen:
+            frozen.execute(take)
+            with writing(server_database) as connection:
+                connection.execute(take)  # waits until the server has ended the other
+                freed.append(1)
+            frozen.execute(take)
+
+    with pytest.raises(IndexUnavailable):
+        sleep_and_wake()
+    assert freed
+
+
+def test_connections_that_the_server_ended_are_replaced_before_they_are_used(
+    postgres, server_database
+):
+    connections = [server_database.connect() for _ in range(3)]
+    for connection in connections:
+        connection.execute(text("SELECT 1"))
+        connection.close()
+    with postgres.admin() as admin:
+        admin.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE datname = %s AND pid <> pg_backend_pid()",
+            (server_database.url.database,),
+        )
+    with writing(server_database) as connection:
+        connection.execute(text("SELECT 1"))
+
+
+def test_a_transaction_whose_backend_is_terminated_is_unavailable_and_leaves_nothing(
+    postgres, server_database
+):
+    def broken():
+        with writing(server_database) as connection:
+            connection.execute(insert(tables.cursor), a_row(tables.cursor, 1))
+            pid = connection.execute(text("SELECT pg_backend_pid()")).scalar_one()
+            with postgres.admin() as admin:
+                admin.execute("SELECT pg_terminate_backend(%s)", (pid,))
+            connection.execute(text("SELECT 1"))
+
+    with pytest.raises(IndexUnavailable, match="cannot be written"):
+        broken()
+    with server_database.connect() as connection:
+        count = connection.execute(select(func.count()).select_from(tables.cursor)).scalar_one()
+    assert count == 0
+
+
+def test_a_statement_that_the_server_times_out_is_unavailable_and_leaves_nothing(server_database):
+    def slow():
+        with writing(server_database) as connection:
+            connection.execute(insert(tables.cursor), a_row(tables.cursor, 1))
+            connection.execute(text("SET LOCAL statement_timeout = '100ms'"))
+            connection.execute(text("SELECT pg_sleep(5)"))
+
+    with pytest.raises(IndexUnavailable) as caught:
+        slow()
+    assert isinstance(caught.value.__cause__, DBAPIError)
+    with server_database.connect() as connection:
+        count = connection.execute(select(func.count()).select_from(tables.cursor)).scalar_one()
+    assert count == 0
+
+
+def test_a_server_that_goes_down_is_unavailable_and_one_that_comes_back_is_used(tmp_path):
+    world = importlib.import_module("postgres_world")
+    with world.server() as server:
+        engine = open_database(server.url(server.fresh()))
+        with writing(engine) as connection:
+            connection.execute(insert(tables.cursor), a_row(tables.cursor, 1))
+        server.crash()
+        with pytest.raises(IndexUnavailable), writing(engine):
+            pass
+        server.restart()
+        with writing(engine) as connection:
+            count = select(func.count()).select_from(tables.cursor)
+            assert connection.execute(count).scalar_one() == 1
+        migrate(engine)
+        engine.dispose()

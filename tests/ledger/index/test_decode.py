@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from ledger.chain.abi_codec import contract
 from ledger.errors import LogFormatError
-from ledger.ids import Address, Digest
-from ledger.index.decode import EVENTS, decode, json_values
+from ledger.ids import Address, Digest, keccak256
+from ledger.index.decode import EVENTS, EventType, decode, json_values
 
 CONTRACTS = ("Anchors", "ModelRegistry", "LicenseLedger", "BrokerRegistry")
 
@@ -110,6 +110,16 @@ KEYS = next(k for k in EVENTS["BrokerRegistry"].values() if k.name == "BrokerKey
 def test_a_shape_the_contract_never_emits_is_refused(kind, topics, data):
     with pytest.raises(LogFormatError):
         kind.decode([kind.topic0, *topics], data)
+
+
+@pytest.mark.parametrize("kind", ["string", "uint64[]"])
+def test_an_indexed_value_of_dynamic_size_is_known_by_its_hash_alone(kind):
+    made = EventType.parse("Anchors", f"Named({kind} indexed name,uint64 number)")
+    hash_ = keccak256(b"what nobody can read back")
+    event = made.decode([made.topic0, hash_], WORD)
+    assert event.values == {"name": Digest(hash_), "number": 1}
+    with pytest.raises(LogFormatError):
+        made.decode([made.topic0, hash_], WORD + WORD)
 
 
 def test_a_url_that_is_no_text_is_still_read():

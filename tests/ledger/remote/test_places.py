@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import ledger
 from ledger.errors import LedgerError, UsageError
 from ledger.remote.places import Place, is_loopback, is_url, join
 
@@ -74,3 +75,13 @@ def test_any_text_is_a_place_or_a_refusal(text):
         return
     assert is_url(place.url)
     assert place.scheme == "https" or place.loopback or place.scheme == "s3"
+
+
+@pytest.mark.parametrize("text", ["ftp://host/m.sealed", "gs://bucket/m.sealed"])
+def test_a_url_of_another_scheme_is_no_missing_file(text):
+    with pytest.raises(UsageError, match="is not followed"):
+        ledger.load(text)
+
+
+def test_a_path_is_no_url():
+    assert not any(map(is_url, ("m.sealed", "/a/b", "C://m.sealed", "odd:name", "://x")))

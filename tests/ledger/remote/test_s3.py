@@ -161,10 +161,10 @@ def test_errors_name_what_failed_and_hold_no_credentials(bucket, credentials, mo
 
 def test_plain_http_to_another_host_is_not_used(credentials, monkeypatch):
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://203.0.113.7:9000")
-    begin = time.monotonic()
-    with pytest.raises((StoreUnavailable, ConfigurationError)):
+    with pytest.raises((StoreUnavailable, ConfigurationError)) as caught:
         remote(timeout=2)
-    assert time.monotonic() - begin < 1.5
+    # Refused by its URL: whoever had asked that host would say that it does not answer.
+    assert "plain http" in caught.value.message
 
 
 def test_without_obstore_it_says_what_to_install(monkeypatch):

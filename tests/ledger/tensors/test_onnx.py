@@ -134,17 +134,38 @@ def test_a_data_file_elsewhere_is_refused(tmp_path, location):
         open_model(path)
 
 
-def test_a_data_file_that_is_a_link_or_too_short_is_refused(tmp_path):
+def test_a_data_file_that_is_too_short_or_a_link_out_of_the_folder_is_refused(tmp_path):
     path = make(tmp_path, save_as_external_data=True, location="m.data", size_threshold=1)
     data = (tmp_path / "m.data").read_bytes()
     (tmp_path / "m.data").write_bytes(data[:-1])
     with pytest.raises(TensorFileError, match="truncated"):
         open_model(path)
-    (tmp_path / "real").write_bytes(data)
+    outside = tmp_path.parent / f"{tmp_path.name}.data"
+    outside.write_bytes(data)
     (tmp_path / "m.data").unlink()
-    (tmp_path / "m.data").symlink_to("real")
-    with pytest.raises(TensorFileError, match="is a link"):
+    (tmp_path / "m.data").symlink_to(outside)
+    with pytest.raises(TensorFileError, match="leaves the folder"):
         open_model(path)
+
+
+def test_data_in_a_hugging_face_cache_is_a_link_to_that_models_blobs(tmp_path):
+    path = make(tmp_path, save_as_external_data=True, location="m.data", size_threshold=1)
+    with open_model(path) as model:
+        wanted = [(info.name, bytes(model.read(info))) for info in model.tensors]
+    folder = tmp_path / "models--a--b" / "snapshots" / "abc" / "onnx"
+    blobs = folder.parents[2] / "blobs"
+    for made in (folder, blobs):
+        made.mkdir(parents=True)
+    for number, name in enumerate((path.name, "m.data")):
+        (tmp_path / name).rename(blobs / str(number))
+        (folder / name).symlink_to(f"../../../blobs/{number}")
+    with open_model(folder / path.name) as model:
+        assert [(info.name, bytes(model.read(info))) for info in model.tensors] == wanted
+    # What is called blobs must lie there, and not be led to.
+    blobs.rename(tmp_path / "elsewhere")
+    blobs.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(TensorFileError, match="leaves the folder"):
+        open_model(folder / path.name)
 
 
 @settings(max_examples=200, deadline=None)

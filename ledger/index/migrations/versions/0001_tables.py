@@ -44,6 +44,13 @@ def upgrade() -> None:  # noqa: PLR0915 -- a list of tables, not a program
         sa.Column("has_logs", sa.Boolean(), nullable=False),
         sa.PrimaryKeyConstraint("chain_id", "number"),
     )
+    op.create_index(
+        "ix_block_empty",
+        "block",
+        ["chain_id", "number"],
+        sqlite_where=sa.text("has_logs IS 0"),
+        postgresql_where=sa.text("has_logs IS false"),
+    )
     op.create_table(
         "broker",
         sa.Column("chain_id", sa.BigInteger(), nullable=False),
@@ -412,6 +419,8 @@ def upgrade() -> None:  # noqa: PLR0915 -- a list of tables, not a program
         sa.Column("depth", sa.BigInteger(), nullable=False),
         sa.Column("past_finality", sa.Boolean(), nullable=False),
         sa.Column("detected_at_ms", sa.BigInteger(), nullable=False),
+        sa.Column("accepted_by", sa.String(200), nullable=True),
+        sa.Column("accepted_why", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_table(
@@ -499,6 +508,59 @@ def upgrade() -> None:  # noqa: PLR0915 -- a list of tables, not a program
         unique=True,
         sqlite_where=sa.text("died_block IS NULL"),
         postgresql_where=sa.text("died_block IS NULL"),
+    )
+    op.create_table(
+        "evidence",
+        sa.Column("chain_id", sa.BigInteger(), nullable=False),
+        sa.Column("block", sa.BigInteger(), nullable=False),
+        sa.Column("block_hash", sa.LargeBinary(32), nullable=False),
+        sa.Column("log_index", sa.BigInteger(), nullable=False),
+        sa.Column("kind", sa.String(8), nullable=False),
+        sa.Column("hash", sa.LargeBinary(32), nullable=True),
+        sa.Column("lost", sa.Text(), nullable=True),
+        sa.PrimaryKeyConstraint("chain_id", "block", "block_hash", "log_index", "kind"),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "evidence_place",
+        sa.Column("chain_id", sa.BigInteger(), nullable=False),
+        sa.Column("next_block", sa.BigInteger(), nullable=False),
+        sa.Column("events", sa.BigInteger(), nullable=False),
+        sa.Column("lost", sa.BigInteger(), nullable=False),
+        sa.Column("bytes", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("chain_id"),
+    )
+    op.create_table(
+        "outbox",
+        sa.Column("chain_id", sa.BigInteger(), nullable=False),
+        sa.Column("seq", sa.BigInteger(), nullable=False),
+        sa.Column("kind", sa.String(9), nullable=False),
+        sa.Column("block", sa.BigInteger(), nullable=False),
+        sa.Column("log_index", sa.BigInteger(), nullable=True),
+        sa.Column("block_hash", sa.LargeBinary(32), nullable=True),
+        sa.Column("event", sa.String(64), nullable=False),
+        sa.Column("subjects", sa.LargeBinary(), nullable=False),
+        sa.Column("created_at_ms", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("chain_id", "seq"),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "outbox_place",
+        sa.Column("chain_id", sa.BigInteger(), nullable=False),
+        sa.Column("last_seq", sa.BigInteger(), nullable=False),
+        sa.Column("pruned_seq", sa.BigInteger(), nullable=False),
+        sa.Column("final_block", sa.BigInteger(), nullable=False),
+        sa.Column("applied", sa.BigInteger(), nullable=False),
+        sa.Column("retracted", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("chain_id"),
+    )
+    op.create_table(
+        "proof",
+        sa.Column("hash", sa.LargeBinary(32), nullable=False),
+        sa.Column("kind", sa.String(8), nullable=False),
+        sa.Column("body", sa.LargeBinary(), nullable=False),
+        sa.Column("size", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("hash"),
     )
 
 

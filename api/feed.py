@@ -1,0 +1,204 @@
+"""What the outbox tells, to many listeners at once: a page is read and written out once for all.
+
+A listener holds no thread, no connection of the database and no queue: it waits until there is
+more, and reads on from its own number. Who is slow falls behind, and holds up nobody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections import OrderedDict
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import Connection, select
+from starlette.concurrency import run_in_threadpool
+
+from ledger.errors import IndexUnavailable, LedgerError
+from ledger.index import tables
+from ledger.index.decode import decode, json_values
+from ledger.index.journal import topics_of
+from ledger.index.outbox import Entry
+from ledger.index.views import Index, RowMap
+
+LOOK_SECONDS: Final = 0.02
+"""Between two looks for news, while anybody listens: one read of one row."""
+
+MAX_LISTENERS: Final = 256
+PAGE: Final = 500
+_PAGES_KEPT: Final = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """An entry of the outbox, written out.
+
+    Attributes:
+        body: JSON (docs/api.md, Events as they happen).
+    """
+
+    seq: int
+    kind: str
+    event: str
+    subjects: frozenset[bytes]
+    body: str
+
+
+class Feed:
+    """One process's listeners to one index. All methods belong to one event loop.
+
+    Args:
+        index: whose outbox.
+    """
+
+    def __init__(self, index: Index) -> None:
+        self._index = index
+        self._outbox = index.journal.outbox
+        self._news = asyncio.Condition()
+        self._last = -1
+        self._listeners = 0
+        self._watch: asyncio.Task[None] | None = None
+        self._pages: OrderedDict[tuple[int, int], tuple[list[Told], int]] = OrderedDict()
+        self._left = False
+
+    @property
+    def listeners(self) -> int:
+        """How many there are."""
+        return self._listeners
+
+    async def begin(self, after: int | None) -> int:
+        """The number from which a listener reads on: `after`, or where the outbox stands.
+
+        Raises:
+            UnknownRecord: what follows `after` is no longer kept.
+            IndexUnavailable: too many listen already, or the database does not answer.
+        """
+        if self._listeners >= MAX_LISTENERS:
+            raise IndexUnavailable(
+                f"{MAX_LISTENERS} others listen to this service's events",
+                retry_after=5.0,
+                hint="ask again in 5 s, or read GET /v1/events",
+            )
+        last = await run_in_threadpool(self._place)
+        if after is None:
+            return last
+        await run_in_threadpool(self._read, after, 1)
+        return after
+
+    async def listen(self, after: int, *, silence: float) -> AsyncGenerator[Told | None]:
+        """Entries above `after`, in order, as they come; None after so many seconds of silence.
+
+        It ends when the service does, or can no longer read the index.
+        """
+        self._listeners += 1
+        if self._watch is None:
+            self._watch = asyncio.create_task(self._look())
+        try:
+            while not self._left:
+                if self._last <= after:
+                    if not await self._more(after, silence):
+                        yield None
+                    continue
+                try:
+                    told, after = await self._page(after)
+                except LedgerError:
+                    return
+                for one in told:
+                    yield one
+        finally:
+            self._listeners -= 1
+            if self._listeners == 0 and self._watch is not None:
+                self._watch.cancel()
+                self._watch = None
+                # What is known of the outbox now says nothing about it later.
+                self._last = -1
+
+    async def _more(self, after: int, seconds: float) -> bool:
+        """Wait for entries above `after`, or for the end; False when it took too long."""
+        try:
+            async with self._news, asyncio.timeout(seconds):
+                await self._news.wait_for(lambda: self._last > after or self._left)
+        except TimeoutError:
+            return False
+        return True
+
+    async def leave(self) -> None:
+        """End all listening: the process is told to stop."""
+        self._left = True
+        async with self._news:
+            self._news.notify_all()
+
+    async def _look(self) -> None:
+        while True:
+            with contextlib.suppress(LedgerError):
+                last = await run_in_threadpool(self._place)
+                if last != self._last:
+                    async with self._news:
+                        self._last = last
+                        self._news.notify_all()
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def _page(self, after: int) -> tuple[list[Told], int]:
+        key = after, self._last
+        found = self._pages.get(key)
+        if found is None:
+            found = self._pages[key] = await run_in_threadpool(self._read, after, PAGE)
+            while len(self._pages) > _PAGES_KEPT:
+                self._pages.popitem(last=False)
+        return found
+
+    # -- in a thread -----------------------------------------------------------------------------
+
+    def _place(self) -> int:
+        with self._index.reading() as connection:
+            return self._outbox.place(connection).last_seq
+
+    def _read(self, after: int, limit: int) -> tuple[list[Told], int]:
+        with self._index.reading() as connection:
+            page = self._outbox.read(connection, after=after, limit=limit)
+            logs = _logs(connection, self._index.chain_id, page.entries)
+        return [_told(entry, logs) for entry in page.entries], page.after
+
+
+def _logs(
+    connection: Connection, chain_id: int, entries: tuple[Entry, ...]
+) -> Mapping[tuple[int, int, bytes], RowMap]:
+    """The events that entries speak of, by place and block hash: in the journal, or taken back."""
+    blocks = {entry.block for entry in entries if entry.log_index is not None}
+    return {
+        (row["block"], row["log_index"], bytes(row["block_hash"])): row  # type: ignore[misc]
+        for table in (tables.orphan_log, tables.raw_log)
+        for row in connection.execute(
+            select(table).where(table.c.chain_id == chain_id, table.c.block.in_(blocks))
+        ).mappings()
+    }
+
+
+def _told(entry: Entry, logs: Mapping[tuple[int, int, bytes], RowMap]) -> Told:
+    body: dict[str, Any] = {"seq": entry.seq, "kind": entry.kind, "block": entry.block}
+    if entry.log_index is not None and entry.block_hash is not None:
+        row = logs.get((entry.block, entry.log_index, entry.block_hash))
+        body |= {
+            "log_index": entry.log_index,
+            "block_hash": "0x" + entry.block_hash.hex(),
+            "event": entry.event,
+            "subjects": ["0x" + each.hex() for each in entry.subjects],
+        }
+        if row is not None:
+            event = decode(row["contract"], topics_of(row["topics"]), row["data"])
+            body |= {
+                "contract": row["contract"],
+                "block_time": row["block_time"],
+                "tx_hash": "0x" + row["tx_hash"].hex(),
+                "arguments": None if event is None else json_values(event),
+            }
+    return Told(
+        entry.seq,
+        entry.kind,
+        entry.event,
+        frozenset(entry.subjects),
+        json.dumps(body, separators=(",", ":")),
+    )

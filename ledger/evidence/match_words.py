@@ -1,0 +1,189 @@
+"""What a report may say of findings, in whole sentences; made here and nowhere else.
+
+The words are those of docs/spec/match.md, "In the report": every verifier makes the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+from ledger.evidence.match import UNITS_LEVEL
+
+_MARK_LEVEL: Final = "corrected for the tests counted; the level is 10^-38.5."
+_RESTS: Final = (
+    "What rests on the suspect file alone is recomputed with it: deed evidence verify --suspect "
+    "FILE."
+)
+_PROVEN: Final = "The examiner's checks prove it."
+_UNPROVEN: Final = "The examiner's checks do not prove it: see match.json."
+
+
+def power(stated: int) -> str:
+    """A stated bound for people, rounded upwards to a tenth."""
+    tenths = -stated // 100_000
+    return "1 (no evidence)" if tenths == 0 else f"10^-{tenths // 10}.{tenths % 10}"
+
+
+def sentences(
+    found: dict[str, Any], *, artifact_root: str, watermark: str, model_id: str, committed_at: int
+) -> list[str]:
+    """All sentences about findings, in order.
+
+    Args:
+        found: the findings, checked.
+        artifact_root: of the model that the bundle is about, as the next three.
+        watermark: its claim's watermark commitment.
+        model_id: its id.
+        committed_at: its commitment's time.
+    """
+    suspect, held = found["suspect"], found["comparisons"]
+    received = (
+        f"Suspect: {suspect['name']} ({suspect['kind']}, {suspect['size']} bytes, SHA-256 "
+        f"{suspect['sha256']}), received {suspect['received']} by the examiner's clock and hashed "
+        "before anything read it."
+    )
+    said = [received]
+    for one in held:
+        said += _comparison(one, len(held), artifact_root)
+    for one in found["watermarks"]:
+        said += _watermark(one, watermark)
+    for one in found["triggers"]:
+        said += _triggers(one)
+    if found["trace"] is not None:
+        said += _trace(found["trace"])
+    if found["search"] is not None:
+        said += _search(found["search"], model_id, committed_at)
+    said += [
+        f"Not checked, {of['method']}: {of['why']}."
+        for of in found["tried"]
+        if of["result"] == "not checked"
+    ]
+    made = (
+        f"{len(held)} comparisons were made with this suspect; what was tried and found nothing is "
+        "in the list of methods."
+    )
+    return [*said, made, _RESTS]
+
+
+def _ours(ours: Any, artifact_root: str) -> str:
+    this = "this" if ours["artifact_root"] == artifact_root else "another"
+    model = f"{this} model ({ours['artifact_root']})"
+    if ours["kind"] == "model":
+        return model
+    by = ours["commitment"]
+    known = (
+        f"committed to by {by['owner']} in block {by['block']}, as a node showed,"
+        if by is not None
+        else "to which no node showed a commitment,"
+    )
+    return f"the sketch {ours['sketch_root']} of {model}, {known}"
+
+
+def _comparison(one: Any, comparisons: int, artifact_root: str) -> Iterator[str]:
+    tensors, units, rows = one["tensors"], one["units"], one["units"]["rows"]
+    reached = one["log10_p_all"] <= UNITS_LEVEL
+    yield f"Held against {_ours(one['ours'], artifact_root)}: {one['verdict']}."
+    if tensors is None:
+        yield "Equal tensors were not looked for: ours is a sketch."
+    else:
+        yield (
+            f"{tensors['found']} of {tensors['of']} tensors of ours are in the suspect, "
+            f"{tensors['found_values']} values in all; {len(tensors['set_aside'])} more that "
+            "anybody may have were set aside."
+        )
+    if rows:
+        yield (
+            "H0: the hidden units of the two models were put in order independently of each "
+            f"other. Over {len(rows)} matrices, {units['tried']} pairings counted, the probability "
+            "of so many units at the same places or in the same order is at most "
+            f"{power(units['log10_p_counted'])} under H0; over all {comparisons} comparisons made "
+            f"here, {power(one['log10_p_all'])}. H0 is rejected at 10^-20.0."
+        )
+    else:
+        yield (
+            "No matrix of ours has a counterpart in the suspect: the order of units was not tested."
+        )
+    left = sum(row["fitted"] for row in rows)
+    if left:
+        yield (
+            f"Left out of the bound, matrices: {left}. Their order may have been fitted afterwards."
+        )
+    if rows and not reached:
+        yield "H0 is not rejected by the order of units. That is no proof of it."
+    if reached:
+        yield (
+            "Two models trained apart look the same to this test when they began from the same "
+            "seed, or both derive from a third one."
+        )
+    if tensors is not None and tensors["shared"]:
+        yield (
+            "Equal tensors are explained by a common source as well as by one of the two having "
+            "them from the other."
+        )
+    if one["verdict"] != "nothing found":
+        yield "Which of the two came first is in no such figure: anchored time and custody tell it."
+    for of in one["controls"]:
+        bound = power(of["log10_p"])
+        if of["log10_p"] <= UNITS_LEVEL:
+            yield (
+                f"The control {of['title']} matches the suspect too ({bound}): what it shares with "
+                "ours may explain the match."
+            )
+        else:
+            yield f"The control {of['title']} does not match the suspect ({bound})."
+
+
+def _watermark(one: Any, watermark: str) -> list[str]:
+    there = "there" if one["there"] else "not found"
+    carries = "carries" if one["commitment"] == watermark else "does not carry"
+    head = (
+        f"Watermark {one['commitment']}: {there}. Under H0, that nobody who had the key made the "
+        "suspect or the original, the signs agree so well with a probability of at most "
+        f"{power(one['log10_p'])}, {_MARK_LEVEL}"
+    )
+    return [
+        head,
+        f"This model's claim {carries} that commitment.",
+        _PROVEN if one["proven"] else _UNPROVEN,
+    ]
+
+
+def _triggers(one: Any) -> list[str]:
+    there = "there" if one["there"] else "not found"
+    head = (
+        f"Triggers {one['commitment']}: {there}. {one['right']} of {one['asked']} questions were "
+        f"answered as drawn among {one['answers']} answers. Under H0, that nobody who knew the "
+        "keys made the suspect, so many are with a probability of at most "
+        f"{power(one['log10_p_all'])}, {_MARK_LEVEL}"
+    )
+    return [
+        head,
+        _PROVEN if one["proven"] else _UNPROVEN,
+    ]
+
+
+def _trace(trace: Any) -> list[str]:
+    head = f"Trace of sealing {trace['sealing']}: "
+    if not trace["named"]:
+        return [head + "no license is named."]
+    return [
+        f"{head}license {of['license']}, held by {of['holder']}, is named; the probability of "
+        f"naming an innocent is at most {power(of['log10_p'])}."
+        for of in trace["named"]
+    ]
+
+
+def _search(search: Any, model_id: str, committed_at: int) -> Iterator[str]:
+    yield (
+        f"The index {search['index']} listed {len(search['models'])} registered models that hold "
+        "tensors of the suspect. It is the index's word."
+    )
+    for of in search["models"]:
+        if of["model_id"] != model_id and of["committed_at"] < committed_at:
+            yield (
+                f"{of['model_id']} of {of['licensor']} was committed to earlier than this model, "
+                f"at second {of['committed_at']}."
+            )
+    if search["more"]:
+        yield "The index left later registrations out."

@@ -1,0 +1,202 @@
+/* ---------------------------------------------------------------- the page -------------------- */
+// Nothing from a bundle becomes HTML: texts are set as text, and what could pass for lines or
+// directions of ours is escaped.
+const MAX_ROOT_FILE = 1 << 20;
+const SHOWN_INPUTS = 12;
+const byId = (id) => document.getElementById(id);
+const chosen = { file: null, roots: [] };
+let checks = 0; // a newer check makes an older one's answer void
+
+function element(name, kind, text) {
+  const made = document.createElement(name);
+  if (kind) made.className = kind;
+  if (text !== undefined) made.textContent = text;
+  return made;
+}
+
+const linesOf = (id) => byId(id).value.split("\n").map((line) => line.trim()).filter((line) => line);
+
+function enteredTrust() {
+  const contracts = linesOf("contracts").map((line) => {
+    const at = line.indexOf("=");
+    return at < 0 ? [line, ""] : [line.slice(0, at).trim(), line.slice(at + 1).trim()];
+  });
+  return {
+    blocks: linesOf("blocks"),
+    collectors: linesOf("collectors"),
+    contracts: Object.fromEntries(contracts),
+    tsaRoots: chosen.roots,
+  };
+}
+
+// The certificates in anyone's PEM file, whatever stands between the blocks.
+function certificatesIn(text) {
+  const blocks = text.matchAll(/-----BEGIN CERTIFICATE-----\s+([A-Za-z0-9+/=\s]+?)-----END CERTIFICATE-----/g);
+  return Array.from(blocks, (found) => Uint8Array.from(atob(found[1].replace(/\s/g, "")), (c) => c.charCodeAt(0)));
+}
+
+async function takeRoots(files) {
+  const found = [];
+  for (const file of files) {
+    let here = [];
+    try {
+      if (file.size <= MAX_ROOT_FILE) here = certificatesIn(await file.text());
+    } catch {
+      here = [];
+    }
+    if (!here.length) {
+      chosen.roots = [];
+      byId("roots-count").textContent = say("bad_root", { name: oneLine(file.name) });
+      return;
+    }
+    found.push(...here);
+  }
+  chosen.roots = found;
+  byId("roots-count").textContent = found.length ? say("roots_count", { count: found.length }) : "";
+}
+
+function complain(name, values) {
+  checks++;
+  chosen.file = null;
+  byId("again").disabled = true;
+  byId("answer").hidden = true;
+  byId("progress").textContent = "";
+  byId("chosen").textContent = say(name, values);
+}
+
+async function take(file) {
+  const named = { name: oneLine(file.name), size: file.size };
+  if (!file.size) return complain("bad_empty", named);
+  if (file.size > MAX_ARCHIVE) return complain("bad_large", named);
+  chosen.file = file;
+  byId("chosen").textContent = named.name;
+  byId("again").disabled = false;
+  return check();
+}
+
+async function check() {
+  const { file } = chosen;
+  if (file === null) return;
+  const mine = ++checks;
+  const current = () => mine === checks;
+  byId("answer").hidden = true;
+  let bytes;
+  try {
+    bytes = new Uint8Array(await file.arrayBuffer());
+  } catch (error) {
+    if (current()) complain("bad_read", { name: oneLine(file.name), why: oneLine(error.message) });
+    return;
+  }
+  const began = performance.now();
+  const found = await verifyBundle(bytes, enteredTrust(), (n) => {
+    if (current()) byId("progress").textContent = say("working", { n, of: STEPS.length });
+  });
+  if (!current()) return;
+  const ms = Math.ceil(performance.now() - began);
+  if (found.verdict === "not used") {
+    byId("progress").textContent = say("bad_field", { why: oneLine(found.sentence.replace(/^not used: /, "")) });
+    return;
+  }
+  byId("progress").textContent = say("done", { name: oneLine(file.name), size: bytes.length, ms });
+  byId("progress").dataset.ms = String(ms);
+  show(found);
+}
+
+function verdictWords(found) {
+  const named = (steps) => steps.map(({ number, name }) => say("step", { number, name })).join(", ");
+  const blocks = found.assumed.map((of) => say("block", of)).join(say("and"));
+  const failed = found.steps.filter((step) => step.result === "fail");
+  const left = found.steps.filter((step) => step.result === "not checked" && step.needed);
+  if (found.index === null) return ["broken", "fail", say("verdict_no_bundle", { why: oneLine(found.steps[0].detail) })];
+  if (failed.length) return ["broken", "fail", say("verdict_broken", { steps: named(failed) })];
+  if (found.verdict === "verified") return ["verified", "pass", say("verdict_verified")];
+  if (found.report === null) return ["open", "not checked", say("verdict_incomplete", { steps: named(left) })];
+  const belong = say(found.assumed.length === 1 ? "belongs" : "belong");
+  return ["open", "not checked", say("verdict_conditional", { blocks, belong, chain: found.index.chain.id })];
+}
+
+function stepElement({ number, result, needed, detail, inputs }) {
+  const item = element("li", { pass: "pass", fail: "fail", "not checked": "open" }[result]);
+  const box = element("details");
+  box.open = result === "fail" || (result === "not checked" && needed);
+  const line = element("summary");
+  const shape = element("span", "shape", SHAPES[result]);
+  shape.setAttribute("aria-hidden", "true");
+  const more = result === "not checked" && !needed ? `, ${say("not_needed")}` : "";
+  line.append(shape, ` ${number}. ${say(`step_${number}`)}: `, element("span", "word", say(result)), more);
+  box.append(line, element("p", "detail", oneLine(detail)));
+  if (inputs.length) {
+    const names = inputs.slice(0, SHOWN_INPUTS).map(oneLine).join(", ");
+    const count = inputs.length - SHOWN_INPUTS;
+    box.append(element("p", "inputs", say("inputs", { names: count > 0 ? say("and_more", { names, count }) : names })));
+  }
+  item.append(box);
+  return item;
+}
+
+function show(found) {
+  const [kind, shape, words] = verdictWords(found);
+  const verdict = byId("verdict");
+  verdict.className = `verdict ${kind}`;
+  verdict.textContent = `${SHAPES[shape]} ${words}`;
+  verdict.dataset.verdict = found.verdict;
+  const lines = found.trusted.map((line) => element("p", "trusted", line));
+  if (found.index !== null)
+    lines.push(element("p", "trusted", say("bundle", { id: oneLine(String(found.index.id)), chain: found.index.chain.id })));
+  byId("trusted").replaceChildren(...lines);
+  byId("network").hidden = !found.testNetwork;
+  byId("network").textContent = found.testNetwork ? `${TABLES.NO_VALUE}.` : "";
+  byId("steps").replaceChildren(...found.steps.map(stepElement));
+  byId("report").textContent = found.report ?? say("report_none");
+  byId("save").disabled = found.report === null;
+  byId("answer").hidden = false;
+  verdict.focus();
+}
+
+function dropped(transfer) {
+  const items = [...transfer.items].filter((item) => item.kind === "file");
+  if (!items.length) return complain("bad_none");
+  if (items.length > 1) return complain("bad_many");
+  if (items[0].webkitGetAsEntry?.()?.isDirectory) return complain("bad_folder");
+  return take(items[0].getAsFile());
+}
+
+function startPage() {
+  for (const made of document.querySelectorAll("[data-say]")) made.textContent = say(made.dataset.say);
+  byId("file").addEventListener("change", () => {
+    if (byId("file").files.length) take(byId("file").files[0]);
+  });
+  byId("roots").addEventListener("change", () => takeRoots([...byId("roots").files]).then(check));
+  byId("known").addEventListener("submit", (event) => {
+    event.preventDefault();
+    check();
+  });
+  byId("print").addEventListener("click", () => print());
+  // On paper nothing can be opened: each step shows its reason there.
+  const boxes = () => [...document.querySelectorAll("#steps details")];
+  let closed = [];
+  addEventListener("beforeprint", () => {
+    closed = boxes().filter((box) => !box.open);
+    for (const box of closed) box.open = true;
+  });
+  addEventListener("afterprint", () => closed.forEach((box) => { box.open = false; }));
+  byId("save").addEventListener("click", () => {
+    const link = element("a");
+    link.href = URL.createObjectURL(new Blob([byId("report").textContent], { type: "text/plain" }));
+    link.download = "report.txt";
+    link.click();
+    URL.revokeObjectURL(link.href);
+  });
+  const over = (is) => byId("drop").classList.toggle("over", is);
+  document.addEventListener("dragover", (event) => {
+    event.preventDefault();
+    over(true);
+  });
+  document.addEventListener("dragleave", () => over(false));
+  document.addEventListener("drop", (event) => {
+    event.preventDefault();
+    over(false);
+    dropped(event.dataTransfer);
+  });
+}
+startPage();

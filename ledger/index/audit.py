@@ -1,0 +1,391 @@
+"""Verify again all that the index holds, in numbered checks that read like a list.
+
+(1)  the database is of this chain and these contracts;
+(2)  kept blocks: each names the one before as parent, and the cursor stands on the last;
+(3)  journal: every event lies in a kept block of its hash and time, in places that rise, at or
+     below the cursor, under its topic's name; every block that is said to hold events does; a
+     plan's terms are those of the digest in its event;
+(4)  retractions: every orphan belongs to a reorganisation and lies above its ancestor;
+(5)  outbox: numbers without gaps, as many applied less retracted as the journal holds, and so
+     says the newest entry about each event;
+(6)  proofs: every body has the hash it is stored under, and every event's proofs lead to its block;
+(7)  receipts: a proved receipt holds no event of ours that the journal lacks, and no event that
+     was proved is gone;
+(8)  coverage: no final event was passed over by the harvest;
+(9)  leaves: every model's tensor leaves lead to its claim's roots;
+(10) state: the journal, folded again, gives the live tables;
+(11) chain: the endpoints still show every kept block. Only when asked for.
+
+Each check ends as pass, fail, or not checked and why. Nothing is written.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from sqlalchemy import Connection, Engine, Row, and_, func, select
+
+from ledger.canonical import canonical_json, parse_json
+from ledger.errors import LedgerError
+from ledger.evidence.documents import ReceiptProof
+from ledger.ids import Address, Digest
+from ledger.index import tables
+from ledger.index.audit_report import Check, Faults, Report, Said
+from ledger.index.database import reading
+from ledger.index.decode import EVENTS
+from ledger.index.event_proofs import ours_in, verify_event
+from ledger.index.faults import misread, name_of, pages, proved, unowned, untrue_entries
+from ledger.index.fetch import HEADERS_PER_BATCH, Node, read_headers
+from ledger.index.journal import Cursor, Journal
+from ledger.index.leaves import examine
+from ledger.index.rebuilding import compare_folded, counted
+
+
+class Auditor:
+    """One audit of one chain's index, over one consistent view of the database.
+
+    Args:
+        connection: a reading transaction that sees one state.
+        chain_id: of the chain.
+        genesis: hash of its block 0.
+        addresses: the contracts by name.
+        node: the chain, for check (11); None leaves it out.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        chain_id: int,
+        *,
+        genesis: Digest,
+        addresses: Mapping[str, Address],
+        node: Node | None = None,
+    ) -> None:
+        self._connection = connection
+        self._chain_id = chain_id
+        self._genesis = genesis
+        self._addresses = addresses
+        self._node = node
+        self._journal = Journal(chain_id)
+        self._cursor: Cursor = self._journal.cursor(connection)
+
+    def run(self, progress: Callable[[int, int], None] = lambda _done, _total: None) -> Report:
+        """Make every check.
+
+        Args:
+            progress: called with the number of checks done, and of all.
+        """
+        checks: list[tuple[str, Callable[[], Said]]] = [
+            ("the database is of this chain and these contracts", self._pinned),
+            ("kept blocks form one chain up to the cursor", self._blocks),
+            ("every event lies in a kept block", self._events),
+            ("every retracted event belongs to a reorganisation", self._orphans),
+            ("the outbox tells all that happened to the journal", self._outbox),
+            ("proofs lead to the blocks of their events", self._proofs),
+            ("proved receipts hold no event that the journal lacks", self._receipts),
+            ("no final event was passed over by the harvest", self._coverage),
+            ("tensor leaves lead to the claims' roots", self._leaves),
+            ("the journal folded again gives the live tables", self._state),
+            ("the endpoints still show every kept block", self._chain),
+        ]
+        made = []
+        for number, (name, check) in enumerate(checks, 1):
+            progress(number - 1, len(checks))
+            made.append(Check(number, name, *check()))
+        progress(len(checks), len(checks))
+        return Report(self._cursor.block, tuple(made))
+
+    # -- the checks ----------------------------------------------------------------------------
+
+    def _pinned(self) -> Said:
+        row = self._connection.execute(
+            select(tables.chain).where(tables.chain.c.chain_id == self._chain_id)
+        ).one()
+        named = {name: str(address) for name, address in self._addresses.items()}
+        if row.genesis_hash != self._genesis.raw:
+            return "fail", "the database was made for a chain with another first block"
+        if row.deployment_hash != hashlib.sha256(canonical_json(named)).digest():
+            return "fail", "the database was made for other contracts"
+        return "pass", f"chain {self._chain_id}, from block {row.first_block}"
+
+    def _blocks(self) -> Said:
+        faults, table = Faults(), tables.block
+        before: Row[Any] | None = None
+        count = 0
+        for row in pages(
+            self._connection,
+            select(table).where(table.c.chain_id == self._chain_id).order_by(table.c.number),
+        ):
+            count += 1
+            linked = before is not None and before.number + 1 == row.number
+            if linked and before is not None and row.parent_hash != before.hash:
+                faults.add(f"block {row.number} does not name block {before.number} as its parent")
+            if before is not None and row.time < before.time:
+                faults.add(f"block {row.number} is older than block {before.number}")
+            before = row
+        cursor = self._cursor
+        if cursor.last_hash is not None and (
+            before is None or (before.number, before.hash) != (cursor.block, cursor.last_hash)
+        ):
+            faults.add(f"the cursor stands on block {cursor.block}, which is not the last kept one")
+        if cursor.finalized > max(cursor.head, cursor.block):
+            faults.add(f"the finalized block {cursor.finalized} lies above the head {cursor.head}")
+        return faults.said(f"{count} blocks, the last {cursor.block}")
+
+    def _events(self) -> Said:
+        faults = Faults()
+        logs, blocks = tables.raw_log, tables.block
+        count = 0
+        query = (
+            select(
+                logs.c.block,
+                logs.c.log_index,
+                logs.c.block_hash,
+                logs.c.block_time,
+                logs.c.address,
+                logs.c.contract,
+                logs.c.event,
+                logs.c.topics,
+                blocks.c.hash,
+                blocks.c.time,
+                blocks.c.has_logs,
+            )
+            .outerjoin(
+                blocks,
+                and_(blocks.c.chain_id == logs.c.chain_id, blocks.c.number == logs.c.block),
+            )
+            .where(logs.c.chain_id == self._chain_id)
+            .order_by(logs.c.block, logs.c.log_index)
+        )
+        known = {address.raw: name for name, address in self._addresses.items()}
+        for row in pages(self._connection, query):
+            count += 1
+            at = f"event {row.block}-{row.log_index}"
+            if row.hash is None:
+                faults.add(f"{at} lies in a block that is not kept")
+            elif (row.hash, row.time, bool(row.has_logs)) != (row.block_hash, row.block_time, True):
+                faults.add(f"{at} names its block with another hash or time, or as empty")
+            if row.block > self._cursor.block:
+                faults.add(f"{at} lies above the cursor")
+            if known.get(bytes(row.address)) != row.contract:
+                faults.add(f"{at} is of no contract of ours")
+            elif row.event != name_of(row.contract, bytes(row.topics)):
+                faults.add(f"{at} is called {row.event or 'nothing'}, which its topic is not")
+        empty = self._connection.execute(
+            select(blocks.c.number)
+            .outerjoin(
+                logs, and_(logs.c.chain_id == blocks.c.chain_id, logs.c.block == blocks.c.number)
+            )
+            .where(
+                blocks.c.chain_id == self._chain_id,
+                blocks.c.has_logs.is_(True),
+                logs.c.block.is_(None),
+            )
+        ).scalars()
+        for number in empty:
+            faults.add(f"block {number} is said to hold events, and the journal has none of it")
+        for at in misread(self._connection, self._chain_id):
+            faults.add(f"what was read beside event {at} is not what the event's digest says")
+        return faults.said(f"{count} events")
+
+    def _orphans(self) -> Said:
+        faults = Faults()
+        gone, reorg = tables.orphan_log, tables.reorg
+        count = 0
+        query = (
+            select(gone.c.id, gone.c.block, gone.c.log_index, reorg.c.ancestor, reorg.c.old_head)
+            .outerjoin(reorg, reorg.c.id == gone.c.reorg_id)
+            .where(gone.c.chain_id == self._chain_id)
+            .order_by(gone.c.id)
+        )
+        for row in pages(self._connection, query):
+            count += 1
+            if row.ancestor is None:
+                faults.add(f"orphan {row.id} names no reorganisation")
+            elif not row.ancestor < row.block <= row.old_head:
+                faults.add(f"orphan {row.id} lies outside its reorganisation")
+        return faults.said(f"{count} retracted events")
+
+    def _outbox(self) -> Said:
+        faults, table = Faults(), tables.outbox
+        place = self._journal.outbox.place(self._connection)
+        first, last, count = self._connection.execute(
+            select(func.min(table.c.seq), func.max(table.c.seq), func.count()).where(
+                table.c.chain_id == self._chain_id
+            )
+        ).one()
+        if count != place.last_seq - place.pruned_seq or (
+            count and (first, last) != (place.pruned_seq + 1, place.last_seq)
+        ):
+            faults.add(
+                f"it holds {count} entries from {first} to {last}, where {place.pruned_seq + 1} to "
+                f"{place.last_seq} belong"
+            )
+        events = counted(self._connection, tables.raw_log, self._chain_id)
+        if place.applied - place.retracted != events:
+            faults.add(
+                f"{place.applied} events were applied and {place.retracted} retracted, and the "
+                f"journal holds {events}"
+            )
+        for row in untrue_entries(self._connection, self._chain_id):
+            faults.add(
+                f"the last entry about event {row.block}-{row.log_index} is {row.seq}, "
+                f"{row.kind}, and the journal says otherwise"
+            )
+        final = min(self._cursor.finalized, self._cursor.block)
+        if place.final_block > final:
+            faults.add(f"it calls block {place.final_block} final, and the cursor only {final}")
+        return faults.said(f"{count} entries up to {place.last_seq}")
+
+    def _proofs(self) -> Said:
+        faults = Faults()
+        count = 0
+        for proof in pages(self._connection, select(tables.proof).order_by(tables.proof.c.hash)):
+            count += 1
+            body = bytes(proof.body)
+            if hashlib.sha256(body).digest() != proof.hash or len(body) != proof.size:
+                faults.add(f"proof {Digest(bytes(proof.hash)).short} is not what it is named for")
+        if not count:
+            return "not checked", "no proofs were taken"
+        events = 0
+        for row, kept in proved(self._connection, self._chain_id):
+            events += 1
+            try:
+                verify_event(row, kept)
+            except LedgerError as error:
+                faults.add(error.message)
+        return faults.said(f"{count} proofs of {events} events")
+
+    def _receipts(self) -> Said:
+        faults = Faults()
+        seen: dict[tuple[int, int], int] = {}
+        expected: dict[tuple[int, int], int] = {}
+        addresses = [address.raw for name, address in self._addresses.items() if name in EVENTS]
+        for row, kept in proved(self._connection, self._chain_id):
+            if "receipt" not in kept:
+                continue
+            at = (row.block, row.tx_index)
+            seen[at] = seen.get(at, 0) + 1
+            if at not in expected:
+                try:
+                    document = parse_json(kept["receipt"].body, what="a receipt", limit=1 << 26)
+                    expected[at] = ours_in(ReceiptProof.from_json(document), addresses)
+                except LedgerError:
+                    expected[at] = -1  # check (6) says so
+        for at, number in expected.items():
+            if number not in {-1, seen[at]}:
+                faults.add(
+                    f"transaction {at[1]} of block {at[0]} made {number} events of ours, and the "
+                    f"journal holds {seen[at]}"
+                )
+        for row in unowned(self._connection, self._chain_id):
+            faults.add(
+                f"event {row.block}-{row.log_index} is proved, and neither in the journal nor "
+                "retracted"
+            )
+        if not expected and not faults.count:
+            return "not checked", "no receipts were taken"
+        return faults.said(f"{len(expected)} receipts")
+
+    def _coverage(self) -> Said:
+        place = self._connection.execute(
+            select(tables.evidence_place).where(tables.evidence_place.c.chain_id == self._chain_id)
+        ).one_or_none()
+        if place is None:
+            return "not checked", "nothing was harvested; deed index run does it"
+        faults = Faults()
+        logs, link = tables.raw_log, tables.evidence
+        rows = self._connection.execute(
+            select(logs.c.block, logs.c.log_index, func.count(link.c.kind).label("kinds"))
+            .outerjoin(
+                link,
+                and_(
+                    link.c.chain_id == logs.c.chain_id,
+                    link.c.block == logs.c.block,
+                    link.c.block_hash == logs.c.block_hash,
+                    link.c.log_index == logs.c.log_index,
+                ),
+            )
+            .where(logs.c.chain_id == self._chain_id, logs.c.block < place.next_block)
+            .group_by(logs.c.block, logs.c.log_index)
+            .having(func.count(link.c.kind) != 3)
+        )
+        for row in rows:
+            faults.add(f"event {row.block}-{row.log_index} has {row.kinds} of 3 proofs on record")
+        lost = self._connection.execute(
+            select(func.count())
+            .select_from(link)
+            .where(link.c.chain_id == self._chain_id, link.c.hash.is_(None))
+        ).scalar_one()
+        told = f", {lost} proofs could no longer be had" if lost else ""
+        return faults.said(f"up to block {place.next_block - 1}{told}")
+
+    def _leaves(self) -> Said:
+        found = examine(self._connection, self._chain_id, repair=False)
+        faults = Faults()
+        for sentence in found.faults:
+            faults.add(sentence)
+        for model in found.differed:
+            faults.add(f"the leaves of {model} are not what its documents say")
+        if not found.models and not faults.count:
+            return "not checked", "no tensor ids were deposited"
+        return faults.said(f"{found.leaves} leaves of {found.models} models")
+
+    def _state(self) -> Said:
+        events, differences = compare_folded(self._connection, self._journal)
+        faults = Faults()
+        for each in differences:
+            faults.add(f"{each.table}: {each.extra} rows too many, {each.missing} missing")
+        return faults.said(f"{events} events folded")
+
+    def _chain(self) -> Said:
+        if self._node is None:
+            return "not checked", "the chain was not asked; pass --chain"
+        faults, table = Faults(), tables.block
+        count = 0
+        kept = self._connection.execute(
+            select(table.c.number, table.c.hash)
+            .where(table.c.chain_id == self._chain_id)
+            .order_by(table.c.number)
+            .execution_options(yield_per=HEADERS_PER_BATCH)
+        )
+        try:
+            for part in kept.partitions():
+                shown = read_headers(self._node, [row.number for row in part])
+                for row, header in zip(part, shown, strict=True):
+                    count += 1
+                    if header is None or header.hash != row.hash:
+                        faults.add(f"block {row.number} is another one now, or none")
+        except LedgerError as error:
+            if not faults.count:
+                return "not checked", f"after {count} blocks: {error.message}"
+        return faults.said(f"{count} blocks")
+
+
+def audit(
+    engine: Engine,
+    chain_id: int,
+    *,
+    genesis: Digest,
+    addresses: Mapping[str, Address],
+    node: Node | None = None,
+    progress: Callable[[int, int], None] = lambda _done, _total: None,
+) -> Report:
+    """Make every check on one state of the database.
+
+    Args:
+        engine: from `ledger.index.database.open_database`.
+        chain_id: of the chain.
+        genesis: hash of its block 0.
+        addresses: the contracts by name.
+        node: the chain, for check (11); None leaves it out.
+        progress: called with the number of checks done, and of all.
+
+    Raises:
+        IndexUnavailable: nothing was followed yet, or the database is gone.
+    """
+    with reading(engine) as connection:
+        auditor = Auditor(connection, chain_id, genesis=genesis, addresses=addresses, node=node)
+        return auditor.run(progress)

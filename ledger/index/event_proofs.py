@@ -1,0 +1,297 @@
+"""The proofs of one event: gathered from a node, and held against a block hash without one.
+
+Three kinds (`ledger.index.evidence_store` says what each is). Nothing is returned that does not
+verify against the block hash in the journal.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final, Literal, Protocol, TypeVar
+
+import rlp
+from sqlalchemy import Row
+
+from ledger.canonical import canonical_json, parse_json
+from ledger.chain.proofs import fetch_headers, fetch_receipts, fetch_state
+from ledger.chain.rpc import Rpc
+from ledger.errors import ChainError, FormatError, StateProofInvalid, VerificationError
+from ledger.evidence.documents import ReceiptProof, StateProof
+from ledger.evidence.headers import Header
+from ledger.evidence.layout import (
+    PLAN_MODEL_WORD,
+    PLAN_TERMS_WORD,
+    confirmation_slot,
+    ext_slot,
+    owner_slot,
+    plan_slot,
+    sealing_epoch_slot,
+    sealing_slot,
+    seat_slot,
+    stamp_slot,
+    title_slot,
+    transfer_slot,
+)
+from ledger.evidence.proofs import prove, prove_account, prove_item, prove_word
+from ledger.evidence.receipts import Receipt
+from ledger.ids import Address, Digest, LicenseId, ModelId, keccak256
+from ledger.index.decode import Event, decode
+
+T = TypeVar("T")
+Kind = Literal["header", "receipt", "state"]
+KINDS: Final[tuple[Kind, ...]] = ("header", "receipt", "state")
+
+_MAX_BODY = 64 << 20
+_REASON = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """One proof as it is stored."""
+
+    kind: Kind
+    body: bytes
+
+    @property
+    def hash(self) -> bytes:
+        """Its address."""
+        return hashlib.sha256(self.body).digest()
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """What one block's events rest on: proofs by (log index, kind), or why there is none."""
+
+    held: Mapping[tuple[int, Kind], Kept]
+    lost: Mapping[tuple[int, Kind], str]
+
+
+# -- gathering, from a node ------------------------------------------------------------------------
+
+
+class Ask(Protocol):
+    """Puts a question to one endpoint, or to another where that one refuses."""
+
+    def __call__(self, act: Callable[[Rpc], T]) -> T:
+        """What the question comes to.
+
+        Raises:
+            LedgerError: as the question does; the refusal, where every endpoint refuses.
+        """
+        ...
+
+
+def gather_block(ask: Ask, rows: Sequence[Row[Any]], *, give_up: bool) -> Gathered:
+    """Fetch and verify the proofs of one block's events.
+
+    Args:
+        ask: the chain.
+        rows: the block's journal entries.
+        give_up: whether what is refused or false now is lost, rather than asked for again.
+
+    Raises:
+        ChainUnavailable: no answer; nothing is lost by that, whatever `give_up` says.
+        ChainError, VerificationError: an endpoint refuses, or shows another block or false proofs.
+    """
+    held: dict[tuple[int, Kind], Kept] = {}
+    lost: dict[tuple[int, Kind], str] = {}
+
+    def attempt(kind: Kind, of: Sequence[Row[Any]], act: Callable[[], None]) -> bool:
+        try:
+            act()
+        except (ChainError, VerificationError, FormatError) as error:
+            if not give_up:
+                raise
+            lost.update(((row.log_index, kind), error.message[:_REASON]) for row in of)
+            return False
+        return True
+
+    headers: list[Header] = []
+    if not attempt("header", rows, lambda: headers.append(ask(partial(_header, rows=rows)))):
+        # Nothing leads anywhere without it.
+        for kind in KINDS[1:]:
+            lost.update(((row.log_index, kind), "its header could not be had") for row in rows)
+        return Gathered(held, lost)
+    header = headers[0]
+    held.update(((row.log_index, "header"), Kept("header", header.raw)) for row in rows)
+    attempt("receipt", rows, lambda: held.update(ask(partial(_receipts, header=header, rows=rows))))
+    by_contract: dict[bytes, list[Row[Any]]] = {}
+    for row in rows:
+        by_contract.setdefault(bytes(row.address), []).append(row)
+    for address, events in by_contract.items():
+        question = partial(_states, header=header, address=Address(address), rows=events)
+        attempt("state", events, lambda question=question: held.update(ask(question)))  # type: ignore[misc]
+    return Gathered(held, lost)
+
+
+def _header(rpc: Rpc, *, rows: Sequence[Row[Any]]) -> Header:
+    (header,) = fetch_headers(rpc, [rows[0].block])
+    if header.hash.raw != bytes(rows[0].block_hash):
+        raise StateProofInvalid(
+            f"the endpoint shows another block {rows[0].block} than the journal"
+        )
+    return header
+
+
+def _receipts(
+    rpc: Rpc, *, header: Header, rows: Sequence[Row[Any]]
+) -> dict[tuple[int, Kind], Kept]:
+    proofs = fetch_receipts(rpc, header, sorted({row.tx_index for row in rows}))
+    kept: dict[int, Kept] = {}
+    by_index = {proof.index: proof for proof in proofs}
+    for row in rows:
+        check_receipt(header, by_index[row.tx_index], row)
+        if row.tx_index not in kept:
+            document = by_index[row.tx_index].to_json()
+            kept[row.tx_index] = Kept("receipt", canonical_json(document))
+    return {(row.log_index, "receipt"): kept[row.tx_index] for row in rows}
+
+
+def _states(
+    rpc: Rpc, *, header: Header, address: Address, rows: Sequence[Row[Any]]
+) -> dict[tuple[int, Kind], Kept]:
+    slots = {slot for row in rows for slot in slots_of(row)}
+    kept = Kept("state", canonical_json(fetch_state(rpc, header, address, slots).to_json()))
+    return {(row.log_index, "state"): kept for row in rows}
+
+
+def slots_of(row: Row[Any]) -> tuple[int, ...]:
+    """The storage slots of its contract that an event may have changed, as far as we name them."""
+    event = decode(row.contract, _topics(row.topics), row.data)
+    if event is None:
+        return ()
+    finder = {
+        "Anchors": _anchor_slots,
+        "ModelRegistry": _registry_slots,
+        "LicenseLedger": _ledger_slots,
+    }.get(row.contract)
+    return () if finder is None else tuple(finder(event))
+
+
+def _anchor_slots(event: Event) -> Iterator[int]:
+    root = event.values.get("root")
+    if isinstance(root, Digest):
+        yield stamp_slot(root)
+
+
+def _registry_slots(event: Event) -> Iterator[int]:
+    id_ = event.values.get("modelId")
+    if not isinstance(id_, Digest):
+        return
+    model = ModelId(id_.raw)
+    yield title_slot(model)
+    if event.name.startswith(("Title", "Recovery")):
+        yield transfer_slot(model)
+    parent, epoch = event.values.get("parent"), event.values.get("epoch")
+    if isinstance(parent, Digest):
+        yield confirmation_slot(model, ModelId(parent.raw))
+    if event.name == "RecordLodged" and event.values.get("kind") == 1 and isinstance(epoch, int):
+        yield sealing_epoch_slot(model)
+        yield sealing_slot(model, epoch)
+
+
+def _ledger_slots(event: Event) -> Iterator[int]:
+    plan = event.values.get("planId")
+    if isinstance(plan, int):
+        yield plan_slot(plan)
+        if event.name == "PlanCreated":
+            yield plan_slot(plan, PLAN_MODEL_WORD)
+            yield plan_slot(plan, PLAN_TERMS_WORD)
+    for name in ("licenseId", "parentId", "tokenId"):
+        number = event.values.get(name)
+        if isinstance(number, int) and number < 1 << 64:
+            yield owner_slot(LicenseId(number))
+            yield ext_slot(LicenseId(number))
+    license_, key = event.values.get("licenseId"), event.values.get("runtimeKey")
+    if isinstance(license_, int) and license_ < 1 << 64 and isinstance(key, Digest):
+        yield seat_slot(LicenseId(license_), key)
+
+
+# -- verifying, without a node ---------------------------------------------------------------------
+
+
+def verify_event(row: Row[Any], kept: Mapping[Kind, Kept]) -> None:
+    """Hold an event's proofs against its block hash.
+
+    Args:
+        row: the journal's, or an orphan's, entry.
+        kept: its proofs by kind; a missing one is not looked at, but without the header none can.
+
+    Raises:
+        VerificationError: one does not hold.
+        ManifestError: one is not what its kind says.
+    """
+    if "header" not in kept:
+        raise StateProofInvalid(f"there is no header of block {row.block}")
+    header = Header.parse(kept["header"].body)
+    if header.hash.raw != bytes(row.block_hash) or header.number != row.block:
+        raise StateProofInvalid(f"the header kept for block {row.block} is another's")
+    if header.timestamp != row.block_time:
+        raise StateProofInvalid(f"block {row.block} has another time than the journal says")
+    if "receipt" in kept:
+        proof = ReceiptProof.from_json(_document(kept["receipt"]))
+        found = prove_item(header.receipts_root, proof.index, proof.receipt_nodes)
+        if found != proof.receipt:
+            raise StateProofInvalid(f"the receipt kept of block {row.block} is not in its trie")
+        if proof.transaction:
+            sent = prove_item(header.transactions_root, proof.index, proof.transaction_nodes)
+            if sent != proof.transaction:
+                raise StateProofInvalid(f"a transaction kept of block {row.block} is not in it")
+        check_receipt(header, proof, row)
+    if "state" in kept:
+        verify_state(header, StateProof.from_json(_document(kept["state"])), bytes(row.address))
+
+
+def check_receipt(header: Header, proof: ReceiptProof, row: Row[Any]) -> None:
+    """See that a proved receipt holds a journal entry.
+
+    Raises:
+        StateProofInvalid: it does not.
+    """
+    if proof.index != row.tx_index or proof.block != header.number:
+        raise StateProofInvalid(f"the receipt of event {row.block}-{row.log_index} is another's")
+    if proof.transaction and keccak256(proof.transaction) != bytes(row.tx_hash):
+        raise StateProofInvalid(f"transaction {row.tx_index} of block {row.block} is another one")
+    logs = Receipt.parse(proof.receipt).logs
+    wanted = (bytes(row.address), _topics(row.topics), bytes(row.data))
+    if wanted not in [(log.emitter.raw, log.topics, log.data) for log in logs]:
+        raise StateProofInvalid(
+            f"event {row.block}-{row.log_index} is not in its transaction's receipt"
+        )
+
+
+def ours_in(proof: ReceiptProof, addresses: Iterable[bytes]) -> int:
+    """How many events of these contracts a proved receipt holds."""
+    wanted = set(addresses)
+    return sum(log.emitter.raw in wanted for log in Receipt.parse(proof.receipt).logs)
+
+
+def verify_state(header: Header, proof: StateProof, address: bytes) -> None:
+    """Hold account and storage against a header.
+
+    Raises:
+        StateProofInvalid: they do not lead to it.
+    """
+    if proof.address.raw != address:
+        raise StateProofInvalid(f"the state kept for block {header.number} is of another contract")
+    account = prove_account(header.state_root, proof.address, proof.nodes)
+    leaf = rlp.decode(prove(header.state_root, keccak256(address), proof.nodes))
+    shown = (proof.nonce, proof.balance, proof.storage_root, proof.code_hash)
+    balance = int.from_bytes(leaf[1], "big")
+    if shown != (account.nonce, balance, account.storage_root, account.code_hash):
+        raise StateProofInvalid(f"the account kept for block {header.number} is another one")
+    for slot in proof.slots:
+        word = prove_word(account.storage_root, slot.slot, slot.nodes)
+        if int.from_bytes(word, "big") != slot.value:
+            raise StateProofInvalid(f"slot {slot.slot:#x} of block {header.number} is another word")
+
+
+def _topics(blob: bytes) -> tuple[bytes, ...]:
+    return tuple(bytes(blob[i : i + 32]) for i in range(0, len(blob), 32))
+
+
+def _document(kept: Kept) -> Any:
+    return parse_json(kept.body, what=f"a kept {kept.kind}", limit=_MAX_BODY)

@@ -1,0 +1,121 @@
+"""Rows that contradict each other, found by query; `ledger.index.audit` says them in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+from sqlalchemy import Connection, Row, Select, and_, exists, func, select
+
+from ledger.index import tables
+from ledger.index.decode import EVENTS
+from ledger.index.event_proofs import Kept, Kind
+from ledger.index.fold_licenses import plan_digest
+
+_PAGE: Final = 2000
+
+
+def pages(connection: Connection, query: Select[Any]) -> Iterator[Row[Any]]:
+    """The rows of a query, a page at a time in memory."""
+    yield from connection.execute(query.execution_options(yield_per=_PAGE))
+
+
+def name_of(contract: str, topics: bytes) -> str:
+    """The name of an event, empty where its first topic is none known here."""
+    kind = EVENTS.get(contract, {}).get(topics[:32])
+    return "" if kind is None else kind.name
+
+
+def misread(connection: Connection, chain_id: int) -> Iterator[str]:
+    """Places of plans whose terms are not those that the digest in their event was made of."""
+    logs, reads = tables.raw_log, tables.raw_read
+    query = (
+        select(logs.c.block, logs.c.log_index, logs.c.topics, logs.c.data, reads.c.answer)
+        .outerjoin(
+            reads,
+            and_(
+                reads.c.chain_id == logs.c.chain_id,
+                reads.c.block == logs.c.block,
+                reads.c.log_index == logs.c.log_index,
+            ),
+        )
+        .where(logs.c.chain_id == chain_id, logs.c.event == "PlanCreated")
+    )
+    for row in pages(connection, query):
+        # topics: topic 0, plan, licensor, model; data: the hash of the terms, and the digest.
+        licensor, digest = bytes(row.topics)[76:96], bytes(row.data)[32:64]
+        if row.answer is None or plan_digest(licensor, bytes(row.answer)) != digest:
+            yield f"{row.block}-{row.log_index}"
+
+
+def untrue_entries(connection: Connection, chain_id: int) -> Iterator[Row[Any]]:
+    """The newest outbox entry about an event, where it is not what the journal says of it."""
+    table, logs = tables.outbox, tables.raw_log
+    newest = (
+        select(func.max(table.c.seq))
+        .where(table.c.chain_id == chain_id, table.c.kind != "finalized")
+        .group_by(table.c.block, table.c.log_index, table.c.block_hash)
+    )
+    same = and_(
+        logs.c.chain_id == table.c.chain_id,
+        logs.c.block == table.c.block,
+        logs.c.log_index == table.c.log_index,
+        logs.c.block_hash == table.c.block_hash,
+        logs.c.event == table.c.event,
+    )
+    return pages(
+        connection,
+        select(table.c.seq, table.c.kind, table.c.block, table.c.log_index)
+        .outerjoin(logs, same)
+        .where(
+            table.c.chain_id == chain_id,
+            table.c.seq.in_(newest),
+            (table.c.kind == "applied") == logs.c.block.is_(None),
+        )
+        .order_by(table.c.seq),
+    )
+
+
+def unowned(connection: Connection, chain_id: int) -> Iterator[Row[Any]]:
+    """Proved events that are in neither the journal nor among the retracted ones."""
+    link = tables.evidence
+    query = select(link.c.block, link.c.log_index).distinct()
+    for table in (tables.raw_log, tables.orphan_log):
+        same = exists().where(
+            table.c.chain_id == link.c.chain_id,
+            table.c.block == link.c.block,
+            table.c.log_index == link.c.log_index,
+            table.c.block_hash == link.c.block_hash,
+        )
+        query = query.where(~same)
+    return pages(connection, query.where(link.c.chain_id == chain_id))
+
+
+def proved(connection: Connection, chain_id: int) -> Iterator[tuple[Row[Any], dict[Kind, Kept]]]:
+    """Every event of the journal that has proofs, with them."""
+    logs, link, stored = tables.raw_log, tables.evidence, tables.proof
+    query = (
+        select(logs, link.c.kind.label("proof_kind"), stored.c.body)
+        .join(
+            link,
+            and_(
+                link.c.chain_id == logs.c.chain_id,
+                link.c.block == logs.c.block,
+                link.c.block_hash == logs.c.block_hash,
+                link.c.log_index == logs.c.log_index,
+            ),
+        )
+        .join(stored, stored.c.hash == link.c.hash)
+        .where(logs.c.chain_id == chain_id)
+        .order_by(logs.c.block, logs.c.log_index)
+    )
+    held: dict[Kind, Kept] = {}
+    current: Row[Any] | None = None
+    for row in pages(connection, query):
+        if current is not None and (row.block, row.log_index) != (current.block, current.log_index):
+            yield current, held
+            held = {}
+        current = row
+        held[row.proof_kind] = Kept(row.proof_kind, bytes(row.body))
+    if current is not None:
+        yield current, held

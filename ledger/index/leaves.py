@@ -1,0 +1,183 @@
+"""Tensor leaves derived anew from the deposited documents, held against the chain's claims again.
+
+The documents are the truth: a model's leaves are what its fingerprint and its list of tensor ids
+say, once these lead to the claim's artifact root and fingerprint digest. Rebuild and audit both go
+through here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, delete, insert, select
+
+from ledger.errors import LedgerError
+from ledger.fingerprint.search import registered_casts
+from ledger.ids import Digest, ModelId
+from ledger.index import tables
+from ledger.index.library import FINGERPRINT, IDS, check_ids, check_leaves, document
+
+Leaf = tuple[str, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Derived:
+    """What one model's documents come to.
+
+    Attributes:
+        leaves: kind ("cid", "vid" or "cast") and id.
+        names: the tensors' names by leaf, as a JSON list.
+        faults: documents that do not lead to the claim, in words.
+    """
+
+    leaves: frozenset[Leaf]
+    names: dict[Leaf, str]
+    faults: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Leaves:
+    """What deriving all of them came to.
+
+    Attributes:
+        models: models whose documents were held against their claims.
+        leaves: their leaves.
+        differed: models whose stored leaves were not what their documents say.
+        faults: documents that do not lead to their claim, in words.
+        unclaimed: models with documents that are not registered at the head, so not looked at.
+    """
+
+    models: int
+    leaves: int
+    differed: tuple[str, ...]
+    faults: tuple[str, ...]
+    unclaimed: int
+
+
+def derive(connection: Connection, model: Any) -> Derived:
+    """What the stored documents of a registered model say, where they lead to its claim."""
+    name = Digest(bytes(model["model_id"]))
+    leaves: set[Leaf] = set()
+    casts: tuple[Digest, ...] = ()
+    names: dict[Leaf, list[str]] = {}
+    faults: list[str] = []
+    try:
+        stored = document(connection, FINGERPRINT, name)
+        if stored is not None:
+            found, bound = check_leaves(stored[0], model)
+            if stored[1] and not bound:
+                faults.append(f"{name}: the fingerprint is called complete, and is not")
+            if bound:
+                casts = registered_casts(found)
+            for tensor in found.tensors:
+                if not tensor.identity:
+                    continue
+                for kind, digest in (("cid", tensor.cid), ("vid", tensor.vid)):
+                    if digest is not None:
+                        leaves.add((kind, digest.raw))
+                        names.setdefault((kind, digest.raw), []).append(tensor.name)
+    except LedgerError as error:
+        faults.append(f"{name}: {error.message}")
+    try:
+        stored = document(connection, IDS, name)
+        if stored is not None:
+            ids = check_ids(stored[0], model)
+            leaves.update(("cid", one.raw) for one in ids.cids)
+            leaves.update(("vid", one.raw) for one in ids.vids)
+            # Those of the list are the older ones: it is not taken after a whole fingerprint.
+            casts = ids.casts or casts
+    except LedgerError as error:
+        faults.append(f"{name}: {error.message}")
+    leaves.update(("cast", one.raw) for one in casts)
+    called = {leaf: json.dumps(listed) for leaf, listed in names.items()}
+    return Derived(frozenset(leaves), called, tuple(faults))
+
+
+def hold_documents(connection: Connection) -> None:
+    """Let no deposit change documents or leaves until the transaction ends; one under way first.
+
+    Else a deposit between the reading of a model's documents and of its leaves would look like
+    leaves that the documents do not say. SQLite has one writer in any case.
+    """
+    if connection.dialect.name == "postgresql":
+        # In the order in which a deposit touches them.
+        held = ", ".join(table.name for table in (tables.document, tables.leaf, tables.leaf_name))
+        connection.exec_driver_sql(f"LOCK TABLE {held} IN SHARE ROW EXCLUSIVE MODE")
+
+
+def examine(connection: Connection, chain_id: int, *, repair: bool) -> Leaves:
+    """Derive every model's leaves and compare them with the stored ones.
+
+    Args:
+        connection: a transaction; one that writes, where `repair` is set.
+        chain_id: whose models.
+        repair: put what was derived in place of what differs.
+    """
+    count = total = unclaimed = 0
+    differed: list[str] = []
+    faults: list[str] = []
+    for model_id, model in _documented(connection, chain_id):
+        if model is None:
+            unclaimed += 1
+            continue
+        found = derive(connection, model)
+        count, total = count + 1, total + len(found.leaves)
+        faults.extend(found.faults)
+        if _stored(connection, model_id) != (found.leaves, found.names):
+            differed.append(str(ModelId(model_id)))
+            if repair:
+                _store(connection, model_id, found)
+    return Leaves(count, total, tuple(differed), tuple(faults), unclaimed)
+
+
+def _documented(connection: Connection, chain_id: int) -> Iterator[tuple[bytes, Any]]:
+    """Models that have documents or leaves, each with its live row or None."""
+    kept, leaf, model = tables.document, tables.leaf, tables.model
+    ids = connection.execute(
+        select(kept.c.hash)
+        .where(kept.c.kind.in_((FINGERPRINT, IDS)))
+        .union(select(leaf.c.model_id))
+        .order_by(kept.c.hash)
+    ).scalars()
+    for raw in list(ids):
+        row = connection.execute(
+            select(model).where(
+                model.c.chain_id == chain_id,
+                model.c.model_id == raw,
+                model.c.died_block.is_(None),
+            )
+        )
+        yield bytes(raw), row.mappings().one_or_none()
+
+
+def _stored(connection: Connection, model_id: bytes) -> tuple[frozenset[Leaf], dict[Leaf, str]]:
+    leaf, called = tables.leaf, tables.leaf_name
+    leaves = connection.execute(select(leaf.c.kind, leaf.c.id).where(leaf.c.model_id == model_id))
+    names = connection.execute(
+        select(called.c.kind, called.c.id, called.c.names).where(called.c.model_id == model_id)
+    )
+    return (
+        frozenset((row.kind, bytes(row.id)) for row in leaves),
+        {(row.kind, bytes(row.id)): row.names for row in names},
+    )
+
+
+def _store(connection: Connection, model_id: bytes, found: Derived) -> None:
+    for table in (tables.leaf, tables.leaf_name):
+        connection.execute(delete(table).where(table.c.model_id == model_id))
+    if found.leaves:
+        connection.execute(
+            insert(tables.leaf),
+            [{"model_id": model_id, "kind": k, "id": i} for k, i in sorted(found.leaves)],
+        )
+    if found.names:
+        connection.execute(
+            insert(tables.leaf_name),
+            [
+                {"model_id": model_id, "kind": k, "id": i, "names": names}
+                for (k, i), names in sorted(found.names.items())
+            ],
+        )

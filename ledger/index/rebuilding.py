@@ -1,0 +1,187 @@
+"""Fold the journal again, beside the live tables or in their place, and say what differs."""
+
+from __future__ import annotations
+
+import itertools
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import Connection, Engine, Table, create_engine, func, insert, select, text
+
+from ledger.index import tables
+from ledger.index.database import writing
+from ledger.index.journal import Journal
+from ledger.index.leaves import Leaves, examine, hold_documents
+
+_PAGE: Final = 5000
+_FOLDED: Final = {**tables.STATE, tables.log_subject.name: tables.log_subject}
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One table in which live rows and folded rows are not the same.
+
+    Attributes:
+        table: its name.
+        extra: live rows that the journal does not give.
+        missing: rows that the journal gives and the live table lacks.
+    """
+
+    table: str
+    extra: int
+    missing: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rebuilt:
+    """What a rebuild did.
+
+    Attributes:
+        events: folded.
+        differences: tables that were not what the journal gives, before.
+        leaves: what deriving the tensor leaves came to.
+    """
+
+    events: int
+    differences: tuple[Difference, ...]
+    leaves: Leaves
+
+
+def rebuild(engine: Engine, journal: Journal, holder: str) -> Rebuilt:
+    """Derive every state table and the tensor leaves anew, in one transaction.
+
+    A follower that runs meanwhile is fenced off, and takes over again when this is done.
+
+    Args:
+        engine: the index's database.
+        journal: of the chain.
+        holder: who rebuilds, for the cursor.
+    """
+    with writing(engine) as connection:
+        journal.take_over(connection, holder)
+        for table in _FOLDED.values():
+            # Only this connection sees it, and it ends with the transaction.
+            # No parameter: a statement that makes a table takes none on PostgreSQL.
+            of = f"SELECT * FROM {table.name} WHERE chain_id = {journal.chain_id:d}"  # noqa: S608
+            connection.execute(text(f"CREATE TEMPORARY TABLE before_{table.name} AS {of}"))
+        events = journal.refold(connection)
+        differences = tuple(
+            Difference(name, extra, missing)
+            for name, table in _FOLDED.items()
+            if any(counts := _compared(connection, table, journal.chain_id))
+            for extra, missing in (counts,)
+        )
+        for table in _FOLDED.values():
+            connection.execute(text(f"DROP TABLE before_{table.name}"))
+        hold_documents(connection)
+        leaves = examine(connection, journal.chain_id, repair=True)
+        journal.release(connection)
+    return Rebuilt(events, differences, leaves)
+
+
+def _compared(connection: Connection, table: Table, chain_id: int) -> tuple[int, int]:
+    """Rows that only the table before had, and rows that only the one now has."""
+    columns = ", ".join(column.name for column in table.columns)
+    before = f"SELECT {columns} FROM before_{table.name}"  # noqa: S608 -- as above
+    now = f"SELECT {columns} FROM {table.name} WHERE chain_id = :chain_id"  # noqa: S608
+    found = [
+        connection.execute(
+            text(f"SELECT count(*) FROM ({one} EXCEPT {other}) AS only_one"),  # noqa: S608
+            {"chain_id": chain_id},
+        ).scalar_one()
+        for one, other in ((before, now), (now, before))
+    ]
+    return int(found[0]), int(found[1])
+
+
+def compare_folded(connection: Connection, journal: Journal) -> tuple[int, list[Difference]]:
+    """Fold the journal into a database of its own and hold it against the live tables.
+
+    Nothing is written to the index, so a follower is not held up.
+
+    Args:
+        connection: a reading transaction that sees one state of the database.
+        journal: of the chain.
+
+    Returns:
+        The number of events folded, and the tables that differ.
+    """
+    with _scratch() as scratch:
+        for table in (tables.raw_log, tables.raw_read):
+            _copy(connection, scratch, table, journal.chain_id)
+        events = journal.refold(scratch)
+        differences = []
+        for name, table in _FOLDED.items():
+            extra, missing = _merged(
+                _ordered(connection, table, journal.chain_id),
+                _ordered(scratch, table, journal.chain_id),
+            )
+            if extra or missing:
+                differences.append(Difference(name, extra, missing))
+    return events, differences
+
+
+@contextmanager
+def _scratch() -> Iterator[Connection]:
+    with tempfile.TemporaryDirectory(prefix="modeldeed-") as folder:
+        engine = create_engine(f"sqlite:///{Path(folder) / 'folded.sqlite3'}")
+        tables.metadata.create_all(engine)
+        try:
+            with engine.connect() as connection, connection.begin():
+                yield connection
+        finally:
+            engine.dispose()
+
+
+def _copy(source: Connection, target: Connection, table: Table, chain_id: int) -> None:
+    rows = source.execute(
+        select(table).where(table.c.chain_id == chain_id).execution_options(yield_per=_PAGE)
+    )
+    for part in rows.mappings().partitions():
+        target.execute(insert(table), [dict(row) for row in part])
+
+
+def _ordered(connection: Connection, table: Table, chain_id: int) -> Iterator[tuple[Any, ...]]:
+    keys = table.primary_key.columns
+    rows = connection.execute(
+        select(table)
+        .where(table.c.chain_id == chain_id)
+        .order_by(*keys)
+        .execution_options(yield_per=_PAGE)
+    )
+    for row in rows:
+        yield tuple(bytes(v) if isinstance(v, memoryview) else v for v in row)
+
+
+def _merged(live: Iterator[tuple[Any, ...]], folded: Iterator[tuple[Any, ...]]) -> tuple[int, int]:
+    """How many rows only the first has, and only the second.
+
+    Both come in the order of their keys, but two databases may order text differently; so rows
+    that do not meet at once wait for each other.
+    """
+    extra: dict[tuple[Any, ...], int] = {}
+    missing: dict[tuple[Any, ...], int] = {}
+    for one, other in itertools.zip_longest(live, folded):
+        if one == other:
+            continue
+        for row, mine, theirs in ((one, extra, missing), (other, missing, extra)):
+            if row is None:
+                continue
+            if row in theirs:
+                del theirs[row]
+            else:
+                mine[row] = 1
+    return len(extra), len(missing)
+
+
+def counted(connection: Connection, table: Table, chain_id: int) -> int:
+    """Rows of a table that belong to a chain."""
+    return int(
+        connection.execute(
+            select(func.count()).select_from(table).where(table.c.chain_id == chain_id)
+        ).scalar_one()
+    )

@@ -1,0 +1,236 @@
+"""A suspect as it is received: hashed before anything else reads it, and never changed.
+
+A file or folder is read where it lies. What a URL names is downloaded by ranges into a file of its
+own, pinned to the object that answered first, and read from there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+from typing import Any, Final
+
+from ledger.errors import LimitExceeded, TensorFileError, UsageError
+from ledger.evidence.match import folder_digest
+from ledger.evidence.match_form import MAX_FILES, MAX_NAME, MAX_TEXT
+from ledger.tensors.regular import open_regular, shown
+
+MAX_DOWNLOAD: Final = 1 << 40
+SPARE_BYTES: Final = 256 << 20
+_PIECE: Final = 8 << 20
+
+Progress = Callable[[int, int], None]
+_State = tuple[int, int, int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A suspect on disk.
+
+    Attributes:
+        path: where it is read.
+        record: as ``match.json`` lists it: name, kind, size, digests, time.
+    """
+
+    path: Path
+    record: dict[str, Any]
+    _states: tuple[tuple[Path, _State], ...] = ()
+
+    def ensure_unchanged(self) -> None:
+        """See that nothing was written to it since it was hashed.
+
+        Raises:
+            TensorFileError: something was, or a file is gone.
+        """
+        for path, state in self._states:
+            try:
+                now = _state(path.stat())
+            except OSError:
+                now = None
+            if now != state:
+                raise TensorFileError(
+                    f"{shown(path)} changed after it was hashed",
+                    hint="copy the suspect somewhere that nobody writes to, and examine the copy",
+                )
+
+
+@contextmanager
+def received(
+    suspect: str,
+    *,
+    keep: Path | None = None,
+    limit: int = MAX_DOWNLOAD,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    progress: Progress = lambda _done, _total: None,
+) -> Iterator[Received]:
+    """Receive a suspect: a path, or a URL.
+
+    Args:
+        suspect: as the user named it.
+        keep: where what a URL names is kept; it goes away afterwards when None.
+        limit: bytes that are downloaded at most.
+        now: the examiner's clock.
+        progress: called with bytes hashed and in all.
+
+    Raises:
+        TensorFileError: it cannot be read.
+        LimitExceeded: too many files, or more bytes than `limit`.
+        UsageError: nothing to keep, or `keep` exists; nothing lies at the URL.
+        ConfigurationError, StoreUnavailable, ToolMissing: as `ledger.remote.objects`.
+    """
+    from ledger.remote.places import is_url
+
+    if not is_url(suspect):
+        if keep is not None:
+            raise UsageError("a suspect on disk is kept where it is", hint="leave --keep out")
+        yield _on_disk(Path(suspect), now, progress)
+        return
+    if keep is not None:
+        if keep.exists():
+            raise UsageError(f"{keep} exists", hint="name a file that is not there yet")
+        yield _downloaded(suspect, keep, limit, now, progress)
+        return
+    with tempfile.TemporaryDirectory(prefix="modeldeed-suspect-") as folder:
+        yield _downloaded(suspect, Path(folder) / _name_of(suspect), limit, now, progress)
+
+
+def _on_disk(path: Path, now: Callable[[], datetime], progress: Progress) -> Received:
+    folder = path.is_dir()
+    found = _walk(path) if folder else [(path, path.name)]
+    sizes = [_size(one) for one, _ in found]
+    total, done, states = sum(sizes), 0, []
+    files: list[dict[str, Any]] = []
+    at = _utc(now())
+    for (one, name), _ in zip(found, sizes, strict=True):
+        fd, state = open_regular(one)
+        digest = hashlib.sha256()
+        with os.fdopen(fd, "rb", buffering=0) as handle:
+            room = memoryview(bytearray(_PIECE))
+            while count := handle.readinto(room):
+                digest.update(room[:count])
+                done += count
+                progress(min(done, total), total)
+            after = os.fstat(handle.fileno())
+        if _state(after) != _state(state):
+            raise TensorFileError(
+                f"{shown(one)} changed while it was hashed",
+                hint="copy the suspect somewhere that nobody writes to, and examine the copy",
+            )
+        states.append((one, _state(after)))
+        files.append({"name": name, "size": state.st_size, "sha256": "0x" + digest.hexdigest()})
+    files.sort(key=lambda of: str(of["name"]))
+    kind = "folder" if folder else "file"
+    sha256 = str(folder_digest(files)) if folder else files[0]["sha256"]
+    title = _printable(path.resolve().name or "suspect")
+    record = {
+        "name": title[:MAX_NAME],
+        "kind": kind,
+        "size": sum(int(of["size"]) for of in files),
+        "sha256": sha256,
+        "received": at,
+        "files": files,
+    }
+    return Received(path, record, tuple(states))
+
+
+def _walk(folder: Path) -> list[tuple[Path, str]]:
+    found = []
+    for place, folders, names in os.walk(folder):
+        folders.sort()
+        for name in sorted(names):
+            path = Path(place) / name
+            relative = path.relative_to(folder).as_posix()
+            if _printable(relative) != relative or len(relative) > MAX_TEXT:
+                raise TensorFileError(
+                    f"{shown(path)} has a name that no record can hold",
+                    hint="give the files that matter alone",
+                )
+            found.append((path, relative))
+            if len(found) > MAX_FILES:
+                raise LimitExceeded(
+                    f"{shown(folder)} holds more than {MAX_FILES} files",
+                    hint="give the folder of one model",
+                )
+    if not found:
+        raise TensorFileError(f"{shown(folder)} holds no file", hint="check the path")
+    return found
+
+
+def _downloaded(
+    url: str, dest: Path, limit: int, now: Callable[[], datetime], progress: Progress
+) -> Received:
+    from ledger.remote.objects import RemoteObject
+    from ledger.remote.places import Place
+
+    source = RemoteObject(Place.parse(url))
+    try:
+        if source.size > limit:
+            raise LimitExceeded(
+                f"{source.name} has {source.size} bytes; at most {limit} are downloaded"
+            )
+        if source.size > shutil.disk_usage(dest.resolve().parent).free - SPARE_BYTES:
+            raise UsageError(
+                f"the {source.size} bytes of {source.name} do not fit on the disk",
+                hint="name a file on another disk with --keep",
+            )
+        digest, at = hashlib.sha256(), _utc(now())
+        try:
+            with dest.open("xb") as file:
+                for offset in range(0, source.size, _PIECE):
+                    room = bytearray(min(_PIECE, source.size - offset))
+                    source.read(offset, memoryview(room))
+                    digest.update(room)
+                    file.write(room)
+                    progress(offset + len(room), source.size)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            dest.unlink(missing_ok=True)
+            raise UsageError(f"{dest} cannot be written: {error.strerror}") from None
+        except BaseException:
+            dest.unlink(missing_ok=True)
+            raise
+        dest.chmod(0o444)
+    finally:
+        source.close()
+    name, sha256 = _name_of(url), "0x" + digest.hexdigest()
+    one = {"name": name, "size": source.size, "sha256": sha256}
+    record = {**one, "kind": "url", "received": at, "files": [one]}
+    return Received(dest, record, ((dest, _state(dest.stat())),))
+
+
+def _name_of(url: str) -> str:
+    """The last part of a URL's path; neither host nor query, which may give access."""
+    from ledger.remote.places import Place
+
+    name = PurePosixPath(Place.parse(url).path).name
+    return _printable(name)[:MAX_NAME].replace("/", "_").lstrip(".") or "suspect"
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError as error:
+        raise TensorFileError(
+            f"{shown(path)} cannot be read: {error.strerror}",
+            hint="check the path and its permissions",
+        ) from None
+
+
+def _state(of: os.stat_result) -> _State:
+    return of.st_dev, of.st_ino, of.st_size, of.st_mtime_ns, of.st_ctime_ns
+
+
+def _utc(at: datetime) -> str:
+    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

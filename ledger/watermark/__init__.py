@@ -1,0 +1,1 @@
+"""Watermarks: what a model carries that only a committed key explains. Pure."""

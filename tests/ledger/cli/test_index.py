@@ -1,0 +1,345 @@
+"""``deed index``: each command on a real stack, on a real database, with what goes wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from ledger.chain.abi_codec import contract
+from ledger.chain.network import load_live
+from ledger.chain.rpc import Rpc
+
+pytestmark = pytest.mark.chain
+
+PROGRAM = Path(sys.executable).with_name("deed")
+
+
+@pytest.fixture
+def database(tmp_path):
+    return tmp_path / "index.sqlite3"
+
+
+@pytest.fixture
+def index(live, database):
+    """``deed index WORD…`` on a database of the test's own."""
+
+    def run(word, *words, stdin=""):
+        return live("index", word, *words, "--database", f"sqlite:///{database}", stdin=stdin)
+
+    return run
+
+
+def followed(live, database, *words, until=lambda shown: shown["behind"] == 0):
+    """Run ``deed index run`` until it has come so far, then Ctrl-C; what it said."""
+    running = subprocess.Popen(
+        [PROGRAM, "index", "run", "--database", f"sqlite:///{database}", "--json", *words],
+        cwd=live.cwd,
+        env=live.env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        for _ in range(300):
+            ran = live("index", "status", "--database", f"sqlite:///{database}", "--json")
+            if ran.code == 0 and until(ran.json):
+                break
+            assert running.poll() is None, running.stderr.read()
+            time.sleep(0.1)
+        else:
+            pytest.fail(ran.out + ran.err)
+    finally:
+        running.send_signal(signal.SIGINT)
+        out, said = running.communicate(timeout=40)
+    assert running.returncode == 0, said
+    assert "Traceback" not in said
+    return json.loads(out)
+
+
+def whole(shown):
+    return shown["behind"] == 0 and shown["evidence"]["events"] > 0 == shown["evidence"]["backlog"]
+
+
+@pytest.fixture(scope="module")
+def template(live, tmp_path_factory):
+    """A database that has followed the stack's chain, proofs and all, and is in one file."""
+    file = tmp_path_factory.mktemp("followed") / "index.sqlite3"
+    followed(live, file, "--proof-rate", "5000", until=whole)
+    with sqlite3.connect(file) as raw:
+        raw.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    return file
+
+
+@pytest.fixture
+def held(template, database):
+    """A copy of it in the test's place."""
+    shutil.copy(template, database)
+
+
+def rpc_url(live):
+    return load_live(live.cwd).rpc_urls[0]
+
+
+def test_run_follows_takes_proofs_and_reports_when_it_is_ended(live, database):
+    shown = followed(live, database, until=whole)
+    assert shown["block"] > 0
+    assert shown["epoch"] == 1
+    assert shown["evidence"]["events"] == shown["journal"]["events"] > 0
+    (endpoint,) = shown["endpoints"]
+    assert (endpoint["healthy"], endpoint["role"], endpoint["disabled"]) == (True, "any", None)
+    assert endpoint["answered"] > 0
+
+
+def test_what_was_lost_is_asked_for_again(live, held, database):
+    with sqlite3.connect(database) as raw:
+        change = "UPDATE evidence SET hash = NULL, lost = 'missing trie node' WHERE kind = 'state'"
+        count = raw.execute(change).rowcount
+        raw.execute("UPDATE evidence_place SET events = 0, lost = ?", (count,))
+    words = ("index", "prove", "--database", f"sqlite:///{database}", "--proof-rate", "5000")
+    away = live(*words, "--rpc", "http://127.0.0.1:1")
+    assert away.code == 3
+    ran = live(*words, "--json")
+    assert (ran.code, ran.json) == (0, {"found": count, "lost": 0, "reasons": {}})
+    ran = live("index", "audit", "--database", f"sqlite:///{database}")
+    assert ran.code == 0, ran.out
+    assert live(*words).out == "found  0 proofs\n"
+
+
+def test_killed_under_load_it_goes_on_where_it_was_and_nothing_is_missing(live, database, index):
+    network = load_live(live.cwd)
+    anchors = str(network.deployment.addresses["Anchors"])
+    sent, over = [], threading.Event()
+
+    def load():
+        with Rpc(network.rpc_urls) as rpc:
+            account = rpc.call("eth_accounts")[5]
+            while not over.is_set():
+                data = contract("Anchors").encode("anchor", os.urandom(32))
+                fields = {"from": account, "to": anchors, "data": "0x" + data.hex()}
+                sent.append(rpc.call("eth_sendTransaction", [fields]))
+                time.sleep(0.01)
+
+    sender = threading.Thread(target=load)
+    sender.start()
+    try:
+        read = 0
+        for _ in range(2):
+            running = subprocess.Popen(
+                [PROGRAM, "index", "run", "--database", f"sqlite:///{database}"],
+                cwd=live.cwd,
+                env=live.env,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            deadline = time.monotonic() + 40
+            before = read
+            while read < before + 20 and time.monotonic() < deadline:
+                time.sleep(0.05)
+                read = events_of(database)
+            running.kill()
+            _, said = running.communicate(timeout=20)
+            assert "Traceback" not in said
+            assert read >= before + 20
+    finally:
+        over.set()
+        sender.join(20)
+    shown = followed(live, database)
+    assert shown["epoch"] == 3
+    assert shown["journal"]["events"] >= len(sent)
+    ran = index("audit", "--chain", "--json")
+    assert ran.json["holds"], ran.out
+    assert [c["result"] for c in ran.json["checks"] if c["number"] in {2, 3, 5, 10, 11}] == [
+        "pass"
+    ] * 5
+
+
+def events_of(database):
+    if not database.exists():
+        return 0
+    with sqlite3.connect(database, timeout=5) as raw:
+        try:
+            return raw.execute("SELECT count(*) FROM raw_log").fetchone()[0]
+        except sqlite3.OperationalError:
+            return 0  # its tables are being made
+
+
+def test_run_without_proofs_leaves_them(live, database):
+    shown = followed(live, database, "--no-proofs")
+    assert shown["evidence"]["events"] == 0
+    assert shown["evidence"]["backlog"] > 0
+
+
+def test_status_says_all_of_it_to_people_and_to_programs(live, database, index, held):
+    shown = index("status", "--json").json
+    assert set(shown) == {
+        "block", "time", "head", "behind", "lag_s", "safe", "finalized", "epoch", "holder",
+        "endpoints", "quorum", "trouble", "reorgs", "journal", "outbox", "evidence",
+    }  # fmt: skip
+    assert shown["outbox"]["last"] >= shown["journal"]["events"]
+    text = index("status").out
+    for name in ("read to", "head", "behind", "finalized", "writer", "journal", "outbox"):
+        assert re.search(rf"^{name} ", text, re.MULTILINE), text
+    assert "1, of which 1 must agree" in text
+    assert "healthy, head" in text
+
+
+def test_status_over_several_names_the_one_that_is_away(live, database, index, held):
+    ran = index("status", "--rpc", rpc_url(live), "--rpc", "archive=http://127.0.0.1:9", "--json")
+    assert ran.code == 0
+    first, second = ran.json["endpoints"]
+    assert (first["healthy"], second["healthy"], second["role"]) == (True, False, "archive")
+    assert "refuses connections" in second["trouble"]
+    assert "only 1 of 2" in ran.json["trouble"]
+
+
+def test_run_over_an_endpoint_that_is_away_uses_the_other(live, database):
+    shown = followed(live, database, "--rpc", "http://127.0.0.1:9", "--rpc", rpc_url(live))
+    away, used = shown["endpoints"]
+    assert (away["answered"], away["healthy"]) == (0, False)
+    assert used["answered"] > 0
+
+
+def test_before_anything_was_followed_the_commands_say_so(index):
+    for word in ("status", "audit"):
+        ran = index(word)
+        assert ran.code == 3
+        assert "has read nothing" in ran.err
+    assert index("rebuild").code == 3
+
+
+def test_rebuild_says_nothing_differed_and_afterwards_what_did(live, database, index, held):
+    ran = index("rebuild", "--json")
+    assert (ran.code, ran.json["same"], ran.json["differences"]) == (0, True, [])
+    with sqlite3.connect(database) as raw:
+        count = raw.execute("UPDATE broker SET url = 'http://x' WHERE died_block IS NULL").rowcount
+    assert count > 0
+    ran = index("rebuild", "--json")
+    assert (ran.code, ran.json["same"]) == (1, False)
+    assert ran.json["differences"] == [{"table": "broker", "extra": count, "missing": count}]
+    assert re.search("^differed +nothing$", index("rebuild").out, re.MULTILINE)
+
+
+def test_audit_passes_and_fails_by_number_with_its_exit_code(live, database, index, held):
+    ran = index("audit", "--chain", "--json")
+    assert (ran.code, ran.json["holds"]) == (0, True), ran.out
+    results = {check["number"]: check["result"] for check in ran.json["checks"]}
+    assert results == {**dict.fromkeys(range(1, 12), "pass"), 9: "not checked"}
+    with sqlite3.connect(database) as raw:
+        raw.execute("UPDATE proof SET body = x'00' WHERE kind = 'header'")
+    ran = index("audit")
+    assert ran.code == 1
+    assert re.search(r"^\(6\) +fail ", ran.out, re.MULTILINE), ran.out
+    assert "the index does not hold" in ran.out
+
+
+def test_accept_reorg_where_there_is_none_is_refused(live, database, index, held):
+    ran = index("accept-reorg", "3", "--yes")
+    assert ran.code == 2
+    assert "nothing to take back" in ran.err
+    assert index("accept-reorg", "--", "-3").code == 2
+
+
+def test_accept_reorg_asks_says_what_it_costs_and_only_then_acts(live, database, index, held):
+    """The chain is another one above a block, as after a reorganisation past finality."""
+    with sqlite3.connect(database) as raw:
+        blocks = [n for (n,) in raw.execute("SELECT number FROM block ORDER BY number DESC")]
+        shared = blocks[5]
+        for number in blocks[:5]:
+            raw.execute("UPDATE block SET hash = ? WHERE number = ?", (os.urandom(32), number))
+        raw.execute(
+            "UPDATE cursor SET last_hash = (SELECT hash FROM block WHERE number = ?)", blocks[:1]
+        )
+    before = database.read_bytes()
+    ran = index("accept-reorg", shared)
+    assert ran.code == 2
+    assert "Nobody is there to answer" in ran.err
+    assert f"block {shared} and everything before it" in ran.err
+    assert "were final" in ran.err
+    assert f"accept-reorg {shared}" in index("accept-reorg", shared - 1, "--yes").err
+    assert database.read_bytes() == before
+    ran = index("accept-reorg", shared, "--yes", "--why", "the node was restored", "--json")
+    assert (ran.code, ran.json["accepted"], ran.json["blocks"]) == (0, True, 5)
+    shown = index("status", "--json").json
+    (last,) = shown["reorgs"]["last"]
+    assert (last["depth"], last["past_finality"]) == (5, True)
+    assert last["accepted_why"].startswith("the node was restored")
+    assert last["accepted_by"]
+    assert "past finality, accepted by" in index("status").out
+    assert followed(live, database)["block"] >= blocks[0]
+    assert index("audit", "--chain").code == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--rpc", "ftp://x"), "not a URL"),
+        (("--rpc", "full=http://127.0.0.1:9"), "no role"),
+        (("--rpc", "http://127.0.0.1:9", "--quorum", 2), "2 of 1"),
+        (("--rpc", "http://127.0.0.1:9", "--rpc", "http://127.0.0.1:9"), "twice"),
+    ],
+)
+def test_endpoints_that_cannot_be_meant_are_refused(index, words, said):
+    ran = index("status", *words)
+    assert ran.code == 2
+    assert said in ran.err
+    assert ran.err.count("hint: ") == 1
+
+
+def test_another_contracts_database_is_not_followed(live, database, index, held, tmp_path):
+    with sqlite3.connect(database) as raw:
+        raw.execute("UPDATE chain SET deployment_hash = x'00'")
+    ran = index("audit")
+    assert ran.code == 1
+    assert "other contracts" in ran.out
+
+
+@pytest.mark.parametrize("word", ["rebuild", "audit"])
+def test_ended_in_the_middle_nothing_is_changed(live, database, index, held, word):
+    before = index("status", "--json").json
+    running = subprocess.Popen(
+        [PROGRAM, "index", word, "--database", f"sqlite:///{database}"],
+        cwd=live.cwd,
+        env=live.env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    # Anywhere: while it loads, asks, folds, or when it is over.
+    time.sleep(1.2)
+    running.send_signal(signal.SIGTERM)
+    _, said = running.communicate(timeout=30)
+    assert running.returncode in {0, 130, -signal.SIGTERM}, said
+    assert "Traceback" not in said
+    after = index("status", "--json").json
+    assert after["block"] == before["block"]
+    assert index("audit").code == 0
+
+
+def test_the_service_counts_what_the_index_keeps(live):
+    import httpx
+
+    network = load_live(live.cwd)
+    with Rpc(network.rpc_urls) as rpc:
+        head = rpc.block("latest").number
+    text = httpx.get(f"{network.api_url}/metrics").text
+    values = dict(re.findall(r"^(deed_index_\w+(?:\{[^}]*\})?) ([0-9.e+]+)$", text, re.MULTILINE))
+    assert float(values["deed_index_head_block"]) >= head - 3
+    assert float(values["deed_index_events_total"]) > 0
+    assert float(values["deed_index_outbox_entries"]) > 0
+    host = network.rpc_urls[0].removeprefix("http://")
+    assert values[f'deed_index_endpoint_healthy{{host="{host}"}}'] == "1.0"
+    assert float(values[f'deed_index_endpoint_answered_total{{host="{host}"}}']) > 0
+    for name in ("evidence_backlog", "evidence_lost", "evidence_bytes", "lag_seconds", "epoch"):
+        assert f"deed_index_{name}" in values

@@ -1,0 +1,203 @@
+"""The stand-alone script beside the library: every vector, and what hostile bundles do to it."""
+
+import ast
+import hashlib
+import json
+import os
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from coincurve import PrivateKey
+from Crypto.Hash import keccak
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from two_verifiers import SCRIPT, agree, script, trusting
+
+from ledger.canonical import canonical_json
+from ledger.evidence import archive
+from ledger.ids import keccak256
+
+ROOT = Path(__file__).resolve().parents[3]
+VECTORS = ROOT / "tests" / "vectors" / "evidence"
+FAULTS = sorted(VECTORS.glob("*.json"))
+BUNDLES = sorted(VECTORS.rglob("*.evidence.zip"))
+RELEASES = sorted((VECTORS / "releases").glob("*.json"))
+NO_SOCKETS = """
+import runpy, socket, sys
+def refuse(*_args, **_kwargs):
+    raise SystemExit("a socket was asked for")
+socket.socket = socket.create_connection = socket.getaddrinfo = refuse
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+@pytest.fixture(scope="module", name="script")
+def the_script():
+    return script()
+
+
+@pytest.mark.parametrize("path", FAULTS, ids=lambda path: path.stem)
+def test_library_and_script_end_every_step_of_every_vector_alike(script, path, forge):
+    vector = json.loads(path.read_text())
+    found = agree(forge(vector), vector.get("trust"))
+    failed = [of[0] for of in found[1] if of[2] == "fail"]
+    expected = vector["expect"]
+    assert found[0] == expected.get("error", expected.get("verdict"))
+    assert failed[:1] == ([expected["first"]] if "first" in expected else [])
+
+
+@pytest.mark.parametrize("path", BUNDLES, ids=lambda path: path.stem)
+def test_every_good_bundle_is_verified_by_both_once_its_block_is_named(script, path):
+    data = path.read_bytes()
+    block = json.loads(archive.parse(data).members["bundle.json"])["state"]["hash"]
+    assert agree(data)[0] == "holds, given the blocks it rests on"
+    assert agree(data, {"blocks": [block]})[0] == "verified"
+    assert agree(data, {"blocks": ["0x" + "01" * 32]})[0] == "does not hold"
+
+
+@pytest.mark.parametrize("path", RELEASES, ids=lambda path: path.stem)
+def test_receipts_of_brokers_end_every_step_alike(path, forge_receipts):
+    vector = json.loads(path.read_text())
+    found = agree(forge_receipts(vector))
+    assert next(of[0] for of in found[1] if of[2] == "fail") == vector["expect"]["first"]
+
+
+def run(*words):
+    """As a stranger runs it: isolated, no site packages, an empty environment, no socket."""
+    command = [sys.executable, "-I", "-S", "-c", NO_SOCKETS, str(SCRIPT), *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, env={}, timeout=60, check=False)
+
+
+def test_it_runs_alone_says_what_it_trusts_and_ends_with_the_code_of_its_verdict(tmp_path):
+    bundle = VECTORS / "model.evidence.zip"
+    block = json.loads(archive.parse(bundle.read_bytes()).members["bundle.json"])["state"]["hash"]
+    open_ = run(bundle)
+    assert (open_.returncode, open_.stderr) == (3, "")
+    assert open_.stdout.startswith("Trusted from outside: nothing yet.\nTaken from the bundle")
+    named = run(bundle, "--block", block)
+    assert named.returncode == 0
+    assert named.stdout.startswith(f"Trusted from outside: block {block}.")
+    told = run(bundle, "--block=" + "0x" + "01" * 32, "--json")
+    assert (told.returncode, json.loads(told.stdout)["verdict"]) == (1, "does not hold")
+    cut = tmp_path / "cut.zip"
+    cut.write_bytes(bundle.read_bytes()[:-1])
+    assert run(cut).returncode == 1
+    assert [run().returncode, run(bundle, "--blocks", block).returncode] == [2, 2]
+    assert run(bundle, "--block", "0x12").returncode == run(tmp_path / "none.zip").returncode == 2
+
+
+def test_it_imports_the_standard_library_alone_and_reads_as_python_3_9():
+    tree = ast.parse(SCRIPT.read_text("utf-8"), feature_version=(3, 9))
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names.add(node.module.partition(".")[0])
+    assert names <= sys.stdlib_module_names
+    assert not names & {"socket", "urllib", "http", "subprocess", "ssl"}
+
+
+def test_its_tables_are_those_of_this_version():
+    command = [sys.executable, str(ROOT / "scripts" / "make_verifier_tables.py"), "--check"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    assert subprocess.run(command, env=environment, timeout=60, check=False).returncode == 0
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.data())
+def test_a_mutated_bundle_never_ends_in_a_traceback_and_is_judged_alike(script, data):
+    good = (VECTORS / "stamped.evidence.zip").read_bytes()
+    members = dict(archive.parse(good).members)
+    name = data.draw(st.sampled_from(sorted(members)))
+    content = bytearray(members[name])
+    for _ in range(data.draw(st.integers(1, 3))):
+        at = data.draw(st.integers(0, len(content) - 1))
+        content[at] = data.draw(st.integers(0, 255))
+    members[name] = bytes(content)
+    agree(archive.serialise(members))
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.binary(max_size=400))
+def test_any_bytes_are_refused_with_a_reason(script, junk):
+    report = script.verify(junk, trusting()[1])
+    assert report["verdict"] == "does not hold"
+    assert report["steps"][0]["detail"]
+
+
+def test_keccak_is_that_of_another_library(script):
+    for size in (0, 1, 135, 136, 137, 272, 1000):
+        data = random.Random(size).randbytes(size)
+        assert script.keccak(data) == keccak.new(digest_bits=256, data=data).digest()
+
+
+@given(st.recursive(st.binary(max_size=70), lambda inner: st.lists(inner, max_size=4)))
+def test_rlp_is_read_as_it_was_written(script, value):
+    import rlp
+
+    assert script.rlp_encode(value) == rlp.encode(value)
+    assert script.rlp(rlp.encode(value)) == value
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53) + 1, 2**53 - 1) | st.text()
+    | st.floats(allow_nan=False, allow_infinity=False),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+)  # fmt: skip
+
+
+@given(JSON)
+def test_canonical_json_is_the_library_s(script, value):
+    assert script.canonical(value) == canonical_json(value)
+
+
+def test_accounts_are_recovered_as_another_library_does(script):
+    chance = random.Random(8)
+    for _ in range(6):
+        key = PrivateKey(chance.randbytes(32))
+        message = chance.randbytes(32)
+        account = keccak256(key.public_key.format(compressed=False)[1:])[12:]
+        assert script.recover(message, key.sign_recoverable(message, hasher=None)) == account
+
+
+def _algorithm(script, kind, digest):
+    names = script._ECDSA_WITH if kind == "ec" else script._RSA_WITH
+    name = next(name for name, hashed in names.items() if hashed == digest)
+    arcs = [int(part) for part in name.split(".")]
+    body = bytes([arcs[0] * 40 + arcs[1]])
+    for arc in arcs[2:]:
+        part = [arc & 0x7F]
+        while arc := arc >> 7:
+            part.insert(0, arc & 0x7F | 0x80)
+        body += bytes(part)
+    return script.der(bytes([0x30, len(body) + 2, 6, len(body)]) + body)
+
+
+@pytest.mark.parametrize("digest", ["sha256", "sha384", "sha512"])
+@pytest.mark.parametrize("curve", [ec.SECP256R1(), ec.SECP384R1(), ec.SECP521R1(), None])
+def test_signatures_of_another_library_verify_and_changed_ones_do_not(script, curve, digest):
+    kind = {"sha256": hashes.SHA256, "sha384": hashes.SHA384, "sha512": hashes.SHA512}[digest]()
+    message = hashlib.sha256(digest.encode()).digest()
+    if curve is None:
+        key = rsa.generate_private_key(65537, 2048)
+        signature = key.sign(message, padding.PKCS1v15(), kind)
+    else:
+        key = ec.generate_private_key(curve)
+        signature = key.sign(message, ec.ECDSA(kind))
+    public = key.public_key().public_bytes(
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    algorithm = _algorithm(script, "ec" if curve else "rsa", digest)
+    script.check_signature(algorithm, public, message, signature)
+    with pytest.raises(script.Fail):
+        script.check_signature(algorithm, public, message + b"!", signature)
+    changed = signature[:-1] + bytes([signature[-1] ^ 1])
+    with pytest.raises(script.Fail):
+        script.check_signature(algorithm, public, message, changed)

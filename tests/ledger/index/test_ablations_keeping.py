@@ -1,0 +1,273 @@
+"""Each check of what the index keeps and whom it believes, taken away, makes a test fail.
+
+As ``test_ablations``: here of several endpoints, proofs, audit, outbox, tensor leaves and shapes.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import pytest
+
+world: Any = importlib.import_module("ablation_world")
+Ablation = world.Ablation
+
+HERE = "tests/ledger/index"
+ENDPOINTS, ACCEPTING = f"{HERE}/test_endpoints.py::", f"{HERE}/test_accepting.py::"
+KEEPER, OUTBOX = f"{HERE}/test_keeper.py::", f"{HERE}/test_outbox.py::"
+AUDIT, FOLLOW = f"{HERE}/test_audit.py::", f"{HERE}/test_follow.py::"
+FORKS, LOGS = f"{HERE}/test_faults_forks.py::", f"{HERE}/test_faults_logs.py::"
+DAMAGE = AUDIT + "test_damage_is_noticed_by_the_check_that_is_about_it"
+CHANGED = KEEPER + "test_any_changed_byte_of_a_proof_is_noticed"
+LIE = LOGS + "test_logs_that_are_not_as_logs_are_cost_no_row"
+
+
+def unmade(check: str, test: str) -> Any:
+    """A check of the audit that always passes."""
+    return Ablation("index.audit", f"self.{check}),", 'lambda: ("pass", "")),', test)
+
+
+ABLATIONS = {
+    # -- several endpoints
+    "an endpoint is of our chain and contracts": Ablation(
+        "index.endpoints",
+        "self._identity.verify(one.rpc)",
+        "pass",
+        ENDPOINTS
+        + "test_one_of_another_chain_or_other_contracts_is_not_asked_for_anything[sqlite-code]",
+    ),
+    "final is what a quorum has reached": Ablation(
+        "index.endpoints",
+        "sorted((sight.final for _, sight in sights), reverse=True)[self.quorum - 1]",
+        "sorted((sight.final for _, sight in sights), reverse=True)[0]",
+        ENDPOINTS + "test_final_is_what_a_quorum_shows_and_no_more[sqlite]",
+    ),
+    "a quorum agrees on the final block's hash": Ablation(
+        "index.endpoints",
+        "return votes, hash_ if count >= self.quorum else None",
+        "return votes, hash_",
+        ENDPOINTS + "test_finality_stands_still_while_each_shows_another_final_block",
+    ),
+    "a quorum says where it stands": Ablation(
+        "index.endpoints",
+        "if len(sights) < self.quorum:",
+        "if False:",
+        ENDPOINTS + "test_finality_stands_still_while_too_few_say_where_they_stand[sqlite]",
+    ),
+    "a quorum vouches for what is final": Ablation(
+        "index.endpoints",
+        "if len(showing) >= self.quorum:",
+        "if True:",
+        ENDPOINTS + "test_old_blocks_of_another_branch_are_not_stored[sqlite]",
+    ),
+    "safe is what a quorum calls so": Ablation(
+        "index.endpoints",
+        "claimed = sorted((sight.safe for _, sight in sights), reverse=True)[self.quorum - 1]",
+        "claimed = max(sight.safe for _, sight in sights)",
+        ENDPOINTS + "test_safe_is_what_a_quorum_shows_and_no_more[sqlite]",
+    ),
+    "a safe block has one form": Ablation(
+        "index.endpoints",
+        '(heads.safe, heads.safe_hash, "safe"),',
+        "",
+        ENDPOINTS + "test_a_block_that_a_quorum_calls_safe_is_not_taken_in_another_form",
+    ),
+    "a reorganisation has a second witness": Ablation(
+        "index.endpoints",
+        "needed = min(len(self._all), max(2, self.quorum))",
+        "needed = 1",
+        ENDPOINTS + "test_a_reorganisation_is_not_believed_while_no_second_one_answers[sqlite]",
+    ),
+    "another branch with a lower final block is lag": Ablation(
+        "index.endpoints",
+        "if heads.finalized < cursor.finalized and not lower_heads:",
+        "if False:",
+        ENDPOINTS + "test_another_branch_with_a_lower_final_block_is_lag_too[sqlite]",
+    ),
+    "one that asks for rest gets it": Ablation(
+        "index.endpoints",
+        "one.rest_until = self._monotonic() + min(error.retry_after, MAX_REST)",
+        "pass",
+        ENDPOINTS + "test_one_that_asks_for_rest_gets_as_much_as_it_asks_for",
+    ),
+    "no endpoint counts twice": Ablation(
+        "index.endpoints",
+        "if len({source.url for source in sources}) < len(sources):",
+        "if False:",
+        ENDPOINTS + "test_endpoints_that_cannot_be_meant_are_refused[sources1-options1-twice]",
+    ),
+    # -- an operator takes back what was final
+    "only down to the newest block that is shared": Ablation(
+        "index.accepting",
+        "if ancestor != shared:",
+        "if False:",
+        ACCEPTING + "test_another_block_than_the_newest_shared_one_is_refused[sqlite--1]",
+    ),
+    "only what was looked at": Ablation(
+        "index.accepting",
+        "if (cursor.next_block, cursor.last_hash) != (before.next_block, before.last_hash):",
+        "if False:",
+        ACCEPTING + "test_what_was_looked_at_and_has_changed_since_is_not_taken_back[sqlite]",
+    ),
+    "only what was final": Ablation(
+        "index.accepting",
+        "if shared >= cursor.finalized:",
+        "if False:",
+        ACCEPTING + "test_what_the_follower_does_by_itself_needs_nobody[sqlite]",
+    ),
+    # -- following
+    "a leader that was overtaken stops at once": Ablation(
+        "index.follow",
+        "if cursor.epoch != self._epoch:",
+        "if False:",
+        FOLLOW + "test_a_follower_that_was_overtaken_commits_nothing_more[sqlite]",
+    ),
+    "ranges that were read ahead hang together": Ablation(
+        "index.follow",
+        "if span.headers[0].parent_hash != spans[-1].headers[-1].hash:",
+        "if False:",
+        FORKS + "test_ranges_read_ahead_from_two_branches_are_not_joined[sqlite]",
+    ),
+    "what was read ahead of another place is dropped": Ablation(
+        "index.ahead",
+        "if self._queue and (self._queue[0][0] != first or self._queue[-1][1] > final):",
+        "if False:",
+        f"{HERE}/test_ahead.py::test_what_was_read_ahead_of_another_place_is_dropped",
+    ),
+    "finality does not pass the head": Ablation(
+        "index.fetch",
+        "final = min(named, latest.number)",
+        "final = named",
+        FORKS + "test_a_finalized_block_above_the_head_counts_as_the_head[sqlite]",
+    ),
+    # -- proofs
+    "the header is of the journal's block": Ablation(
+        "index.event_proofs",
+        "if header.hash.raw != bytes(rows[0].block_hash):",
+        "if False:",
+        KEEPER + "test_a_journal_that_names_another_block_gets_no_proofs[sqlite]",
+    ),
+    "a kept header is of its block": Ablation(
+        "index.event_proofs",
+        "if header.hash.raw != bytes(row.block_hash) or header.number != row.block:",
+        "if False:",
+        f"{CHANGED}[sqlite-header]",
+    ),
+    "a kept header has the journal's time": Ablation(
+        "index.event_proofs",
+        "if header.timestamp != row.block_time:",
+        "if False:",
+        f"{DAMAGE}[sqlite-an event's time]",
+    ),
+    "a kept receipt is in its trie": Ablation(
+        "index.event_proofs",
+        "if found != proof.receipt:",
+        "if False:",
+        f"{CHANGED}[sqlite-receipt]",
+    ),
+    "a kept transaction has the journal's hash": Ablation(
+        "index.event_proofs",
+        "if proof.transaction and keccak256(proof.transaction) != bytes(row.tx_hash):",
+        "if False:",
+        f"{DAMAGE}[sqlite-an event's transaction]",
+    ),
+    "an event is in its receipt": Ablation(
+        "index.event_proofs",
+        "if wanted not in [(log.emitter.raw, log.topics, log.data) for log in logs]:",
+        "if False:",
+        f"{DAMAGE}[sqlite-an event's data]",
+    ),
+    "an account is the one that was proved": Ablation(
+        "index.event_proofs",
+        "if shown != (account.nonce, balance, account.storage_root, account.code_hash):",
+        "if False:",
+        f"{CHANGED}[sqlite-state]",
+    ),
+    "a word is the one that was proved": Ablation(
+        "index.event_proofs",
+        'if int.from_bytes(word, "big") != slot.value:',
+        "if False:",
+        f"{CHANGED}[sqlite-state]",
+    ),
+    "proofs are kept once, and of the journal's blocks": Ablation(
+        "index.evidence_store",
+        "if not there or (place is not None and place.next_block > block):",
+        "if False:",
+        KEEPER + "test_proofs_of_a_block_that_is_done_or_gone_are_not_kept[sqlite]",
+    ),
+    "blocks taken back are proved anew": Ablation(
+        "index.journal",
+        "        EvidenceStore(chain_id).rewind(connection, ancestor)\n",
+        "",
+        KEEPER
+        + "test_a_rollback_below_finality_has_its_blocks_proved_anew_and_keeps_the_old_proofs"
+        "[sqlite]",
+    ),
+    "a rebuild names what it has come to know": Ablation(
+        "index.journal",
+        "self._name(connection, rows, [kind for kind, _ in events])",
+        "pass",
+        f"{HERE}/test_schema.py::"
+        "test_an_event_that_only_a_later_release_knows_is_folded_by_it_without_the_chain[sqlite]",
+    ),
+    # -- the outbox
+    "what is taken back is told": Ablation(
+        "index.journal",
+        "        self.outbox.retracted(connection, ancestor, now_ms)\n",
+        "",
+        OUTBOX + "test_a_reorganisation_takes_events_back_newest_first[sqlite]",
+    ),
+    "entries that are gone are not passed over": Ablation(
+        "index.outbox",
+        "if after < place.pruned_seq or after > place.last_seq:",
+        "if False:",
+        OUTBOX + "test_old_entries_are_forgotten_and_numbers_go_on[sqlite]",
+    ),
+    # -- shapes
+    "an event has its topics": Ablation(
+        "index.decode",
+        "if len(topics) != self._topics:",
+        "if False:",
+        f"{LIE}[sqlite-history-too many topics]",
+    ),
+    "an event has its data": Ablation(
+        "index.decode",
+        "if len(data) != head and (len(data) < head or not self.dynamic):",
+        "if False:",
+        f"{LIE}[sqlite-history-long data]",
+    ),
+    # -- tensor leaves
+    "tensor ids lead to the claim": Ablation(
+        "index.library",
+        'found.verify(Digest(bytes(model["artifact_root"])), '
+        'Digest(bytes(model["fingerprint_digest"])))',
+        "pass",
+        AUDIT + "test_leaves_of_a_document_that_does_not_lead_to_its_claim_are_taken_out[sqlite]",
+    ),
+    # -- the audit's own, by number
+    "(1)": unmade("_pinned", f"{DAMAGE}[sqlite-other contracts]"),
+    "(2)": unmade("_blocks", f"{DAMAGE}[sqlite-a block's hash]"),
+    "(3)": unmade("_events", f"{DAMAGE}[sqlite-an event's time]"),
+    "(4)": unmade("_orphans", f"{DAMAGE}[sqlite-an orphan's place]"),
+    "(5)": unmade("_outbox", f"{DAMAGE}[sqlite-an outbox entry is gone]"),
+    "(6)": unmade("_proofs", f"{DAMAGE}[sqlite-a proof's bytes]"),
+    "(7)": unmade("_receipts", f"{DAMAGE}[sqlite-an event is gone with its proofs]"),
+    "(8)": unmade("_coverage", f"{DAMAGE}[sqlite-an event was passed over]"),
+    "(9)": unmade("_leaves", f"{DAMAGE}[sqlite-a leaf is gone]"),
+    "(10)": unmade("_state", f"{DAMAGE}[sqlite-a row of state]"),
+    "(11)": unmade("_chain", AUDIT + "test_a_chain_that_shows_another_block_is_told[sqlite]"),
+}
+
+
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory):
+    """How the test of each ablation ended."""
+    return world.try_all(ABLATIONS, tmp_path_factory.mktemp("ablations"), seconds=500)
+
+
+@pytest.mark.chain
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("name", ABLATIONS)
+def test_a_check_that_is_taken_away_is_missed(ended, name):
+    assert ended[name] == "failed"

@@ -1,0 +1,432 @@
+"""Rebuild and audit: what is damaged is noticed by the check that is about it, and by that one."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+from sqlalchemy import delete, func, insert, select, text, update
+from sqlalchemy.exc import DBAPIError
+
+from ledger.errors import Fenced, IndexUnavailable
+from ledger.fingerprint.exact import fingerprint
+from ledger.fingerprint.ids import TensorIds
+from ledger.ids import Digest
+from ledger.index import leaves, library, tables
+from ledger.index.audit import audit
+from ledger.index.database import open_database, writing
+from ledger.index.follow import Follower
+from ledger.index.keeper import Keeper
+from ledger.index.rebuilding import rebuild
+from ledger.tensors.model import open_model
+
+pytestmark = pytest.mark.chain
+
+LEAVES = 9
+
+
+@pytest.fixture
+def follower(ledger, engine, look):
+    return Follower(ledger.rpc, engine, recent(ledger, look), look.Profile())
+
+
+def recent(ledger, look):
+    given = ledger.deployment
+    first = ledger.rpc.block("latest").number + 1
+    return look.Contracted(given.chain_id, given.genesis_hash, first, given.addresses)
+
+
+@pytest.fixture(scope="module")
+def built(ledger, look, tmp_path_factory):
+    """An index with one of everything: events, a reorganisation, proofs, and tensor leaves."""
+    folder = tmp_path_factory.mktemp("built")
+    engine = open_database(f"sqlite:///{folder / 'index.db'}")
+    follower = Follower(ledger.rpc, engine, recent(ledger, look), look.Profile())
+    values = np.random.default_rng(secrets.randbits(64)).standard_normal((16, 4)).astype("f4")
+    save_file({"a": values, "b": values + 1}, folder / "m.safetensors")
+    with open_model(folder / "m.safetensors") as model:
+        deep = fingerprint(model, level="deep")
+    named = ledger.register(artifact_root=deep.content_root.raw, digest=deep.content_id().raw)
+    ledger.busy()
+    look.catch_up(follower)
+    ledger.do("Anchors", "anchor", secrets.token_bytes(32))
+    look.catch_up(follower)
+    ledger.reorg(1)
+    ledger.mine(4)
+    look.catch_up(follower)
+    worker = Keeper(ledger.rpc, engine, ledger.deployment.chain_id, rate=1e9)
+    while worker.turn():
+        pass
+    with engine.connect() as connection:
+        row = connection.execute(
+            select(tables.model).where(tables.model.c.model_id == named.raw)
+        ).mappings()
+        claim = row.one()
+    found, bound = library.check_leaves(deep.to_json(), claim)
+    with writing(engine) as connection:
+        ids = library.check_ids(TensorIds.of(deep).to_json(), claim)
+        library.deposit_ids(connection, named, ids, now_ms=1)
+        library.deposit_leaves(connection, named, found, bound=bound, now_ms=1)
+    engine.dispose()  # which puts all of it into the one file
+    return named, folder / "index.db"
+
+
+@pytest.fixture
+def whole(built, engine):
+    """A copy of that index in the test's database; the model with leaves."""
+    named, file = built
+    source = open_database(f"sqlite:///{file}")
+    with source.connect() as made, writing(engine) as connection:
+        for table in tables.metadata.sorted_tables:
+            rows = [dict(row) for row in made.execute(select(table)).mappings()]
+            if rows:
+                connection.execute(insert(table), rows)
+        if engine.dialect.name == "postgresql":
+            for table in (tables.reorg, tables.orphan_log):
+                highest = select(func.coalesce(func.max(table.c.id), 0) + 1).scalar_subquery()
+                counter = func.pg_get_serial_sequence(table.name, "id")
+                connection.execute(select(func.setval(counter, highest, False)))  # noqa: FBT003
+    source.dispose()
+    return named
+
+
+def audited(engine, ledger, **options):
+    given = ledger.deployment
+    return audit(
+        engine,
+        given.chain_id,
+        genesis=given.genesis_hash,
+        addresses=given.addresses,
+        **options,
+    )
+
+
+def failed(report):
+    return {check.number for check in report.checks if check.result == "fail"}
+
+
+def test_a_whole_index_passes_every_check(ledger, engine, whole):
+    report = audited(engine, ledger, node=ledger.rpc)
+    assert {check.result for check in report.checks} == {"pass"}, report
+    assert [check.number for check in report.checks] == list(range(1, 12))
+    assert report.holds
+
+
+def test_an_audit_changes_nothing(ledger, engine, whole, look):
+    before = look.state(engine), look.journal(engine)
+    with engine.connect() as connection:
+        epoch = connection.execute(select(tables.cursor)).one()
+    audited(engine, ledger)
+    assert (look.state(engine), look.journal(engine)) == before
+    with engine.connect() as connection:
+        assert connection.execute(select(tables.cursor)).one() == epoch
+
+
+def test_what_was_not_asked_for_or_never_kept_is_not_called_checked(ledger, engine, follower, look):
+    ledger.register()
+    look.catch_up(follower)
+    report = audited(engine, ledger)
+    not_checked = {check.number for check in report.checks if check.result == "not checked"}
+    assert not_checked == {6, 7, 8, 9, 11}
+    assert all(check.detail for check in report.checks)
+    assert report.holds
+
+
+def one_log(connection, event="ModelRegistered"):
+    table = tables.raw_log
+    return connection.execute(
+        select(table).where(table.c.event == event).order_by(table.c.block)
+    ).first()
+
+
+def drop_event(connection, event="ModelRegistered"):
+    row, table = one_log(connection, event), tables.raw_log
+    connection.execute(
+        delete(table).where(table.c.block == row.block, table.c.log_index == row.log_index)
+    )
+
+
+def drop_all_trace(connection):
+    """An event that vanishes with its proofs: only its neighbours' receipt still knows it."""
+    row, table = one_log(connection, "LicenseIssued"), tables.evidence
+    drop_event(connection, "LicenseIssued")
+    connection.execute(
+        delete(table).where(table.c.block == row.block, table.c.log_index == row.log_index)
+    )
+
+
+def change_event(connection):
+    row, table = one_log(connection), tables.raw_log
+    connection.execute(
+        update(table)
+        .where(table.c.block == row.block, table.c.log_index == row.log_index)
+        .values(data=b"\x77" * 32 + bytes(row.data)[32:])
+    )
+
+
+def move_event(connection):
+    row, table = one_log(connection), tables.raw_log
+    connection.execute(
+        update(table)
+        .where(table.c.block == row.block, table.c.log_index == row.log_index)
+        .values(block_time=row.block_time + 1)
+    )
+
+
+def change_transaction(connection):
+    row, table = one_log(connection), tables.raw_log
+    connection.execute(
+        update(table)
+        .where(table.c.block == row.block, table.c.log_index == row.log_index)
+        .values(tx_hash=b"\x77" * 32)
+    )
+
+
+def run(statement):
+    return lambda connection: connection.execute(statement)
+
+
+def break_link(connection):
+    table = tables.block
+    last = connection.execute(select(table.c.number).order_by(table.c.number.desc())).scalars()
+    next(last)
+    connection.execute(
+        update(table).where(table.c.number == next(last)).values(hash=secrets.token_bytes(32))
+    )
+
+
+def change_proof(connection):
+    table = tables.proof
+    row = connection.execute(select(table).where(table.c.kind == "receipt")).first()
+    connection.execute(
+        update(table).where(table.c.hash == row.hash).values(body=bytes(row.body) + b" ")
+    )
+
+
+def swap_proofs(connection):
+    """Each body stands under its hash, and one event names another's receipt."""
+    link = tables.evidence
+    rows = connection.execute(
+        select(link).where(link.c.kind == "receipt").order_by(link.c.block)
+    ).all()
+    one, other = rows[0], rows[-1]
+    connection.execute(
+        update(link)
+        .where(
+            link.c.block == one.block,
+            link.c.log_index == one.log_index,
+            link.c.kind == "receipt",
+        )
+        .values(hash=other.hash)
+    )
+
+
+DAMAGE = {
+    "other contracts": (run(update(tables.chain).values(deployment_hash=b"x" * 32)), {1}),
+    "another genesis": (run(update(tables.chain).values(genesis_hash=b"x" * 32)), {1}),
+    "a block's hash": (break_link, {2}),
+    "the cursor's hash": (run(update(tables.cursor).values(last_hash=b"x" * 32)), {2}),
+    "an event is gone": (drop_event, {3, 5, 7, 10}),
+    "an event is gone with its proofs": (drop_all_trace, {5, 7, 10}),
+    "an event's data": (change_event, {6, 10}),
+    "an event's time": (move_event, {3, 6}),
+    "an event's transaction": (change_transaction, {6, 10}),
+    "an orphan's reorganisation": (run(delete(tables.reorg)), {4}),
+    "an orphan's place": (run(update(tables.orphan_log).values(block=1)), {4}),
+    "an outbox entry is gone": (
+        run(delete(tables.outbox).where(tables.outbox.c.seq == 2)),
+        {5},
+    ),
+    "a proof's bytes": (change_proof, {6}),
+    "another event's proof": (swap_proofs, {6, 7}),
+    "an event was passed over": (
+        run(delete(tables.evidence).where(tables.evidence.c.kind == "state")),
+        {8},
+    ),
+    "a leaf is gone": (
+        lambda connection: connection.execute(
+            delete(tables.leaf).where(
+                tables.leaf.c.id == connection.execute(select(tables.leaf.c.id)).scalars().first()
+            )
+        ),
+        {LEAVES},
+    ),
+    "a leaf is made up": (
+        lambda connection: connection.execute(
+            insert(tables.leaf).values(
+                model_id=connection.execute(select(tables.leaf.c.model_id)).scalars().first(),
+                kind="cid",
+                id=b"x" * 32,
+            )
+        ),
+        {LEAVES},
+    ),
+    "a document of another model": (
+        run(
+            update(tables.document)
+            .where(tables.document.c.kind == "tensor-ids")
+            .values(body='{"format":"mfp1-ids"}')
+        ),
+        {LEAVES},
+    ),
+    "a name": (run(update(tables.leaf_name).values(names='["c"]')), {LEAVES}),
+    "a row of state": (run(update(tables.model).values(status=3)), {10}),
+    "a version's end": (
+        run(
+            update(tables.license_)
+            .where(tables.license_.c.died_block.is_not(None))
+            .values(died_block=tables.license_.c.died_block + 1)
+        ),
+        {10},
+    ),
+    "a subject": (run(delete(tables.log_subject)), {10}),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGE)
+def test_damage_is_noticed_by_the_check_that_is_about_it(name, ledger, engine, whole):
+    damage, numbers = DAMAGE[name]
+    with writing(engine) as connection:
+        damage(connection)
+    report = audited(engine, ledger)
+    assert failed(report) == numbers, report
+    assert not report.holds
+
+
+def test_a_chain_that_shows_another_block_is_told(ledger, engine, follower, whole, look):
+    ledger.do("Anchors", "anchor", secrets.token_bytes(32))
+    look.catch_up(follower)
+    assert audited(engine, ledger, node=ledger.rpc).holds
+    ledger.reorg(1)
+    assert failed(audited(engine, ledger, node=ledger.rpc)) == {11}
+    assert audited(engine, ledger).holds
+
+
+def test_nothing_followed_is_said_to_be_so(ledger, engine):
+    with pytest.raises(IndexUnavailable):
+        audited(engine, ledger)
+
+
+# -- rebuild -------------------------------------------------------------------------------------
+
+
+def rebuilt(engine, follower):
+    return rebuild(engine, follower.journal, "a test")
+
+
+def test_a_rebuild_of_a_whole_index_says_that_nothing_differed(engine, follower, whole, look):
+    before = look.state(engine)
+    done = rebuilt(engine, follower)
+    assert done.events == len(look.journal(engine))
+    assert (done.differences, done.leaves.differed, done.leaves.faults) == ((), (), ())
+    assert (done.leaves.models, done.leaves.leaves) == (1, 12)  # two cids, two vids, eight casts
+    assert look.state(engine) == before
+
+
+def test_a_rebuild_says_what_differed_and_puts_it_right(ledger, engine, follower, whole, look):
+    before = look.state(engine)
+    leaves = stored_leaves(engine)
+    with writing(engine) as connection:
+        connection.execute(delete(tables.plan))
+        connection.execute(update(tables.title).values(since=7))
+        connection.execute(delete(tables.leaf).where(tables.leaf.c.kind == "vid"))
+        connection.execute(delete(tables.leaf_name))
+    done = rebuilt(engine, follower)
+    found = {each.table: (each.extra, each.missing) for each in done.differences}
+    titles, plans = len(before["title"]), len(before["plan"])
+    assert found == {"title": (titles, titles), "plan": (0, plans)}
+    assert done.leaves.differed == (str(whole),)
+    assert look.state(engine) == before
+    assert stored_leaves(engine) == leaves
+    assert audited(engine, ledger).holds
+
+
+def stored_leaves(engine):
+    with engine.connect() as connection:
+        return {
+            tuple(row)
+            for table in (tables.leaf, tables.leaf_name)
+            for row in connection.execute(select(table))
+        }
+
+
+def test_a_rebuild_that_is_ended_has_changed_nothing(engine, follower, whole, look, monkeypatch):
+    before = look.state(engine)
+    with engine.connect() as connection:
+        epoch = connection.execute(select(tables.cursor.c.epoch)).scalar_one()
+
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ledger.index.rebuilding.examine", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        rebuilt(engine, follower)
+    assert look.state(engine) == before
+    with engine.connect() as connection:
+        assert connection.execute(select(tables.cursor.c.epoch)).scalar_one() == epoch
+        with pytest.raises(DBAPIError):
+            connection.execute(text("SELECT 1 FROM before_model"))
+    monkeypatch.undo()
+    assert rebuilt(engine, follower).differences == ()
+
+
+def test_after_a_rebuild_the_follower_goes_on_at_once(ledger, engine, follower, whole, look):
+    ledger.mine()
+    look.catch_up(follower)
+    rebuilt(engine, follower)
+    with pytest.raises(Fenced):
+        follower.step()
+    assert follower._stand_by(Fenced("another process follows")) == 1.0
+    ledger.do("Anchors", "anchor", secrets.token_bytes(32))
+    look.catch_up(follower)
+    assert look.journal(engine)[-1][0] == ledger.logs()[-1][0]
+
+
+def test_leaves_of_a_document_that_does_not_lead_to_its_claim_are_taken_out(
+    engine, follower, whole
+):
+    with writing(engine) as connection:
+        connection.execute(
+            update(tables.model).values(artifact_root=b"x" * 32, fingerprint_digest=b"y" * 32)
+        )
+        from ledger.index.leaves import examine
+
+        found = examine(connection, follower.journal.chain_id, repair=True)
+    assert len(found.faults) == 2
+    assert str(Digest(whole.raw)) in found.faults[0]
+    assert stored_leaves(engine) == set()
+
+
+def test_a_deposit_beside_a_rebuild_is_not_taken_back(engine, follower, whole, monkeypatch):
+    wanted = stored_leaves(engine)
+    with writing(engine) as connection:
+        document = library.document(connection, library.FINGERPRINT, Digest(whole.raw))
+        assert document is not None
+        claim = connection.execute(
+            select(tables.model).where(tables.model.c.model_id == whole.raw)
+        ).mappings()
+        found, bound = library.check_leaves(document[0], claim.one())
+        kept = tables.document
+        connection.execute(delete(kept).where(kept.c.kind == library.FINGERPRINT))
+        connection.execute(delete(tables.leaf_name))
+
+    def deposit():
+        with writing(engine) as connection:
+            library.deposit_leaves(connection, whole, found, bound=bound, now_ms=2)
+
+    depositor = threading.Thread(target=deposit)
+    derive = leaves.derive
+
+    def beside(*args):
+        derived = derive(*args)
+        depositor.start()
+        depositor.join(1.0)  # it waits for the rebuild, or is done before it reads on
+        return derived
+
+    monkeypatch.setattr(leaves, "derive", beside)
+    rebuilt(engine, follower)
+    depositor.join()
+    assert stored_leaves(engine) == wanted
