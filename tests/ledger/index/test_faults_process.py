@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import os
 import signal
 import sqlite3
+import subprocess
 import threading
 import time
 from dataclasses import replace
 from typing import Any
 
 import pytest
+from psycopg.errors import DiskFull
 from sqlalchemy import event
 from sqlalchemy.exc import OperationalError
 
@@ -115,6 +118,57 @@ def test_a_full_disk_is_said_to_be_full_and_nothing_is_half_written(tmp_path):
     stand.catch_up()
     stand.check()
     stand.close()
+
+
+@contextlib.contextmanager
+def small_disk(folder, size):
+    """A file system of its own, which only root may make; gives what makes it larger."""
+    folder.mkdir()
+    made = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)],
+        check=False,
+        capture_output=True,
+    )
+    if made.returncode:
+        pytest.skip("a small file system can only be mounted by root")
+    try:
+        yield lambda size: subprocess.run(
+            ["mount", "-o", f"remount,size={size}", str(folder)], check=True
+        )
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def test_a_full_disk_of_the_server_is_said_to_be_full_and_nothing_is_half_written(postgres):
+    with small_disk(postgres.folder / "small", "24m") as grow:
+        owner = postgres.folder.stat()
+        os.chown(postgres.folder / "small", owner.st_uid, owner.st_gid)
+        (postgres.folder / "small").chmod(0o700)
+        with postgres.admin() as admin:
+            admin.execute(f"CREATE TABLESPACE small LOCATION '{postgres.folder / 'small'}'")
+            admin.execute("CREATE DATABASE small TABLESPACE small")
+        stand = world.Stand(postgres.url("small"))
+        stand.chain.grow(20)
+        stand.catch_up()
+        filler = postgres.admin("small")
+        filler.execute("CREATE TABLE filler (a bytea) WITH (autovacuum_enabled = false)")
+        filler.execute("INSERT INTO filler VALUES ('as much again each time')")
+        with contextlib.suppress(DiskFull):
+            for _ in range(40):
+                filler.execute("INSERT INTO filler SELECT a FROM filler")
+        stand.chain.grow(200)
+        stand.steps(5)
+        assert isinstance(stand.errors[-1], IndexUnavailable)
+        assert "free space" in stand.errors[-1].hint
+        stand.check_so_far()
+        filler.close()
+        grow("200m")
+        stand.catch_up()
+        stand.check()
+        stand.close()
+        postgres.drop("small")
+        with postgres.admin() as admin:
+            admin.execute("DROP TABLESPACE small")
 
 
 def test_a_database_that_another_process_holds_is_waited_for(tmp_path, monkeypatch):
