@@ -16,13 +16,12 @@ from typing import Any, Final
 from sqlalchemy import (
     Connection,
     Engine,
-    bindparam,
+    and_,
     delete,
     func,
     insert,
-    literal,
+    or_,
     select,
-    union_all,
     update,
 )
 from sqlalchemy.exc import IntegrityError
@@ -33,14 +32,13 @@ from ledger.access.principals import By, KeyFacts, Principal, checked_key
 from ledger.access.roles import (
     APPOINTED,
     AUDITOR,
-    HOLDER,
-    LICENSOR,
     OPERATOR,
     ROLES,
     reach,
     scopes_of,
 )
 from ledger.access.sign_in import NONCE_SECONDS
+from ledger.access.statements import KEY_BY_ID, ROLES_OF, SESSION_BY_ID
 from ledger.access.tokens import Token, new_token, random_text
 from ledger.access.trail import Act, Head
 from ledger.errors import (
@@ -48,14 +46,12 @@ from ledger.errors import (
     CredentialRevoked,
     IndexUnavailable,
     NotAuthenticated,
-    RateLimited,
     ScopeMissing,
     SignInRefused,
     UnknownRecord,
     UsageError,
 )
 from ledger.ids import Address
-from ledger.index import tables
 from ledger.index.access_tables import access_key, access_nonce, access_role, access_session
 from ledger.index.database import reading, writing
 
@@ -64,36 +60,14 @@ SESSION_SECONDS: Final = 12 * 3600
 KEY_DAYS: Final = 90
 MAX_KEYS: Final = 50
 """Live keys of one account."""
+KEYS_PAGE: Final = 200
 MAX_NONCES: Final = 20_000
 NONCE_DIGITS: Final = 22
 _SEEN_EVERY: Final = 60
 _USED_EVERY: Final = 3600
 _KEPT_SESSIONS: Final = 86_400
+_TOUCH_WAITS: Final = 0.05
 _DAY: Final = 86_400
-
-
-# Built once: putting a statement together costs more than running it.
-_KEY: Final = select(access_key).where(access_key.c.id == bindparam("id"))
-_SESSION: Final = select(access_session).where(access_session.c.id == bindparam("id"))
-_ROLES_OF: Final = union_all(
-    *(
-        select(literal(role).label("role")).where(
-            select(literal(1))
-            .select_from(table)
-            .where(
-                column == bindparam("account"),
-                table.c.chain_id == bindparam("chain_id"),
-                table.c.died_block.is_(None),
-            )
-            .exists()
-        )
-        for role, table, column in (
-            (LICENSOR, tables.model, tables.model.c.licensor),
-            (HOLDER, tables.license_, tables.license_.c.holder),
-        )
-    ),
-    select(access_role.c.role).where(access_role.c.account == bindparam("account")),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,14 +102,17 @@ class AccessStore:
             else:
                 found, touch = self._key(connection, token, now)
         if touch is not None:
-            # Worth telling, not worth failing for.
-            with contextlib.suppress(IndexUnavailable), writing(self.engine) as connection:
+            # Worth telling, not worth failing for, nor waiting for whoever writes just now.
+            with (
+                contextlib.suppress(IndexUnavailable),
+                writing(self.engine, durable=False, wait=_TOUCH_WAITS) as connection,
+            ):
                 connection.execute(touch)
         return found
 
     def _session(self, connection: Connection, token: Token, now: int) -> tuple[Principal, Any]:
         table = access_session
-        row = connection.execute(_SESSION, {"id": token.id}).one_or_none()
+        row = connection.execute(SESSION_BY_ID, {"id": token.id}).one_or_none()
         if row is None or not hmac.compare_digest(bytes(row.hash), token.hash()):
             raise NotAuthenticated("there is no such session")
         if row.ended_at is not None:
@@ -151,7 +128,7 @@ class AccessStore:
 
     def _key(self, connection: Connection, token: Token, now: int) -> tuple[Principal, Any]:
         table = access_key
-        row = connection.execute(_KEY, {"id": token.id}).one_or_none()
+        row = connection.execute(KEY_BY_ID, {"id": token.id}).one_or_none()
         if row is None or not hmac.compare_digest(bytes(row.hash), token.hash()):
             raise NotAuthenticated("there is no such API key")
         if row.revoked_at is not None:
@@ -171,7 +148,7 @@ class AccessStore:
     def roles_of(self, connection: Connection, account: Address) -> tuple[str, ...]:
         """An account's roles now: by the index's head, the settings and the table."""
         asked = {"account": account.raw, "chain_id": self.chain_id}
-        found = set(connection.execute(_ROLES_OF, asked).scalars())
+        found = set(connection.execute(ROLES_OF, asked).scalars())
         found |= {role for role, accounts in self.appointed.items() if account in accounts}
         return tuple(role for role in ROLES if role in found)
 
@@ -180,8 +157,8 @@ class AccessStore:
     def new_nonce(self) -> tuple[str, int]:
         """A nonce for one sign-in, and when it ends.
 
-        Raises:
-            RateLimited: more are waiting to be used than anyone needs.
+        Where more are waiting to be used than anyone needs, the oldest makes room: whoever floods
+        the service with them shortens everyone's time to sign, and keeps nobody out.
         """
         nonce, now = random_text(NONCE_DIGITS), int(self.now())
         table = access_nonce
@@ -189,9 +166,25 @@ class AccessStore:
             connection.execute(delete(table).where(table.c.expires_at <= now))
             waiting = connection.execute(select(func.count()).select_from(table)).scalar_one()
             if waiting >= MAX_NONCES:
-                raise RateLimited("too many sign-ins have been begun", retry_after=30.0)
+                oldest = select(table.c.nonce).order_by(table.c.expires_at, table.c.nonce)
+                gone = oldest.limit(waiting - MAX_NONCES + 1)
+                connection.execute(delete(table).where(table.c.nonce.in_(gone)))
             connection.execute(insert(table).values(nonce=nonce, expires_at=now + NONCE_SECONDS))
         return nonce, now + NONCE_SECONDS
+
+    def need_nonce(self, nonce: str) -> None:
+        """Pass only with a nonce that could still be used; it is not used by this.
+
+        Raises:
+            SignInRefused: (7) it is not one of ours, is over, or was used.
+        """
+        table = access_nonce
+        query = select(table.c.nonce).where(
+            table.c.nonce == nonce, table.c.expires_at > int(self.now())
+        )
+        with reading(self.engine) as connection:
+            if connection.execute(query).one_or_none() is None:
+                raise _no_nonce()
 
     def open_session(self, message: SignInMessage, *, request: str = "") -> tuple[Token, Principal]:
         """Use a message's nonce, and open a session with a token of its own.
@@ -215,9 +208,7 @@ class AccessStore:
                 )
             )
             if used.rowcount != 1:
-                raise SignInRefused(
-                    "the nonce is not one of this service's, is over, or was used", step=7
-                )
+                raise _no_nonce()
             old = access_session.c.expires_at < now - _KEPT_SESSIONS
             connection.execute(delete(access_session).where(old))
             connection.execute(
@@ -244,6 +235,23 @@ class AccessStore:
                 .values(ended_at=int(self.now()))
             )
             self._record(connection, By.principal(who, request), "session.ended", who.via)
+
+    def end_sessions(self, by: By, account: Address) -> int:
+        """End every session of an account, as after a token was stolen; how many there were."""
+        table, now = access_session, int(self.now())
+        with writing(self.engine) as connection:
+            ended = connection.execute(
+                update(table)
+                .where(
+                    table.c.account == account.raw,
+                    table.c.ended_at.is_(None),
+                    table.c.expires_at > now,
+                )
+                .values(ended_at=now)
+            ).rowcount
+            detail = {"sessions": ended}
+            self._record(connection, by, "session.ended", f"account:{account}", detail)
+            return int(ended)
 
     # -- keys --------------------------------------------------------------------------------------
 
@@ -308,13 +316,32 @@ class AccessStore:
             made = connection.execute(select(access_key).where(access_key.c.id == token.id)).one()
             return token, KeyFacts.of(made)
 
-    def keys(self, account: Address | None = None) -> list[KeyFacts]:
-        """Keys of an account, or all, the newest first; revoked and expired ones too."""
-        query = select(access_key).order_by(access_key.c.created_at.desc(), access_key.c.id)
+    def keys(
+        self, account: Address | None = None, *, after: str | None = None, limit: int = KEYS_PAGE
+    ) -> list[KeyFacts]:
+        """Keys of an account, or all, the newest first; revoked and expired ones too.
+
+        Args:
+            account: whose; None for everyone's.
+            after: id of the key at which the page before ended.
+            limit: keys on a page.
+
+        Raises:
+            UnknownRecord: there is no key `after`.
+        """
+        table = access_key
+        query = select(table).order_by(table.c.created_at.desc(), table.c.id)
         if account is not None:
-            query = query.where(access_key.c.account == account.raw)
+            query = query.where(table.c.account == account.raw)
         with reading(self.engine) as connection:
-            return [KeyFacts.of(row) for row in connection.execute(query.limit(1000))]
+            if after is not None:
+                made = select(table.c.created_at).where(table.c.id == after)
+                when = connection.execute(made).scalar_one_or_none()
+                if when is None:
+                    raise UnknownRecord("there is no such API key")
+                same = and_(table.c.created_at == when, table.c.id > after)
+                query = query.where(or_(table.c.created_at < when, same))
+            return [KeyFacts.of(row) for row in connection.execute(query.limit(limit))]
 
     def revoke_key(self, by: By, id_: str, *, account: Address | None = None) -> KeyFacts:
         """Revoke a key; one that was revoked before stays as it is.
@@ -412,6 +439,10 @@ class AccessStore:
     ) -> None:
         entry = Act(by.actor, act, subject, by.via, request=by.request, detail=detail or {})
         trail.append(connection, entry, now_ms=int(self.now() * 1000))
+
+
+def _no_nonce() -> SignInRefused:
+    return SignInRefused("the nonce is not one of this service's, is over, or was used", step=7)
 
 
 def _appointable(role: str) -> None:
