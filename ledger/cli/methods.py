@@ -16,6 +16,7 @@ from ledger.errors import ConfigurationError, UnavailableError, UnsupportedModel
 
 if TYPE_CHECKING:
     from ledger.broker.leaks import LeakReport
+    from ledger.errors import LedgerError
     from ledger.fingerprint.exact import Fingerprint
     from ledger.fingerprint.sketch import Sketch
     from ledger.ids import Address, Digest
@@ -48,8 +49,11 @@ class Methods:
             "comparisons": [], "watermarks": [], "triggers": [], "trace": None, "search": None,
         }  # fmt: skip
         self.why_not = dict(_NONE)
-        self.rivals: list[tuple[object, ...]] = []
+        self.listed: list[tuple[dict[str, Any], int, int]] = []
+        self.remarks: list[str] = []
         self.notes: list[str] = []
+        self.missed: LedgerError | None = None
+        self.undecided = False
 
     def traced(self, report: LeakReport | None) -> None:
         """Take over what tracing found."""
@@ -60,7 +64,7 @@ class Methods:
 
     def search(self) -> None:
         """Ask the network's index about the suspect's tensor ids."""
-        from ledger.cli.search import ask
+        from ledger.cli.search import ask, remarks
         from ledger.examining import failed, of_search
         from ledger.fingerprint.search import asked_ids, searchable, tally
 
@@ -75,7 +79,8 @@ class Methods:
             made = self._measured()
             found, more = ask(url, asked_ids(made))
         except (UnavailableError, ConfigurationError, UnsupportedModel) as error:
-            self.why_not["search"] = failed(error)
+            self.why_not["search"] = failed(error, self._suspect)
+            self.missed = error
             return
         weighed = [(one.model, tally(made, one.held)) for one in found]
         tensors, elements = searchable(made)
@@ -83,17 +88,8 @@ class Methods:
         self.found["search"] = of_search(
             host, weighed, tensors=tensors, elements=elements, more=more
         )
-        self.rivals = [
-            (
-                time_text(int(model["committed_at"])),
-                str(model["model_id"])[:10],
-                model.get("title"),
-                str(model["licensor"])[:10],
-                model["status"],
-                f"{weight.found}/{tensors}",
-            )
-            for model, weight in weighed
-        ]
+        self.listed = [(model, weight.found, tensors) for model, weight in weighed]
+        self.remarks = remarks([weight for _, weight in weighed], more=more)
 
     def model(self, path: Path, controls: Sequence[Path]) -> None:
         """Hold the suspect against a model of ours."""
@@ -206,10 +202,46 @@ class Methods:
                 settlement=self._settlement,
             )
         except UnavailableError as error:
-            self.why_not["triggers"] = failed(error)
-            self.notes.append(f"{path.name} was not asked: {failed(error)}")
+            self.why_not["triggers"] = failed(error, self._suspect)
+            self.notes.append(f"{path.name} was not asked: {failed(error, self._suspect)}")
+            self.missed, self.undecided = error, True
             return
         self.found["triggers"].append(of_triggers(report, opened))
+        self.undecided |= report.undecided
+
+    def claims(self) -> list[tuple[object, ...]]:
+        """Rows of the registered models that hold tensors of the suspect, in time order."""
+        ours = self._roots()
+        return [
+            (
+                time_text(int(model["committed_at"])),
+                str(model["model_id"])[:10],
+                model.get("title"),
+                str(model["licensor"])[:10],
+                model["status"],
+                f"{found}/{tensors}",
+                "ours" if model.get("artifact_root") in ours else "",
+            )
+            for model, found, tensors in self.listed
+        ]
+
+    def about(self) -> dict[str, Any]:
+        """What sentences may take from the one model that was given, as the index lists it."""
+        roots = self._roots()
+        if len(roots) != 1:
+            return {}
+        (root,) = roots
+        first = next((m for m, _, _ in self.listed if m.get("artifact_root") == root), None)
+        if first is None:
+            return {"artifact_root": root}
+        return {
+            "artifact_root": root,
+            "model_id": str(first["model_id"]),
+            "committed_at": int(first["committed_at"]),
+        }
+
+    def _roots(self) -> set[str]:
+        return {one["ours"]["artifact_root"] for one in self.found["comparisons"]}
 
     def _stands(
         self, drawn: Sketch, owner: Address | None, record: Record | None
