@@ -176,6 +176,7 @@ class Methods:
                 found, record, original=home, chain=chain, why_not=why, progress=progress
             )
         self.found["watermarks"].append(of_watermark(report, record))
+        self._caution(path, report.caveat)
 
     def triggers(
         self,
@@ -208,6 +209,7 @@ class Methods:
             return
         self.found["triggers"].append(of_triggers(report, opened))
         self.undecided |= report.undecided
+        self._caution(path, report.caveat)
 
     def claims(self) -> list[tuple[object, ...]]:
         """Rows of the registered models that hold tensors of the suspect, in time order."""
@@ -239,6 +241,10 @@ class Methods:
             "model_id": str(first["model_id"]),
             "committed_at": int(first["committed_at"]),
         }
+
+    def _caution(self, path: Path, caveat: str) -> None:
+        if caveat:
+            self.notes.append(f"{path.name}: {caveat}")
 
     def _roots(self) -> set[str]:
         return {one["ours"]["artifact_root"] for one in self.found["comparisons"]}
