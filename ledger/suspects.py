@@ -10,7 +10,7 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -28,7 +28,8 @@ from ledger.errors import (
 from ledger.evidence.match import folder_digest
 from ledger.evidence.match_form import MAX_FILES, MAX_NAME, MAX_TEXT
 from ledger.evidence.wording import is_plain, one_line
-from ledger.tensors.regular import open_regular, shown
+from ledger.tensors.formats import PREFIX_BYTES, other_format
+from ledger.tensors.regular import open_regular, read_regular, shown
 
 MAX_DOWNLOAD: Final = 1 << 40
 SPARE_BYTES: Final = 256 << 20
@@ -113,6 +114,25 @@ def received(
     with tempfile.TemporaryDirectory(prefix="modeldeed-suspect-") as folder:
         dest = Path(folder) / _on_disk_as(_name_of(suspect))
         yield _downloaded(suspect, dest, now, progress, limit=limit, timeout=timeout)
+
+
+def unread(suspect: Received, members: Sequence[str]) -> list[str]:
+    """Files of a suspect folder that begin or are named like weights, and are not among `members`.
+
+    A folder is read as one model. Another beside it, or below it, is hashed and not looked at.
+
+    Raises:
+        TensorFileError: one cannot be read.
+    """
+    if suspect.record["kind"] != "folder":
+        return []
+    taken, left = set(members), []
+    for of in suspect.record["files"]:
+        if of["name"] not in taken:
+            head = read_regular(suspect.path / of["name"], PREFIX_BYTES, head=True)
+            if head[8:9] == b"{" or other_format(of["name"], head) is not None:
+                left.append(str(of["name"]))
+    return left
 
 
 def _on_disk(path: Path, now: Callable[[], datetime], progress: Progress) -> Received:

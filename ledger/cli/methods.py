@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ledger.fingerprint.sketch import Sketch
     from ledger.ids import Address, Digest
     from ledger.suspects import Received
+    from ledger.tensors.model import ModelSource
     from ledger.watermark.record import PhaseAPlace, Record
 
 _NONE = {
@@ -31,6 +32,7 @@ _NONE = {
     "triggers": "no disclosure was given, or no place where the suspect is asked",
     "trace": "no recovery file was given",
 }
+_NAMED = 5
 _NO_COUNTERPART = "no matrix of ours has a counterpart in the suspect"
 
 
@@ -53,6 +55,7 @@ class Methods:
         self.remarks: list[str] = []
         self.notes: list[str] = []
         self.missed: LedgerError | None = None
+        self._unread: list[str] = []
         self.undecided = False
 
     def traced(self, report: LeakReport | None) -> None:
@@ -103,10 +106,8 @@ class Methods:
         except UnsupportedModel:
             measured = None
         with ExitStack() as stack:
-            ours, theirs, *third = [
-                stack.enter_context(open_weights(one))
-                for one in (path, self._suspect.path, *controls)
-            ]
+            theirs = stack.enter_context(self._weights())
+            ours, *third = [stack.enter_context(open_weights(one)) for one in (path, *controls)]
             progress = stack.enter_context(console.progress("compare", unit="steps"))
             made = compare(
                 ours,
@@ -125,11 +126,10 @@ class Methods:
         from ledger.examining import of_sketch
         from ledger.fingerprint.sketch import compare_sketch
         from ledger.ids import Address
-        from ledger.tensors.opening import open_weights
 
         drawn = sketch_of(path)
         with (
-            open_weights(self._suspect.path) as theirs,
+            self._weights() as theirs,
             console.progress("compare", unit="steps") as progress,
         ):
             made = compare_sketch(
@@ -155,7 +155,6 @@ class Methods:
         """Look for the mark of a record."""
         from ledger.examining import of_watermark
         from ledger.tensors.model import open_model
-        from ledger.tensors.opening import open_weights
         from ledger.watermarking import examine
 
         path, record = given
@@ -169,7 +168,7 @@ class Methods:
             else perhaps_chain(self._session, self._settlement)
         )
         with ExitStack() as stack:
-            found = stack.enter_context(open_weights(self._suspect.path))
+            found = stack.enter_context(self._weights())
             home = None if original is None else stack.enter_context(open_model(original))
             progress = stack.enter_context(console.progress("look", unit="weights"))
             report = examine(
@@ -242,6 +241,23 @@ class Methods:
             "committed_at": int(first["committed_at"]),
         }
 
+    @contextmanager
+    def _weights(self) -> Iterator[ModelSource]:
+        """The suspect, open; models of a folder that are not read with it are told."""
+        from ledger.suspects import unread
+        from ledger.tensors.opening import open_weights
+
+        with open_weights(self._suspect.path) as source:
+            left = unread(self._suspect, [member.name for member in source.members])
+            yield source
+        if left and not self._unread:
+            self._unread = left
+            some = ", ".join(left[:_NAMED]) + (", …" if len(left) > _NAMED else "")
+            self.notes.append(
+                f"not read with the model of the folder: {some} ({len(left)} in all); investigate "
+                "each alone"
+            )
+
     def _caution(self, path: Path, caveat: str) -> None:
         if caveat:
             self.notes.append(f"{path.name}: {caveat}")
@@ -268,11 +284,10 @@ class Methods:
 
     def _measured(self) -> Fingerprint:
         from ledger.fingerprint.exact import fingerprint
-        from ledger.tensors.opening import open_weights
 
         if self._print is None:
             with (
-                open_weights(self._suspect.path) as source,
+                self._weights() as source,
                 console.progress("fingerprint", unit="bytes") as progress,
             ):
                 self._print = fingerprint(source, level="deep", progress=progress)

@@ -116,3 +116,19 @@ def test_names_chosen_to_collide_or_to_mislead_do_not_stop_an_examination(deed):
         theirs = [of["theirs"] for of in held["tensors"]["shared"]]
         assert len(set(theirs)) == held["tensors"]["found"] == len(theirs) > 0
         assert all(of.isascii() and len(of) <= 1100 for of in theirs)
+
+
+def test_a_folder_of_several_models_says_which_files_were_not_looked_at(deed):
+    """A copy beside an innocent model must not pass for examined."""
+    folder = deed.cwd / "dump"
+    (folder / "old").mkdir(parents=True)
+    save_file(tensors(), deed.cwd / "ours.safetensors")
+    save_file({"w": tensors()["layer.64"] * 2 + 1}, folder / "model.safetensors")
+    save_file(tensors(), folder / "old" / "weights.safetensors")
+    save_file(tensors(), folder / ".hidden")
+    (folder / "config.json").write_text("{}")
+    ran = deed("investigate", "dump", "--ours", "ours.safetensors", "--offline", "--json")
+    assert ran.code == 1
+    assert len(ran.json["findings"]["suspect"]["files"]) == 4
+    (note,) = ran.json["notes"]
+    assert ".hidden, old/weights.safetensors (2 in all); investigate each alone" in note
