@@ -6,7 +6,9 @@ every verifier applies are applied before the findings are handed over.
 
 from __future__ import annotations
 
+import hashlib
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -30,6 +32,7 @@ from ledger.evidence.match import (
     verdict_of,
 )
 from ledger.evidence.match_form import FORMAT, METHODS, WAYS
+from ledger.evidence.wording import one_line
 from ledger.fingerprint.compare import Comparison
 from ledger.fingerprint.exact import Fingerprint
 from ledger.fingerprint.pairing import MatrixResult
@@ -39,11 +42,15 @@ from ledger.ids import ZERO_DIGEST, Address, Digest
 from ledger.questioning import Asked
 from ledger.questioning import Report as AnswerReport
 from ledger.suspects import Received
+from ledger.tensors.regular import shown
 from ledger.watermark.disclosure import Disclosure
 from ledger.watermark.record import PhaseAPlace, Record
 from ledger.watermarking import Report as MarkReport
 
 _MILLION: Final = 1_000_000
+_LONG: Final = 1000
+_TAG: Final = 32  # hexadecimal digits: nobody finds two names of one tag
+_MANGLED: Final = re.compile(f"~[0-9a-f]{{{_TAG}}}$")
 
 
 # -- each method's findings ----------------------------------------------------------------------
@@ -78,7 +85,7 @@ def of_model(made: Comparison, ours: Fingerprint) -> dict[str, Any]:
                     "relation": str(witness.relation),
                     "elements": witness.elements,
                     "packed": witness.packed,
-                    "theirs": _line(witness.theirs),
+                    "theirs": _name(witness.theirs),
                 }
                 for cid, witness in sorted(learnt.items())
             ],
@@ -136,7 +143,7 @@ def of_watermark(report: MarkReport, record: Record) -> dict[str, Any]:
             sums = {"weights": one.tally.weights, "t": t, "v": v}
             bound = in_millionths(mark_bound(t, v))
             rows.append(
-                {"name": _line(name), "found_as": _line(one.name), **sums, "log10_p": bound}
+                {"name": _name(name), "found_as": _name(one.name), **sums, "log10_p": bound}
             )
         whole = {key: sum(row[key] for row in rows) for key in ("weights", "t", "v")}
         best = min([mark_bound(whole["t"], whole["v"]), *(r["log10_p"] / _MILLION for r in rows)])
@@ -320,8 +327,7 @@ def _lineage(made: Comparison) -> dict[str, Any]:
         "rows": rows,
     }
     controls = [
-        {"title": _line(of.title)[:1000], "log10_p": in_millionths(of.log10_p)}
-        for of in made.controls
+        {"title": _line(of.title), "log10_p": in_millionths(of.log10_p)} for of in made.controls
     ]
     return {"units": units, "controls": controls}
 
@@ -334,8 +340,8 @@ def _row(result: MatrixResult) -> dict[str, Any]:
     aligned = result.aligned > 0
     bound = row_bound(order.rows, order.in_place, order.in_order, aligned=aligned)
     return {
-        "ours": _line(result.ours),
-        "theirs": _line(result.theirs),
+        "ours": _name(result.ours),
+        "theirs": _name(result.theirs),
         "role": str(result.role),
         "units": result.units,
         "tested": order.tested,
@@ -371,9 +377,21 @@ def _checks(checks: Sequence[Check]) -> list[dict[str, Any]]:
 
 def _line(text: str) -> str:
     """A text of others on one line, of a length that findings hold."""
-    return "".join(c if c.isprintable() else "?" for c in text)[:1000]
+    return one_line(text)[:_LONG]
 
 
-def failed(error: LedgerError) -> str:
-    """Why a method could not be tried."""
-    return _line(error.message)
+def _name(text: str) -> str:
+    """A tensor's name likewise. Two names never become one, whoever chose them.
+
+    A name that cannot be given as it is carries a digest of itself, and so does one that looks as
+    if it did.
+    """
+    line = _line(text)
+    if line == text and _MANGLED.search(line) is None:
+        return line
+    return f"{line}~{hashlib.sha256(text.encode(errors='surrogatepass')).hexdigest()[:_TAG]}"
+
+
+def failed(error: LedgerError, suspect: Received) -> str:
+    """Why a method could not be tried; where the examiner kept the suspect is nobody's business."""
+    return _line(error.message.replace(shown(suspect.path), suspect.record["name"]))

@@ -10,21 +10,33 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
-from ledger.errors import LimitExceeded, TensorFileError, UsageError
+from ledger.errors import (
+    LedgerError,
+    LimitExceeded,
+    TensorFileError,
+    ToolMissing,
+    UnavailableError,
+    UsageError,
+)
 from ledger.evidence.match import folder_digest
 from ledger.evidence.match_form import MAX_FILES, MAX_NAME, MAX_TEXT
-from ledger.tensors.regular import open_regular, shown
+from ledger.evidence.wording import is_plain, one_line
+from ledger.tensors.formats import PREFIX_BYTES, other_format
+from ledger.tensors.regular import open_regular, read_regular, shown
 
 MAX_DOWNLOAD: Final = 1 << 40
 SPARE_BYTES: Final = 256 << 20
 _PIECE: Final = 8 << 20
+_MAX_ON_DISK: Final = 200  # bytes of a name; file systems take 255
+_MAX_SUFFIX: Final = 20
+_OTHERWISE: Final = "download it by other means, and give the file"
 
 Progress = Callable[[int, int], None]
 _State = tuple[int, int, int, int, int]
@@ -67,6 +79,7 @@ def received(
     *,
     keep: Path | None = None,
     limit: int = MAX_DOWNLOAD,
+    timeout: float = 60.0,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
     progress: Progress = lambda _done, _total: None,
 ) -> Iterator[Received]:
@@ -76,6 +89,7 @@ def received(
         suspect: as the user named it.
         keep: where what a URL names is kept; it goes away afterwards when None.
         limit: bytes that are downloaded at most.
+        timeout: seconds within which a server must have sent each piece of 8 MiB.
         now: the examiner's clock.
         progress: called with bytes hashed and in all.
 
@@ -95,10 +109,30 @@ def received(
     if keep is not None:
         if keep.exists():
             raise UsageError(f"{keep} exists", hint="name a file that is not there yet")
-        yield _downloaded(suspect, keep, limit, now, progress)
+        yield _downloaded(suspect, keep, now, progress, limit=limit, timeout=timeout)
         return
     with tempfile.TemporaryDirectory(prefix="modeldeed-suspect-") as folder:
-        yield _downloaded(suspect, Path(folder) / _name_of(suspect), limit, now, progress)
+        dest = Path(folder) / _on_disk_as(_name_of(suspect))
+        yield _downloaded(suspect, dest, now, progress, limit=limit, timeout=timeout)
+
+
+def unread(suspect: Received, members: Sequence[str]) -> list[str]:
+    """Files of a suspect folder that begin or are named like weights, and are not among `members`.
+
+    A folder is read as one model. Another beside it, or below it, is hashed and not looked at.
+
+    Raises:
+        TensorFileError: one cannot be read.
+    """
+    if suspect.record["kind"] != "folder":
+        return []
+    taken, left = set(members), []
+    for of in suspect.record["files"]:
+        if of["name"] not in taken:
+            head = read_regular(suspect.path / of["name"], PREFIX_BYTES, head=True)
+            if head[8:9] == b"{" or other_format(of["name"], head) is not None:
+                left.append(str(of["name"]))
+    return left
 
 
 def _on_disk(path: Path, now: Callable[[], datetime], progress: Progress) -> Received:
@@ -128,9 +162,8 @@ def _on_disk(path: Path, now: Callable[[], datetime], progress: Progress) -> Rec
     files.sort(key=lambda of: str(of["name"]))
     kind = "folder" if folder else "file"
     sha256 = str(folder_digest(files)) if folder else files[0]["sha256"]
-    title = _printable(path.resolve().name or "suspect")
     record = {
-        "name": title[:MAX_NAME],
+        "name": one_line(path.resolve().name or "suspect")[:MAX_NAME],
         "kind": kind,
         "size": sum(int(of["size"]) for of in files),
         "sha256": sha256,
@@ -142,12 +175,19 @@ def _on_disk(path: Path, now: Callable[[], datetime], progress: Progress) -> Rec
 
 def _walk(folder: Path) -> list[tuple[Path, str]]:
     found = []
-    for place, folders, names in os.walk(folder):
+    for place, folders, names in os.walk(folder, onerror=_unreadable):
         folders.sort()
+        for name in folders:
+            if (Path(place) / name).is_symlink():
+                # Not entered, or it might lead round; and passed over it would hide what it holds.
+                raise TensorFileError(
+                    f"{shown(Path(place) / name)} is a link to a folder",
+                    hint="replace the link by a copy of the folder it points to",
+                )
         for name in sorted(names):
             path = Path(place) / name
             relative = path.relative_to(folder).as_posix()
-            if _printable(relative) != relative or len(relative) > MAX_TEXT:
+            if not is_plain(relative) or len(relative) > MAX_TEXT:
                 raise TensorFileError(
                     f"{shown(path)} has a name that no record can hold",
                     hint="give the files that matter alone",
@@ -163,17 +203,33 @@ def _walk(folder: Path) -> list[tuple[Path, str]]:
     return found
 
 
+def _unreadable(error: OSError) -> None:
+    raise TensorFileError(
+        f"{shown(error.filename)} cannot be read: {error.strerror}",
+        hint="check the path and its permissions",
+    ) from None
+
+
 def _downloaded(
-    url: str, dest: Path, limit: int, now: Callable[[], datetime], progress: Progress
+    url: str,
+    dest: Path,
+    now: Callable[[], datetime],
+    progress: Progress,
+    *,
+    limit: int,
+    timeout: float,
 ) -> Received:
     from ledger.remote.objects import RemoteObject
     from ledger.remote.places import Place
 
-    source = RemoteObject(Place.parse(url))
+    place = Place.parse(url)
+    with _hinted():
+        source = RemoteObject(place, timeout=timeout)
     try:
         if source.size > limit:
             raise LimitExceeded(
-                f"{source.name} has {source.size} bytes; at most {limit} are downloaded"
+                f"{source.name} has {source.size} bytes; at most {limit} are downloaded",
+                hint="no model is that large; check the URL",
             )
         if source.size > shutil.disk_usage(dest.resolve().parent).free - SPARE_BYTES:
             raise UsageError(
@@ -185,7 +241,8 @@ def _downloaded(
             with dest.open("xb") as file:
                 for offset in range(0, source.size, _PIECE):
                     room = bytearray(min(_PIECE, source.size - offset))
-                    source.read(offset, memoryview(room))
+                    with _hinted():
+                        source.read(offset, memoryview(room))
                     digest.update(room)
                     file.write(room)
                     progress(offset + len(room), source.size)
@@ -206,16 +263,38 @@ def _downloaded(
     return Received(dest, record, ((dest, _state(dest.stat())),))
 
 
+@contextmanager
+def _hinted() -> Iterator[None]:
+    """Hints of the remote reader speak of sealed files and their cards; a suspect has none."""
+    try:
+        yield
+    except ToolMissing:
+        raise
+    except UnavailableError as error:
+        if "(HTTP 416)" in error.message:  # it has no first byte
+            what = error.message.partition(" ")[0]
+            raise TensorFileError(f"{what} is empty", hint="check the URL") from None
+        error.hint = f"try again shortly, or {_OTHERWISE}"
+        raise
+    except LedgerError as error:
+        error.hint = f"check the URL, or {_OTHERWISE}"
+        raise
+
+
 def _name_of(url: str) -> str:
     """The last part of a URL's path; neither host nor query, which may give access."""
     from ledger.remote.places import Place
 
     name = PurePosixPath(Place.parse(url).path).name
-    return _printable(name)[:MAX_NAME].replace("/", "_").lstrip(".") or "suspect"
+    return one_line(name)[:MAX_NAME].replace("/", "_").lstrip(".") or "suspect"
 
 
-def _printable(text: str) -> str:
-    return "".join(c if c.isprintable() else "?" for c in text)
+def _on_disk_as(name: str) -> str:
+    """A name that every file system takes; the suffix stays, as formats are told by it."""
+    if len(name.encode()) <= _MAX_ON_DISK:
+        return name
+    suffix = PurePosixPath(name).suffix
+    return "suspect" + (suffix if len(suffix.encode()) <= _MAX_SUFFIX else "")
 
 
 def _size(path: Path) -> int:

@@ -46,7 +46,7 @@ ENTRIES: Final[tuple[Entry, ...]] = (
     Entry("open", "sealed", "Verify a sealed file with its key and list what it holds."),
     Entry("check", "check", "Say whether this runtime may open a file, and if not, why."),
     Entry("runtime", "runtime", "Enrol a machine that runs models.", group=True),
-    Entry("investigate", "investigate", "Name the license whose copy leaked."),
+    Entry("investigate", "investigate", "Find out where a copy comes from."),
     Entry("evidence", "evidence", "Collect, show and verify evidence bundles.", group=True),
     Entry("api", "api", "Keys, roles and audit log of the service.", group=True),
     Entry("index", "index", "Follow the chain into tables.", group=True),

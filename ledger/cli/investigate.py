@@ -99,7 +99,9 @@ def investigate(
     """Hash a suspect, hold it against all that is given, and say what each method shows.
 
     The suspect is hashed before anything reads it, and never changed. Exit code 1 when nothing was
-    found; with --trace alone, when no license is named, or its sealing does not stand on chain.
+    found; of a mark or of answers also when a check of them did not pass; with --trace alone, when
+    no license is named, or its sealing does not stand on chain. Exit code 3 when nothing was found
+    and a suspect that is asked gave no answer.
     """
     from ledger.cli.methods import Methods
     from ledger.examining import findings
@@ -141,6 +143,12 @@ def investigate(
             look.triggers(path, ask or "", ask_control or (), their_control or (), challenge)
         there.ensure_unchanged()
         made = findings(there, software=software(), **look.found, why_not=look.why_not)
+    if all(of["result"] == "not checked" for of in made["tried"]):
+        # "Nothing found" would say that somebody looked.
+        raise look.missed or UsageError(
+            "no method could be tried on the suspect",
+            hint="name a model of yours with --ours; without --offline an index is asked, too",
+        )
     if out is not None:
         from ledger.canonical import canonical_json
 
@@ -198,27 +206,29 @@ def _answer(made: Any, traced: LeakReport | None, look: Any, out: Path | None) -
     )
     asked = made["comparisons"] or made["watermarks"] or made["triggers"] or traced is not None
     listed = made["search"] is not None and bool(made["search"]["models"])
-    said = sentences(made, artifact_root="", watermark="", model_id="", committed_at=0)
+    said = sentences(made, **look.about())
     tried = table(
         ("method", "result", "why"),
         [(of["method"], of["result"], of["why"]) for of in made["tried"]],
         empty="none",
     )
     claims = table(
-        ("committed", "model", "title", "licensor", "status", "tensors"),
-        look.rivals,
+        ("committed", "model", "title", "licensor", "status", "tensors", ""),
+        look.claims(),
         empty="no registered model that holds tensors of it is known",
     )
     parts = [] if traced is None else [_traced(traced)]
-    parts += [tried, claims, "\n".join(one_line(sentence) for sentence in said)]
+    parts += [tried, "\n".join([claims, *look.remarks])]
+    parts.append("\n".join(one_line(sentence) for sentence in said))
     data: dict[str, Any] = {} if traced is None else traced.to_json()
-    data |= {"findings": made, "statements": said, "out": out}
+    data |= {"findings": made, "statements": [*said, *look.remarks], "out": out}
     data["notes"] = list(look.notes)
     notes = [*look.notes]
     if out is not None:
         notes.append(f"next: deed evidence collect MODEL --match {out}")
     ok = bool(own if asked else listed)
-    return Answer(data, "\n\n".join(parts), ok=ok, notes=tuple(notes))
+    undecided = not ok and look.undecided
+    return Answer(data, "\n\n".join(parts), ok=ok, undecided=undecided, notes=tuple(notes))
 
 
 def _traced(report: LeakReport) -> str:

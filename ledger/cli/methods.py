@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -16,10 +16,12 @@ from ledger.errors import ConfigurationError, UnavailableError, UnsupportedModel
 
 if TYPE_CHECKING:
     from ledger.broker.leaks import LeakReport
+    from ledger.errors import LedgerError
     from ledger.fingerprint.exact import Fingerprint
     from ledger.fingerprint.sketch import Sketch
     from ledger.ids import Address, Digest
     from ledger.suspects import Received
+    from ledger.tensors.model import ModelSource
     from ledger.watermark.record import PhaseAPlace, Record
 
 _NONE = {
@@ -30,6 +32,7 @@ _NONE = {
     "triggers": "no disclosure was given, or no place where the suspect is asked",
     "trace": "no recovery file was given",
 }
+_NAMED = 5
 _NO_COUNTERPART = "no matrix of ours has a counterpart in the suspect"
 
 
@@ -48,8 +51,12 @@ class Methods:
             "comparisons": [], "watermarks": [], "triggers": [], "trace": None, "search": None,
         }  # fmt: skip
         self.why_not = dict(_NONE)
-        self.rivals: list[tuple[object, ...]] = []
+        self.listed: list[tuple[dict[str, Any], int, int]] = []
+        self.remarks: list[str] = []
         self.notes: list[str] = []
+        self.missed: LedgerError | None = None
+        self._unread: list[str] = []
+        self.undecided = False
 
     def traced(self, report: LeakReport | None) -> None:
         """Take over what tracing found."""
@@ -60,7 +67,7 @@ class Methods:
 
     def search(self) -> None:
         """Ask the network's index about the suspect's tensor ids."""
-        from ledger.cli.search import ask
+        from ledger.cli.search import ask, remarks
         from ledger.examining import failed, of_search
         from ledger.fingerprint.search import asked_ids, searchable, tally
 
@@ -75,7 +82,8 @@ class Methods:
             made = self._measured()
             found, more = ask(url, asked_ids(made))
         except (UnavailableError, ConfigurationError, UnsupportedModel) as error:
-            self.why_not["search"] = failed(error)
+            self.why_not["search"] = failed(error, self._suspect)
+            self.missed = error
             return
         weighed = [(one.model, tally(made, one.held)) for one in found]
         tensors, elements = searchable(made)
@@ -83,17 +91,8 @@ class Methods:
         self.found["search"] = of_search(
             host, weighed, tensors=tensors, elements=elements, more=more
         )
-        self.rivals = [
-            (
-                time_text(int(model["committed_at"])),
-                str(model["model_id"])[:10],
-                model.get("title"),
-                str(model["licensor"])[:10],
-                model["status"],
-                f"{weight.found}/{tensors}",
-            )
-            for model, weight in weighed
-        ]
+        self.listed = [(model, weight.found, tensors) for model, weight in weighed]
+        self.remarks = remarks([weight for _, weight in weighed], more=more)
 
     def model(self, path: Path, controls: Sequence[Path]) -> None:
         """Hold the suspect against a model of ours."""
@@ -107,10 +106,8 @@ class Methods:
         except UnsupportedModel:
             measured = None
         with ExitStack() as stack:
-            ours, theirs, *third = [
-                stack.enter_context(open_weights(one))
-                for one in (path, self._suspect.path, *controls)
-            ]
+            theirs = stack.enter_context(self._weights())
+            ours, *third = [stack.enter_context(open_weights(one)) for one in (path, *controls)]
             progress = stack.enter_context(console.progress("compare", unit="steps"))
             made = compare(
                 ours,
@@ -129,11 +126,10 @@ class Methods:
         from ledger.examining import of_sketch
         from ledger.fingerprint.sketch import compare_sketch
         from ledger.ids import Address
-        from ledger.tensors.opening import open_weights
 
         drawn = sketch_of(path)
         with (
-            open_weights(self._suspect.path) as theirs,
+            self._weights() as theirs,
             console.progress("compare", unit="steps") as progress,
         ):
             made = compare_sketch(
@@ -159,7 +155,6 @@ class Methods:
         """Look for the mark of a record."""
         from ledger.examining import of_watermark
         from ledger.tensors.model import open_model
-        from ledger.tensors.opening import open_weights
         from ledger.watermarking import examine
 
         path, record = given
@@ -173,13 +168,14 @@ class Methods:
             else perhaps_chain(self._session, self._settlement)
         )
         with ExitStack() as stack:
-            found = stack.enter_context(open_weights(self._suspect.path))
+            found = stack.enter_context(self._weights())
             home = None if original is None else stack.enter_context(open_model(original))
             progress = stack.enter_context(console.progress("look", unit="weights"))
             report = examine(
                 found, record, original=home, chain=chain, why_not=why, progress=progress
             )
         self.found["watermarks"].append(of_watermark(report, record))
+        self._caution(path, report.caveat)
 
     def triggers(
         self,
@@ -206,10 +202,68 @@ class Methods:
                 settlement=self._settlement,
             )
         except UnavailableError as error:
-            self.why_not["triggers"] = failed(error)
-            self.notes.append(f"{path.name} was not asked: {failed(error)}")
+            self.why_not["triggers"] = failed(error, self._suspect)
+            self.notes.append(f"{path.name} was not asked: {failed(error, self._suspect)}")
+            self.missed, self.undecided = error, True
             return
         self.found["triggers"].append(of_triggers(report, opened))
+        self.undecided |= report.undecided
+        self._caution(path, report.caveat)
+
+    def claims(self) -> list[tuple[object, ...]]:
+        """Rows of the registered models that hold tensors of the suspect, in time order."""
+        ours = self._roots()
+        return [
+            (
+                time_text(int(model["committed_at"])),
+                str(model["model_id"])[:10],
+                model.get("title"),
+                str(model["licensor"])[:10],
+                model["status"],
+                f"{found}/{tensors}",
+                "ours" if model.get("artifact_root") in ours else "",
+            )
+            for model, found, tensors in self.listed
+        ]
+
+    def about(self) -> dict[str, Any]:
+        """What sentences may take from the one model that was given, as the index lists it."""
+        roots = self._roots()
+        if len(roots) != 1:
+            return {}
+        (root,) = roots
+        first = next((m for m, _, _ in self.listed if m.get("artifact_root") == root), None)
+        if first is None:
+            return {"artifact_root": root}
+        return {
+            "artifact_root": root,
+            "model_id": str(first["model_id"]),
+            "committed_at": int(first["committed_at"]),
+        }
+
+    @contextmanager
+    def _weights(self) -> Iterator[ModelSource]:
+        """The suspect, open; models of a folder that are not read with it are told."""
+        from ledger.suspects import unread
+        from ledger.tensors.opening import open_weights
+
+        with open_weights(self._suspect.path) as source:
+            left = unread(self._suspect, [member.name for member in source.members])
+            yield source
+        if left and not self._unread:
+            self._unread = left
+            some = ", ".join(left[:_NAMED]) + (", …" if len(left) > _NAMED else "")
+            self.notes.append(
+                f"not read with the model of the folder: {some} ({len(left)} in all); investigate "
+                "each alone"
+            )
+
+    def _caution(self, path: Path, caveat: str) -> None:
+        if caveat:
+            self.notes.append(f"{path.name}: {caveat}")
+
+    def _roots(self) -> set[str]:
+        return {one["ours"]["artifact_root"] for one in self.found["comparisons"]}
 
     def _stands(
         self, drawn: Sketch, owner: Address | None, record: Record | None
@@ -230,11 +284,10 @@ class Methods:
 
     def _measured(self) -> Fingerprint:
         from ledger.fingerprint.exact import fingerprint
-        from ledger.tensors.opening import open_weights
 
         if self._print is None:
             with (
-                open_weights(self._suspect.path) as source,
+                self._weights() as source,
                 console.progress("fingerprint", unit="bytes") as progress,
             ):
                 self._print = fingerprint(source, level="deep", progress=progress)

@@ -158,12 +158,7 @@ def _answer(name: str, made: Fingerprint, found: list[Found], *, more: bool) -> 
 
     count, elements = searchable(made)
     tallies = [tally(made, one.held) for one in found]
-    unbound = max((one.unbound for one in tallies), default=0)
-    said = [ORDER, HIT] if found else [NONE]
-    if unbound:
-        said.append(UNBOUND.format(count=unbound))
-    if more:
-        said.append(MORE)
+    said = remarks(tallies, more=more)
     models = "model holds" if len(found) == 1 else "models hold"
     asked = f"{count} tensors, {elements:,} values"
     text = f"{len(found)} registered {models} tensors of {name} ({asked})"
@@ -198,6 +193,17 @@ def _answer(name: str, made: Fingerprint, found: list[Found], *, more: bool) -> 
         text + "\n\n" + "\n".join(said),
         ok=bool(found),
     )
+
+
+def remarks(tallies: Sequence[Tally], *, more: bool) -> list[str]:
+    """What must be said with an index's answer."""
+    said = [ORDER, HIT] if tallies else [NONE]
+    unbound = max((one.unbound for one in tallies), default=0)
+    if unbound:
+        said.append(UNBOUND.format(count=unbound))
+    if more:
+        said.append(MORE)
+    return said
 
 
 def _row(one: Found, weighed: Tally, count: int, elements: int) -> tuple[object, ...]:

@@ -26,14 +26,22 @@ def power(stated: int) -> str:
 
 
 def sentences(
-    found: dict[str, Any], *, artifact_root: str, watermark: str, model_id: str, committed_at: int
+    found: dict[str, Any],
+    *,
+    artifact_root: str | None = None,
+    watermark: str | None = None,
+    model_id: str | None = None,
+    committed_at: int = 0,
 ) -> list[str]:
     """All sentences about findings, in order.
 
+    Findings alone are about no one model; what the claim of one says is then not said.
+
     Args:
         found: the findings, checked.
-        artifact_root: of the model that the bundle is about, as the next three.
-        watermark: its claim's watermark commitment.
+        artifact_root: of the model that the bundle is about, as the next three; None when there is
+            no such model.
+        watermark: its claim's watermark commitment; None when its claim is not known.
         model_id: its id.
         committed_at: its commitment's time.
     """
@@ -66,8 +74,10 @@ def sentences(
     return [*said, made, _RESTS]
 
 
-def _ours(ours: Any, artifact_root: str) -> str:
+def _ours(ours: Any, artifact_root: str | None) -> str:
     this = "this" if ours["artifact_root"] == artifact_root else "another"
+    if artifact_root is None:
+        this = "the"
     model = f"{this} model ({ours['artifact_root']})"
     if ours["kind"] == "model":
         return model
@@ -80,7 +90,7 @@ def _ours(ours: Any, artifact_root: str) -> str:
     return f"the sketch {ours['sketch_root']} of {model}, {known}"
 
 
-def _comparison(one: Any, comparisons: int, artifact_root: str) -> Iterator[str]:
+def _comparison(one: Any, comparisons: int, artifact_root: str | None) -> Iterator[str]:
     tensors, units, rows = one["tensors"], one["units"], one["units"]["rows"]
     reached = one["log10_p_all"] <= UNITS_LEVEL
     yield f"Held against {_ours(one['ours'], artifact_root)}: {one['verdict']}."
@@ -134,7 +144,7 @@ def _comparison(one: Any, comparisons: int, artifact_root: str) -> Iterator[str]
             yield f"The control {of['title']} does not match the suspect ({bound})."
 
 
-def _watermark(one: Any, watermark: str) -> list[str]:
+def _watermark(one: Any, watermark: str | None) -> list[str]:
     there = "there" if one["there"] else "not found"
     carries = "carries" if one["commitment"] == watermark else "does not carry"
     head = (
@@ -144,7 +154,7 @@ def _watermark(one: Any, watermark: str) -> list[str]:
     )
     return [
         head,
-        f"This model's claim {carries} that commitment.",
+        *([] if watermark is None else [f"This model's claim {carries} that commitment."]),
         _PROVEN if one["proven"] else _UNPROVEN,
     ]
 
@@ -174,7 +184,7 @@ def _trace(trace: Any) -> list[str]:
     ]
 
 
-def _search(search: Any, model_id: str, committed_at: int) -> Iterator[str]:
+def _search(search: Any, model_id: str | None, committed_at: int) -> Iterator[str]:
     yield (
         f"The index {search['index']} listed {len(search['models'])} registered models that hold "
         "tensors of the suspect. It is the index's word."

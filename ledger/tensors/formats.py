@@ -23,6 +23,9 @@ _MAGIC: tuple[tuple[int, bytes, str], ...] = (
     (0, b"BZh", "a bzip2 archive"),
     (0, b"\x28\xb5\x2f\xfd", "a zstd archive"),
     (0, b"lmgg", "a GGML file"),
+    *((0, start, "a web page") for start in (b"<!DOCTYPE", b"<!doctype", b"<html", b"<HTML")),
+    (0, b"<?xml", "an XML document"),
+    (0, b"version https://", "a Git LFS pointer"),
     *((0, bytes([0x80, p, lead]), "a pickle") for p in (2, 3, 4, 5) for lead in b"}]ch(X\x8a\x95"),
 )
 _SUFFIX = {
@@ -46,7 +49,12 @@ _SUFFIX = {
 _WAY_OUT = "convert it to safetensors first (safetensors.torch.save_file writes one)"
 _TO_ONNX = "export it to ONNX first (tf2onnx does)"
 _UNPACK = "unpack it, and give what is in it"
+_NOT_THE_FILE = "a server gave it in place of the file: sign in there, and download it again"
 _WAYS_OUT = {
+    "a pickle": "loading it may run anything: convert it to safetensors on a host you can lose",
+    "a web page": _NOT_THE_FILE,
+    "an XML document": _NOT_THE_FILE,
+    "a Git LFS pointer": "it stands for the file: git lfs pull fetches that",
     "a sealed package": "deed inspect shows it; a licensed runtime loads it",
     "a lineage sketch": "deed compare --sketch takes it as the first of the two",
     "an HDF5 file (Keras)": _TO_ONNX,

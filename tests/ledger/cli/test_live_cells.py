@@ -104,6 +104,23 @@ def test_a_quantised_leak_is_traced_from_a_list_of_candidates(live, published, l
     assert [one["license"] for one in ran.json["named"]] == [licensed[1][0]]
 
 
+def test_a_trace_goes_with_what_else_is_found_into_one_bundle(live, published, licensed, leaked):
+    words = ("--ours", "model", "--out", "findings.json", "--json")
+    ran = investigate(live, published, leaked, *words)
+    assert ran.code == 0, ran.out + ran.err
+    results = {of["method"]: of["result"] for of in ran.json["findings"]["tried"]}
+    assert [results[method] for method in ("tensors", "units", "trace")] == ["found"] * 3
+    model = published["model_id"]
+    out = ("--match", "findings.json", "--no-print", "--out", "leak.zip", "--json")
+    assert live("evidence", "collect", model, *out).code == 0
+    block = live("evidence", "verify", "leak.zip", "--json").json["assumed"][0]["hash"]
+    done = live("evidence", "verify", "leak.zip", "--block", block, "--suspect", leaked, "--json")
+    assert done.code == 0, done.out + done.err
+    said = " ".join(done.json["statement"]["match"]["sentences"])
+    assert f"license {licensed[1][0]}, held by" in said
+    assert "Held against this model" in said
+
+
 def test_the_model_itself_names_nobody(live, published, licensed):
     ran = investigate(live, published, "model", "--json")
     assert ran.code == 1
