@@ -1,4 +1,4 @@
-"""The page's judgement of findings (JavaScript, in node): their figures, lists and sentences."""
+"""Findings as the library, ``verify.py`` and the page (in node) judge them: figures and lists."""
 
 import copy
 import json
@@ -8,6 +8,7 @@ import random
 import page_calls
 import pytest
 from page_calls import Refused
+from two_verifiers import script
 
 from ledger.canonical import hash_json
 from ledger.errors import LedgerError
@@ -352,18 +353,21 @@ def test_a_logarithm_may_be_a_millionth_off_and_no_more(page):
 
 
 def read(page, document):
-    """Whether the page reads it; the library must say the same."""
-    try:
-        held = page(READ, json.dumps(document))
-    except Refused:
-        held = False
-    try:
-        read_match(document)
-    except LedgerError:
-        assert not held
-    else:
-        assert held
-    return held
+    """Whether the library reads it; the script and the page must say the same."""
+    text, held = json.dumps(document), []
+    for reader, refusals in (
+        (read_match, LedgerError),
+        (script().read_findings, script().Fail),
+        (lambda _document: page(READ, text), Refused),
+    ):
+        try:
+            reader(json.loads(text))
+        except refusals:
+            held.append(False)
+        else:
+            held.append(True)
+    assert len(set(held)) == 1, held
+    return held[0]
 
 
 @pytest.mark.parametrize("bad", [None, 1.5, "x", -1, 1 << 60, [], {}, True])
