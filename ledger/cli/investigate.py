@@ -140,7 +140,13 @@ def investigate(
         for path in disclosure or ():
             look.triggers(path, ask or "", ask_control or (), their_control or (), challenge)
         there.ensure_unchanged()
-        made = findings(there, software=software(), **look.found, why_not=look.why_not)
+        made = findings(
+            there,
+            software=software(),
+            **look.found,
+            why_not=look.why_not,
+            untried=look.untried,
+        )
     if out is not None:
         from ledger.canonical import canonical_json
 

@@ -50,6 +50,7 @@ class Methods:
         self.why_not = dict(_NONE)
         self.rivals: list[tuple[object, ...]] = []
         self.notes: list[str] = []
+        self.untried: list[tuple[str, str, str]] = []
 
     def traced(self, report: LeakReport | None) -> None:
         """Take over what tracing found."""
@@ -121,6 +122,9 @@ class Methods:
             )
             prints = made.exact.prints if made.exact is not None else None
             mine = prints[0] if prints is not None else fingerprint(ours)
+        if made.exact is None:
+            why = "no tensor of the suspect carries identity: equal tensors were not looked for"
+            self.untried.append(("tensors", f"model {mine.content_root}", why))
         self.found["comparisons"].append(of_model(made, mine))
         self.why_not["units"] = _NO_COUNTERPART
 
@@ -164,8 +168,10 @@ class Methods:
 
         path, record = given
         if not record.headers:
+            why = "nothing was marked with it yet"
             self.why_not["watermark"] = "nothing was marked with the record yet"
-            self.notes.append(f"{path.name} was not looked for: nothing was marked with it yet")
+            self.untried.append(("watermark", f"record {record.commitment.hash()}", why))
+            self.notes.append(f"{path.name} was not looked for: {why}")
             return
         chain, why = (
             (None, "--offline was given")
@@ -207,6 +213,7 @@ class Methods:
             )
         except UnavailableError as error:
             self.why_not["triggers"] = failed(error)
+            self.untried.append(("triggers", f"disclosure {opened.digest()}", failed(error)))
             self.notes.append(f"{path.name} was not asked: {failed(error)}")
             return
         self.found["triggers"].append(of_triggers(report, opened))

@@ -1984,6 +1984,7 @@ def _anchored(case: Case, of: dict[str, Any]) -> dict[str, Any]:
 
 _MOST = (1 << 53) - 1
 _UNITS, _MARK, _TRACED = -20_000_000, -38_531_839, -9_000_000  # levels, in millionths
+_ALL_ASKED = 262_144
 _METHODS = ("search", "tensors", "units", "watermark", "triggers", "trace")
 
 
@@ -2073,6 +2074,8 @@ _RULES = {
     "came_to": _word("found", "nothing found", "not checked"),
     "judged": _word("pass", "fail", "not checked"),
     "verdict": _word("match", "nothing found"),
+    "thing": _line(1024, 1),
+    "reason": _line(4096, 1),
 }
 
 
@@ -2169,6 +2172,7 @@ def _shape_of_findings() -> dict[str, Any]:
 
 
 _FINDINGS = _shape_of_findings()
+_UNTRIED = {"untried": (_fields("method:method what:thing why:reason"), 1, 256)}
 
 
 def near(value: float, stated: int) -> bool:
@@ -2229,7 +2233,8 @@ def _rising(values: Sequence[Any]) -> bool:
 
 def read_findings(found: Any) -> dict[str, Any]:
     """Findings once their form, and all figures that follow from others, hold."""
-    check_form(found, _FINDINGS, "match.json")
+    more = _UNTRIED if isinstance(found, dict) and "untried" in found else {}
+    check_form(found, {**_FINDINGS, **more}, "match.json")
     suspect, held = found["suspect"], found["comparisons"]
     files = suspect["files"]
     rising = _rising([of["name"] for of in files])
@@ -2245,6 +2250,8 @@ def read_findings(found: Any) -> dict[str, Any]:
         _check_comparison(one, len(held), "match.json: comparison %d: " % number)
     for number, one in enumerate(found["watermarks"], start=1):
         _check_watermark(one, "match.json: watermark %d: " % number)
+    asked = sum(each["asked"] for one in found["triggers"] for each in (one, *one["controls"]))
+    demand(asked <= _ALL_ASKED, "match.json: more than %d questions in all" % _ALL_ASKED)
     for number, one in enumerate(found["triggers"], start=1):
         _check_triggers(one, "match.json: disclosure %d: " % number)
     if found["trace"] is not None:
@@ -2404,6 +2411,8 @@ def _check_tried(found: dict[str, Any]) -> None:
     own = any(results[method] == "found" for method in _METHODS if method != "search")
     same = found["verdict"] == ("match" if own else "nothing found")
     demand(same, "match.json: the verdict does not follow from what was found")
+    left = [(_METHODS.index(of["method"]), of["what"]) for of in found.get("untried", ())]
+    demand(_rising(left), "match.json: what was not tried repeats or is out of order")
 
 
 def step_match(case: Case) -> str:
@@ -2453,7 +2462,7 @@ def step_match(case: Case) -> str:
         "digest": hex0(sha256(case.members["match.json"])),
         "suspect": {name: suspect[name] for name in ("name", "kind", "size", "sha256", "received")},
         "verdict": found["verdict"],
-        "tried": found["tried"],
+        **{name: found[name] for name in ("tried", "untried") if name in found},
         "sentences": _sentences(found, root, marked, hex0(case.model), committed),
     }
     rows = sum(len(one["units"]["rows"]) for one in found["comparisons"])
@@ -2562,6 +2571,10 @@ def _sentences(
     for of in found["tried"]:
         if of["result"] == "not checked":
             said.append("Not checked, %(method)s: %(why)s." % of)
+    for of in found.get("untried", ()):
+        said.append(
+            "Not tried, %(method)s, %(what)s: %(why)s. No result of this method covers it." % of
+        )
     said.append(
         "%d comparisons were made with this suspect; what was tried and found nothing is in the "
         "list of methods." % len(held)
@@ -2579,10 +2592,10 @@ def _of_comparison(one: dict[str, Any], comparisons: int, root: str) -> list[str
     this = "this" if ours["artifact_root"] == root else "another"
     whom = "%s model (%s)" % (this, ours["artifact_root"])
     if ours["kind"] == "sketch":
-        known = "to which no node showed a commitment,"
+        known = "to which no node showed a commitment"
         if ours["commitment"] is not None:
             known = (
-                "committed to by %(owner)s in block %(block)d, as a node showed,"
+                "committed to by %(owner)s in block %(block)d, as a node showed"
                 % (ours["commitment"])
             )
         whom = "the sketch %s of %s, %s" % (ours["sketch_root"], whom, known)
