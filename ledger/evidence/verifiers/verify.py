@@ -2,7 +2,7 @@
 """Verify a modeldeed evidence bundle with nothing but Python.
 
     python3 verify.py BUNDLE [--block HASH]... [--contract NAME=ADDRESS]... [--tsa-root FILE.pem]...
-                      [--collector ADDRESS]... [--json]
+                      [--collector ADDRESS]... [--suspect FILE] [--json]
 
 One file, the standard library of Python 3.9 or later, no network. It is a second implementation of
 ``docs/spec/evidence-bundle.md``: numbers in brackets are the steps of that page, in its order. It
@@ -11,7 +11,7 @@ ends with 0 if verified, 3 if it holds given the blocks it names, 1 otherwise, 2
 
 # One old-fashioned file on purpose: Python 3.9, no package, plain loops.
 # ruff: noqa: B905, BLE001, C420, C901, D102, D103, DTZ007, E501, ISC004
-# ruff: noqa: PLR0124, PLR0912, PLR0915, PLR0917, PTH113, PTH123, Q000, S324, T201, UP017, UP031, UP035
+# ruff: noqa: PLR0124, PLR0912, PLR0915, PLR0917, PTH112, PTH113, PTH118, PTH123, PTH202, Q000, S324, T201, UP017, UP031, UP035
 from __future__ import annotations
 
 import base64
@@ -2657,6 +2657,157 @@ def _of_comparison(one: dict[str, Any], comparisons: int, root: str) -> list[str
     return said
 
 
+# ---- With the suspect at hand (docs/spec/match.md, after step 16) -----------------------------------
+
+# Codes of docs/spec/fingerprint.md.
+_CODES = {
+    **{name: 1 + at for at, name in enumerate(("BOOL", "U8", "I8", "U16", "I16", "U32", "I32"))},
+    **{name: 8 + at for at, name in enumerate(("U64", "I64"))},
+    **{name: 16 + at for at, name in enumerate(("F16", "BF16", "F32", "F64", "C64"))},
+    **{"F8_" + name: 32 + at for at, name in enumerate(("E4M3", "E5M2", "E8M0"))},
+    **{"F8_" + name: 35 + at for at, name in enumerate(("E4M3FNUZ", "E5M2FNUZ"))},
+    "F4": 48,
+    "F6_E2M3": 49,
+    "F6_E3M2": 50,
+}
+_PIECE = 1 << 20
+
+
+def with_suspect(data: bytes, path: str, *, proven: bool) -> list[dict[str, Any]]:
+    """What a bundle's findings say of a file, from that file, as far as this script can.
+
+    `proven` says whether step 16 passed: else only the file's digest is compared. Raises OSError if
+    the file cannot be read.
+    """
+    checks: list[dict[str, Any]] = []
+
+    def note(title: str, result: str, detail: str) -> None:
+        number = len(checks) + 1
+        checks.append({"number": number, "title": title, "result": result, "detail": detail})
+
+    examined = "it is the file that was examined"
+    try:
+        members = unzip(data)[0]
+        demand("match.json" in members, "the bundle carries no findings")
+        found = read_findings(read_json(members["match.json"], "match.json"))
+    except (BadForm, Fail) as why:
+        note(examined, "not checked", str(why))
+        return checks
+    size, hashed = _received(path)
+    same = (size, hashed) == (found["suspect"]["size"], found["suspect"]["sha256"])
+    note(examined, "pass" if same else "fail", hashed)
+    if not same:
+        return checks
+    title = "it holds the shared tensors"
+    try:
+        note(title, "pass", _shared_again(members if proven else {}, found, path))
+    except NotChecked as why:
+        note(title, "not checked", str(why))
+    except Fail as why:
+        note(title, "fail", str(why))
+    why_not = "this script compares no weights: deed evidence verify --suspect FILE --ours MODEL"
+    note("the rows of units are as listed", "not checked", why_not)
+    return checks
+
+
+def _received(path: str) -> tuple[int, str]:
+    """Size and SHA-256 of a file; of a folder, the sum and the digest over its files."""
+    folder, names = os.path.isdir(path), [path]
+    if folder:
+        names = [os.path.join(at, name) for at, _, inner in os.walk(path) for name in inner]
+    files: list[dict[str, Any]] = []
+    for name in names:
+        hashed, size = hashlib.sha256(), 0
+        with open(name, "rb") as file:
+            for piece in iter(lambda: file.read(_PIECE), b""):
+                hashed.update(piece)
+                size += len(piece)
+        shown = os.path.relpath(name, path).replace(os.sep, "/") if folder else ""
+        files.append({"name": shown, "size": size, "sha256": "0x" + hashed.hexdigest()})
+    files.sort(key=lambda of: str(of["name"]))
+    whole = tagged("modeldeed/suspect/1", files) if folder else str(files[0]["sha256"])
+    return sum(of["size"] for of in files), whole
+
+
+def _shared_again(members: dict[str, bytes], found: dict[str, Any], path: str) -> str:
+    """Look for shared tensors by content ids alone: equal ones, and casts of ours."""
+    if "fingerprint.json" not in members:
+        raise NotChecked("the list of our tensors is not in the bundle, or step 16 did not pass")
+    ours = read_json(members["fingerprint.json"], "fingerprint.json")
+    held_against = [
+        one["tensors"]
+        for one in found["comparisons"]
+        if one["ours"]["artifact_root"] == ours["content_root"] and one["tensors"] is not None
+    ]
+    if not held_against:
+        raise NotChecked("none were listed")
+    tensors = held_against[0]
+    if os.path.isdir(path):
+        raise NotChecked("this script looks into one safetensors file, not into folders")
+    theirs = _content_ids(path)
+    root = hex0(tree_root([sha256(b"\0\x20" + cid) for cid in sorted(set(theirs[0]))]))
+    demand(tensors["content_root"] == root, "its content root is " + root)
+    held = {hex0(cid) for cid in theirs[1]}
+    casts = {of["cid"]: {one["cid"] for one in of.get("derived", ())} for of in ours["tensors"]}
+    left = 0
+    for of in tensors["shared"]:
+        if of["relation"] == "identity":
+            demand(of["cid"] in held, "%s… is not in it" % of["cid"][:18])
+        elif of["relation"] != "cast" or not casts.get(of["cid"], set()) & held:
+            left += 1
+    if left:
+        raise NotChecked(
+            "%d of %d are found again; the others need values rounded or sorted, which deed evidence "
+            "verify --suspect does" % (len(tensors["shared"]) - left, len(tensors["shared"]))
+        )
+    return "%d are found again" % len(tensors["shared"])
+
+
+def _content_ids(path: str) -> tuple[list[bytes], list[bytes]]:
+    """The content ids of a safetensors file: of tensors with identity, and of all."""
+    no_file = NotChecked("this script reads safetensors alone, and this is none")
+    whole = os.path.getsize(path)
+    with open(path, "rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+        if not 2 <= size <= min(100_000_000, whole - 8):
+            raise no_file
+        head = file.read(size)
+        if _depth(head) > 64:
+            raise no_file
+        try:
+            entries = object_of(json.loads(head.decode()))
+            entries.pop("__metadata__", None)
+            tensors = [
+                (_CODES[of["dtype"]], _DTYPES[of["dtype"]], of["shape"], *of["data_offsets"])
+                for of in entries.values()
+            ]
+        except (Fail, ValueError, KeyError, TypeError, RecursionError):
+            raise no_file from None
+        learnt, all_ = [], []
+        for code, (bits, floating), shape, begin, end in tensors:
+            try:
+                elements = 1
+                for dim in list_of(shape, 64):
+                    elements *= natural(dim)
+                natural(begin, 0, whole), natural(end, begin, whole - 8 - size)
+                demand(elements * bits == (end - begin) * 8, "a tensor has another size")
+            except Fail:
+                raise no_file from None
+            file.seek(8 + size + begin)
+            width, leaves, alike, first = max(1, bits // 8), [], True, b""
+            for at in range(begin, end, _PIECE):
+                piece = file.read(min(_PIECE, end - at))
+                first = first or piece[:width]
+                alike = alike and piece == first * (len(piece) // width)
+                leaves.append(sha256(b"\0" + piece))
+            place = struct.pack("<HB%dQQ" % len(shape), code, len(shape), *shape, end - begin)
+            cid = sha256(b"\x10mfp1" + place + tree_root(leaves))
+            all_.append(cid)
+            if floating and elements >= 16 and not alike:
+                learnt.append(cid)
+    return learnt, all_
+
+
 # ---- Time-stamps (docs/spec/timestamps.md): DER, X.509, RFC 3161, OpenTimestamps --------------------
 
 _SHA2 = {
@@ -3708,16 +3859,16 @@ def _roots_in(path: str) -> set[bytes]:
     return {sha256(base64.b64decode("".join(body.split()), validate=True)) for body in found}
 
 
-def _arguments(words: list[str]) -> tuple[str, dict[str, Any], bool]:
+def _arguments(words: list[str]) -> tuple[str, dict[str, Any], str | None, bool]:
     trust: dict[str, Any] = {"blocks": set(), "contracts": {}, "roots": set(), "collectors": set()}
-    paths, as_json = [], False
+    paths, suspects, as_json = [], [], False
     rest = [part for word in words for part in (word.split("=", 1) if word[:2] == "--" else [word])]
     while rest:
         word = rest.pop(0)
         if word == "--json":
             as_json = True
             continue
-        if word not in ("--block", "--contract", "--tsa-root", "--collector"):
+        if word not in ("--block", "--contract", "--tsa-root", "--collector", "--suspect"):
             demand(not word.startswith("-"), "there is no option " + word)
             paths.append(word)
             continue
@@ -3727,6 +3878,8 @@ def _arguments(words: list[str]) -> tuple[str, dict[str, Any], bool]:
             trust["blocks"].add(lenient_digest(value))
         elif word == "--collector":
             trust["collectors"].add(lenient_address(value))
+        elif word == "--suspect":
+            suspects.append(value)
         elif word == "--contract":
             name, _, at = value.partition("=")
             known = name in ("Anchors", "ModelRegistry", "LicenseLedger", "BrokerRegistry")
@@ -3736,7 +3889,8 @@ def _arguments(words: list[str]) -> tuple[str, dict[str, Any], bool]:
         else:
             trust["roots"] |= _roots_in(value)
     demand(len(paths) == 1, "name one bundle")
-    return paths[0], trust, as_json
+    demand(len(suspects) < 2, "name one suspect")
+    return paths[0], trust, suspects[0] if suspects else None, as_json
 
 
 def main(words: list[str]) -> int:
@@ -3744,7 +3898,7 @@ def main(words: list[str]) -> int:
         print((__doc__ or "").split("\n\n")[1])
         return 0
     try:
-        path, trust, as_json = _arguments(words)
+        path, trust, suspect, as_json = _arguments(words)
     except (Fail, OSError, ValueError) as error:
         print("error: %s\n%s" % (error, (__doc__ or "").split("\n\n")[1]), file=sys.stderr)
         return 2
@@ -3755,11 +3909,26 @@ def main(words: list[str]) -> int:
         print("error: cannot read %s: %s" % (path, error.strerror or error), file=sys.stderr)
         return 2
     report = verify(data, trust)
-    said = json.dumps(report, indent=1) + "\n" if as_json else written(report, trust)
+    said, agrees = written(report, trust), True
+    if suspect is not None:
+        proven = any(of["number"] == 16 and of["result"] == "pass" for of in report["steps"])
+        try:
+            checks = with_suspect(data, suspect, proven=proven)
+        except OSError as error:
+            print("error: cannot read %s: %s" % (suspect, error.strerror or error), file=sys.stderr)
+            return 2
+        report["suspect"] = checks
+        agrees = checks[0]["result"] == "pass" and all(of["result"] != "fail" for of in checks)
+        said += "\nWith the suspect:\n"
+        for of in checks:
+            said += "(%(number)d) %(title)s: %(result)s\n" % of
+            said += "     " + one_line(of["detail"]) + "\n"
+    if as_json:
+        said = json.dumps(report, indent=1) + "\n"
     sys.stdout.buffer.write(said.encode("utf-8", "backslashreplace"))
     sys.stdout.flush()
     codes = {"verified": 0, "holds, given the blocks it rests on": 3}
-    return codes.get(report["verdict"], 1)
+    return codes.get(report["verdict"], 1) if agrees else 1
 
 
 # ---- Data of this version, written by scripts/make_verifier_tables.py -------------------------------
