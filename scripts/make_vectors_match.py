@@ -36,7 +36,7 @@ from ledger.evidence.match import (
 )
 from ledger.examining import findings, of_model
 from ledger.fingerprint.compare import compare
-from ledger.fingerprint.exact import fingerprint
+from ledger.fingerprint.exact import Fingerprint, fingerprint
 from ledger.suspects import Received
 from ledger.tensors.model import open_model
 
@@ -58,6 +58,11 @@ def write(folder: Path = OUT) -> int:
     subject = replace(base.subject, kind="match", about=about)
     members = {name: data for name, data in base.members.items() if name != INDEX}
     members["match.json"] = canonical_json(found)
+    # Each shared tensor has its proof, so that the list of all can be withheld.
+    print_ = Fingerprint.from_json(base.json("fingerprint.json"))
+    for of in print_.tensors:
+        proof = canonical_json(print_.tensor_proof(of.cid).to_json())
+        members[f"tensors/{of.cid.raw.hex()}.json"] = proof
     log = append(
         (),
         time=_RECEIVED,
@@ -269,7 +274,22 @@ def faults(found: dict[str, Any]) -> dict[str, dict[str, Any]]:
             "the list of tensors is left out, and a shared one has no proof of its own",
             open_,
             drop("fingerprint.json"),
+            drop(f"tensors/{found['comparisons'][0]['tensors']['shared'][1]['cid'][2:]}.json"),
             retell,
+        ),
+        "tensors-withheld": case(
+            "the list of tensors is withheld, and each shared one has its proof",
+            {"verdict": "holds, given the blocks it rests on"},
+            {"op": "withhold", "member": "fingerprint.json"},
+            retell,
+        ),
+        "of-other": other("the model has more tensors than it has", *first, "tensors", "of",
+                          value=3),
+        "of-other-proved": case(
+            "likewise, where proofs alone tell",
+            broken,
+            {"op": "withhold", "member": "fingerprint.json"},
+            {"op": "set", "member": "match.json", "path": [*first, "tensors", "of"], "value": 3},
         ),
         "member-extra": other("one member more than the form has", "remark", value=1),
         "text-of-two-lines": other("a text has a line feed", *shared, 0, "theirs", value="a\nb"),

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import math
 import random
 
 import page_calls
@@ -13,14 +14,19 @@ from findings_world import (
     OWNER,
     ROOT,
     comparison,
+    corrected,
     findings,
+    millionths,
     nothing_found,
     of_a_sketch,
+    over_pairings,
     row,
+    shared,
 )
 from page_calls import Refused
 from two_verifiers import script
 
+from ledger.canonical import hash_json
 from ledger.errors import LedgerError
 from ledger.evidence.match import read_match
 from ledger.evidence.match_words import sentences
@@ -160,6 +166,109 @@ def test_each_figure_follows_from_the_others(page, path, value):
     assert at(changed, path) != value
     at(changed, path[:-1])[path[-1]] = value
     assert not read(page, changed)
+
+
+def files_reversed(made):
+    made["suspect"]["files"].reverse()
+    made["suspect"]["sha256"] = str(hash_json("modeldeed/suspect/1", made["suspect"]["files"]))
+
+
+def several_files_are_one(made):
+    made["suspect"] |= {"kind": "url", "sha256": made["suspect"]["files"][0]["sha256"]}
+
+
+def a_sketch_has_tensors(made):
+    made["comparisons"][2]["tensors"] = {**shared([16, 17, 18]), "same_packed": False}
+
+
+def a_model_has_none(made):
+    made["comparisons"][1] |= {"tensors": None, "verdict": "derived"}
+
+
+def more_rows_than_tried(made):
+    units = made["comparisons"][0]["units"]
+    units |= {"tried": 1, "rows": units["rows"][:1] * 2}
+    bound = over_pairings([of["log10_p"] for of in units["rows"]], 1)
+    units |= {"log10_p": bound, "log10_p_counted": bound}
+    made["comparisons"][0]["log10_p_all"] = corrected([bound], 4)
+
+
+def fewer_shared_than_counted(made):
+    made["comparisons"][3]["tensors"]["found"] -= 1
+
+
+def shared_beyond_ours(made):
+    made["comparisons"][3]["tensors"]["of"] = 1
+
+
+def counted_otherwise(made):
+    one = made["comparisons"][0]
+    one["units"]["log10_p_counted"] -= 3
+    one["log10_p_all"] -= 3
+
+
+def one_tensor_of_two_sizes(made):
+    tensors = made["comparisons"][0]["tensors"]
+    tensors["shared"][1]["theirs"] = tensors["shared"][0]["theirs"]
+    tensors["found_values"] -= tensors["shared"][1]["elements"]
+
+
+def fewer_targets_than_rows(made):
+    one = made["watermarks"][0]
+    tests = millionths(math.log10(8) + math.log10(3) + math.log10(7) + 40 * math.log10(2))
+    best = min(look["log10_p"] for look in one["looks"])
+    one |= {"targets": 2, "log10_tests": tests, "log10_p": min(0, best + tests)}
+
+
+def there_above_the_level(made):
+    made["watermarks"][0]["there"] = True
+    made["tried"][3]["result"] = "found"
+
+
+def named_twice(made):
+    made["trace"]["named"] *= 2
+
+
+def traced_against_a_check(made):
+    check = {"number": 1, "title": "A check", "result": "fail", "detail": ""}
+    made["trace"]["checks"] = [check]
+
+
+def traced_to_nobody(made):
+    made["trace"]["named"] = []
+    made["tried"][5]["result"] = "nothing found"
+
+
+def marked_against_a_check(made):
+    made["triggers"][0]["checks"][0]["result"] = "not checked"  # that alone is no failure
+    made["triggers"][0]["checks"].append({**made["triggers"][0]["checks"][0], "result": "fail"})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        files_reversed,
+        several_files_are_one,
+        a_sketch_has_tensors,
+        a_model_has_none,
+        more_rows_than_tried,
+        fewer_shared_than_counted,
+        shared_beyond_ours,
+        counted_otherwise,
+        one_tensor_of_two_sizes,
+        fewer_targets_than_rows,
+        there_above_the_level,
+        named_twice,
+        traced_against_a_check,
+        traced_to_nobody,
+        marked_against_a_check,
+    ],
+)
+def test_each_rule_holds_by_itself(page, change):
+    """All else follows from the change, so that no other rule refuses it."""
+    made = findings()
+    change(made)
+    assert not read(page, made)
 
 
 @pytest.mark.parametrize("aligned", [False, True])
