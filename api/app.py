@@ -35,9 +35,10 @@ from ledger import __version__
 from ledger.chain.deployment import Deployment
 from ledger.chain.profile import profile_for
 from ledger.index.database import open_database
-from ledger.index.endpoints import Endpoints, Source
+from ledger.index.endpoints import Endpoints
 from ledger.index.follow import Follower
 from ledger.index.keeper import Keeper
+from ledger.index.pool import Source
 from ledger.index.views import Index
 
 if TYPE_CHECKING:

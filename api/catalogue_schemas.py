@@ -151,6 +151,57 @@ class Licenses(Shape):
     revoked: int
 
 
+class Revenue(Shape):
+    """What the market's sales took in one token; of twenty zero bytes: in the chain's coin."""
+
+    pay_token: Account
+    sales: int
+    renewals: int
+    refunds: int
+    taken: BigInt = Field(description="by sales and renewals, in units of the token")
+    refunded: BigInt
+    net: BigInt = Field(description="taken without what was refunded; royalties are part of it")
+
+
+class Owed(Shape):
+    """What the market credited to an account in one token: shares of sales, and refunds."""
+
+    pay_token: Account
+    accrued: BigInt
+    withdrawn: BigInt
+    open: BigInt = Field(description="what may be withdrawn now")
+
+
+class Royalty(Shape):
+    """What the market credited to a model in one token: shares of sales of its descendants."""
+
+    pay_token: Account
+    accrued: BigInt
+    collected: BigInt
+    open: BigInt = Field(description="what its title's holder may collect now")
+
+
+class RoyaltyAnswer(Answer):
+    """A model's royalties by token."""
+
+    model_id: Hash
+    royalties: list[Royalty]
+
+
+class SaleAnswer(Answer):
+    """How the market sold a license."""
+
+    license_id: str = Field(examples=["7.42"])
+    payer: Account
+    licensor: Account = Field(description="of the plan when it was sold")
+    pay_token: Account
+    amount: BigInt = Field(description="in units of the token")
+    sold_at: int
+    refundable_until: int | None = Field(description="null: it never was")
+    state: Literal["open", "settled", "refunded"]
+    finality: Finality = Field(description="of the sale's last change")
+
+
 class Statistics(Answer):
     """A licensor's figures."""
 
@@ -163,6 +214,8 @@ class Statistics(Answer):
     licenses: Licenses
     expiring: int = Field(description="of the active, those that end within the days asked about")
     next_end: int | None = Field(description="when the first of the active ends")
+    revenue: list[Revenue] = Field(description="of sales through the market, by token")
+    owed: list[Owed] = Field(description="by the market to this account, by token")
 
 
 class Hit(Shape):

@@ -38,7 +38,6 @@ MOST = int(os.environ.get("BENCH_INDEX_MOST", "1000000"))
 TIMES = 3
 WEB3_LOGS = 5000
 LATENCY_BLOCKS = 200
-LARGE_ROUND = 60
 
 
 def rows() -> list[dict[str, Any]]:
@@ -79,7 +78,7 @@ def rows() -> list[dict[str, Any]]:
         out += _latency(chain, folder)
         large = chain.count()
         if large < MOST:
-            chain.grow((MOST - large) // (2 * LARGE_ROUND + 1), LARGE_ROUND)
+            chain.grow((MOST - large) // made.LOGS + 1)
             chain.settle()
             for kind, found in _both(chain, folder, fresh, times=1).items():
                 flat[kind].append(found["events"] / found["seconds"])

@@ -106,7 +106,7 @@ class Chain:
         self._do("LicenseLedger", "setRoles", plan, self._loader, 3)
         return plan
 
-    def round(self, issues: int = ISSUES) -> bytes:
+    def round(self) -> bytes:
         """The calldata of one round for the loader."""
         ledger, anchors = (
             self.deployment.addresses[name].raw.rjust(32, b"\0")
@@ -115,23 +115,23 @@ class Chain:
         parts = []
         self._turn += 1
         plan = self._plans[self._turn % PLANS]
-        for number in range(issues):
-            holder = self._holders[(self._turn * issues + number) * 7919 % HOLDERS]
+        for number in range(ISSUES):
+            holder = self._holders[(self._turn * ISSUES + number) * 7919 % HOLDERS]
             call = contract("LicenseLedger").encode("issue", plan, holder, 0, 0)
             parts += [ledger, len(call).to_bytes(32, "big"), call]
         call = contract("Anchors").encode("anchor", secrets.token_bytes(32))
         parts += [anchors, len(call).to_bytes(32, "big"), call]
         return b"".join(parts)
 
-    def grow(self, blocks: int, issues: int = ISSUES) -> None:
+    def grow(self, blocks: int) -> None:
         """Mine blocks of one round each."""
         fields = {"from": self._accounts[2], "to": str(self._loader), "gas": hex(25_000_000)}
         for _ in range(blocks):
-            sent = {**fields, "data": "0x" + self.round(issues).hex()}
+            sent = {**fields, "data": "0x" + self.round().hex()}
             tx = self.rpc.call("eth_sendTransaction", [sent])
             self.rpc.call("evm_mine")
         receipt = self.rpc.call("eth_getTransactionReceipt", [tx])
-        if receipt["status"] != "0x1" or len(receipt["logs"]) != 2 * issues + 1:
+        if receipt["status"] != "0x1" or len(receipt["logs"]) != LOGS:
             raise SystemExit("error: a round of the benchmark chain failed")
 
     def count(self) -> int:

@@ -16,16 +16,19 @@ from api.dependencies import (
     AccountQuery,
     Cacheable,
     HashQuery,
+    LicensePath,
     Limit,
     account,
     as_of,
     digest,
     last_second,
+    license_id,
     number_cursor,
 )
 from api.strict import StrictRoute
 from ledger.chain.plans import Role
-from ledger.ids import Address, Digest
+from ledger.errors import UnknownRecord
+from ledger.ids import Address, Digest, ModelId
 from ledger.index import catalogue
 from ledger.index.views import RowMap, Snapshot
 
@@ -204,7 +207,61 @@ def show_statistics(
     found = asdict(catalogue.figures(snapshot, which.raw, at=at, within=days * _DAY))
     licenses = {name: found.pop(name) for name in shapes.Licenses.model_fields}
     return shapes.Statistics.model_validate(
-        {"as_of": as_of(snapshot), "licensor": which, "at": at, "licenses": licenses, **found}
+        {
+            "as_of": as_of(snapshot),
+            "licensor": which,
+            "at": at,
+            "licenses": licenses,
+            **found,
+            "revenue": [
+                {**row, "net": row["taken"] - row["refunded"]}
+                for row in catalogue.revenue(snapshot, which.raw)
+            ],
+            "owed": [
+                {**row, "open": row["accrued"] - row["withdrawn"]}
+                for row in catalogue.owed(snapshot, which.raw)
+            ],
+        }
+    )
+
+
+@router.get("/models/{model}/royalties")
+def show_royalties(
+    snapshot: Cacheable, model: Annotated[str, Path(pattern=HASH)]
+) -> shapes.RoyaltyAnswer:
+    """What the market credited to a model for sales of those that descend from it."""
+    which = ModelId.parse(model)
+    snapshot.model(which)
+    return shapes.RoyaltyAnswer.model_validate(
+        {
+            "as_of": as_of(snapshot),
+            "model_id": which,
+            "royalties": [
+                {**row, "open": row["accrued"] - row["collected"]}
+                for row in catalogue.royalties(snapshot, which.raw)
+            ],
+        }
+    )
+
+
+@router.get("/licenses/{license}/sale")
+def show_sale(snapshot: Cacheable, license: LicensePath) -> shapes.SaleAnswer:  # noqa: A002 -- its name in the URL
+    """For what, by whom and when the market sold a license, and whether it was given back."""
+    which = license_id(license)
+    row = catalogue.sale(snapshot, which)
+    if row is None:
+        raise UnknownRecord(
+            f"no sale of license {which} as of block {snapshot.as_of.block}",
+            hint="a license that its licensor issued was not sold by the market",
+        )
+    return shapes.SaleAnswer.model_validate(
+        {
+            **settled(snapshot, row),
+            "as_of": as_of(snapshot),
+            "license_id": str(which),
+            "refundable_until": row["refundable_until"] or None,
+            "state": ("open", "settled", "refunded")[row["state"]],
+        }
     )
 
 

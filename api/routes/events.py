@@ -30,7 +30,7 @@ from ledger.index.views import RowMap, Snapshot, format_place, parse_place
 
 router = APIRouter(prefix="/v1", tags=["events"], responses=problems.READ_FAILURES)
 
-Contract = Literal["Anchors", "ModelRegistry", "LicenseLedger", "BrokerRegistry"]
+Contract = Literal["Anchors", "ModelRegistry", "LicenseLedger", "BrokerRegistry", "LicenseMarket"]
 Limit = Annotated[int, Query(ge=1, le=1000)]
 
 RETRY_MS: Final = 1000

@@ -311,7 +311,8 @@ def opened(session: Session, database: str | None) -> Iterator[Engine]:
 def _endpoints(
     session: Session, given: Sequence[str] | None, quorum: int | None
 ) -> Iterator[Endpoints]:
-    from ledger.index.endpoints import Endpoints, Source
+    from ledger.index.endpoints import Endpoints
+    from ledger.index.pool import Source
 
     network = session.network
     sources = [Source.parse(text) for text in given or network.rpc_urls]

@@ -359,6 +359,39 @@ def figures(snapshot: Snapshot, licensor: bytes, *, at: int, within: int) -> Fig
     )
 
 
+def revenue(snapshot: Snapshot, licensor: bytes) -> Sequence[RowMap]:
+    """What the market's sales of a licensor's plans took and gave back, by token.
+
+    Whoever was the licensor when a sale was made: it stays with them when a title moves.
+    """
+    table = tables.revenue
+    query = select(table).where(snapshot.alive(table), table.c.licensor == licensor)
+    return snapshot.rows(query.order_by(table.c.pay_token))
+
+
+def owed(snapshot: Snapshot, account: bytes) -> Sequence[RowMap]:
+    """What the market credited to an account, as licensor, payee or by a refund, by token."""
+    table = tables.owed
+    query = select(table).where(snapshot.alive(table), table.c.account == account)
+    return snapshot.rows(query.order_by(table.c.pay_token))
+
+
+def royalties(snapshot: Snapshot, model_id: bytes) -> Sequence[RowMap]:
+    """What the market credited to a model, as a parent of one that was sold, by token."""
+    table = tables.royalty
+    query = select(table).where(snapshot.alive(table), table.c.model_id == model_id)
+    return snapshot.rows(query.order_by(table.c.pay_token))
+
+
+def sale(snapshot: Snapshot, license_id: LicenseId) -> RowMap | None:
+    """How a license was sold; None where the market did not sell it."""
+    table = tables.sale
+    if license_id.value >= 1 << 63:
+        return None
+    query = select(table).where(snapshot.alive(table), table.c.license_id == license_id.value)
+    return snapshot.row(query)
+
+
 def _count(snapshot: Snapshot, table: Table, which: ColumnElement[bool]) -> int:
     query = select(func.count()).select_from(table).where(snapshot.alive(table), which)
     return int(snapshot.connection.execute(query).scalar_one())

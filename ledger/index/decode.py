@@ -1,4 +1,4 @@
-"""Logs of the four contracts, decoded by cutting fixed 32-byte words.
+"""Logs of the five contracts that have any, decoded by cutting fixed 32-byte words.
 
 Each event is declared once, as its Solidity text without the types' user-defined names, and
 compiled to one pattern and one mask. That is far faster than a generic ABI decoder or web3's event
@@ -16,9 +16,14 @@ from typing import Any
 from ledger.errors import LogFormatError
 from ledger.ids import Address, Digest, keccak256
 
-Value = int | bool | str | bytes | Address | Digest | tuple[int, ...]
+Payee = tuple[Address, int]
+"""Who shares in a plan's sales, and how many of ten thousand."""
+
+Value = int | bool | str | bytes | Address | Digest | tuple[int, ...] | tuple[Payee, ...]
 
 _FIELD = re.compile(r"^(\w+(?:\[\])?)( indexed)? (\w+)$")
+# Types that the declarations below name by a word, as a signature spells them.
+SPELLED = {"payee[]": "(address,uint16)[]"}
 
 _DECLARED: dict[str, tuple[str, ...]] = {
     "Anchors": (
@@ -144,6 +149,33 @@ _DECLARED: dict[str, tuple[str, ...]] = {
             "bytes32 root,uint64 count)"
         ),
     ),
+    "LicenseMarket": (
+        "RoyaltyPinned(uint32 indexed planId,bytes32 indexed modelId,uint16 bps)",
+        "PayeesSet(uint32 indexed planId,address indexed licensor,payee[] payees)",
+        (
+            "LicenseSold(uint256 indexed licenseId,address indexed payer,address indexed licensor,"
+            "address payToken,uint256 amount,uint40 refundableUntil)"
+        ),
+        (
+            "LicenseRenewalSold(uint256 indexed licenseId,address indexed payer,"
+            "address indexed licensor,address payToken,uint256 amount)"
+        ),
+        "SaleSettled(uint256 indexed licenseId,uint256 amount)",
+        (
+            "SaleRefunded(uint256 indexed licenseId,address indexed to,address payToken,"
+            "uint256 amount)"
+        ),
+        "Accrued(address indexed account,address indexed payToken,uint256 amount)",
+        "RoyaltyAccrued(bytes32 indexed modelId,address indexed payToken,uint256 amount)",
+        (
+            "Withdrawn(address indexed account,address indexed payToken,address indexed to,"
+            "uint256 amount)"
+        ),
+        (
+            "RoyaltiesCollected(bytes32 indexed modelId,address indexed payToken,"
+            "address indexed to,uint256 amount)"
+        ),
+    ),
 }
 
 
@@ -156,9 +188,9 @@ class Event:
     values: dict[str, Value]
 
 
-_DYNAMIC = {"string", "uint64[]"}
+_DYNAMIC = {"string", "uint64[]", "payee[]"}
 
-Stored = int | bool | str | bytes | tuple[int, ...]
+Stored = int | bool | str | bytes | tuple[int, ...] | tuple[tuple[bytes, int], ...]
 """An argument as the tables hold it: hashes and accounts are bare bytes."""
 
 _Late = Callable[[bytes, bytes], Stored]
@@ -200,7 +232,7 @@ class EventType:
         name, _, inner = text.removesuffix(")").partition("(")
         fields = [_FIELD.match(part) for part in inner.split(",") if part]
         found = [(m[1], bool(m[2]), m[3]) for m in fields if m is not None]
-        signature = f"{name}({','.join(kind for kind, _, _ in found)})"
+        signature = f"{name}({','.join(SPELLED.get(kind, kind) for kind, _, _ in found)})"
         # Of an indexed argument of dynamic size the topic holds the hash alone.
         indexed = tuple(
             (field, "bytes32" if kind in _DYNAMIC else kind)
@@ -265,14 +297,22 @@ class EventType:
         """
         if any(len(topic) != 32 for topic in topics):
             raise LogFormatError(f"a topic of {self.name} has not 32 bytes")
-        values: dict[str, Value] = dict(self.read(b"".join(topics), data))
+        values: dict[str, Any] = self.read(b"".join(topics), data)
         for field, kind in (*self.indexed, *self.words):
             if kind in _OBJECTS:
                 values[field] = _OBJECTS[kind](values[field])
         return Event(self.contract, self.name, values)
 
 
-_OBJECTS: dict[str, Callable[[Any], Value]] = {"address": Address, "bytes32": Digest}
+def _named(payees: tuple[tuple[bytes, int], ...]) -> Value:
+    return tuple((Address(account), bps) for account, bps in payees)
+
+
+_OBJECTS: dict[str, Callable[[Any], Value]] = {
+    "address": Address,
+    "bytes32": Digest,
+    "payee[]": _named,
+}
 _ALL = (1 << 256) - 1
 _CODES = {8: "B", 16: "H", 32: "I", 64: "Q"}
 
@@ -286,7 +326,7 @@ def _word(kind: str) -> tuple[str, int]:
             return "31x?", _ALL ^ 1
         case "bytes20":
             return "20s12x", 0
-        case "bytes32" | "string" | "uint64[]":
+        case "bytes32" | "string" | "uint64[]" | "payee[]":
             return "32s", 0
     bits = int(kind.removeprefix("uint"))
     if bits == 256:
@@ -320,7 +360,23 @@ def _uint64s(word: bytes, data: bytes) -> Stored:
     return tuple(int.from_bytes(words[i + 24 : i + 32], "big") for i in range(0, len(words), 32))
 
 
-_LATE: dict[str, _Late] = {"uint256": _uint256, "string": _string, "uint64[]": _uint64s}
+def _payees(word: bytes, data: bytes) -> Stored:
+    pairs = _tail(word, data, 64)
+    found = []
+    for i in range(0, len(pairs), 64):
+        bps = int.from_bytes(pairs[i + 32 : i + 64], "big")
+        if any(pairs[i : i + 12]) or bps >> 16:
+            raise LogFormatError(f"payee {i // 64} is no account with a share")
+        found.append((pairs[i + 12 : i + 32], bps))
+    return tuple(found)
+
+
+_LATE: dict[str, _Late] = {
+    "uint256": _uint256,
+    "string": _string,
+    "uint64[]": _uint64s,
+    "payee[]": _payees,
+}
 
 EVENTS: dict[str, dict[bytes, EventType]] = {
     contract: {kind.topic0: kind for kind in (EventType.parse(contract, text) for text in declared)}
@@ -343,7 +399,7 @@ def json_values(event: Event) -> dict[str, Any]:
     return {name: _json(value) for name, value in event.values.items()}
 
 
-def _json(value: Value) -> Any:
+def _json(value: Value | Payee) -> Any:
     if isinstance(value, bool | str):
         return value
     if isinstance(value, int):

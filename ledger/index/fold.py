@@ -9,14 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ledger.index import fold_brokers, fold_licenses, fold_titles
+from ledger.index import fold_brokers, fold_licenses, fold_market, fold_titles
 from ledger.index.decode import EVENTS, EventType, Stored
 from ledger.index.step import Place, Placed, Step
 
 if TYPE_CHECKING:
     from ledger.index.versions import Key, Versions
 
-_HANDLERS = fold_titles.HANDLERS | fold_licenses.HANDLERS | fold_brokers.HANDLERS
+_HANDLERS = (
+    fold_titles.HANDLERS | fold_licenses.HANDLERS | fold_brokers.HANDLERS | fold_market.HANDLERS
+)
 _BY_EVENT = {
     kind: _HANDLERS[kind.contract, kind.name]
     for kinds in EVENTS.values()
@@ -34,23 +36,39 @@ _BY_NAME: dict[str, tuple[str, tuple[str, ...]]] = {
     "parentId": ("license", ("parentId",)),
     "brokerId": ("broker", ("brokerId",)),
 }
-_BESIDE: dict[tuple[str, str], tuple[str, tuple[str, ...]]] = {
-    ("Anchors", "RootAnchored"): ("anchor", ("root",)),
-    ("Anchors", "PhaseACommitted"): ("phase_a", ("sender", "number")),
-    ("LicenseLedger", "RoleSet"): ("role", ("planId", "account")),
-    ("LicenseLedger", "RuntimeBound"): ("seat", ("licenseId", "runtimeKey")),
-    ("LicenseLedger", "RuntimeReleased"): ("seat", ("licenseId", "runtimeKey")),
-    ("LicenseLedger", "RuntimeEvicted"): ("seat", ("licenseId", "runtimeKey")),
-    ("BrokerRegistry", "ReceiptsAnchored"): ("receipt_root", ("brokerId", "seq")),
+_BESIDE: dict[tuple[str, str], tuple[tuple[str, tuple[str, ...]], ...]] = {
+    ("Anchors", "RootAnchored"): (("anchor", ("root",)),),
+    ("Anchors", "PhaseACommitted"): (("phase_a", ("sender", "number")),),
+    ("LicenseLedger", "RoleSet"): (("role", ("planId", "account")),),
+    ("LicenseLedger", "RuntimeBound"): (("seat", ("licenseId", "runtimeKey")),),
+    ("LicenseLedger", "RuntimeReleased"): (("seat", ("licenseId", "runtimeKey")),),
+    ("LicenseLedger", "RuntimeEvicted"): (("seat", ("licenseId", "runtimeKey")),),
+    ("BrokerRegistry", "ReceiptsAnchored"): (("receipt_root", ("brokerId", "seq")),),
+    ("LicenseMarket", "LicenseSold"): (
+        ("sale", ("licenseId",)),
+        ("revenue", ("licensor", "payToken")),
+    ),
+    ("LicenseMarket", "LicenseRenewalSold"): (("revenue", ("licensor", "payToken")),),
+    ("LicenseMarket", "SaleSettled"): (("sale", ("licenseId",)),),
+    ("LicenseMarket", "SaleRefunded"): (("sale", ("licenseId",)),),
+    ("LicenseMarket", "Accrued"): (("owed", ("account", "payToken")),),
+    ("LicenseMarket", "Withdrawn"): (("owed", ("account", "payToken")),),
+    ("LicenseMarket", "RoyaltyAccrued"): (("royalty", ("modelId", "payToken")),),
+    ("LicenseMarket", "RoyaltiesCollected"): (("royalty", ("modelId", "payToken")),),
 }
-_EXCEPT = {("LicenseLedger", "RoleSet"), ("BrokerRegistry", "ReceiptsAnchored")}
+_EXCEPT = {
+    ("LicenseLedger", "RoleSet"),
+    ("BrokerRegistry", "ReceiptsAnchored"),
+    ("LicenseMarket", "RoyaltyAccrued"),
+    ("LicenseMarket", "RoyaltiesCollected"),
+}
 
 
 def _touched(kind: EventType) -> tuple[tuple[str, tuple[str, ...]], ...]:
     key = (kind.contract, kind.name)
     names = () if key in _EXCEPT else [name for name, _ in (*kind.indexed, *kind.words)]
     found = [_BY_NAME[name] for name in names if name in _BY_NAME]
-    return (*found, _BESIDE[key]) if key in _BESIDE else tuple(found)
+    return (*found, *_BESIDE.get(key, ()))
 
 
 _TOUCHED = {kind: _touched(kind) for kind in _BY_EVENT}

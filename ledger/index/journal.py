@@ -75,6 +75,14 @@ class Cursor:
         return round(lag if lag >= 0 else 0.0 if lag >= -CLOCKS_APART else -lag, 1)
 
 
+def pinned(addresses: Mapping[str, str]) -> bytes:
+    """32 bytes that name a deployment and which of its contracts are followed.
+
+    A release that follows more of them starts anew: the logs of the others were never asked for.
+    """
+    return hashlib.sha256(canonical_json({**addresses, "follows": sorted(EVENTS)})).digest()
+
+
 def topics_of(blob: bytes) -> list[bytes]:
     """Topics one by one; the journal holds them one after the other, 32 bytes each."""
     return [blob[i : i + 32] for i in range(0, len(blob), 32)]
@@ -97,7 +105,7 @@ class Journal:
         Raises:
             WrongNetwork: the database belongs to another chain or other contracts.
         """
-        of = hashlib.sha256(canonical_json(dict(deployment))).digest()
+        of = pinned(deployment)
         row = connection.execute(
             select(tables.chain).where(tables.chain.c.chain_id == self.chain_id)
         ).one_or_none()
@@ -128,7 +136,8 @@ class Journal:
         elif row.genesis_hash != genesis.raw or row.deployment_hash != of:
             what = "chain" if row.genesis_hash != genesis.raw else "set of contracts"
             raise WrongNetwork(
-                f"the index database holds another {what} of chain id {self.chain_id}",
+                f"the index database holds another {what} of chain id {self.chain_id}, or is of a "
+                "release that followed fewer contracts",
                 hint="give an empty database, or start afresh with deed up --fresh",
             )
 

@@ -32,7 +32,7 @@ class Uint(TypeDecorator[int]):
     """An unsigned integer as zero-padded decimal digits, so that text order is number order.
 
     Anyone can make a contract emit 2^64 − 1, which no SQL integer holds; an index that fails on it
-    could be stopped by a stranger. 20 digits hold uint64, 29 uint96.
+    could be stopped by a stranger. 20 digits hold uint64, 29 uint96, 78 uint256.
     """
 
     impl = String
@@ -55,6 +55,7 @@ class Uint(TypeDecorator[int]):
 
 UINT64 = Uint(20)
 UINT96 = Uint(29)
+UINT256 = Uint(78)
 
 metadata = MetaData(naming_convention={"ix": "ix_%(table_name)s_%(column_0_N_name)s"})
 
@@ -389,6 +390,41 @@ receipt_root = _state(
     _column("root", LargeBinary(32)),
     _column("count", UINT64),
     _column("anchored_at", BigInteger),
+)
+
+# Amounts are in units of the token (of twenty zero bytes: of the chain's coin).
+sale = _state(
+    "sale",
+    [_column("license_id", BigInteger)],
+    _column("payer", LargeBinary(20)),
+    _column("licensor", LargeBinary(20)),
+    _column("pay_token", LargeBinary(20)),
+    _column("amount", UINT256),
+    _column("sold_at", BigInteger),
+    _column("refundable_until", BigInteger),
+    _column("state", SmallInteger),
+)
+# Running totals, so that a licensor of a million sales is one row a token.
+revenue = _state(
+    "revenue",
+    [_column("licensor", LargeBinary(20)), _column("pay_token", LargeBinary(20))],
+    _column("sales", UINT64),
+    _column("renewals", UINT64),
+    _column("refunds", UINT64),
+    _column("taken", UINT256),
+    _column("refunded", UINT256),
+)
+owed = _state(
+    "owed",
+    [_column("account", LargeBinary(20)), _column("pay_token", LargeBinary(20))],
+    _column("accrued", UINT256),
+    _column("withdrawn", UINT256),
+)
+royalty = _state(
+    "royalty",
+    [_column("model_id", LargeBinary(32)), _column("pay_token", LargeBinary(20))],
+    _column("accrued", UINT256),
+    _column("collected", UINT256),
 )
 
 # -- library -------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from Crypto.Hash import keccak
 from eth_abi.abi import encode as abi_encode
 
 from ledger.ids import Address
-from ledger.index.decode import _DECLARED
+from ledger.index.decode import _DECLARED, SPELLED
 
 
 def hash_(data: bytes) -> bytes:
@@ -40,7 +40,7 @@ for _contract, _texts in _DECLARED.items():
     for _text in _texts:
         _name, _, _inner = _text.removesuffix(")").partition("(")
         _DECLARATIONS[_contract, _name] = [
-            (match[1], bool(match[2]), match[3])
+            (SPELLED.get(match[1], match[1]), bool(match[2]), match[3])
             for part in _inner.split(",")
             if part and (match := re.match(r"^(\S+?)( indexed)? (\w+)$", part))
         ]
@@ -75,6 +75,7 @@ class State:
     serials: dict[int, int] = field(default_factory=dict)
     licenses: dict[int, bytes] = field(default_factory=dict)
     seats: dict[int, tuple[bytes, ...]] = field(default_factory=dict)
+    sales: dict[int, tuple[bytes, int]] = field(default_factory=dict)
     brokers: dict[int, int] = field(default_factory=dict)
     sets: int = 0
     roots: int = 0
@@ -98,9 +99,11 @@ class Story:
         if state.models:
             actions += [self.lodge, self.transfer_title, self.plan, self.plan]
         if state.plans:
-            actions += [self.issue] * 4 + [self.role]
+            actions += [self.issue] * 4 + [self.role, self.sell, self.sell]
         if state.licenses:
             actions += [self.change] * 6
+        if state.sales:
+            actions += [self.close_sale]
         if state.brokers:
             actions += [self.receipts]
         return self.rng.choice(actions)(state, time)
@@ -222,6 +225,75 @@ class Story:
                 emit("LicenseLedger", "Locked", tokenId=license_),
             ]
         return found
+
+    def sell(self, state: State, time: int) -> list[Emitted]:
+        """A license bought, or one renewed; few licensors and tokens, so that totals add up."""
+        licensor, token = (
+            bytes([self.rng.randrange(1, 4)]) * 20,
+            bytes([self.rng.randrange(2)]) * 20,
+        )
+        payer, amount = self.bytes(20), self.rng.randrange(1, 1 << 96)
+        sold = {"payer": payer, "licensor": licensor, "payToken": token, "amount": amount}
+        if state.licenses and self.rng.random() < 0.3:
+            license_ = self.rng.choice(list(state.licenses))
+            return [
+                *self.shares(licensor, token, amount),
+                emit("LicenseMarket", "LicenseRenewalSold", licenseId=license_, **sold),
+            ]
+        plan = self.rng.choice(list(state.plans))
+        state.serials[plan] += 1
+        license_ = plan << 32 | state.serials[plan]
+        state.licenses[license_], state.seats[license_] = payer, ()
+        until = self.rng.choice([0, time + 3600])
+        if until:
+            state.sales[license_] = (token, amount)
+        return [
+            emit("LicenseLedger", "Transfer", **{"from": bytes(20), "to": payer}, tokenId=license_),
+            emit(
+                "LicenseLedger",
+                "LicenseIssued",
+                licenseId=license_,
+                planId=plan,
+                to=payer,
+                notBefore=time,
+                notAfter=time + 86400,
+            ),
+            *([] if until else self.shares(licensor, token, amount)),
+            emit("LicenseMarket", "LicenseSold", licenseId=license_, refundableUntil=until, **sold),
+        ]
+
+    def shares(self, licensor: bytes, token: bytes, amount: int) -> list[Emitted]:
+        """What a sale is divided into, and what somebody took of what was owed before."""
+        part = {"payToken": token, "amount": amount // 3}
+        account, model = bytes([self.rng.randrange(4)]) * 20, bytes([self.rng.randrange(2)]) * 32
+        return [
+            emit("LicenseMarket", "RoyaltyAccrued", modelId=model, **part),
+            emit("LicenseMarket", "Accrued", account=account, **part),
+            emit("LicenseMarket", "Accrued", account=licensor, payToken=token, amount=amount // 2),
+            self.rng.choice(
+                [
+                    emit("LicenseMarket", "Withdrawn", account=account, to=self.bytes(20), **part),
+                    emit("LicenseMarket", "RoyaltiesCollected", modelId=model, to=account, **part),
+                    emit("LicenseMarket", "RoyaltyPinned", planId=1, modelId=model, bps=500),
+                    emit(
+                        "LicenseMarket",
+                        "PayeesSet",
+                        planId=1,
+                        licensor=licensor,
+                        payees=[(account, 1 + at) for at in range(self.rng.randrange(3))],
+                    ),
+                ]
+            ),
+        ]
+
+    def close_sale(self, state: State, time: int) -> list[Emitted]:
+        """A sale that was open is settled, or its price is given back."""
+        license_ = self.rng.choice(list(state.sales))
+        token, amount = state.sales.pop(license_)
+        if self.rng.random() < 0.5:
+            return [emit("LicenseMarket", "SaleSettled", licenseId=license_, amount=amount)]
+        values = {"licenseId": license_, "payToken": token, "amount": amount}
+        return [emit("LicenseMarket", "SaleRefunded", to=state.licenses[license_], **values)]
 
     def role(self, state: State, time: int) -> list[Emitted]:
         return [

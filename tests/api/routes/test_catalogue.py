@@ -7,8 +7,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from ledger.chain.plans import Role
-from ledger.ids import Digest
+from ledger.chain.market import LicenseMarket, Price, Royalty
+from ledger.chain.plans import PlanTerms, Role
+from ledger.ids import ZERO_ADDRESS, Address, Digest
 
 pytestmark = pytest.mark.chain
 
@@ -227,6 +228,65 @@ def test_every_answer_says_where_the_chain_stands(service, deployed):
     numbers = [as_of["chain"][tag]["block"] for tag in ("finalized", "safe", "latest")]
     assert numbers == sorted(numbers)
     assert as_of["time"] == deployed.rpc.block(as_of["block"]).timestamp
+
+
+def test_what_the_market_took_gave_back_and_owes_is_told_as_the_contract_has_it(
+    service, deployed, make, tmp_path
+):
+    parent, child = make.publish(deployed, tmp_path), make.publish(deployed, tmp_path)
+    market = LicenseMarket(deployed.rpc, deployed.deployment.addresses["LicenseMarket"])
+    licensor, buyer = deployed.sender("licensor"), deployed.sender("buyer")
+    account, coin, price = str(licensor.signer.address), str(ZERO_ADDRESS), 10**18 + 1
+    cost = Price(ZERO_ADDRESS, price)
+    statistics = f"/v1/licensors/{account}/statistics"
+    service.caught_up(deployed.rpc)
+    before = service.get(statistics)
+    plans, sold = [], []
+    for window in (0, 86_400, 86_400):
+        terms = PlanTerms(
+            child.model, fresh(), duration=3600, grace=60, lease_ttl=60, max_offline=120,
+            seats=2, price=price, refund_window=window,
+        )  # fmt: skip
+        plan, _ = deployed.licenses.create_plan(licensor, terms)
+        deployed.licenses.set_roles(licensor, plan, market.address, int(Role.ISSUER))
+        plans.append((plan, deployed.licenses.plan_of(plan)[1].plan_digest))
+    market.pin_royalties(licensor, plans[0][0], [Royalty(parent.model, 1_000)])
+    for plan, digest in plans:
+        sold.append(market.buy(buyer, plan, digest, cost, buyer.signer.address)[0])
+    market.renew(buyer, sold[0], plans[0][1], cost)
+    deployed.licenses.approve(buyer, sold[1], market.address)
+    market.refund(buyer, sold[1])
+    service.caught_up(deployed.rpc)
+    after = service.get(statistics)
+    had = {each["pay_token"]: each for each in before["revenue"]}.get(coin)
+    (now,) = [each for each in after["revenue"] if each["pay_token"] == coin]
+    grown = {
+        name: int(now[name]) - int(had[name] if had else 0)
+        for name in ("sales", "renewals", "refunds", "taken", "refunded", "net")
+    }
+    assert grown == {
+        "sales": 3, "renewals": 1, "refunds": 1,
+        "taken": 4 * price, "refunded": price, "net": 3 * price,
+    }  # fmt: skip
+    for whose in (account, str(buyer.signer.address)):
+        (mine,) = service.get(f"/v1/licensors/{whose}/statistics")["owed"]
+        assert int(mine["open"]) == market.owed(Address.parse(whose), ZERO_ADDRESS) > 0
+    (royalty,) = service.get(f"/v1/models/{parent.model}/royalties")["royalties"]
+    assert int(royalty["open"]) == 2 * (price // 10)
+    assert service.get(f"/v1/models/{child.model}/royalties")["royalties"] == []
+    sales = [service.get(f"/v1/licenses/{license_}/sale") for license_ in sold]
+    assert [sale["state"] for sale in sales] == ["settled", "refunded", "open"]
+    assert {sale["amount"] for sale in sales} == {str(price)}
+    assert sales[0]["refundable_until"] is None
+    assert sales[2]["refundable_until"] == sales[2]["sold_at"] + 86_400
+    # As of a block before it, nothing of it is there.
+    assert service.get(statistics, as_of=before["as_of"]["block"])["revenue"] == before["revenue"]
+    assert service.client.get(f"/v1/licenses/{parent.plan}.99/sale").status_code == 404
+    named = [
+        each["event"] for each in service.get("/v1/events", contract="LicenseMarket")["events"]
+    ]
+    assert named.count("LicenseSold") >= 3
+    assert {"SaleRefunded", "LicenseRenewalSold", "RoyaltyPinned", "Accrued"} <= set(named)
 
 
 def test_the_state_of_an_earlier_block_time_or_finality_can_be_asked_for(

@@ -31,7 +31,7 @@ def unmade(check: str, test: str) -> Any:
 ABLATIONS = {
     # -- several endpoints
     "an endpoint is of our chain and contracts": Ablation(
-        "index.endpoints",
+        "index.pool",
         "self._identity.verify(one.rpc)",
         "pass",
         ENDPOINTS
@@ -86,13 +86,13 @@ ABLATIONS = {
         ENDPOINTS + "test_another_branch_with_a_lower_final_block_is_lag_too[sqlite]",
     ),
     "one that asks for rest gets it": Ablation(
-        "index.endpoints",
+        "index.pool",
         "one.rest_until = self._monotonic() + min(error.retry_after, MAX_REST)",
         "pass",
         ENDPOINTS + "test_one_that_asks_for_rest_gets_as_much_as_it_asks_for",
     ),
     "no endpoint counts twice": Ablation(
-        "index.endpoints",
+        "index.pool",
         "if len({source.url for source in sources}) < len(sources):",
         "if False:",
         ENDPOINTS + "test_endpoints_that_cannot_be_meant_are_refused[sources1-options1-twice]",

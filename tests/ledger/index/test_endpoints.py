@@ -15,9 +15,10 @@ from ledger.chain.rpc import Rpc
 from ledger.errors import ChainUnavailable, Reorganised, RpcRefused, UsageError, WrongNetwork
 from ledger.ids import Digest, keccak256
 from ledger.index import tables
-from ledger.index.endpoints import Endpoints, Source, settled, vouch
+from ledger.index.endpoints import Endpoints, settled, vouch
 from ledger.index.fetch import read_header, read_heads
 from ledger.index.follow import Follower
+from ledger.index.pool import Source
 
 pytestmark = pytest.mark.chain
 

@@ -29,11 +29,11 @@ from ledger.evidence.documents import StateProof
 from ledger.evidence.layout import Title, title_slot
 from ledger.index import tables
 from ledger.index.database import open_database, writing
-from ledger.index.endpoints import RECENT_BLOCKS
 from ledger.index.event_proofs import Kept, gather_block, verify_event
 from ledger.index.evidence_store import EvidenceStore
 from ledger.index.follow import Follower
 from ledger.index.keeper import ATTEMPTS, Keeper
+from ledger.index.pool import RECENT_BLOCKS
 
 pytestmark = pytest.mark.chain
 

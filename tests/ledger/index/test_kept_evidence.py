@@ -19,10 +19,11 @@ from ledger.evidence.verify import Verdict, verify
 from ledger.fingerprint.exact import fingerprint
 from ledger.ids import ZERO_DIGEST, Digest
 from ledger.index.database import open_database
-from ledger.index.endpoints import Endpoints, Source
+from ledger.index.endpoints import Endpoints
 from ledger.index.follow import Follower
 from ledger.index.keeper import Keeper
 from ledger.index.kept_evidence import KeptEvidence
+from ledger.index.pool import Source
 from ledger.investigation import collect_model_evidence
 from ledger.tensors.model import open_model
 

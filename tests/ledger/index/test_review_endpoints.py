@@ -11,8 +11,9 @@ from ledger.chain.deployment import Deployment
 from ledger.chain.rpc import Rpc
 from ledger.errors import ChainUnavailable, LedgerError
 from ledger.ids import Digest, keccak256
-from ledger.index.endpoints import Endpoints, Source
+from ledger.index.endpoints import Endpoints
 from ledger.index.follow import Follower
+from ledger.index.pool import Source
 
 chains = import_module("chain_world")
 world = import_module("index_world")

@@ -17,12 +17,13 @@ from ledger.index import tables
 from ledger.index.accepting import propose
 from ledger.index.audit import audit
 from ledger.index.database import writing
-from ledger.index.endpoints import Endpoints, Source
+from ledger.index.endpoints import Endpoints
 from ledger.index.evidence_store import EvidenceStore, Gathered
 from ledger.index.fetch import Heads
 from ledger.index.follow import Follower
 from ledger.index.journal import Journal
 from ledger.index.keeper import ATTEMPTS, Keeper
+from ledger.index.pool import Source
 from ledger.index.rebuilding import rebuild
 from ledger.index.views import Index
 
