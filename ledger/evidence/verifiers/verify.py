@@ -1562,28 +1562,36 @@ def step_sealing(case: Case) -> str:
 
 def step_licenses(case: Case) -> str:
     """(13) Each license has a holder, is for this model, and its events replay to its word."""
+    about = [*case.members, *case.withheld]
+    cards = [name for name in about if name.startswith("cards/")]
+    terms = [name for name in about if name.startswith("terms/")]
     if "licenses.json" not in case.members:
-        unlisted = case.folder("cards") or case.folder("terms")
+        unlisted = cards or terms
         demand(not unlisted, "the bundle has cards or terms of licenses it does not list")
         alone = case.kind in ("license", "release")
         raise NotChecked("the bundle speaks of no license", needed=alone)
     listed = case.json("licenses.json")
     demand(isinstance(listed, list) and 0 < len(listed) <= 10_000, "licenses.json is a list")
     if case.kind in ("license", "release"):
-        about = case.index[case.kind]
-        about = about if case.kind == "license" else about["license"]
-        demand(listed == [about], "the bundle is about another license than it lists")
+        alone = case.index[case.kind]
+        alone = alone if case.kind == "license" else alone["license"]
+        demand(listed == [alone], "the bundle is about another license than it lists")
     found: dict[int, dict[str, Any]] = {}
     for text in listed:
         one = _license(case, license_number(text))
         found[one["id"]] = one
     demand(len(found) == len(listed), "licenses.json names a license twice")
+    # By their names, so that those withheld are held against the list too.
+    shown = {"cards/%s.json" % license_text(number) for number in found}
+    used = {"terms/%s.json" % one["terms"][2:] for one in found.values()}
+    for name in cards:
+        demand(name in shown, name + " is for a license not shown here")
+    for name in terms:
+        demand(name in used, name + " are not the terms of any license here")
     for name in case.folder("cards"):
         _check_card(case, name, found)
-    used = {one["terms"] for one in found.values()}
     for name in case.folder("terms"):
-        hashed = terms_hash(case.json(name))
-        same = name == "terms/%s.json" % hashed[2:] and hashed in used
+        same = name == "terms/%s.json" % terms_hash(case.json(name))[2:]
         demand(same, name + " are not the terms of any license here")
     case.licenses = list(found.values())
     return "; ".join(
