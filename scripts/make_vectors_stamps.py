@@ -305,6 +305,12 @@ def faults(stamps: Stamps, members: dict[str, bytes], signer: str) -> dict[str, 
             broken(18),
             put("custody.json", [1, "actor"], "someone else"),
         ),
+        "custody-time-digits-other": case(
+            "a custody entry's time is in digits of another script",
+            broken(18),
+            put("custody.json", [0, "time"], "\u0662\u0660\u0662\u0666-01-01T01:00:00Z"),
+            bundle="model.evidence.zip",
+        ),
         "printed-swapped": case(
             "the certification is not the one that the collector signed for",
             broken(18),
