@@ -120,6 +120,7 @@ class Tsa:
         self.where = where or chance.choice(_PARTS)
         self.told, self.lists = self.where, b""
         self.compressed = False
+        self.begin, self.time = _BEGIN, b"20260601000000Z"
 
     def token(self, imprint: bytes) -> tuple[bytes, bytes]:
         """A token over `imprint`, and its certificates in PEM; changed before it is signed."""
@@ -154,7 +155,7 @@ class Tsa:
         accuracy = sequence(tlv(2, b"\x01"), tlv(0x80, b"\x05"))
         return sequence(
             *(tlv(2, b"\x01"), identifier("1.2.3.4"), sequence(_SHA256, tlv(4, imprint))),
-            *(tlv(2, b"\x05"), tlv(0x18, b"20260601000000Z"), accuracy),
+            *(tlv(2, b"\x05"), tlv(0x18, self.time), accuracy),
             *(tlv(1, b"\xff"), tlv(2, b"\x09")),
         )
 
@@ -193,7 +194,7 @@ class Tsa:
         body = sequence(
             *(tlv(0xA0, tlv(2, b"\x02")), tlv(2, bytes([0x10 + key])), _ECDSA),
             _name("root" if key < 2 else "issuing"),  # the root names itself
-            sequence(tlv(0x17, _BEGIN), tlv(0x17, _END)),
+            sequence(tlv(0x17, self.begin), tlv(0x17, _END)),
             *(_name(name), held, tlv(0xA3, uses)),
         )
         return self._signed(self._maybe(name, body), issuer_key)

@@ -18,6 +18,8 @@ from ledger.ids import Digest
 
 PROOF = "bitcoin.ots"
 _HEADER, _TOKEN = ".header", ".tsr"
+# How far a chain's rules may let a block's time run ahead, in seconds: an hour on Arbitrum.
+BLOCK_AHEAD = 3600
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,15 @@ def check_timestamps(case: Case, step: int) -> str:
         dated = read_stamps(members, case.bundle.computed_contents)
     except TimestampInvalid as error:
         raise TimestampInvalid(error.message, step=step) from None
+    header = case.state()
+    for what, latest in _latest(dated):
+        if latest + BLOCK_AHEAD < header.timestamp:
+            raise TimestampInvalid(
+                f"{what} is not later than {utc(latest)}, but these contents name block "
+                f"{header.number} of {utc(header.timestamp)}, which nobody knew before: it did "
+                "not stamp them, or a clock is wrong",
+                step=step,
+            )
     case.timestamps = dated
     roots, known = case.trust.tsa_roots, case.trust.blocks
     trusted = [n for n, of in enumerate(dated.stamps, start=1) if of.root.digest in roots]
@@ -63,6 +74,12 @@ def check_timestamps(case: Case, step: int) -> str:
         f"the stamps hold if you trust {' or '.join(dict.fromkeys(rests)) or 'a calendar'}",
         needed=False,
     )
+
+
+def _latest(dated: Dated) -> list[tuple[str, int]]:
+    """Each stamp, and the second by which what it dates existed."""
+    tokens = [(f"token {n}", of.token.latest) for n, of in enumerate(dated.stamps, start=1)]
+    return tokens + [(f"Bitcoin block {h}", of.latest) for h, of in dated.blocks.items()]
 
 
 def read_stamps(members: Mapping[str, bytes], contents: Digest) -> Dated:

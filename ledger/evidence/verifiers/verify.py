@@ -2584,6 +2584,14 @@ def step_timestamps(case: Case) -> str:
     for height, block in blocks.items():
         led = {root for at, root in reached if at == height} == {block["root"]}
         demand(led, "nothing leads to the root of Bitcoin block %d" % height)
+    top = case.top()
+    told = [("token %d" % number, of) for number, of in enumerate(stamps, start=1)]
+    told += [("Bitcoin block %d" % height, of) for height, of in sorted(blocks.items())]
+    for what, of in told:
+        # A chain's rules may let a block's time run ahead: by an hour on Arbitrum.
+        after = of["latest"] + 3600 >= top["time"]
+        named = (what, utc(of["latest"]), top["number"], utc(top["time"]))
+        demand(after, "%s is not later than %s, but the contents name block %d of %s" % named)
     case.stamps = {"tokens": stamps, "blocks": dict(sorted(blocks.items()))}
     roots = case.trust["roots"]
     trusted = [stamp for stamp in stamps if stamp["root"] in roots]

@@ -207,12 +207,26 @@ function readStamps(members, contents) {
   };
 }
 
+// How far a chain's rules may let a block's time run ahead, in seconds: an hour on Arbitrum.
+const BLOCK_AHEAD = 3600n;
+
 // (17) Each stamp carried dates these contents; pass if the reader vouches for one of them.
 // c.trust.tsaRoots has the SHA-256 of root certificates, c.trust.blocks hashes of blocks, in hex.
 function stepTimestamps(c) {
   const members = new Map(c.folder("timestamps").map((name) => [name, c.member(`timestamps/${name}`)]));
   if (!members.size) throw new NotChecked("the bundle carries no time-stamp", false);
   const dated = readStamps(members, contentsOf(c.bundle));
+  const { state } = c;
+  const told = [
+    ...dated.stamps.map((of, i) => [`token ${i + 1}`, of.token.latest]),
+    ...dated.blocks.map((block) => [`Bitcoin block ${block.height}`, block.latest]),
+  ];
+  for (const [what, latest] of told)
+    demand(
+      BigInt(latest) + BLOCK_AHEAD >= state.time,
+      `${what} is not later than ${utc(latest)}, but these contents name block ${state.number} of ${utc(state.time)}, ` +
+        "which nobody knew before: it did not stamp them, or a clock is wrong",
+    );
   c.timestamps = dated;
   const roots = c.trust.tsaRoots;
   const trusted = dated.stamps.map((of, i) => ({ of, number: i + 1 })).filter(({ of }) => roots.has(hex(of.root.digest)));
