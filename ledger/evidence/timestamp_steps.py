@@ -12,12 +12,24 @@ from typing import Any
 from ledger.errors import TimestampInvalid
 from ledger.evidence.case import Case, NotChecked
 from ledger.evidence.opentimestamps import Header, read_proof
-from ledger.evidence.timestamps import Stamp, check_renewals, renewal_imprint, verify_token
+from ledger.evidence.timestamps import (
+    IN_ALL,
+    Stamp,
+    check_renewals,
+    renewal_imprint,
+    verify_token,
+)
 from ledger.evidence.wording import one_line, utc
 from ledger.ids import Digest
 
 PROOF = "bitcoin.ots"
-_HEADER, _TOKEN = ".header", ".tsr"
+_HEADER, _TOKEN, _LISTS = ".header", ".tsr", ".crl"
+_BROUGHT = {
+    "tokens": "tokens",
+    "certificates": "certificates",
+    "lists": "revocation lists",
+    "list_bytes": "bytes of revocation lists",
+}
 # How far a chain's rules may let a block's time run ahead, in seconds: an hour on Arbitrum.
 BLOCK_AHEAD = 3600
 
@@ -93,11 +105,14 @@ def read_stamps(members: Mapping[str, bytes], contents: Digest) -> Dated:
         TimestampInvalid: something is broken, or there is a member too many or too few.
     """
     tokens = [name for name in members if name.endswith(_TOKEN)]
+    lists_size = sum(len(data) for name, data in members.items() if name.endswith(_LISTS))
+    _bounded("tokens", len(tokens))
+    _bounded("list_bytes", lists_size)
     earlier: list[bytes] = []
     stamps = []
     known = {PROOF}
     for number in range(1, len(tokens) + 1):
-        token, pem, lists = (f"{number}{end}" for end in (_TOKEN, ".pem", ".crl"))
+        token, pem, lists = (f"{number}{end}" for end in (_TOKEN, ".pem", _LISTS))
         known |= {token, pem, lists}
         if token not in members or pem not in members:
             raise TimestampInvalid(f"token {number} or its certificates are not here")
@@ -108,6 +123,8 @@ def read_stamps(members: Mapping[str, bytes], contents: Digest) -> Dated:
             raise TimestampInvalid(f"token {number}: {error.message}") from None
         stamps.append(stamp)
         earlier.append(members[token])
+        _bounded("certificates", sum(len(of.chain) for of in stamps))
+        _bounded("lists", sum(len(of.lists) for of in stamps))
     check_renewals(stamps)
     headers = {
         int(name.removesuffix(_HEADER)): Header.parse(raw)
@@ -128,6 +145,13 @@ def read_stamps(members: Mapping[str, bytes], contents: Digest) -> Dated:
             raise TimestampInvalid(f"nothing leads to the root of Bitcoin block {height}")
     open_heights = sorted({height for height, _ in attested} - set(headers))
     return Dated(tuple(stamps), dict(sorted(headers.items())), tuple(open_heights))
+
+
+def _bounded(what: str, count: int) -> None:
+    if count > IN_ALL[what]:
+        raise TimestampInvalid(
+            f"a bundle's time-stamps have at most {IN_ALL[what]} {_BROUGHT[what]} in all"
+        )
 
 
 def told(case: Case) -> Any | None:

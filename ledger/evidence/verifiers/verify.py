@@ -2550,6 +2550,12 @@ class Proof:
         self.walk(message, depth + 1)
 
 
+def _bounded(what: str, count: int) -> None:
+    """Nothing else bounds how long the signatures of a hostile bundle take."""
+    said = (STAMPS_IN_ALL[what], what.replace("_", " "))
+    demand(count <= STAMPS_IN_ALL[what], "time-stamps have at most %d %s in all" % said)
+
+
 def step_timestamps(case: Case) -> str:
     """(17) Each stamp carried dates these contents; pass if the reader vouches for one of them."""
     members = {name[11:]: case.members[name] for name in case.folder("timestamps")}
@@ -2558,14 +2564,17 @@ def step_timestamps(case: Case) -> str:
     contents = contents_of(case)
     stamps: list[dict[str, Any]] = []
     earlier, known = b"", {"bitcoin.ots"}
+    lists = [name for name in members if name.endswith(".crl")]
+    _bounded("tokens", sum(name.endswith(".tsr") for name in members))
+    _bounded("list_bytes", sum(len(members[name]) for name in lists))
     for number in range(1, sum(name.endswith(".tsr") for name in members) + 1):
-        token, pem, lists = ("%d%s" % (number, end) for end in (".tsr", ".pem", ".crl"))
-        known |= {token, pem, lists}
+        token, pem, crl = ("%d%s" % (number, end) for end in (".tsr", ".pem", ".crl"))
+        known |= {token, pem, crl}
         demand(token in members and pem in members, "token %d is not whole" % number)
         imprint = contents
         if number > 1:
             imprint = sha256(b"modeldeed/renewal/1\0" + contents + earlier)
-        stamp = token_of(members[token], members[pem], members.get(lists), imprint)
+        stamp = token_of(members[token], members[pem], members.get(crl), imprint)
         if stamps:
             rising = stamp["generated"] >= stamps[-1]["generated"]
             demand(rising, "token %d is older than the one it renews" % number)
@@ -2573,6 +2582,8 @@ def step_timestamps(case: Case) -> str:
             demand(in_time, "token %d came after the certificate before it ended" % number)
         stamps.append(stamp)
         earlier += sha256(members[token])
+        _bounded("certificates", sum(len(of["chain"]) for of in stamps))
+        _bounded("lists", sum(len(of["lists"]) for of in stamps))
     blocks = {int(n[:-7]): bitcoin_header(members[n]) for n in members if n.endswith(".header")}
     odd = [name for name in members if name not in known and not name.endswith(".header")]
     demand(not odd, "timestamps/%s belongs to no token" % ", ".join(odd))
@@ -3178,6 +3189,7 @@ LIMITS: list[str] = ["A block's time says that something existed not later than 
  'Times in the custody log are claimed by whoever wrote the entry.',
  'Equal fingerprints say that two files hold the same values; they do not say who trained '
  'them.']
+STAMPS_IN_ALL: dict[str, int] = {'tokens': 32, 'certificates': 128, 'lists': 64, 'list_bytes': 8388608}
 README: str = ('Verify this file with your own copy of the verifier, not with one that came with it.\n'
  '\n'
  'This is an evidence bundle of modeldeed, format version 1 (docs/spec/evidence-bundle.md).\n'

@@ -154,9 +154,19 @@ function verifyToken(raw, pem, crl, imprint) {
 }
 
 /* ---------------------------------------------------------------- step 17: time stamps -------- */
+const sum = (numbers) => numbers.reduce((all, one) => all + one, 0);
+
+// What all tokens may bring: nothing else bounds how long the signatures of a hostile bundle take.
+function bounded(what, count) {
+  const most = TABLES.STAMPS_IN_ALL[what];
+  demand(count <= most, `a bundle's time-stamps have at most ${most} ${what.replace("_", " ")} in all`);
+}
+
 function readTokens(members, contents) {
   const [stamps, earlier, known] = [[], [], new Set(["bitcoin.ots"])];
   const tokens = [...members.keys()].filter((name) => name.endsWith(".tsr")).length;
+  bounded("tokens", tokens);
+  bounded("list_bytes", sum([...members].filter(([name]) => name.endsWith(".crl")).map(([, data]) => data.length)));
   for (let number = 1; number <= tokens; number++) {
     const [token, pem, crl] = [".tsr", ".pem", ".crl"].map((end) => number + end);
     for (const name of [token, pem, crl]) known.add(name);
@@ -169,6 +179,8 @@ function readTokens(members, contents) {
       throw error;
     }
     earlier.push(sha256(members.get(token)));
+    bounded("certificates", sum(stamps.map((of) => of.chain.length)));
+    bounded("lists", sum(stamps.map((of) => of.issued.length)));
   }
   // Each was made after the one before, while that one's certificate still held.
   stamps.forEach((after, i) => {
