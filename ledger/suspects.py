@@ -20,6 +20,7 @@ from typing import Any, Final
 from ledger.errors import LimitExceeded, TensorFileError, UsageError
 from ledger.evidence.match import folder_digest
 from ledger.evidence.match_form import MAX_FILES, MAX_NAME, MAX_TEXT
+from ledger.evidence.wording import is_plain
 from ledger.tensors.regular import open_regular, shown
 
 MAX_DOWNLOAD: Final = 1 << 40
@@ -215,7 +216,7 @@ def _name_of(url: str) -> str:
 
 
 def _printable(text: str) -> str:
-    return "".join(c if c.isprintable() else "?" for c in text)
+    return "".join(c if is_plain(c) and c.isprintable() else "?" for c in text)
 
 
 def _size(path: Path) -> int:

@@ -19,7 +19,7 @@ from ledger.evidence.timestamps import (
     renewal_imprint,
     verify_token,
 )
-from ledger.evidence.wording import one_line, utc
+from ledger.evidence.wording import in_quotes, utc
 from ledger.ids import Digest
 
 PROOF = "bitcoin.ots"
@@ -200,8 +200,8 @@ def lines(found: Any) -> list[str]:
         "Time-stamps of these contents, at the latest, if their root or Bitcoin block is genuine:",
     ]
     for of in found["tokens"]:
-        name = "an authority without a name" if of["tsa"] is None else one_line(of["tsa"])
-        root = "" if of["root_name"] is None else one_line(of["root_name"]) + " "
+        name = "an authority without a name" if of["tsa"] is None else in_quotes(of["tsa"])
+        root = "" if of["root_name"] is None else in_quotes(of["root_name"]) + " "
         when = utc(of["not_later_than"])
         text.append(f"  {when}  by {name}, token {of['number']} (root {root}{of['root']})")
     text += [

@@ -636,6 +636,7 @@ def recover(message: bytes, signature: bytes) -> bytes:
 # ---- The file ------------------------------------------------------------------------------------
 
 MAX_ARCHIVE, MAX_MEMBER, MAX_MEMBERS = 256 << 20, 64 << 20, 10_000
+MAX_JSON_PARTS = 4_000_000
 _NAME = re.compile(r"(?:[A-Za-z0-9][A-Za-z0-9._-]{0,95}/){0,3}[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 _MEMBER = re.compile(
     r"README\.txt|(?:bundle|claim|manifest|fingerprint|commitment|sealing|licenses|custody|report)"
@@ -814,6 +815,10 @@ def contents_of(case: Case) -> bytes:
 def step_form(case: Case, data: bytes) -> str:
     """(1) The file has the form above."""
     case.members, case.damaged = unzip(data)
+    texts = [content for name, content in case.members.items() if name.endswith(".json")]
+    if sum(text.count(mark) for text in texts for mark in (b",", b"[", b"{")) > MAX_JSON_PARTS:
+        said = "the JSON has at most %d commas and opening brackets" % MAX_JSON_PARTS
+        raise BadForm(said, "LIMIT_EXCEEDED")
     if "bundle.json" not in case.members:
         raise BadForm("there is no bundle.json: this zip file is not an evidence bundle")
     try:
@@ -1331,8 +1336,10 @@ def step_claim(case: Case) -> str:
     _check_manifest(manifest)
     hashed = tagged("modeldeed/manifest/1", manifest)
     demand(hashed == hex0(claim["manifest_hash"]), "the manifest is not the one claimed")
-    titled = (hex0(case.model), one_line(manifest["title"]))
-    said = "the claim is that of model %s, titled '%s'" % titled
+    said = "the claim is that of model %s, titled %s" % (
+        hex0(case.model),
+        in_quotes(manifest["title"]),
+    )
     if "fingerprint.json" in case.members:
         said += _check_fingerprint(case, claim)
     proven = case.folder("tensors")
@@ -2680,10 +2687,11 @@ def utc(seconds: int) -> str:
 
 # Named one by one, as on the page: Unicode's tables differ between versions of Python.
 _NOT_PLAIN = re.compile(
-    "[\x00-\x1f\x7f-\xa0\xad\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u1680\u180e"
-    "\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\ud800-\uf8ff\ufdd0-\ufdef\ufeff"
-    "\ufff0-\ufffb\ufffe\uffff\U000110bd\U000110cd\U00013430-\U0001343f\U0001bca0-\U0001bca3"
-    "\U0001d173-\U0001d17a\U000e0000-\U000e00ff\U000e01f0-\U000e0fff\U000f0000-\U0010ffff"
+    "[\x00-\x1f\x7f-\xa0\xad\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u115f\u1160"
+    "\u1680\u180e\u2000-\u200f\u2028-\u202f\u205f-\u206f\u2800\u3000\u3164\ud800-\uf8ff"
+    "\ufdd0-\ufdef\ufeff\uffa0\ufff0-\ufffb\ufffe\uffff\U000110bd\U000110cd"
+    "\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d159\U0001d173-\U0001d17a"
+    "\U000e0000-\U000e00ff\U000e01f0-\U000e0fff\U000f0000-\U0010ffff"
     + "".join(chr(plane << 16 | low) for plane in range(1, 15) for low in (0xFFFE, 0xFFFF))
     + "]"
 )
@@ -2697,6 +2705,11 @@ def is_plain(text: str) -> bool:
 def one_line(text: str) -> str:
     """Someone else's text so that it cannot pass for lines, colours or directions of ours."""
     return _SPACES.sub(r"\\x20", escaped(text))
+
+
+def in_quotes(text: str) -> str:
+    """Someone else's text in quotes that it cannot end."""
+    return '"%s"' % one_line(text.replace("\\", r"\\").replace('"', r"\""))
 
 
 def escaped(text: str) -> str:
@@ -2909,8 +2922,8 @@ def render(document: dict[str, Any]) -> str:
         said = "Time-stamps of these contents, at the latest, if their root or Bitcoin block is genuine:"
         lines += ["", said]
     for of in stamps["tokens"]:
-        name = "an authority without a name" if of["tsa"] is None else one_line(of["tsa"])
-        root = "" if of["root_name"] is None else one_line(of["root_name"]) + " "
+        name = "an authority without a name" if of["tsa"] is None else in_quotes(of["tsa"])
+        root = "" if of["root_name"] is None else in_quotes(of["root_name"]) + " "
         told = (utc(of["not_later_than"]), name, of["number"], root, of["root"])
         lines.append("  %s  by %s, token %d (root %s%s)" % told)
     for of in stamps["bitcoin"]:

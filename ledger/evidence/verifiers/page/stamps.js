@@ -289,8 +289,8 @@ function linesTimestamps(found) {
   if (!found.tokens.length && !found.bitcoin.length) return [];
   const text = ["", "Time-stamps of these contents, at the latest, if their root or Bitcoin block is genuine:"];
   for (const of of found.tokens) {
-    const name = of.tsa === null ? "an authority without a name" : oneLine(of.tsa);
-    const root = of.root_name === null ? "" : oneLine(of.root_name) + " ";
+    const name = of.tsa === null ? "an authority without a name" : inQuotes(of.tsa);
+    const root = of.root_name === null ? "" : inQuotes(of.root_name) + " ";
     text.push(`  ${utc(of.not_later_than)}  by ${name}, token ${of.number} (root ${root}${of.root})`);
   }
   for (const of of found.bitcoin) text.push(`  ${utc(of.not_later_than)}  by Bitcoin block ${of.block} ${of.hash}`);
