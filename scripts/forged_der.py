@@ -120,6 +120,8 @@ class Tsa:
         self.where = where or chance.choice(_PARTS)
         self.told, self.lists = self.where, b""
         self.compressed = False
+        self.begin, self.time = _BEGIN, b"20260601000000Z"
+        self.names: dict[str, str] = {}  # common names that are other ones than the part's
 
     def token(self, imprint: bytes) -> tuple[bytes, bytes]:
         """A token over `imprint`, and its certificates in PEM; changed before it is signed."""
@@ -154,7 +156,7 @@ class Tsa:
         accuracy = sequence(tlv(2, b"\x01"), tlv(0x80, b"\x05"))
         return sequence(
             *(tlv(2, b"\x01"), identifier("1.2.3.4"), sequence(_SHA256, tlv(4, imprint))),
-            *(tlv(2, b"\x05"), tlv(0x18, b"20260601000000Z"), accuracy),
+            *(tlv(2, b"\x05"), tlv(0x18, self.time), accuracy),
             *(tlv(1, b"\xff"), tlv(2, b"\x09")),
         )
 
@@ -166,7 +168,7 @@ class Tsa:
             tlv(2, serial), tlv(0x17, when), sequence(sequence(identifier("2.5.29.21"), reason))
         )
         body = sequence(
-            *(tlv(2, b"\x01"), _ECDSA, _name("issuing")),
+            *(tlv(2, b"\x01"), _ECDSA, self._name("issuing")),
             *(tlv(0x17, b"260501000000Z"), tlv(0x17, b"270501000000Z"), sequence(entry)),
         )
         return self._signed(self._maybe("list", body), 1)
@@ -192,11 +194,15 @@ class Tsa:
         uses = sequence(use, _extension("2.5.29.15", tlv(3, b"\0\xfe")))
         body = sequence(
             *(tlv(0xA0, tlv(2, b"\x02")), tlv(2, bytes([0x10 + key])), _ECDSA),
-            _name("root" if key < 2 else "issuing"),  # the root names itself
-            sequence(tlv(0x17, _BEGIN), tlv(0x17, _END)),
-            *(_name(name), held, tlv(0xA3, uses)),
+            self._name("root" if key < 2 else "issuing"),  # the root names itself
+            sequence(tlv(0x17, self.begin), tlv(0x17, _END)),
+            *(self._name(name), held, tlv(0xA3, uses)),
         )
         return self._signed(self._maybe(name, body), issuer_key)
+
+    def _name(self, part: str) -> bytes:
+        text = self.names.get(part, part).encode()
+        return sequence(tlv(0x31, sequence(identifier("2.5.4.3"), tlv(0x0C, text))))
 
 
 def _attribute(name: str, value: bytes) -> bytes:
@@ -205,10 +211,6 @@ def _attribute(name: str, value: bytes) -> bytes:
 
 def _extension(name: str, value: bytes, *, critical: bool = False) -> bytes:
     return sequence(identifier(name), tlv(1, b"\xff") if critical else b"", tlv(4, value))
-
-
-def _name(text: str) -> bytes:
-    return sequence(tlv(0x31, sequence(identifier("2.5.4.3"), tlv(0x0C, text.encode()))))
 
 
 def _named_by(certificate: bytes) -> bytes:

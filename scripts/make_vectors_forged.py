@@ -270,6 +270,21 @@ def _stamps(model: Bundle) -> dict[str, Any]:
         raw, pem = authority.token(contents)
         edits = (_add("timestamps/1.tsr", raw), _add("timestamps/1.pem", pem))
         cases[name] = _case(said, 17, *edits)
+    # The newest block is of 2026-01-01 00:03:12, and may run an hour ahead; accuracy: two seconds.
+    for name, said, time, step in (
+        ("token-before-block", "a token is older than the block that its contents name", 9, 17),
+        (
+            "token-near-block",
+            "as old as a block may run ahead, no fault; the summary is not made anew",
+            10,
+            19,
+        ),
+    ):
+        authority = Tsa(random.Random(1), lambda of: of, "none")  # noqa: S311  # see above
+        authority.begin, authority.time = b"250101000000Z", b"202512312303%02dZ" % time
+        raw, pem = authority.token(contents)
+        edits = (_add("timestamps/1.tsr", raw), _add("timestamps/1.pem", pem))
+        cases[name] = _case(said, step, *edits)
     return cases
 
 

@@ -305,6 +305,12 @@ def faults(stamps: Stamps, members: dict[str, bytes], signer: str) -> dict[str, 
             broken(18),
             put("custody.json", [1, "actor"], "someone else"),
         ),
+        "custody-time-digits-other": case(
+            "a custody entry's time is in digits of another script",
+            broken(18),
+            put("custody.json", [0, "time"], "\u0662\u0660\u0662\u0666-01-01T01:00:00Z"),
+            bundle="model.evidence.zip",
+        ),
         "printed-swapped": case(
             "the certification is not the one that the collector signed for",
             broken(18),
@@ -327,6 +333,25 @@ def faults(stamps: Stamps, members: dict[str, bytes], signer: str) -> dict[str, 
         ),
         "withheld-header": case(
             "a header is withheld", broken(2), {"op": "withhold", "member": "headers/10.rlp"}
+        ),
+        "withheld-card-unlisted": case(
+            "a card is withheld that would be for a license not listed",
+            broken(13),
+            {"op": "copy", "from": "cards/1.1.json", "to": "cards/1.3.json"},
+            {"op": "withhold", "member": "cards/1.3.json"},
+        ),
+        "withheld-terms-unlisted": case(
+            "terms are withheld that would be of no license listed",
+            broken(13),
+            {"op": "copy", "from": "cards/1.1.json", "to": f"terms/{'5a' * 32}.json"},
+            {"op": "withhold", "member": f"terms/{'5a' * 32}.json"},
+        ),
+        "withheld-card-without-licenses": case(
+            "no license is listed, and a card is withheld",
+            broken(13),
+            drop("licenses.json"),
+            drop("terms/*"),
+            {"op": "withhold", "member": "cards/1.1.json"},
         ),
         "withheld-untold": case(
             "a member is withheld, and the summary does not say so",

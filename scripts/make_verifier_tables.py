@@ -16,6 +16,7 @@ from typing import Any
 from ledger.evidence.bundle import README_BODY
 from ledger.evidence.releases import known_code
 from ledger.evidence.report import LIMITS, NO_VALUE, TEST_NETWORKS
+from ledger.evidence.timestamps import IN_ALL
 
 VERIFIERS = Path(__file__).resolve().parents[1] / "ledger" / "evidence" / "verifiers"
 
@@ -37,6 +38,7 @@ def tables() -> dict[str, Any]:
         "TEST_NETWORKS": sorted(TEST_NETWORKS),
         "NO_VALUE": NO_VALUE,
         "LIMITS": list(LIMITS),
+        "STAMPS_IN_ALL": IN_ALL,
         "README": README_BODY,
     }
 
@@ -44,7 +46,7 @@ def tables() -> dict[str, Any]:
 def python() -> str:
     """The tables as Python."""
     kinds = {"RELEASES": "list[dict[str, Any]]", "TEST_NETWORKS": "list[int]"}
-    kinds |= {"LIMITS": "list[str]"}
+    kinds |= {"LIMITS": "list[str]", "STAMPS_IN_ALL": "dict[str, int]"}
     return "".join(
         f"{name}: {kinds.get(name, 'str')} = {pprint.pformat(value, width=96, sort_dicts=False)}\n"
         for name, value in tables().items()

@@ -20,6 +20,7 @@ from ledger.canonical import canonical_json, hash_json, parse_json
 from ledger.errors import (
     BundleFormatError,
     LedgerError,
+    LimitExceeded,
     ManifestError,
     UnsupportedVersion,
     UsageError,
@@ -44,6 +45,8 @@ _BESIDE = {INDEX, CUSTODY, README, REPORT, REPORT_TEXT, *PRINTED, *VERIFIERS}
 # What a bundle may be about, and the key of ``bundle.json`` that says which one.
 KINDS = {"model": None, "license": "license", "release": "release", "match": "suspect"}
 MAX_SUSPECT_NAME = 200
+# Commas and opening brackets of all JSON: how many values a reader makes objects of.
+MAX_JSON_PARTS = 4_000_000
 _CONTENTS_TAG = "modeldeed/bundle-contents/1"
 _ID_TAG = "modeldeed/bundle/1"
 
@@ -312,6 +315,16 @@ def parse_bundle(data: bytes) -> Bundle:
 
 
 def _interpret(archive: Archive) -> Bundle:
+    parts = sum(
+        data.count(mark)
+        for name, data in archive.members.items()
+        if name.endswith(".json")
+        for mark in (b",", b"[", b"{")
+    )
+    if parts > MAX_JSON_PARTS:
+        raise LimitExceeded(
+            f"the JSON of a bundle has at most {MAX_JSON_PARTS} commas and opening brackets"
+        )
     if INDEX not in archive.members:
         raise BundleFormatError(f"there is no {INDEX}: this zip file is not an evidence bundle")
     try:

@@ -13,10 +13,11 @@ _INSTEAD = "read report.txt, which step 19 proves, and use your own copy of the 
 
 
 def check_copies(case: Case, step: int) -> str:
-    """Print the forms again and compare; compare the verifiers with this release's.
+    """Compare the verifiers with this release's; print the forms again and compare.
 
     Raises:
-        NotChecked: none carried, or made by other software than this.
+        NotChecked: none carried, made by other software than this, or a bundle that does not
+            hold, of which nothing is printed.
         VerificationError: one has other bytes.
     """
     from ledger.evidence.printing import made_by_this_software, print_forms, verifier_copies
@@ -35,12 +36,22 @@ def check_copies(case: Case, step: int) -> str:
     ours = verifier_copies()
     if any(name not in ours for name in copies):
         raise NotChecked(f"this software has no such verifier: {_INSTEAD}", needed=False)
+    _compare(copies, ours, step)
     if forms:
         try:
             ours |= print_forms(case.bundle)
         except UsageError as reason:
             raise NotChecked(f"{reason}: {_INSTEAD}", needed=False) from None
-    for name, data in (copies | forms).items():
+        except VerificationError:  # an earlier step says so, and why
+            raise NotChecked(
+                "the bundle does not hold, and of such a bundle nothing is printed to compare with",
+                needed=False,
+            ) from None
+    _compare(forms, ours, step)
+    return f"{', '.join(sorted(copies | forms))}: byte for byte as this software makes them"
+
+
+def _compare(carried: dict[str, bytes], ours: dict[str, bytes], step: int) -> None:
+    for name, data in carried.items():
         if data != ours[name]:
             raise VerificationError(f"{name} is not the one that this evidence gives", step=step)
-    return f"{', '.join(sorted(copies | forms))}: byte for byte as this software makes them"

@@ -31,7 +31,7 @@ MAX_LICENSES = 10_000
 def check_licenses(case: Case, step: int) -> str:
     """Each license listed stands as shown, for this model, and its events explain it."""
     if not case.has("licenses.json"):
-        if case.bundle.folder("cards") or case.bundle.folder("terms"):
+        if any(_listed(case, folder) for folder in ("cards", "terms")):
             raise ManifestError("the bundle has cards or terms of licenses it does not list")
         raise NotChecked("the bundle speaks of no license", needed=_alone(case) is not None)
     listed = case.bundle.json("licenses.json")
@@ -44,12 +44,20 @@ def check_licenses(case: Case, step: int) -> str:
     found = {one.license_id: one for one in each}
     if len(found) != len(listed):
         raise ManifestError("licenses.json names a license twice")
+    # By their names, so that those withheld are held against the list too.
+    shown = {f"{one.license_id}.json" for one in each}
+    used = {f"{one.terms_hash.raw.hex()}.json" for one in each}
+    for name in _listed(case, "cards"):
+        if name not in shown:
+            raise ClaimMismatch(f"cards/{name} is for a license not shown here", step=step)
+    for name in _listed(case, "terms"):
+        if name not in used:
+            raise ClaimMismatch(f"terms/{name} are not the terms of any license here", step=step)
     for name in case.bundle.folder("cards"):
         _check_card(case, name, found, step)
     for name in case.bundle.folder("terms"):
         terms = license_terms.validate(case.bundle.json(f"terms/{name}"))
-        used = {one.terms_hash for one in each}
-        if name != f"{terms.hash().raw.hex()}.json" or terms.hash() not in used:
+        if name != f"{terms.hash().raw.hex()}.json":
             raise ClaimMismatch(f"terms/{name} are not the terms of any license here", step=step)
     case.licenses = tuple(each)
     at = case.state().timestamp
@@ -57,6 +65,13 @@ def check_licenses(case: Case, step: int) -> str:
         f"license {one.license_id} of {one.state.holder}: {one.standing(at)}"
         for one in case.licenses
     )
+
+
+def _listed(case: Case, folder: str) -> list[str]:
+    """Names below a folder, of members here and of members withheld."""
+    prefix = f"{folder}/"
+    left = (name for name in case.bundle.withheld if name.startswith(prefix))
+    return [*case.bundle.folder(folder), *sorted(name.removeprefix(prefix) for name in left)]
 
 
 def _alone(case: Case) -> str | None:

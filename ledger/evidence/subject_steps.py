@@ -35,7 +35,7 @@ from ledger.evidence.layout import (
     title_slot,
     transfer_slot,
 )
-from ledger.evidence.wording import one_line
+from ledger.evidence.wording import in_quotes
 from ledger.fingerprint.exact import Fingerprint, TensorProof, verify_tensor_proof
 from ledger.ids import Digest
 from ledger.sealed.record import SealingRecord
@@ -56,7 +56,7 @@ def check_claim(case: Case, step: int) -> str:
     manifest = bundle.json("manifest.json")
     if manifest_hash(manifest) != claim.manifest_hash:
         raise ClaimMismatch("the manifest is not the one claimed", step=step)
-    said = f"the claim is that of model {subject.model_id}, titled '{one_line(manifest['title'])}'"
+    said = f"the claim is that of model {subject.model_id}, titled {in_quotes(manifest['title'])}"
     if case.has("fingerprint.json"):
         fingerprint = case.read("fingerprint.json", Fingerprint.from_json)
         if fingerprint.content_root != claim.artifact_root:
@@ -182,5 +182,5 @@ def check_custody(case: Case, step: int) -> str:
     last = log[-1]
     signers = ", ".join(dict.fromkeys(str(entry.signer) for entry in log if entry.signer))
     signed = f"; signed by {signers}" if signers else ""
-    latest = f"the last '{one_line(last.action)}' by '{one_line(last.actor)}' (times are claimed)"
+    latest = f"the last {in_quotes(last.action)} by {in_quotes(last.actor)} (times are claimed)"
     return f"{len(log)} entries, {latest}{signed}"

@@ -12,12 +12,26 @@ from typing import Any
 from ledger.errors import TimestampInvalid
 from ledger.evidence.case import Case, NotChecked
 from ledger.evidence.opentimestamps import Header, read_proof
-from ledger.evidence.timestamps import Stamp, check_renewals, renewal_imprint, verify_token
-from ledger.evidence.wording import one_line, utc
+from ledger.evidence.timestamps import (
+    IN_ALL,
+    Stamp,
+    check_renewals,
+    renewal_imprint,
+    verify_token,
+)
+from ledger.evidence.wording import in_quotes, utc
 from ledger.ids import Digest
 
 PROOF = "bitcoin.ots"
-_HEADER, _TOKEN = ".header", ".tsr"
+_HEADER, _TOKEN, _LISTS = ".header", ".tsr", ".crl"
+_BROUGHT = {
+    "tokens": "tokens",
+    "certificates": "certificates",
+    "lists": "revocation lists",
+    "list_bytes": "bytes of revocation lists",
+}
+# How far a chain's rules may let a block's time run ahead, in seconds: an hour on Arbitrum.
+BLOCK_AHEAD = 3600
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +58,15 @@ def check_timestamps(case: Case, step: int) -> str:
         dated = read_stamps(members, case.bundle.computed_contents)
     except TimestampInvalid as error:
         raise TimestampInvalid(error.message, step=step) from None
+    header = case.state()
+    for what, latest in _latest(dated):
+        if latest + BLOCK_AHEAD < header.timestamp:
+            raise TimestampInvalid(
+                f"{what} is not later than {utc(latest)}, but these contents name block "
+                f"{header.number} of {utc(header.timestamp)}, which nobody knew before: it did "
+                "not stamp them, or a clock is wrong",
+                step=step,
+            )
     case.timestamps = dated
     roots, known = case.trust.tsa_roots, case.trust.blocks
     trusted = [n for n, of in enumerate(dated.stamps, start=1) if of.root.digest in roots]
@@ -65,6 +88,12 @@ def check_timestamps(case: Case, step: int) -> str:
     )
 
 
+def _latest(dated: Dated) -> list[tuple[str, int]]:
+    """Each stamp, and the second by which what it dates existed."""
+    tokens = [(f"token {n}", of.token.latest) for n, of in enumerate(dated.stamps, start=1)]
+    return tokens + [(f"Bitcoin block {h}", of.latest) for h, of in dated.blocks.items()]
+
+
 def read_stamps(members: Mapping[str, bytes], contents: Digest) -> Dated:
     """Verify everything below ``timestamps/``, whatever anyone trusts.
 
@@ -76,11 +105,14 @@ def read_stamps(members: Mapping[str, bytes], contents: Digest) -> Dated:
         TimestampInvalid: something is broken, or there is a member too many or too few.
     """
     tokens = [name for name in members if name.endswith(_TOKEN)]
+    lists_size = sum(len(data) for name, data in members.items() if name.endswith(_LISTS))
+    _bounded("tokens", len(tokens))
+    _bounded("list_bytes", lists_size)
     earlier: list[bytes] = []
     stamps = []
     known = {PROOF}
     for number in range(1, len(tokens) + 1):
-        token, pem, lists = (f"{number}{end}" for end in (_TOKEN, ".pem", ".crl"))
+        token, pem, lists = (f"{number}{end}" for end in (_TOKEN, ".pem", _LISTS))
         known |= {token, pem, lists}
         if token not in members or pem not in members:
             raise TimestampInvalid(f"token {number} or its certificates are not here")
@@ -91,6 +123,8 @@ def read_stamps(members: Mapping[str, bytes], contents: Digest) -> Dated:
             raise TimestampInvalid(f"token {number}: {error.message}") from None
         stamps.append(stamp)
         earlier.append(members[token])
+        _bounded("certificates", sum(len(of.chain) for of in stamps))
+        _bounded("lists", sum(len(of.lists) for of in stamps))
     check_renewals(stamps)
     headers = {
         int(name.removesuffix(_HEADER)): Header.parse(raw)
@@ -111,6 +145,13 @@ def read_stamps(members: Mapping[str, bytes], contents: Digest) -> Dated:
             raise TimestampInvalid(f"nothing leads to the root of Bitcoin block {height}")
     open_heights = sorted({height for height, _ in attested} - set(headers))
     return Dated(tuple(stamps), dict(sorted(headers.items())), tuple(open_heights))
+
+
+def _bounded(what: str, count: int) -> None:
+    if count > IN_ALL[what]:
+        raise TimestampInvalid(
+            f"a bundle's time-stamps have at most {IN_ALL[what]} {_BROUGHT[what]} in all"
+        )
 
 
 def told(case: Case) -> Any | None:
@@ -159,8 +200,8 @@ def lines(found: Any) -> list[str]:
         "Time-stamps of these contents, at the latest, if their root or Bitcoin block is genuine:",
     ]
     for of in found["tokens"]:
-        name = "an authority without a name" if of["tsa"] is None else one_line(of["tsa"])
-        root = "" if of["root_name"] is None else one_line(of["root_name"]) + " "
+        name = "an authority without a name" if of["tsa"] is None else in_quotes(of["tsa"])
+        root = "" if of["root_name"] is None else in_quotes(of["root_name"]) + " "
         when = utc(of["not_later_than"])
         text.append(f"  {when}  by {name}, token {of['number']} (root {root}{of['root']})")
     text += [

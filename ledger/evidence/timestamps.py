@@ -30,6 +30,9 @@ from ledger.evidence.signatures import HASHES, verify_signature
 from ledger.ids import Digest
 
 MAX_TOKEN_BYTES = 64 << 10
+# What all of a bundle's tokens may bring: each certificate and list is one signature to verify, and
+# nothing else bounds how long a verifier of plain integers works.
+IN_ALL = {"tokens": 32, "certificates": 128, "lists": 64, "list_bytes": 8 << 20}
 _RENEWAL_TAG = b"modeldeed/renewal/1\x00"
 _SIGNED_DATA = "1.2.840.113549.1.7.2"
 _TST_INFO = "1.2.840.113549.1.9.16.1.4"

@@ -30,6 +30,7 @@ _MEMBERS = (
 _COUNTRY = re.compile(r"[A-Z]{2}\Z")
 _WORD = re.compile(r"[a-z0-9][a-z0-9-]{0,63}\Z")
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
+_SHAPE = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}Z", re.ASCII)
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _CLOCK = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])\Z")
 _MAX_WINDOWS = 32
@@ -229,13 +230,14 @@ def _moment(doc: Document, name: str) -> int | None:
     if not doc.has(name):
         return None
     value = doc.text(name, limit=20)
+    # Its shape, since strptime also takes fewer digits, small letters, digits of other scripts.
+    wanted = "a UTC time such as 2026-03-01T00:00:00Z"
+    if not _SHAPE.fullmatch(value):
+        raise doc.fail(name, wanted)
     try:
-        moment = datetime.strptime(value, _TIME).replace(tzinfo=UTC)
+        return int(datetime.strptime(value, _TIME).replace(tzinfo=UTC).timestamp())
     except ValueError:
-        moment = None
-    if moment is None or moment.strftime(_TIME) != value:
-        raise doc.fail(name, "a UTC time such as 2026-03-01T00:00:00Z")
-    return int(moment.timestamp())
+        raise doc.fail(name, wanted) from None
 
 
 def _windows(doc: Document) -> tuple[Window, ...]:

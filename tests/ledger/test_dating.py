@@ -49,7 +49,7 @@ def test_a_stamped_bundle_holds_and_its_contents_stay(stamped, ca):
     assert report.steps[16].result is Result.NOT_CHECKED
     (token,) = report.statement["timestamps"]["tokens"]
     assert token["tsa"] == "TSA"
-    assert "by TSA, token 1 (root Root 0x" in report.text()
+    assert 'by "TSA", token 1 (root "Root" 0x' in report.text()
     known = TrustRoot(tsa_roots=frozenset({Digest(bytes.fromhex(token["root"][2:]))}))
     assert verify(stamped, trust=known).steps[16].result is Result.PASS
 

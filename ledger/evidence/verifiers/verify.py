@@ -637,6 +637,7 @@ def recover(message: bytes, signature: bytes) -> bytes:
 # ---- The file ------------------------------------------------------------------------------------
 
 MAX_ARCHIVE, MAX_MEMBER, MAX_MEMBERS = 256 << 20, 64 << 20, 10_000
+MAX_JSON_PARTS = 4_000_000
 _NAME = re.compile(r"(?:[A-Za-z0-9][A-Za-z0-9._-]{0,95}/){0,3}[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 _MEMBER = re.compile(
     r"README\.txt|(?:bundle|claim|manifest|fingerprint|commitment|sealing|licenses|custody|report)"
@@ -816,6 +817,10 @@ def contents_of(case: Case) -> bytes:
 def step_form(case: Case, data: bytes) -> str:
     """(1) The file has the form above."""
     case.members, case.damaged = unzip(data)
+    texts = [content for name, content in case.members.items() if name.endswith(".json")]
+    if sum(text.count(mark) for text in texts for mark in (b",", b"[", b"{")) > MAX_JSON_PARTS:
+        said = "the JSON has at most %d commas and opening brackets" % MAX_JSON_PARTS
+        raise BadForm(said, "LIMIT_EXCEEDED")
     if "bundle.json" not in case.members:
         raise BadForm("there is no bundle.json: this zip file is not an evidence bundle")
     try:
@@ -1333,8 +1338,10 @@ def step_claim(case: Case) -> str:
     _check_manifest(manifest)
     hashed = tagged("modeldeed/manifest/1", manifest)
     demand(hashed == hex0(claim["manifest_hash"]), "the manifest is not the one claimed")
-    titled = (hex0(case.model), one_line(manifest["title"]))
-    said = "the claim is that of model %s, titled '%s'" % titled
+    said = "the claim is that of model %s, titled %s" % (
+        hex0(case.model),
+        in_quotes(manifest["title"]),
+    )
     if "fingerprint.json" in case.members:
         said += _check_fingerprint(case, claim)
     proven = case.folder("tensors")
@@ -1564,28 +1571,36 @@ def step_sealing(case: Case) -> str:
 
 def step_licenses(case: Case) -> str:
     """(13) Each license has a holder, is for this model, and its events replay to its word."""
+    about = [*case.members, *case.withheld]
+    cards = [name for name in about if name.startswith("cards/")]
+    terms = [name for name in about if name.startswith("terms/")]
     if "licenses.json" not in case.members:
-        unlisted = case.folder("cards") or case.folder("terms")
+        unlisted = cards or terms
         demand(not unlisted, "the bundle has cards or terms of licenses it does not list")
         alone = case.kind in ("license", "release")
         raise NotChecked("the bundle speaks of no license", needed=alone)
     listed = case.json("licenses.json")
     demand(isinstance(listed, list) and 0 < len(listed) <= 10_000, "licenses.json is a list")
     if case.kind in ("license", "release"):
-        about = case.index[case.kind]
-        about = about if case.kind == "license" else about["license"]
-        demand(listed == [about], "the bundle is about another license than it lists")
+        alone = case.index[case.kind]
+        alone = alone if case.kind == "license" else alone["license"]
+        demand(listed == [alone], "the bundle is about another license than it lists")
     found: dict[int, dict[str, Any]] = {}
     for text in listed:
         one = _license(case, license_number(text))
         found[one["id"]] = one
     demand(len(found) == len(listed), "licenses.json names a license twice")
+    # By their names, so that those withheld are held against the list too.
+    shown = {"cards/%s.json" % license_text(number) for number in found}
+    used = {"terms/%s.json" % one["terms"][2:] for one in found.values()}
+    for name in cards:
+        demand(name in shown, name + " is for a license not shown here")
+    for name in terms:
+        demand(name in used, name + " are not the terms of any license here")
     for name in case.folder("cards"):
         _check_card(case, name, found)
-    used = {one["terms"] for one in found.values()}
     for name in case.folder("terms"):
-        hashed = terms_hash(case.json(name))
-        same = name == "terms/%s.json" % hashed[2:] and hashed in used
+        same = name == "terms/%s.json" % terms_hash(case.json(name))[2:]
         demand(same, name + " are not the terms of any license here")
     case.licenses = list(found.values())
     return "; ".join(
@@ -1771,15 +1786,18 @@ def _check_window(window: Any) -> None:
     demand(right and begin < end, "a window's hours")
 
 
+# Not \d, which takes the digits of every script.
+_UTC_TEXT = "[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z"
+
+
 def _moment(text: Any) -> datetime | None:
     if text is None:
         return None
+    demand(re.fullmatch(_UTC_TEXT, text_of(text, 20)), "a time of the terms is malformed")
     try:
-        moment = datetime.strptime(text_of(text, 20), "%Y-%m-%dT%H:%M:%SZ")
+        return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ")
     except ValueError:
-        raise Fail("a time of the terms is malformed") from None
-    demand(moment.strftime("%Y-%m-%dT%H:%M:%SZ") == text, "a time of the terms is malformed")
-    return moment
+        raise Fail("a time of the terms names no moment") from None
 
 
 def step_rivals(case: Case) -> str:
@@ -3388,6 +3406,12 @@ class Proof:
         self.walk(message, depth + 1)
 
 
+def _bounded(what: str, count: int) -> None:
+    """Nothing else bounds how long the signatures of a hostile bundle take."""
+    said = (STAMPS_IN_ALL[what], what.replace("_", " "))
+    demand(count <= STAMPS_IN_ALL[what], "time-stamps have at most %d %s in all" % said)
+
+
 def step_timestamps(case: Case) -> str:
     """(17) Each stamp carried dates these contents; pass if the reader vouches for one of them."""
     members = {name[11:]: case.members[name] for name in case.folder("timestamps")}
@@ -3396,14 +3420,17 @@ def step_timestamps(case: Case) -> str:
     contents = contents_of(case)
     stamps: list[dict[str, Any]] = []
     earlier, known = b"", {"bitcoin.ots"}
+    lists = [name for name in members if name.endswith(".crl")]
+    _bounded("tokens", sum(name.endswith(".tsr") for name in members))
+    _bounded("list_bytes", sum(len(members[name]) for name in lists))
     for number in range(1, sum(name.endswith(".tsr") for name in members) + 1):
-        token, pem, lists = ("%d%s" % (number, end) for end in (".tsr", ".pem", ".crl"))
-        known |= {token, pem, lists}
+        token, pem, crl = ("%d%s" % (number, end) for end in (".tsr", ".pem", ".crl"))
+        known |= {token, pem, crl}
         demand(token in members and pem in members, "token %d is not whole" % number)
         imprint = contents
         if number > 1:
             imprint = sha256(b"modeldeed/renewal/1\0" + contents + earlier)
-        stamp = token_of(members[token], members[pem], members.get(lists), imprint)
+        stamp = token_of(members[token], members[pem], members.get(crl), imprint)
         if stamps:
             rising = stamp["generated"] >= stamps[-1]["generated"]
             demand(rising, "token %d is older than the one it renews" % number)
@@ -3411,6 +3438,8 @@ def step_timestamps(case: Case) -> str:
             demand(in_time, "token %d came after the certificate before it ended" % number)
         stamps.append(stamp)
         earlier += sha256(members[token])
+        _bounded("certificates", sum(len(of["chain"]) for of in stamps))
+        _bounded("lists", sum(len(of["lists"]) for of in stamps))
     blocks = {int(n[:-7]): bitcoin_header(members[n]) for n in members if n.endswith(".header")}
     odd = [name for name in members if name not in known and not name.endswith(".header")]
     demand(not odd, "timestamps/%s belongs to no token" % ", ".join(odd))
@@ -3422,6 +3451,14 @@ def step_timestamps(case: Case) -> str:
     for height, block in blocks.items():
         led = {root for at, root in reached if at == height} == {block["root"]}
         demand(led, "nothing leads to the root of Bitcoin block %d" % height)
+    top = case.top()
+    told = [("token %d" % number, of) for number, of in enumerate(stamps, start=1)]
+    told += [("Bitcoin block %d" % height, of) for height, of in sorted(blocks.items())]
+    for what, of in told:
+        # A chain's rules may let a block's time run ahead: by an hour on Arbitrum.
+        after = of["latest"] + 3600 >= top["time"]
+        named = (what, utc(of["latest"]), top["number"], utc(top["time"]))
+        demand(after, "%s is not later than %s, but the contents name block %d of %s" % named)
     case.stamps = {"tokens": stamps, "blocks": dict(sorted(blocks.items()))}
     roots = case.trust["roots"]
     trusted = [stamp for stamp in stamps if stamp["root"] in roots]
@@ -3454,7 +3491,7 @@ def step_custody(case: Case) -> str:
         for name, limit in texts.items():
             line = text_of(entry[name], limit)
             demand(is_plain(line), said + " is not one line of text")
-        shaped = re.fullmatch(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}Z", entry["time"])
+        shaped = re.fullmatch(_UTC_TEXT, entry["time"])
         demand(shaped and type(entry["sequence"]) is int, said + " is malformed")
         follows = entry["sequence"] == number and entry["previous"] == previous
         demand(follows, said + " does not follow the one before")
@@ -3499,10 +3536,11 @@ def utc(seconds: int) -> str:
 
 # Named one by one, as on the page: Unicode's tables differ between versions of Python.
 _NOT_PLAIN = re.compile(
-    "[\x00-\x1f\x7f-\xa0\xad\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u1680\u180e"
-    "\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\ud800-\uf8ff\ufdd0-\ufdef\ufeff"
-    "\ufff0-\ufffb\ufffe\uffff\U000110bd\U000110cd\U00013430-\U0001343f\U0001bca0-\U0001bca3"
-    "\U0001d173-\U0001d17a\U000e0000-\U000e00ff\U000e01f0-\U000e0fff\U000f0000-\U0010ffff"
+    "[\x00-\x1f\x7f-\xa0\xad\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u115f\u1160"
+    "\u1680\u180e\u2000-\u200f\u2028-\u202f\u205f-\u206f\u2800\u3000\u3164\ud800-\uf8ff"
+    "\ufdd0-\ufdef\ufeff\uffa0\ufff0-\ufffb\ufffe\uffff\U000110bd\U000110cd"
+    "\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d159\U0001d173-\U0001d17a"
+    "\U000e0000-\U000e00ff\U000e01f0-\U000e0fff\U000f0000-\U0010ffff"
     + "".join(chr(plane << 16 | low) for plane in range(1, 15) for low in (0xFFFE, 0xFFFF))
     + "]"
 )
@@ -3516,6 +3554,11 @@ def is_plain(text: str) -> bool:
 def one_line(text: str) -> str:
     """Someone else's text so that it cannot pass for lines, colours or directions of ours."""
     return _SPACES.sub(r"\\x20", escaped(text))
+
+
+def in_quotes(text: str) -> str:
+    """Someone else's text in quotes that it cannot end."""
+    return '"%s"' % one_line(text.replace("\\", r"\\").replace('"', r"\""))
 
 
 def escaped(text: str) -> str:
@@ -3733,8 +3776,8 @@ def render(document: dict[str, Any]) -> str:
         said = "Time-stamps of these contents, at the latest, if their root or Bitcoin block is genuine:"
         lines += ["", said]
     for of in stamps["tokens"]:
-        name = "an authority without a name" if of["tsa"] is None else one_line(of["tsa"])
-        root = "" if of["root_name"] is None else one_line(of["root_name"]) + " "
+        name = "an authority without a name" if of["tsa"] is None else in_quotes(of["tsa"])
+        root = "" if of["root_name"] is None else in_quotes(of["root_name"]) + " "
         told = (utc(of["not_later_than"]), name, of["number"], root, of["root"])
         lines.append("  %s  by %s, token %d (root %s%s)" % told)
     for of in stamps["bitcoin"]:
@@ -4029,6 +4072,7 @@ LIMITS: list[str] = ["A block's time says that something existed not later than 
  'Times in the custody log are claimed by whoever wrote the entry.',
  'Equal fingerprints say that two files hold the same values; they do not say who trained '
  'them.']
+STAMPS_IN_ALL: dict[str, int] = {'tokens': 32, 'certificates': 128, 'lists': 64, 'list_bytes': 8388608}
 README: str = ('Verify this file with your own copy of the verifier, not with one that came with it.\n'
  '\n'
  'This is an evidence bundle of modeldeed, format version 1 (docs/spec/evidence-bundle.md).\n'

@@ -16,7 +16,7 @@ from ledger.errors import FormatError, VerificationError
 from ledger.evidence import archive
 from ledger.evidence.bundle import INDEX, parse_bundle
 from ledger.evidence.case import Case, NotChecked
-from ledger.evidence.chain_steps import check_contents
+from ledger.evidence.chain_steps import check_contents, check_headers
 from ledger.evidence.timestamp_steps import check_timestamps, told
 from ledger.evidence.trust import TrustRoot
 from ledger.evidence.verify import Result, examine
@@ -70,6 +70,7 @@ def stamps_say(members):
     """What step 17 finds, the same in both verifiers; None if they refuse."""
     bundle = parse_bundle(STAMPED)
     case = Case(type(bundle)(**{**vars(bundle), "members": members}), TrustRoot())
+    check_headers(case, 3)  # stamps are held against the newest block
     try:
         check_timestamps(case, 17)
     except NotChecked:
@@ -79,6 +80,7 @@ def stamps_say(members):
     other = script().Case(trusting()[1])
     script().step_form(other, STAMPED)
     other.members = members
+    script().step_headers(other)
     try:
         script().step_timestamps(other)
     except script().NotChecked:

@@ -157,13 +157,28 @@ def test_every_character_is_plain_or_escaped_alike_in_both():
         assert is_plain(char) == (one_line(char) == char)
 
 
-def test_what_python_calls_printable_is_plain_but_what_nobody_has_assigned():
+# Letters and signs that are as wide as others and show nothing: fillers of Hangul, a Braille
+# pattern without dots, a note without a head.
+BLANKS = "\u115f\u1160\u2800\u3164\uffa0\U0001d159"
+
+
+def test_what_python_calls_printable_is_plain_but_blanks_and_what_nobody_has_assigned():
     import unicodedata
 
     for code in range(0x110000):
         char = chr(code)
         if unicodedata.category(char) != "Cn":
-            assert is_plain(char) is char.isprintable(), hex(code)
+            assert is_plain(char) is (char.isprintable() and char not in BLANKS), hex(code)
+
+
+def test_no_stranger_s_text_can_end_the_quotes_it_stands_in():
+    from ledger.evidence.wording import in_quotes
+
+    for name in ('x" by "Court', "x\\", 'x\\" (root', "\n\u202e" + '"' + "\u2800" * 3):
+        shown = in_quotes(name)
+        assert shown == script().in_quotes(name)
+        assert not set(BLANKS + "\n\u202e") & set(shown)
+        assert json.loads(shown.replace("\\u", "\\\\u")) is not None  # one text, ended once
 
 
 def test_spaces_in_a_name_cannot_begin_a_line_that_looks_like_ours():

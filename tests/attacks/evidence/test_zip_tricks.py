@@ -6,7 +6,9 @@ import warnings
 import zipfile
 from pathlib import Path
 
+import page_calls
 import pytest
+from two_verifiers import script, trusting
 
 from ledger.errors import FormatError, UsageError
 from ledger.evidence import archive
@@ -27,12 +29,24 @@ def made(entries, **options):
     return out.getvalue()
 
 
-def refused(data):
-    with pytest.raises(FormatError):
-        parse_bundle(data)
+@pytest.fixture(scope="module")
+def refused(tmp_path_factory):
+    """No reader of the three takes such a file for a bundle, and all say why in the same way."""
+    with page_calls.functions(tmp_path_factory.mktemp("page")) as page:
+
+        def check(data):
+            with pytest.raises(FormatError) as caught:
+                parse_bundle(data)
+            report = script().verify(data, trusting()[1])
+            assert report["error"]["code"] == caught.value.code
+            assert "could not be read" not in report["error"]["message"]
+            found = page("(data) => verified_(data, {})", data)
+            assert [(of["number"], of["code"]) for of in found["steps"]] == [(1, caught.value.code)]
+
+        yield check
 
 
-def test_a_duplicate_name_is_refused():
+def test_a_duplicate_name_is_refused(refused):
     refused(made([*sorted(MEMBERS.items()), ("claim.json", b"{}")]))
     data = GOOD.read_bytes()
     at = data.rindex(b"PK\x01\x02")  # the last directory entry once more
@@ -63,7 +77,7 @@ def test_a_duplicate_name_is_refused():
         "releases/0.json",
     ],
 )
-def test_a_name_that_leads_elsewhere_is_refused(name):
+def test_a_name_that_leads_elsewhere_is_refused(refused, name):
     refused(made([*sorted(MEMBERS.items()), (name, b"x")]))
     try:
         data = archive.serialise({**MEMBERS, name: b"x"})
@@ -72,7 +86,7 @@ def test_a_name_that_leads_elsewhere_is_refused(name):
     refused(data)
 
 
-def test_compressed_bombs_are_refused_before_they_unfold():
+def test_compressed_bombs_are_refused_before_they_unfold(refused):
     bomb = made([("claim.json", b"\0" * (64 << 20))], compression=zipfile.ZIP_DEFLATED)
     assert len(bomb) < 1 << 20
     refused(bomb)
@@ -80,7 +94,7 @@ def test_compressed_bombs_are_refused_before_they_unfold():
         refused(made(sorted(MEMBERS.items()), compression=method))
 
 
-def test_links_and_other_files_in_front_or_behind_are_refused():
+def test_links_and_other_files_in_front_or_behind_are_refused(refused):
     link = zipfile.ZipInfo("claim.json")
     link.external_attr = 0o120777 << 16
     refused(made([(link, b"/etc/passwd")]))
@@ -89,6 +103,11 @@ def test_links_and_other_files_in_front_or_behind_are_refused():
         refused(changed)
     inner = archive.serialise({"claim.json": data})
     refused(inner)
+
+
+def test_a_few_bytes_do_not_unfold_into_memory(refused):
+    """Twelve megabytes of JSON that a reader would make four million objects and commas of."""
+    refused(archive.serialise({**MEMBERS, "fingerprint.json": b"[" + b"{}," * 2_000_000 + b"{}]"}))
 
 
 def test_a_folder_a_device_or_no_file_is_refused(tmp_path):

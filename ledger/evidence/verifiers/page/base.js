@@ -233,8 +233,9 @@ function addressOf(text) {
   return bytes;
 }
 
-// White space as the specification's implementations strip it.
-const strip = (text) => text.replace(/^[\s\x1c-\x1f\x85]+|[\s\x1c-\x1f\x85]+$/g, "");
+// White space as the specification's implementations strip it: not U+FEFF, which \s takes too.
+const BLANK = "[\\t-\\r\\x1c-\\x20\\x85\\xa0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000]+";
+const strip = (text) => text.replace(new RegExp(`^${BLANK}|${BLANK}$`, "g"), "");
 
 function licenseOf(text) {
   const found = isText(text) && text.length <= 64 && /^([0-9]+)(?:\.([0-9]+))?$/.exec(strip(text));

@@ -67,7 +67,7 @@ function stepCustody(c) {
   const signers = [...new Set(entries.filter((of) => of.signer !== null).map((of) => addressText(of.signer)))];
   const last = log.at(-1);
   return (
-    `${log.length} entries, the last "${last.action}" by "${last.actor}" (times are claimed)` +
+    `${log.length} entries, the last ${inQuotes(last.action)} by ${inQuotes(last.actor)} (times are claimed)` +
     (signers.length ? `; signed by ${signers.join(", ")}` : "")
   );
 }

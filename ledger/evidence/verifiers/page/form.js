@@ -3,6 +3,7 @@
 const MAX_ARCHIVE = 256 * 2 ** 20;
 const MAX_MEMBER = 64 * 2 ** 20;
 const MAX_MEMBERS = 10000;
+const MAX_JSON_PARTS = 4000000;
 const INDEX = "bundle.json";
 const FORMAT = "modeldeed evidence bundle";
 const MEMBER_NAME = /^(?:[A-Za-z0-9][A-Za-z0-9._-]{0,95}\/){0,3}[A-Za-z0-9][A-Za-z0-9._-]{0,95}$/;
@@ -116,8 +117,17 @@ function compareRebuilt(entries, data, view) {
   u16(0);
 }
 
+// How many values a reader would make objects of: commas and opening brackets of all JSON.
+function boundJson(entries) {
+  let parts = 0;
+  for (const { name, content } of entries)
+    if (name.endsWith(".json")) for (const byte of content) if (byte === 0x2c || byte === 0x5b || byte === 0x7b) parts++;
+  if (parts > MAX_JSON_PARTS) refuse("the JSON has more commas and opening brackets than a bundle's can have", "LIMIT_EXCEEDED");
+}
+
 // bundle.json: what the file says it is about, and which members it lists.
 function readIndex(entries) {
+  boundJson(entries);
   const found = entries.find((entry) => entry.name === INDEX);
   if (!found) refuse(`there is no ${INDEX}: this zip file is not an evidence bundle`);
   let document;

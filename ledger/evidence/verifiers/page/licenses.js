@@ -183,8 +183,10 @@ function stepLicenses(c) {
   // The one license that evidence of a license, or of a release, is about.
   const alone = { license: () => c.bundle.about, release: () => c.bundle.about.license }[c.bundle.kind]?.() ?? null;
   const [cards, terms] = [c.folder("cards"), c.folder("terms")];
+  const left = (folder) => c.bundle.withheld.filter((name) => name.startsWith(folder)).map((name) => name.slice(folder.length));
+  const [allCards, allTerms] = [[...cards, ...left("cards/")], [...terms, ...left("terms/")]];
   if (!c.has("licenses.json")) {
-    demand(!cards.length && !terms.length, "the bundle has cards or terms of licenses it does not list");
+    demand(!allCards.length && !allTerms.length, "the bundle has cards or terms of licenses it does not list");
     throw new NotChecked("the bundle speaks of no license", alone !== null);
   }
   const listed = c.json("licenses.json");
@@ -194,13 +196,15 @@ function stepLicenses(c) {
   const each = listed.map((text) => readLicense(c, text));
   const found = new Map(each.map((of) => [of.name, of]));
   demand(found.size === listed.length, "licenses.json names a license twice");
+  // By their names, so that those withheld are held against the list too.
+  const shown = new Set(each.map((of) => `${of.name}.json`));
+  const used = new Set(each.map((of) => `${of.termsHash.slice(2)}.json`));
+  for (const name of allCards) demand(shown.has(name), `cards/${name} is for a license not shown here`);
+  for (const name of allTerms) demand(used.has(name), `terms/${name} are not the terms of any license here`);
   for (const name of cards) checkCard(c, name, found);
   for (const name of terms) {
-    const hash = termsHash(c.json(`terms/${name}`));
-    demand(
-      name === `${hash.slice(2)}.json` && each.some((of) => of.termsHash === hash),
-      `terms/${name} are not the terms of any license here`,
-    );
+    const right = name === `${termsHash(c.json(`terms/${name}`)).slice(2)}.json`;
+    demand(right, `terms/${name} are not the terms of any license here`);
   }
   c.licenses = each;
   return each.map((of) => `license ${of.name} of ${of.holder}: ${standing(of, c.state.time)}`).join("; ");

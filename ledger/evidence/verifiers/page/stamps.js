@@ -154,9 +154,19 @@ function verifyToken(raw, pem, crl, imprint) {
 }
 
 /* ---------------------------------------------------------------- step 17: time stamps -------- */
+const sum = (numbers) => numbers.reduce((all, one) => all + one, 0);
+
+// What all tokens may bring: nothing else bounds how long the signatures of a hostile bundle take.
+function bounded(what, count) {
+  const most = TABLES.STAMPS_IN_ALL[what];
+  demand(count <= most, `a bundle's time-stamps have at most ${most} ${what.replace("_", " ")} in all`);
+}
+
 function readTokens(members, contents) {
   const [stamps, earlier, known] = [[], [], new Set(["bitcoin.ots"])];
   const tokens = [...members.keys()].filter((name) => name.endsWith(".tsr")).length;
+  bounded("tokens", tokens);
+  bounded("list_bytes", sum([...members].filter(([name]) => name.endsWith(".crl")).map(([, data]) => data.length)));
   for (let number = 1; number <= tokens; number++) {
     const [token, pem, crl] = [".tsr", ".pem", ".crl"].map((end) => number + end);
     for (const name of [token, pem, crl]) known.add(name);
@@ -169,6 +179,8 @@ function readTokens(members, contents) {
       throw error;
     }
     earlier.push(sha256(members.get(token)));
+    bounded("certificates", sum(stamps.map((of) => of.chain.length)));
+    bounded("lists", sum(stamps.map((of) => of.issued.length)));
   }
   // Each was made after the one before, while that one's certificate still held.
   stamps.forEach((after, i) => {
@@ -207,12 +219,26 @@ function readStamps(members, contents) {
   };
 }
 
+// How far a chain's rules may let a block's time run ahead, in seconds: an hour on Arbitrum.
+const BLOCK_AHEAD = 3600n;
+
 // (17) Each stamp carried dates these contents; pass if the reader vouches for one of them.
 // c.trust.tsaRoots has the SHA-256 of root certificates, c.trust.blocks hashes of blocks, in hex.
 function stepTimestamps(c) {
   const members = new Map(c.folder("timestamps").map((name) => [name, c.member(`timestamps/${name}`)]));
   if (!members.size) throw new NotChecked("the bundle carries no time-stamp", false);
   const dated = readStamps(members, contentsOf(c.bundle));
+  const { state } = c;
+  const told = [
+    ...dated.stamps.map((of, i) => [`token ${i + 1}`, of.token.latest]),
+    ...dated.blocks.map((block) => [`Bitcoin block ${block.height}`, block.latest]),
+  ];
+  for (const [what, latest] of told)
+    demand(
+      BigInt(latest) + BLOCK_AHEAD >= state.time,
+      `${what} is not later than ${utc(latest)}, but these contents name block ${state.number} of ${utc(state.time)}, ` +
+        "which nobody knew before: it did not stamp them, or a clock is wrong",
+    );
   c.timestamps = dated;
   const roots = c.trust.tsaRoots;
   const trusted = dated.stamps.map((of, i) => ({ of, number: i + 1 })).filter(({ of }) => roots.has(hex(of.root.digest)));
@@ -263,8 +289,8 @@ function linesTimestamps(found) {
   if (!found.tokens.length && !found.bitcoin.length) return [];
   const text = ["", "Time-stamps of these contents, at the latest, if their root or Bitcoin block is genuine:"];
   for (const of of found.tokens) {
-    const name = of.tsa === null ? "an authority without a name" : oneLine(of.tsa);
-    const root = of.root_name === null ? "" : oneLine(of.root_name) + " ";
+    const name = of.tsa === null ? "an authority without a name" : inQuotes(of.tsa);
+    const root = of.root_name === null ? "" : inQuotes(of.root_name) + " ";
     text.push(`  ${utc(of.not_later_than)}  by ${name}, token ${of.number} (root ${root}${of.root})`);
   }
   for (const of of found.bitcoin) text.push(`  ${utc(of.not_later_than)}  by Bitcoin block ${of.block} ${of.hash}`);

@@ -131,7 +131,7 @@ function stepClaim(c) {
   const manifest = c.json("manifest.json");
   checkManifest(manifest);
   demand(same(hashJson("modeldeed/manifest/1", manifest), claim.manifestHash), "the manifest is not the one claimed");
-  let said = `the claim is that of model ${hex0x(c.bundle.model)}, titled ${JSON.stringify(manifest.title)}`;
+  let said = `the claim is that of model ${hex0x(c.bundle.model)}, titled ${inQuotes(manifest.title)}`;
   const known = new Set();
   if (c.has("fingerprint.json")) {
     const of = readFingerprint(c.json("fingerprint.json"));

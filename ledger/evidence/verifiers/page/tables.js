@@ -178,5 +178,11 @@ const TABLES = {
   "Times in the custody log are claimed by whoever wrote the entry.",
   "Equal fingerprints say that two files hold the same values; they do not say who trained them."
  ],
+ "STAMPS_IN_ALL": {
+  "tokens": 32,
+  "certificates": 128,
+  "lists": 64,
+  "list_bytes": 8388608
+ },
  "README": "Verify this file with your own copy of the verifier, not with one that came with it.\n\nThis is an evidence bundle of modeldeed, format version 1 (docs/spec/evidence-bundle.md).\nGet a verifier from a source you trust, not from here. None needs a network:\n\n    deed evidence verify THIS_FILE --block HASH     of the modeldeed package\n    python verify.py THIS_FILE --block HASH         one file, Python's standard library\n    verify.html                                     a page: open it, drop THIS_FILE on it\n\nHASH is the hash of the block named in report.txt, obtained elsewhere: from a node of\nyour own, from two block explorers, from an expert. Without it the verifier says what\nthe bundle proves if that block belongs to the chain it names.\n\nDo not unpack this file and pack it again: it has exactly one valid form.\n"
 };

@@ -7,11 +7,31 @@ const byId = (id) => document.getElementById(id);
 const chosen = { file: null, roots: [] };
 let checks = 0; // a newer check makes an older one's answer void
 
+// From the first letter of a script that runs from right to left to the last before a Latin one.
+const RIGHT_TO_LEFT = (() => {
+  const letter = "[\\u0590-\\u08ff\\ufb1d-\\ufdff\\ufe70-\\ufefc\\u{10800}-\\u{10fff}\\u{1e800}-\\u{1efff}]";
+  return new RegExp(`${letter}(?:[^A-Za-z]*${letter})?`, "gu");
+})();
+
+// A text as the content of an element. What runs from right to left is set apart, so that it takes
+// no digit of ours along (UAX 9).
+function put(holder, text) {
+  const parts = [];
+  let at = 0;
+  for (const { 0: found, index } of text.matchAll(RIGHT_TO_LEFT)) {
+    const apart = document.createElement("bdi");
+    apart.textContent = found;
+    parts.push(text.slice(at, index), apart);
+    at = index + found.length;
+  }
+  holder.replaceChildren(...parts, text.slice(at));
+  return holder;
+}
+
 function element(name, kind, text) {
   const made = document.createElement(name);
   if (kind) made.className = kind;
-  if (text !== undefined) made.textContent = text;
-  return made;
+  return text === undefined ? made : put(made, text);
 }
 
 const linesOf = (id) => byId(id).value.split("\n").map((line) => line.trim()).filter((line) => line);
@@ -46,7 +66,7 @@ async function takeRoots(files) {
     }
     if (!here.length) {
       chosen.roots = [];
-      byId("roots-count").textContent = say("bad_root", { name: oneLine(file.name) });
+      put(byId("roots-count"), say("bad_root", { name: oneLine(file.name) }));
       return;
     }
     found.push(...here);
@@ -61,7 +81,7 @@ function complain(name, values) {
   byId("again").disabled = true;
   byId("answer").hidden = true;
   byId("progress").textContent = "";
-  byId("chosen").textContent = say(name, values);
+  put(byId("chosen"), say(name, values));
 }
 
 async function take(file) {
@@ -69,7 +89,7 @@ async function take(file) {
   if (!file.size) return complain("bad_empty", named);
   if (file.size > MAX_ARCHIVE) return complain("bad_large", named);
   chosen.file = file;
-  byId("chosen").textContent = named.name;
+  put(byId("chosen"), named.name);
   byId("again").disabled = false;
   return check();
 }
@@ -94,10 +114,10 @@ async function check() {
   if (!current()) return;
   const ms = Math.ceil(performance.now() - began);
   if (found.verdict === "not used") {
-    byId("progress").textContent = say("bad_field", { why: oneLine(found.sentence.replace(/^not used: /, "")) });
+    put(byId("progress"), say("bad_field", { why: oneLine(found.sentence.replace(/^not used: /, "")) }));
     return;
   }
-  byId("progress").textContent = say("done", { name: oneLine(file.name), size: bytes.length, ms });
+  put(byId("progress"), say("done", { name: oneLine(file.name), size: bytes.length, ms }));
   byId("progress").dataset.ms = String(ms);
   show(found);
 }
@@ -138,7 +158,7 @@ function show(found) {
   const [kind, shape, words] = verdictWords(found);
   const verdict = byId("verdict");
   verdict.className = `verdict ${kind}`;
-  verdict.textContent = `${SHAPES[shape]} ${words}`;
+  put(verdict, `${SHAPES[shape]} ${words}`);
   verdict.dataset.verdict = found.verdict;
   const lines = found.trusted.map((line) => element("p", "trusted", line));
   if (found.index !== null)
@@ -147,7 +167,9 @@ function show(found) {
   byId("network").hidden = !found.testNetwork;
   byId("network").textContent = found.testNetwork ? `${TABLES.NO_VALUE}.` : "";
   byId("steps").replaceChildren(...found.steps.map(stepElement));
-  byId("report").textContent = found.report ?? say("report_none");
+  // Each line is a box of its own: marks that a name piles up cannot reach into the next.
+  const told = (found.report ?? say("report_none")).match(/[^\n]*\n|[^\n]+$/g);
+  byId("report").replaceChildren(...told.map((line) => element("span", "line", line)));
   byId("save").disabled = found.report === null;
   byId("answer").hidden = false;
   verdict.focus();
@@ -158,7 +180,8 @@ function dropped(transfer) {
   if (!items.length) return complain("bad_none");
   if (items.length > 1) return complain("bad_many");
   if (items[0].webkitGetAsEntry?.()?.isDirectory) return complain("bad_folder");
-  return take(items[0].getAsFile());
+  const file = items[0].getAsFile();
+  return file === null ? complain("bad_none") : take(file);
 }
 
 function startPage() {

@@ -10,13 +10,16 @@ function utc(seconds) {
 // Someone else's text so that it cannot pass for lines, colours or directions of ours. Which
 // characters are not plain is listed, so that it does not hang on a version of Unicode.
 const NOT_PLAIN = new RegExp(
-  "[\\u0000-\\u001f\\u007f-\\u00a0\\u00ad\\u0600-\\u0605\\u061c\\u06dd\\u070f\\u0890\\u0891\\u08e2\\u1680\\u180e" +
-    "\\u2000-\\u200f\\u2028-\\u202f\\u205f-\\u206f\\u3000\\ud800-\\uf8ff\\ufdd0-\\ufdef\\ufeff\\ufff0-\\ufffb" +
-    "\\u{110bd}\\u{110cd}\\u{13430}-\\u{1343f}\\u{1bca0}-\\u{1bca3}\\u{1d173}-\\u{1d17a}\\u{e0000}-\\u{e00ff}\\u{e01f0}-\\u{e0fff}" +
+  "[\\u0000-\\u001f\\u007f-\\u00a0\\u00ad\\u0600-\\u0605\\u061c\\u06dd\\u070f\\u0890\\u0891\\u08e2\\u115f\\u1160\\u1680\\u180e" +
+    "\\u2000-\\u200f\\u2028-\\u202f\\u205f-\\u206f\\u2800\\u3000\\u3164\\ud800-\\uf8ff\\ufdd0-\\ufdef\\ufeff\\uffa0\\ufff0-\\ufffb" +
+    "\\u{110bd}\\u{110cd}\\u{13430}-\\u{1343f}\\u{1bca0}-\\u{1bca3}\\u{1d159}\\u{1d173}-\\u{1d17a}\\u{e0000}-\\u{e00ff}\\u{e01f0}-\\u{e0fff}" +
     "\\u{f0000}-\\u{10ffff}]",
   "u",
 );
 const isPlain = (c) => !NOT_PLAIN.test(c) && (c.codePointAt(0) & 0xffff) < 0xfffe;
+
+// Someone else's text in quotes that it cannot end: what follows them is ours.
+const inQuotes = (text) => `"${oneLine(text.replace(/["\\]/g, "\\$&"))}"`;
 
 function oneLine(text) {
   const short = new Map([["\t", "\\t"], ["\n", "\\n"], ["\r", "\\r"]]);

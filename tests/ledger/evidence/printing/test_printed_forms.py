@@ -285,6 +285,14 @@ class TestInABundle:
         assert last.result is Result.NOT_CHECKED
         assert not last.needed
 
+    def test_forms_of_a_bundle_that_does_not_hold_are_not_compared(self, printed):
+        read = parse_bundle(printed)
+        kept = {k: v for k, v in read.members.items() if not k.startswith("receipts/6-")}
+        steps = examine(parse_bundle(reprinted(replace(read, members=kept), PRINTED[0], b""))).steps
+        assert next(of.number for of in steps if of.result is Result.FAIL) == 10
+        assert (steps[-1].result, steps[-1].needed) == (Result.NOT_CHECKED, False)
+        assert "does not hold" in steps[-1].detail
+
     def test_a_bundle_that_does_not_hold_is_not_printed(self, bundle_bytes):
         archive = parse(bundle_bytes)
         read = parse_bundle(bundle_bytes)
