@@ -16,6 +16,7 @@ import uvicorn
 
 from api import logs
 from api.settings import Settings, from_environment
+from api.wire import MAX_CONNECTIONS, Wire
 from ledger.errors import ConfigurationError, LedgerError
 
 DRAIN_SECONDS = 15
@@ -53,8 +54,10 @@ def http_config(app: Any, **more: Any) -> uvicorn.Config:
         date_header=True,
         timeout_graceful_shutdown=DRAIN_SECONDS,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
-        limit_concurrency=512,
-        h11_max_incomplete_event_size=64 << 10,
+        limit_concurrency=MAX_CONNECTIONS,
+        http=Wire,
+        # None of our routes is one; theirs would not be bounded by `Wire`.
+        ws="none",
         **more,
     )
 

@@ -94,6 +94,8 @@ _EXTRA = (
     "arguments",
 )
 _HINTS = {
+    HTTPStatus.BAD_REQUEST: "send HTTP/1.1 as RFC 9112 has it",
+    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: "send fewer or shorter headers",
     HTTPStatus.NOT_FOUND: "the paths are listed in /v1/openapi.json",
     HTTPStatus.METHOD_NOT_ALLOWED: "the Allow header names the methods of this path",
     HTTPStatus.REQUEST_TIMEOUT: "send it again over a faster connection",
@@ -199,6 +201,32 @@ def too_large_answer(limit: int) -> Response:
     return of_status(
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail=f"a body here has at most {limit} bytes"
     )
+
+
+def too_long_head(limit: int) -> Response:
+    """The answer to a request whose line and headers have more than `limit` bytes."""
+    return of_status(
+        HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, detail=f"a head here has at most {limit} bytes"
+    )
+
+
+def not_http(detail: str) -> Response:
+    """The answer to bytes that are no HTTP request."""
+    return of_status(HTTPStatus.BAD_REQUEST, detail=detail)
+
+
+def too_many_connections() -> Response:
+    """The answer to a network that has as many connections as it may."""
+    return of_status(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        detail="this network has as many connections as one may have",
+        headers={"Retry-After": "5"},
+    )
+
+
+def phrase(answer: Response) -> bytes:
+    """The words of an answer's status line."""
+    return HTTPStatus(answer.status_code).phrase.encode()
 
 
 @asynccontextmanager
