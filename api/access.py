@@ -8,6 +8,7 @@ docs/spec/access.md, "A request".
 from __future__ import annotations
 
 import time
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final, cast
 
@@ -47,6 +48,11 @@ SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 WRONG: Final = Rate(600, 1)
 """Credentials that are good for nothing, of one network. More than requests under way at once,
 since a good one holds its token until it is found good."""
+RECORDED: Final = Rate(1000, 20)
+"""Requests of one key or session that go into the audit log."""
+ROLELESS: Final = Rate(60, 0.2)
+"""The same of accounts without a role, of one network: anyone can make such accounts."""
+_GOOD: Final = 10_000
 # Asked by machines that watch the service, or before there is a credential.
 _OPEN: Final = frozenset({"/healthz", "/readyz", "/metrics"})
 _BEGINNING: Final = frozenset({"/v1/auth/nonce", "/v1/auth/sign-in"})
@@ -86,6 +92,11 @@ class Access:
         self._origin = settings.origin
         self._cookie = cookie_name(settings.origin).encode()
         self._wrong = Buckets("this network", time.monotonic, by="this service")
+        # Hashes of credentials that were good the last time: they are not held back for the wrong
+        # ones of their network. It lets in nobody; that is looked up each time.
+        self._good: OrderedDict[bytes, None] = OrderedDict()
+        self._recorded_of = Buckets("this key or session", time.monotonic, by="this service")
+        self._roleless = Buckets("this network", time.monotonic, by="this service")
         self._anonymous = Meter.of("anonymous", settings.rate_anonymous)
         self._principal = Meter.of("principal", settings.rate_principal)
 
@@ -126,20 +137,28 @@ class Access:
             await self._recorded(principal, scope, receive, send)
 
     async def _known(self, scope: Scope, token: Token) -> Principal:
-        state, network = scope["app"].state, _network(scope)
+        state, network, hash_ = scope["app"].state, _network(scope), token.hash()
         store: AccessStore = state.access
-        self._wrong.take(network, WRONG)
+        counted = hash_ not in self._good
+        if counted:
+            self._wrong.take(network, WRONG)
         try:
             found = await lanes_of(state).access.run(store.resolve, token)
         except AccessError as error:
+            self._good.pop(hash_, None)
             log.warning(
                 "credential refused", credential=f"{token.kind}:{token.id}", code=error.code
             )
             raise
         except LedgerError:
-            self._wrong.give(network, WRONG)  # not the credential's fault
+            if counted:
+                self._wrong.give(network, WRONG)  # not the credential's fault
             raise
-        self._wrong.give(network, WRONG)
+        if counted:
+            self._wrong.give(network, WRONG)
+            self._good[hash_] = None
+            if len(self._good) > _GOOD:
+                self._good.popitem(last=False)
         return found
 
     def _count(
@@ -148,8 +167,14 @@ class Access:
         if principal is None:
             if self._anonymous is not None:
                 self._anonymous.take(_network(scope), headers)
-        elif self._principal is not None:
+            return
+        if self._principal is not None:
             self._principal.take(principal.via, headers)
+        if scope["method"] not in SAFE:
+            if principal.roles:
+                self._recorded_of.take(principal.via, RECORDED)
+            else:
+                self._roleless.take(_network(scope), ROLELESS)
 
     async def _recorded(
         self, principal: Principal, scope: Scope, receive: Receive, send: Send

@@ -17,9 +17,9 @@ from api.dependencies import service
 from api.lanes import lanes
 from api.strict import StrictRoute
 from ledger.access import trail
-from ledger.access.message import SignInMessage
+from ledger.access.message import SignInMessage, parse_message
 from ledger.access.principals import By, Principal
-from ledger.access.sign_in import NONCE_SECONDS, Place, check_sign_in
+from ledger.access.sign_in import NONCE_SECONDS, SIGNED, AskWallet, Place, check_sign_in
 from ledger.access.store import AccessStore
 from ledger.broker.limits import Buckets, Rate, network_of
 from ledger.canonical import parse_json
@@ -151,15 +151,23 @@ async def sign_in(request: Request, response: Response, asked: schemas.SignIn) -
     if asked.deliver == "cookie" or "origin" in request.headers:
         same_origin(request.scope, place.origin)
     _begin(request)
-    signature = bytes.fromhex(asked.signature[2:])
+    signature, lane = bytes.fromhex(asked.signature[2:]), lanes(request).access
 
-    def opened() -> Any:
-        message = check_sign_in(
-            asked.message, signature, place, now=store.now(), ask_wallet=_wallet(request)
-        )
-        return store.open_session(message, request=_request_id(request))
+    def checked(ask: AskWallet | None = None) -> SignInMessage:
+        return check_sign_in(asked.message, signature, place, now=store.now(), ask_wallet=ask)
 
-    token, who = await lanes(request).access.run(opened)
+    try:
+        message = await lane.run(checked)
+    except SignInRefused as refused:
+        ask = _wallet(request) if refused.step == SIGNED else None
+        if ask is None:
+            raise
+        # Whoever makes us ask a chain has a nonce for it, and waits among their like: a node that
+        # is slow holds up no look-up of a credential.
+        await lane.run(store.need_nonce, parse_message(asked.message).nonce)
+        _desk(request).wallets.take(_network(request), WALLETS)
+        message = await lanes(request).wallets.run(checked, ask)
+    token, who = await lane.run(store.open_session, message, request=_request_id(request))
     if asked.deliver == "token":
         return schemas.SignedIn.made(who, token.text)
     seconds = max(1, who.expires_at - int(store.now()))
@@ -182,7 +190,7 @@ async def me(who: Anyone) -> schemas.Who:
     return schemas.Who.of(who)
 
 
-def _wallet(request: Request) -> Any:
+def _wallet(request: Request) -> AskWallet | None:
     """Asks contract wallets (ERC-1271, ERC-6492) at the head, where the service has a chain."""
     served = service(request)
     urls = tuple(url.get_secret_value() for url in served.settings.rpc_urls)
@@ -193,12 +201,11 @@ def _wallet(request: Request) -> Any:
         from ledger.broker.wallet_probe import ask_wallet
         from ledger.broker.wallet_signatures import WalletSays
 
-        _desk(request).wallets.take(_network(request), WALLETS)
         try:
             with Rpc(urls, chain_id=served.deployment.chain_id, timeout=5.0) as rpc:
                 return ask_wallet(rpc, account, digest, signature) is WalletSays.ACCEPTED
         except SignatureInvalid as error:
-            raise SignInRefused(error.message, step=6) from None
+            raise SignInRefused(error.message, step=SIGNED) from None
         except ConfigurationError:
             raise UnknownRecord("no chain can be asked about contract wallets") from None
 

@@ -15,6 +15,8 @@ from ledger.errors import SignatureInvalid, SignInRefused
 from ledger.ids import Address, Digest
 
 NONCE_SECONDS: Final = 300
+SIGNED: Final = 6
+"""The step that a contract wallet may still pass where no key has signed."""
 AHEAD_SECONDS: Final = 60
 """A wallet's clock may be this much ahead of ours."""
 
@@ -93,7 +95,7 @@ def check_sign_in(
     if not _signed(message, signature, ask_wallet):
         raise SignInRefused(
             f"the signature is not that of {message.address}",
-            step=6,
+            step=SIGNED,
             hint="sign the message as it is, with personal_sign, by the account it names",
         )
     return message

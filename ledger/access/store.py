@@ -48,7 +48,6 @@ from ledger.errors import (
     CredentialRevoked,
     IndexUnavailable,
     NotAuthenticated,
-    RateLimited,
     ScopeMissing,
     SignInRefused,
     UnknownRecord,
@@ -180,8 +179,8 @@ class AccessStore:
     def new_nonce(self) -> tuple[str, int]:
         """A nonce for one sign-in, and when it ends.
 
-        Raises:
-            RateLimited: more are waiting to be used than anyone needs.
+        Where more are waiting to be used than anyone needs, the oldest makes room: whoever floods
+        the service with them shortens everyone's time to sign, and keeps nobody out.
         """
         nonce, now = random_text(NONCE_DIGITS), int(self.now())
         table = access_nonce
@@ -189,9 +188,25 @@ class AccessStore:
             connection.execute(delete(table).where(table.c.expires_at <= now))
             waiting = connection.execute(select(func.count()).select_from(table)).scalar_one()
             if waiting >= MAX_NONCES:
-                raise RateLimited("too many sign-ins have been begun", retry_after=30.0)
+                oldest = select(table.c.nonce).order_by(table.c.expires_at, table.c.nonce)
+                gone = oldest.limit(waiting - MAX_NONCES + 1)
+                connection.execute(delete(table).where(table.c.nonce.in_(gone)))
             connection.execute(insert(table).values(nonce=nonce, expires_at=now + NONCE_SECONDS))
         return nonce, now + NONCE_SECONDS
+
+    def need_nonce(self, nonce: str) -> None:
+        """Pass only with a nonce that could still be used; it is not used by this.
+
+        Raises:
+            SignInRefused: (7) it is not one of ours, is over, or was used.
+        """
+        table = access_nonce
+        query = select(table.c.nonce).where(
+            table.c.nonce == nonce, table.c.expires_at > int(self.now())
+        )
+        with reading(self.engine) as connection:
+            if connection.execute(query).one_or_none() is None:
+                raise _no_nonce()
 
     def open_session(self, message: SignInMessage, *, request: str = "") -> tuple[Token, Principal]:
         """Use a message's nonce, and open a session with a token of its own.
@@ -215,9 +230,7 @@ class AccessStore:
                 )
             )
             if used.rowcount != 1:
-                raise SignInRefused(
-                    "the nonce is not one of this service's, is over, or was used", step=7
-                )
+                raise _no_nonce()
             old = access_session.c.expires_at < now - _KEPT_SESSIONS
             connection.execute(delete(access_session).where(old))
             connection.execute(
@@ -412,6 +425,10 @@ class AccessStore:
     ) -> None:
         entry = Act(by.actor, act, subject, by.via, request=by.request, detail=detail or {})
         trail.append(connection, entry, now_ms=int(self.now() * 1000))
+
+
+def _no_nonce() -> SignInRefused:
+    return SignInRefused("the nonce is not one of this service's, is over, or was used", step=7)
 
 
 def _appointable(role: str) -> None:

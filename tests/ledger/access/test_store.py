@@ -19,7 +19,6 @@ from ledger.errors import (
     CredentialExpired,
     CredentialRevoked,
     NotAuthenticated,
-    RateLimited,
     ScopeMissing,
     SignInRefused,
     UnknownRecord,
@@ -269,16 +268,27 @@ def test_of_many_who_use_a_nonce_at_once_one_gets_a_session(store):
     assert holds(store)
 
 
-def test_nonces_that_nobody_uses_do_not_pile_up(store, clock, monkeypatch):
+def test_a_flood_of_nonces_takes_no_more_room_and_locks_out_nobody(store, clock, monkeypatch):
     monkeypatch.setattr(stores, "MAX_NONCES", 3)
-    for _ in range(3):
-        store.new_nonce()
-    with pytest.raises(RateLimited):
-        store.new_nonce()
-    clock.pass_(301)
-    store.new_nonce()
+    given = []
+    for _ in range(5):
+        given.append(store.new_nonce()[0])
+        clock.pass_(1)
     with reading(store.engine) as connection:
-        assert len(connection.execute(select(access_nonce)).all()) == 1
+        assert len(connection.execute(select(access_nonce)).all()) == 3
+    for gone in given[:2]:
+        with pytest.raises(SignInRefused):
+            store.need_nonce(gone)
+    for kept in given[2:]:
+        store.need_nonce(kept)
+        store.open_session(message(kept))
+        with pytest.raises(SignInRefused):
+            store.need_nonce(kept)
+    store.new_nonce()
+    clock.pass_(301)
+    last, _ = store.new_nonce()
+    with reading(store.engine) as connection:
+        assert connection.execute(select(access_nonce.c.nonce)).scalars().all() == [last]
 
 
 def test_a_session_ends_by_idleness_and_after_twelve_hours_of_use(store, clock):
