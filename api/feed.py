@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from anyio import CapacityLimiter, to_thread
 from sqlalchemy import Connection, select
-from starlette.concurrency import run_in_threadpool
 
 from ledger.errors import IndexUnavailable, LedgerError
 from ledger.index import tables
@@ -28,6 +28,9 @@ LOOK_SECONDS: Final = 0.02
 """Between two looks for news, while anybody listens: one read of one row."""
 
 MAX_LISTENERS: Final = 256
+MAX_OF_NETWORK: Final = 64
+"""Listeners of one network (/24, /56), unless it is this machine."""
+
 PAGE: Final = 500
 _PAGES_KEPT: Final = 16
 
@@ -60,40 +63,68 @@ class Feed:
         self._news = asyncio.Condition()
         self._last = -1
         self._listeners = 0
+        self._networks: Counter[str] = Counter()
         self._watch: asyncio.Task[None] | None = None
-        self._pages: OrderedDict[tuple[int, int], tuple[list[Told], int]] = OrderedDict()
+        self._pages: OrderedDict[tuple[int, int], asyncio.Future[tuple[list[Told], int]]]
+        self._pages = OrderedDict()
         self._left = False
+        # Of the threads and connections of the database that all reads share, listeners take two:
+        # one for what is new, which nobody who reads old entries holds up.
+        self._new = CapacityLimiter(1)
+        self._old = CapacityLimiter(1)
 
     @property
     def listeners(self) -> int:
         """How many there are."""
         return self._listeners
 
-    async def begin(self, after: int | None) -> int:
+    async def begin(self, after: int | None, *, network: str | None = None) -> int:
         """The number from which a listener reads on: `after`, or where the outbox stands.
+
+        Args:
+            after: a number read before; None begins with what comes next.
+            network: of the listener; None is not counted by it.
 
         Raises:
             UnknownRecord: what follows `after` is no longer kept.
             IndexUnavailable: too many listen already, or the database does not answer.
         """
-        if self._listeners >= MAX_LISTENERS:
+        full = self._full(network)
+        if full is not None:
             raise IndexUnavailable(
-                f"{MAX_LISTENERS} others listen to this service's events",
+                f"{full} listen to this service's events",
                 retry_after=5.0,
                 hint="ask again in 5 s, or read GET /v1/events",
             )
-        last = await run_in_threadpool(self._place)
+        last = await to_thread.run_sync(self._place, limiter=self._new)
         if after is None:
             return last
-        await run_in_threadpool(self._read, after, 1)
+        await to_thread.run_sync(self._read, after, 1, limiter=self._limiter(last - after))
         return after
 
-    async def listen(self, after: int, *, silence: float) -> AsyncGenerator[Told | None]:
+    def _full(self, network: str | None) -> str | None:
+        if self._listeners >= MAX_LISTENERS:
+            return f"{MAX_LISTENERS} others"
+        if network is not None and self._networks[network] >= MAX_OF_NETWORK:
+            return f"{MAX_OF_NETWORK} others of this network"
+        return None
+
+    def _limiter(self, behind: int) -> CapacityLimiter:
+        return self._new if behind <= PAGE else self._old
+
+    async def listen(
+        self, after: int, *, silence: float, network: str | None = None
+    ) -> AsyncGenerator[Told | None]:
         """Entries above `after`, in order, as they come; None after so many seconds of silence.
 
-        It ends when the service does, or can no longer read the index.
+        It ends when the service does, or can no longer read the index, or when others came first
+        since `begin`.
         """
+        if self._full(network) is not None:
+            return
         self._listeners += 1
+        if network is not None:
+            self._networks[network] += 1
         if self._watch is None:
             self._watch = asyncio.create_task(self._look())
         try:
@@ -110,6 +141,9 @@ class Feed:
                     yield one
         finally:
             self._listeners -= 1
+            if network is not None:
+                self._networks[network] -= 1
+                self._networks += Counter()  # forgets those that are at zero
             if self._listeners == 0 and self._watch is not None:
                 self._watch.cancel()
                 self._watch = None
@@ -134,7 +168,7 @@ class Feed:
     async def _look(self) -> None:
         while True:
             with contextlib.suppress(LedgerError):
-                last = await run_in_threadpool(self._place)
+                last = await to_thread.run_sync(self._place, limiter=self._new)
                 if last != self._last:
                     async with self._news:
                         self._last = last
@@ -145,10 +179,19 @@ class Feed:
         key = after, self._last
         found = self._pages.get(key)
         if found is None:
-            found = self._pages[key] = await run_in_threadpool(self._read, after, PAGE)
+            limiter = self._limiter(self._last - after)
+            reading = to_thread.run_sync(self._read, after, PAGE, limiter=limiter)
+            # At once, so that all who want this page wait for one reading of it.
+            found = self._pages[key] = asyncio.ensure_future(reading)
             while len(self._pages) > _PAGES_KEPT:
                 self._pages.popitem(last=False)
-        return found
+        try:
+            # Whoever hangs up does not end it for the others.
+            return await asyncio.shield(found)
+        except LedgerError:
+            if self._pages.get(key) is found:
+                del self._pages[key]
+            raise
 
     # -- in a thread -----------------------------------------------------------------------------
 

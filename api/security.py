@@ -107,9 +107,8 @@ class Boundary:
     def _known_host(self, scope: Scope) -> bool:
         if "*" in self._hosts:
             return True
-        given = [value for name, value in scope["headers"] if name == b"host"]
-        # Of two, a proxy may have gone by the other.
-        name = given[0].decode("latin-1").lower() if len(given) == 1 else ""
+        host = next((value for name, value in scope["headers"] if name == b"host"), b"")
+        name = host.decode("latin-1").lower()
         if not name.endswith("]"):
             name = name.rpartition(":")[0] or name
         return name in self._hosts

@@ -122,6 +122,9 @@ class Wire(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Its head is whole."""
         self._patience = BODY_SECONDS
+        if sum(name == b"host" for name, _ in self.headers) > 1:
+            # Of two, a proxy may have gone by the other. The parser makes a 400 of it.
+            raise ValueError("several Host headers")
         super().on_headers_complete()
         if len(self.pipeline) > MAX_PIPELINED:
             self.transport.abort()

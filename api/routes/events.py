@@ -23,6 +23,7 @@ from api.dependencies import (
     number_cursor,
 )
 from api.feed import Feed
+from ledger.broker.limits import network_of
 from ledger.index.decode import decode, json_values
 from ledger.index.fold_licenses import license_subject
 from ledger.index.journal import topics_of
@@ -38,6 +39,8 @@ RETRY_MS: Final = 1000
 
 SILENCE_SECONDS: Final = 15.0
 """After which a comment shows that the connection stands."""
+
+_HERE: Final = frozenset({"127.0.0.1", "::1"})
 
 # One event of the stream, as OpenAPI 3.2 (section 4.14.4) describes them; `data` is JSON.
 _SENT_EVENT: Final = {
@@ -132,22 +135,25 @@ async def stream_events(
     """
     feed = feed_of(request)
     since = int(last_event_id) if last_event_id else after
-    start = await feed.begin(since)
+    client = request.client.host if request.client else None
+    network = None if client in _HERE else network_of(client)
+    start = await feed.begin(since, network=network)
     wanted = digest(subject)
     if license is not None:
         wanted = license_subject(license_id(license).value)
     return EventSourceResponse(
-        _sent(feed, start, event, wanted), headers={"X-Accel-Buffering": "no"}
+        _sent(feed, start, event, wanted, network), headers={"X-Accel-Buffering": "no"}
     )
 
 
 async def _sent(
-    feed: Feed, start: int, event: str | None, subject: bytes | None
+    feed: Feed, start: int, event: str | None, subject: bytes | None, network: str | None
 ) -> AsyncIterator[bytes]:
     # Now, so that the listener knows that it listens; and the number to come back with.
     yield format_sse_event(id=str(start), retry=RETRY_MS, comment="listening")
+    listening = feed.listen(start, silence=SILENCE_SECONDS, network=network)
     # Ended with this generator: whoever hangs up listens no longer.
-    async with contextlib.aclosing(feed.listen(start, silence=SILENCE_SECONDS)) as entries:
+    async with contextlib.aclosing(listening) as entries:
         async for told in entries:
             if told is None:
                 yield KEEPALIVE_COMMENT

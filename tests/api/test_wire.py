@@ -156,6 +156,7 @@ def test_what_is_no_http_is_a_problem_document(serve):
         GET + b"content-length: 2\r\ncontent-length: 3\r\n\r\n{}x",
         GET + b"transfer-encoding: chunked, chunked\r\n\r\n0\r\n\r\n",
         GET + b"a : b\r\n\r\n",
+        GET + b"Host: evil.example\r\n\r\n",
         GET.replace(b"\r\n", b"\n") + b"\n",
     ):
         with connected(port) as made:
