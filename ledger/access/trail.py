@@ -188,6 +188,7 @@ def verify(
     *,
     kept: Sequence[Head] = (),
     anchored_at: Callable[[Digest], tuple[int, int] | None] | None = None,
+    anchored: Sequence[Digest] | None = None,
 ) -> TrailReport:
     """Check a log, in the steps of docs/spec/access.md.
 
@@ -195,6 +196,7 @@ def verify(
         given: its rows, from the first on.
         kept: heads that were seen earlier, which the log must still have.
         anchored_at: when a root was anchored (time, block), asked of the chain; None asks nothing.
+        anchored: roots that the chain says were anchored for this log; None where nobody asked.
     """
     numbers, entries, hashes, links, times = (Faults() for _ in range(5))
     hash_at: dict[int, bytes] = {}
@@ -235,6 +237,7 @@ def verify(
         Check(5, "times", *times.said("never backwards")),
         _kept_heads(kept, hash_at),
         _roots(roots, hash_at, anchored_at),
+        _lost_roots(anchored, hash_at),
     ]
     return TrailReport(Head(last, Digest(previous)), tuple(checks))
 
@@ -299,3 +302,15 @@ def _roots(
         why = "the chain was not asked" if roots else "nothing was anchored"
         return Check(7, "roots on chain", "not checked", why)
     return Check(7, "roots on chain", "pass", f"{len(roots)} roots, to entry {roots[-1][2]}")
+
+
+def _lost_roots(anchored: Sequence[Digest] | None, hash_at: dict[int, bytes]) -> Check:
+    # (8) Nothing that the chain knows of is missing: a log that was cut off before its last
+    # anchored entry, or written anew, names no root that could be looked up by (7).
+    if anchored is None:
+        return Check(8, "roots of the chain", "not checked", "it was not said who anchors this log")
+    faults, here = Faults(), set(hash_at.values())
+    for root in anchored:
+        if root.raw not in here:
+            faults.add(f"the root {root} is on chain, and is the hash of no entry")
+    return Check(8, "roots of the chain", *faults.said(f"{len(anchored)} roots, each of an entry"))

@@ -42,6 +42,18 @@ class Anchors(ContractCalls):
         time, number = self._read(block, "anchoredAt", root)
         return (time, number) if time else None
 
+    def anchored_by(self, sender: Address, *, from_block: int) -> list[Digest]:
+        """Every root that this account anchored, oldest first.
+
+        Raises:
+            ChainUnavailable, ChainError: no endpoint answers, or sends malformed logs.
+        """
+        topics = [None, Digest(sender.raw.rjust(32, b"\0"))]
+        found = find_events(
+            self._rpc, self._abi, self.address, "RootAnchored", topics, from_block=from_block
+        )
+        return [event.arguments["root"] for event in found]
+
     def commit_phase_a(self, sender: Sender, commitment: Digest) -> tuple[int, TxReceipt]:
         """Commit to a watermark before its beacon is known; gives the sender's running number."""
         purpose = f"commit to watermark {commitment.short}"

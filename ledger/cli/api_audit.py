@@ -46,25 +46,39 @@ def verify(
     chain: Annotated[
         bool, typer.Option("--chain", help="Ask the chain for the roots that the log names.")
     ] = False,
+    anchored_by: Annotated[
+        str | None,
+        typer.Option(
+            "--anchored-by",
+            metavar="ACCOUNT",
+            help="Who anchors this log, and nothing else: each of their roots must be of it.",
+        ),
+    ] = None,
     database: Database = None,
 ) -> Answer:
     """Verify the audit log in numbered checks; an entry that does not hold is named.
 
     The last entries can be cut off without a trace in what is left: keep an export and use
-    --extends, or anchor the log's head.
+    --extends, or anchor the log's head and use --anchored-by.
     """
     from ledger.access import trail
+    from ledger.ids import Address
 
     kept = [] if extends is None else [_last(extends)]
     anchored_at = session.anchors.anchored_at if chain else None
+    anchored = None
+    if anchored_by is not None:
+        first = session.network.deployment.block
+        anchored = session.anchors.anchored_by(Address.parse(anchored_by), from_block=first)
+    asked: dict[str, Any] = {"kept": kept, "anchored_at": anchored_at, "anchored": anchored}
     if file is not None:
         with _reading(file) as lines:
-            report = trail.verify(trail.rows_of(lines), kept=kept, anchored_at=anchored_at)
+            report = trail.verify(trail.rows_of(lines), **asked)
     else:
         from ledger.index.database import reading
 
         with opened(session, database) as engine, reading(engine) as connection:
-            report = trail.verify(trail.rows(connection), kept=kept, anchored_at=anchored_at)
+            report = trail.verify(trail.rows(connection), **asked)
     return _answer(report)
 
 
@@ -111,7 +125,9 @@ def anchor(session: Session, *, database: Database = None) -> Answer:
         receipt = None if known else session.anchors.anchor(session.sender, head.hash)
         final = receipt is not None and settle(session, receipt)
         block = known[1] if known else receipt.block_number if receipt else 0
-        detail = {"sequence": head.sequence, "block": block}
+        detail: dict[str, Any] = {"sequence": head.sequence, "block": block}
+        if receipt is not None:
+            detail["by"] = str(session.sender.signer.address)
         act = Act(f"local:{operator_name()}", ANCHORED, str(head.hash), detail=detail)
         store.record(act)
     data: dict[str, Any] = {"anchored": head.hash, "sequence": head.sequence, "block": block}

@@ -61,7 +61,7 @@ def test_a_log_that_nobody_touched_holds(store):
     found = report(store)
     assert found.holds
     assert found.head == store.head()
-    assert [check.number for check in found.checks] == [1, 2, 3, 4, 5, 6, 7]
+    assert [check.number for check in found.checks] == [1, 2, 3, 4, 5, 6, 7, 8]
 
 
 def test_an_altered_entry_is_named(store):

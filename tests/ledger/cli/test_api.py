@@ -8,6 +8,8 @@ import sqlite3
 import httpx
 import pytest
 
+from ledger.chain.wallet import dev_wallet
+
 pytestmark = pytest.mark.chain
 
 ACCOUNT = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8"
@@ -99,6 +101,16 @@ def test_the_log_is_verified_exported_anchored_and_an_altered_entry_named(live, 
     second = tmp_path / "second.jsonl"
     assert live("api", "audit", "export", "--out", second).code == 0
     assert live("api", "audit", "verify", "--file", second, "--extends", first, "--chain").code == 0
+    # Cut off before what was anchored: what is left names no root, and only the chain knows better.
+    cut = tmp_path / "cut.jsonl"
+    cut.write_text("".join(first.read_text().splitlines(keepends=True)[:-1]))
+    assert live("api", "audit", "verify", "--file", cut, "--chain").code == 0
+    broker = dev_wallet("broker").address
+    ran = live("api", "audit", "verify", "--file", cut, "--anchored-by", broker)
+    assert ran.code == 1
+    assert "is on chain, and is the hash of no entry" in ran.out
+    ran = live("api", "audit", "verify", "--file", second, "--anchored-by", broker)
+    assert ran.code == 0, ran.out
     # Cut off, altered, and in the database.
     ran = live("api", "audit", "verify", "--file", first, "--extends", second)
     assert ran.code == 1
