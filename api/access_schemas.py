@@ -134,6 +134,14 @@ class Keys(Shape):
     """Keys, the newest first."""
 
     keys: list[Key]
+    next_after: KeyId | None = Field(description="`after` of the next page; null at the end")
+
+
+class SessionsEnded(Shape):
+    """Sessions that open nothing any more."""
+
+    account: Account
+    ended: int = Field(description="how many there were")
 
 
 def key_members(facts: KeyFacts) -> dict[str, Any]:

@@ -13,14 +13,14 @@ from starlette.concurrency import run_in_threadpool
 from api import access_schemas as schemas
 from api import problems
 from api.access import ended_cookie, rate_of, require, same_origin, session_cookie
-from api.dependencies import service
+from api.dependencies import ACCOUNT, service
 from api.lanes import lanes
 from api.strict import StrictRoute
 from ledger.access import trail
 from ledger.access.message import SignInMessage, parse_message
 from ledger.access.principals import By, Principal
 from ledger.access.sign_in import NONCE_SECONDS, SIGNED, AskWallet, Place, check_sign_in
-from ledger.access.store import AccessStore
+from ledger.access.store import KEYS_PAGE, AccessStore
 from ledger.broker.limits import Buckets, Rate, network_of
 from ledger.canonical import parse_json
 from ledger.chain.rpc import Rpc
@@ -190,6 +190,23 @@ async def me(who: Anyone) -> schemas.Who:
     return schemas.Who.of(who)
 
 
+@router.delete("/sessions/{account}")
+async def end_sessions(
+    request: Request,
+    who: SignedIn,
+    account: Annotated[str, Path(pattern=ACCOUNT)],
+) -> schemas.SessionsEnded:
+    """End every session of one's own account, as after a token was stolen; operators anyone's.
+
+    This one ends too, where it is of that account. API keys stay; they are revoked by themselves.
+    """
+    whose = Address.parse(account.lower())
+    if whose != who.account:
+        who.need("access:write")
+    ended = await _act(request, _store(request).end_sessions, _by(request, who), whose)
+    return schemas.SessionsEnded.model_validate({"account": whose, "ended": ended})
+
+
 def _wallet(request: Request) -> AskWallet | None:
     """Asks contract wallets (ERC-1271, ERC-6492) at the head, where the service has a chain."""
     served = service(request)
@@ -239,11 +256,22 @@ async def create_key(request: Request, who: KeyMaker, asked: schemas.KeyAsked) -
 
 
 @router.get("/keys")
-async def keys(request: Request, who: KeyMaker) -> schemas.Keys:
-    """One's own keys, and for operators everyone's; never what opens them."""
+async def keys(
+    request: Request,
+    who: KeyMaker,
+    after: Annotated[
+        str, Query(pattern="^([0-9A-Za-z]{10})?$", description="a key's id: what follows it")
+    ] = "",
+    limit: Annotated[int, Query(ge=1, le=KEYS_PAGE)] = KEYS_PAGE,
+) -> schemas.Keys:
+    """One's own keys, and for operators everyone's, newest first; never what opens them."""
     account = None if "access:write" in who.scopes else who.account
-    found = await lanes(request).access.run(_store(request).keys, account)
-    return schemas.Keys(keys=[schemas.Key.of(each) for each in found])
+    listed = functools.partial(_store(request).keys, account, after=after or None, limit=limit)
+    found = await lanes(request).access.run(listed)
+    return schemas.Keys(
+        keys=[schemas.Key.of(each) for each in found],
+        next_after=found[-1].id if len(found) == limit else None,
+    )
 
 
 @router.delete("/keys/{id}")

@@ -23,7 +23,7 @@ SCOPES: Final = MappingProxyType(
         "webhooks:write": "have events sent to a URL",
         "statistics:read": "read a licensor's own figures",
         "keys:write": "make, list and revoke one's own API keys; sessions only",
-        "access:write": "list and revoke everyone's keys, and make some for others; sessions only",
+        "access:write": "everyone's keys and sessions; sessions only",
         "audit:read": "read the audit log",
     }
 )

@@ -16,13 +16,12 @@ from typing import Any, Final
 from sqlalchemy import (
     Connection,
     Engine,
-    bindparam,
+    and_,
     delete,
     func,
     insert,
-    literal,
+    or_,
     select,
-    union_all,
     update,
 )
 from sqlalchemy.exc import IntegrityError
@@ -33,14 +32,13 @@ from ledger.access.principals import By, KeyFacts, Principal, checked_key
 from ledger.access.roles import (
     APPOINTED,
     AUDITOR,
-    HOLDER,
-    LICENSOR,
     OPERATOR,
     ROLES,
     reach,
     scopes_of,
 )
 from ledger.access.sign_in import NONCE_SECONDS
+from ledger.access.statements import KEY_BY_ID, ROLES_OF, SESSION_BY_ID
 from ledger.access.tokens import Token, new_token, random_text
 from ledger.access.trail import Act, Head
 from ledger.errors import (
@@ -54,7 +52,6 @@ from ledger.errors import (
     UsageError,
 )
 from ledger.ids import Address
-from ledger.index import tables
 from ledger.index.access_tables import access_key, access_nonce, access_role, access_session
 from ledger.index.database import reading, writing
 
@@ -63,36 +60,13 @@ SESSION_SECONDS: Final = 12 * 3600
 KEY_DAYS: Final = 90
 MAX_KEYS: Final = 50
 """Live keys of one account."""
+KEYS_PAGE: Final = 200
 MAX_NONCES: Final = 20_000
 NONCE_DIGITS: Final = 22
 _SEEN_EVERY: Final = 60
 _USED_EVERY: Final = 3600
 _KEPT_SESSIONS: Final = 86_400
 _DAY: Final = 86_400
-
-
-# Built once: putting a statement together costs more than running it.
-_KEY: Final = select(access_key).where(access_key.c.id == bindparam("id"))
-_SESSION: Final = select(access_session).where(access_session.c.id == bindparam("id"))
-_ROLES_OF: Final = union_all(
-    *(
-        select(literal(role).label("role")).where(
-            select(literal(1))
-            .select_from(table)
-            .where(
-                column == bindparam("account"),
-                table.c.chain_id == bindparam("chain_id"),
-                table.c.died_block.is_(None),
-            )
-            .exists()
-        )
-        for role, table, column in (
-            (LICENSOR, tables.model, tables.model.c.licensor),
-            (HOLDER, tables.license_, tables.license_.c.holder),
-        )
-    ),
-    select(access_role.c.role).where(access_role.c.account == bindparam("account")),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +108,7 @@ class AccessStore:
 
     def _session(self, connection: Connection, token: Token, now: int) -> tuple[Principal, Any]:
         table = access_session
-        row = connection.execute(_SESSION, {"id": token.id}).one_or_none()
+        row = connection.execute(SESSION_BY_ID, {"id": token.id}).one_or_none()
         if row is None or not hmac.compare_digest(bytes(row.hash), token.hash()):
             raise NotAuthenticated("there is no such session")
         if row.ended_at is not None:
@@ -150,7 +124,7 @@ class AccessStore:
 
     def _key(self, connection: Connection, token: Token, now: int) -> tuple[Principal, Any]:
         table = access_key
-        row = connection.execute(_KEY, {"id": token.id}).one_or_none()
+        row = connection.execute(KEY_BY_ID, {"id": token.id}).one_or_none()
         if row is None or not hmac.compare_digest(bytes(row.hash), token.hash()):
             raise NotAuthenticated("there is no such API key")
         if row.revoked_at is not None:
@@ -170,7 +144,7 @@ class AccessStore:
     def roles_of(self, connection: Connection, account: Address) -> tuple[str, ...]:
         """An account's roles now: by the index's head, the settings and the table."""
         asked = {"account": account.raw, "chain_id": self.chain_id}
-        found = set(connection.execute(_ROLES_OF, asked).scalars())
+        found = set(connection.execute(ROLES_OF, asked).scalars())
         found |= {role for role, accounts in self.appointed.items() if account in accounts}
         return tuple(role for role in ROLES if role in found)
 
@@ -258,6 +232,23 @@ class AccessStore:
             )
             self._record(connection, By.principal(who, request), "session.ended", who.via)
 
+    def end_sessions(self, by: By, account: Address) -> int:
+        """End every session of an account, as after a token was stolen; how many there were."""
+        table, now = access_session, int(self.now())
+        with writing(self.engine) as connection:
+            ended = connection.execute(
+                update(table)
+                .where(
+                    table.c.account == account.raw,
+                    table.c.ended_at.is_(None),
+                    table.c.expires_at > now,
+                )
+                .values(ended_at=now)
+            ).rowcount
+            detail = {"sessions": ended}
+            self._record(connection, by, "session.ended", f"account:{account}", detail)
+            return int(ended)
+
     # -- keys --------------------------------------------------------------------------------------
 
     def create_key(
@@ -321,13 +312,32 @@ class AccessStore:
             made = connection.execute(select(access_key).where(access_key.c.id == token.id)).one()
             return token, KeyFacts.of(made)
 
-    def keys(self, account: Address | None = None) -> list[KeyFacts]:
-        """Keys of an account, or all, the newest first; revoked and expired ones too."""
-        query = select(access_key).order_by(access_key.c.created_at.desc(), access_key.c.id)
+    def keys(
+        self, account: Address | None = None, *, after: str | None = None, limit: int = KEYS_PAGE
+    ) -> list[KeyFacts]:
+        """Keys of an account, or all, the newest first; revoked and expired ones too.
+
+        Args:
+            account: whose; None for everyone's.
+            after: id of the key at which the page before ended.
+            limit: keys on a page.
+
+        Raises:
+            UnknownRecord: there is no key `after`.
+        """
+        table = access_key
+        query = select(table).order_by(table.c.created_at.desc(), table.c.id)
         if account is not None:
-            query = query.where(access_key.c.account == account.raw)
+            query = query.where(table.c.account == account.raw)
         with reading(self.engine) as connection:
-            return [KeyFacts.of(row) for row in connection.execute(query.limit(1000))]
+            if after is not None:
+                made = select(table.c.created_at).where(table.c.id == after)
+                when = connection.execute(made).scalar_one_or_none()
+                if when is None:
+                    raise UnknownRecord("there is no such API key")
+                same = and_(table.c.created_at == when, table.c.id > after)
+                query = query.where(or_(table.c.created_at < when, same))
+            return [KeyFacts.of(row) for row in connection.execute(query.limit(limit))]
 
     def revoke_key(self, by: By, id_: str, *, account: Address | None = None) -> KeyFacts:
         """Revoke a key; one that was revoked before stays as it is.

@@ -17,10 +17,12 @@ from ledger.cli.verb import Verbs
 if TYPE_CHECKING:
     from ledger.access.principals import By, KeyFacts
     from ledger.access.store import AccessStore
+    from ledger.ids import Address
 
-app = Verbs("Keys, roles and audit log of the service.")
+app = Verbs("Keys, roles, sessions and audit log of the service.")
 keys = Verbs("API keys of the service, on its database.")
 roles = Verbs("Who is auditor or operator of the service.")
+sessions = Verbs("Who is signed in at the service.")
 
 Database = Annotated[
     str | None,
@@ -89,7 +91,7 @@ def list_keys(
 
     owner = None if account is None else Address.parse(account)
     with _store(session, database) as (store, _):
-        found, now = store.keys(owner), store.now()
+        found, now = list(_all_keys(store, owner)), store.now()
     shown = [
         (
             each.id,
@@ -166,8 +168,21 @@ def list_roles(session: Session, *, database: Database = None) -> Answer:
     return Answer({"roles": data}, table(head, shown, empty="no role is granted here"))
 
 
+@sessions.verb("end", waits=False)
+def end(session: Session, *, account: _Account, database: Database = None) -> Answer:
+    """End every session of an account, as after a token was stolen; its API keys stay."""
+    from ledger.ids import Address
+
+    whom = Address.parse(account)
+    with _store(session, database) as (store, by):
+        ended = store.end_sessions(by, whom)
+    said = f"{ended} of {whom} ended" if ended else f"{whom} was not signed in"
+    return Answer({"account": whom, "ended": ended}, said)
+
+
 app.add_typer(keys, name="keys", help=keys.info.help)
 app.add_typer(roles, name="roles", help=roles.info.help)
+app.add_typer(sessions, name="sessions", help=sessions.info.help)
 app.add_typer(api_audit.app, name="audit", help=api_audit.app.info.help)
 
 
@@ -182,6 +197,13 @@ def _store(session: Session, database: str | None) -> Iterator[tuple[AccessStore
     chain_id = session.network.deployment.chain_id
     with opened(session, database) as engine:
         yield AccessStore(engine, chain_id), By(f"local:{operator_name()}")
+
+
+def _all_keys(store: AccessStore, account: Address | None) -> Iterator[KeyFacts]:
+    after = None
+    while page := store.keys(account, after=after):
+        yield from page
+        after = page[-1].id
 
 
 def _state(facts: KeyFacts, now: float) -> str:

@@ -85,6 +85,45 @@ def test_a_token_after_sign_out_opens_nothing_in_any_process(stand, world):
     assert refusal(stand.ask("GET", "/v1/auth/me", token, at=1)) == (401, "CREDENTIAL_REVOKED")
 
 
+def test_a_stolen_session_is_ended_by_its_account_and_by_an_operator_in_every_process(stand, world):
+    victim, operator = world.Wallet.named("licensor"), world.Wallet.named("rival")
+    path = f"/v1/sessions/{victim.address}"
+    stolen, own = signed_in(stand, victim), signed_in(stand, victim)
+    thief = signed_in(stand, world.Wallet.named("holder"))
+    assert refusal(stand.ask("DELETE", path, thief)) == (403, "SCOPE_MISSING")
+    assert stand.ask("GET", "/v1/auth/me", stolen, at=1).status_code == 200
+    reply = stand.ask("DELETE", path, own, at=0)
+    assert reply.status_code == 200, reply.text
+    assert reply.json()["ended"] >= 2
+    for token in (stolen, own):
+        reply = stand.ask("GET", "/v1/auth/me", token, at=1)
+        assert refusal(reply) == (401, "CREDENTIAL_REVOKED")
+    again = signed_in(stand, victim)
+    stand.desk.store.grant_role(world.LOCAL, Address.parse(operator.address), "operator")
+    assert stand.ask("DELETE", path, signed_in(stand, operator)).json()["ended"] == 1
+    assert refusal(stand.ask("GET", "/v1/auth/me", again))[1] == "CREDENTIAL_REVOKED"
+    assert stand.ask("GET", "/v1/auth/me", thief).status_code == 200
+
+
+def test_a_key_is_not_hidden_behind_many_others(stand, world):
+    """Who makes and revokes keys on and on pushes none out of the operator's list."""
+    operator = world.Wallet.named("rival")
+    stand.desk.store.grant_role(world.LOCAL, Address.parse(operator.address), "operator")
+    session = signed_in(stand, operator)
+    ids = {stand.desk.key("audit:read")[1] for _ in range(7)}
+    seen, after = [], ""
+    while after is not None:
+        reply = stand.ask("GET", "/v1/keys", session, params={"after": after, "limit": 3})
+        seen += [each["id"] for each in reply.json()["keys"]]
+        after = reply.json()["next_after"]
+    assert ids <= set(seen)
+    assert len(seen) == len(set(seen))
+    everyone = stand.ask("GET", "/v1/keys", session).json()["keys"]
+    assert [each["id"] for each in everyone] == seen[: len(everyone)]
+    reply = stand.ask("GET", "/v1/keys", session, params={"after": "A" * 10})
+    assert refusal(reply) == (404, "UNKNOWN_RECORD")
+
+
 def test_guesses_near_a_good_key_are_refused_without_saying_which_part_was_wrong(stand):
     key, _ = stand.desk.key("audit:read")
     from ledger.access.tokens import checksum, new_token

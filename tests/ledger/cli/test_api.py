@@ -65,6 +65,7 @@ def test_a_key_is_made_used_listed_and_revoked(live):
         (["keys", "revoke", "AAAAAAAAAA"], 2, "no such API key"),
         (["roles", "grant", ACCOUNT, "licensor"], 2, "cannot be granted"),
         (["roles", "revoke", ACCOUNT, "auditor"], 1, "was no auditor"),
+        (["sessions", "end", "0x12"], 2, "not an address"),
     ],
     ids=str,
 )
