@@ -66,6 +66,7 @@ NONCE_DIGITS: Final = 22
 _SEEN_EVERY: Final = 60
 _USED_EVERY: Final = 3600
 _KEPT_SESSIONS: Final = 86_400
+_TOUCH_WAITS: Final = 0.05
 _DAY: Final = 86_400
 
 
@@ -101,8 +102,11 @@ class AccessStore:
             else:
                 found, touch = self._key(connection, token, now)
         if touch is not None:
-            # Worth telling, not worth failing for.
-            with contextlib.suppress(IndexUnavailable), writing(self.engine) as connection:
+            # Worth telling, not worth failing for, nor waiting for whoever writes just now.
+            with (
+                contextlib.suppress(IndexUnavailable),
+                writing(self.engine, durable=False, wait=_TOUCH_WAITS) as connection,
+            ):
                 connection.execute(touch)
         return found
 

@@ -91,6 +91,8 @@ def _sqlite(url: str) -> Engine:
             # FULL: what was committed outlives a power cut.
             level = "FULL" if options.get("durable", True) else "NORMAL"
             connection.exec_driver_sql(f"PRAGMA synchronous={level}")
+            wait = options.get("wait", BUSY_SECONDS)
+            connection.exec_driver_sql(f"PRAGMA busy_timeout={int(wait * 1000)}")
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return engine
@@ -111,7 +113,9 @@ def _postgresql(url: str) -> Engine:
 
 
 @contextmanager
-def writing(engine: Engine, *, durable: bool = True) -> Iterator[Connection]:
+def writing(
+    engine: Engine, *, durable: bool = True, wait: float = BUSY_SECONDS
+) -> Iterator[Connection]:
     """One transaction that writes: committed at the end, or not at all.
 
     On PostgreSQL each statement sees what is committed: whoever waited for the cursor's row then
@@ -122,16 +126,17 @@ def writing(engine: Engine, *, durable: bool = True) -> Iterator[Connection]:
         durable: whether it must outlive a power cut. A backfill need not wait for the disk: after a
             power cut its last transactions may be gone, rows and cursor together, and are read
             again. A transaction is whole or absent either way.
+        wait: seconds to wait for others who write; what is not worth it asks for less.
 
     Raises:
         IndexUnavailable: the database is locked, full, gone, or was changed by another hand.
     """
-    options: dict[str, Any] = {"writes": True, "durable": durable}
+    options: dict[str, Any] = {"writes": True, "durable": durable, "wait": wait}
     if engine.dialect.name == "postgresql":
         options["isolation_level"] = "READ COMMITTED"
     try:
         with engine.connect().execution_options(**options) as connection, connection.begin():
-            _bound(connection)
+            _bound(connection, wait)
             if not durable and engine.dialect.name == "postgresql":
                 connection.exec_driver_sql("SET LOCAL synchronous_commit TO off")
                 # Of tables that grow by the minute there are no statistics, and what a backfill
@@ -171,13 +176,13 @@ def _unavailable(engine: Engine, done: str, error: DBAPIError) -> IndexUnavailab
     return IndexUnavailable(f"the index database cannot be {done}: {said}", hint=hint)
 
 
-def _bound(connection: Connection) -> None:
+def _bound(connection: Connection, wait: float) -> None:
     """Let no writer wait, or keep others waiting, without end."""
     if connection.dialect.name == "postgresql":
         connection.execute(
             select(
                 # Local to the transaction: the connection may be another's afterwards.
-                func.set_config("lock_timeout", f"{BUSY_SECONDS}s", True),  # noqa: FBT003
+                func.set_config("lock_timeout", f"{int(wait * 1000)}ms", True),  # noqa: FBT003
                 func.set_config(
                     "idle_in_transaction_session_timeout",
                     f"{FROZEN_SECONDS}s",

@@ -233,6 +233,20 @@ def test_a_session_begins_with_a_nonce_and_ends_when_it_is_ended(store):
     assert holds(store)
 
 
+def test_looking_a_credential_up_does_not_wait_for_whoever_writes(store, clock):
+    """When it was last used is worth telling, not waiting for."""
+    token, _ = signed_in(store)
+    clock.pass_(120)
+    with ThreadPoolExecutor(1) as pool:
+        with writing(store.engine) as held:
+            held.execute(update(access_session).values(ended_at=None))
+            found = pool.submit(store.resolve, token)
+            assert found.result(timeout=8).account == ALICE
+        store.resolve(token)
+    with reading(store.engine) as connection:
+        assert connection.execute(select(access_session.c.seen_at)).scalar_one() == clock()
+
+
 def test_a_nonce_is_used_once_and_for_five_minutes(store, clock):
     nonce, expires = store.new_nonce()
     assert expires == clock() + 300
