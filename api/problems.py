@@ -38,6 +38,7 @@ from ledger.errors import (
     Reorganised,
     ScopeMissing,
     SignInRefused,
+    SignInTooOld,
     UnavailableError,
     UnknownRecord,
     UsageError,
@@ -89,6 +90,7 @@ _EXTRA = (
     "check",
     "step",
     "scope",
+    "max_age",
     "retry_after",
     "error_name",
     "arguments",
@@ -180,6 +182,9 @@ def _challenge(error: LedgerError) -> str:
     """What RFC 6750 asks for: how to authenticate, and what is wrong with what was sent."""
     if isinstance(error, ScopeMissing):
         return f'Bearer realm="modeldeed", error="insufficient_scope", scope="{error.scope}"'
+    if isinstance(error, SignInTooOld):  # RFC 9470
+        said = 'error="insufficient_user_authentication"'
+        return f'Bearer realm="modeldeed", {said}, max_age={error.max_age}'
     if type(error) is NotAuthenticated:
         return 'Bearer realm="modeldeed"'
     return 'Bearer realm="modeldeed", error="invalid_token"'
