@@ -13,6 +13,7 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
 from api import problems
+from api.dependencies import ACCOUNT, HASH
 
 _PROBLEM: Final = {"$ref": "#/components/schemas/Problem"}
 _TEXT: Final = {"type": "string"}
@@ -30,6 +31,7 @@ _HEADERS: Final = {
     "RateLimit-Policy": ("how many requests in how many seconds, where they are counted", _TEXT),
     "X-Request-ID": ("names the request in the service's log and in the audit log", _TEXT),
 }
+_EXAMPLES: Final = {HASH: "0x" + "ab" * 32, ACCOUNT: "0x" + "ab" * 20}
 # The value is opaque: it is compared, and nothing else.
 _IF_NONE_MATCH: Final = {
     "name": "If-None-Match",
@@ -71,6 +73,10 @@ def _complete(document: dict[str, Any]) -> None:
         cached = method == "get" and not_modified in operation["responses"]
         if cached:
             operation.setdefault("parameters", []).append(_IF_NONE_MATCH)
+        for parameter in operation.get("parameters", ()):
+            example = _EXAMPLES.get(parameter["schema"].get("pattern", ""))
+            if example is not None:
+                parameter["schema"].setdefault("examples", [example])
         for status, response in operation["responses"].items():
             problem = response.get("content", {}).get(problems.MEDIA_TYPE)
             if problem is not None:

@@ -194,7 +194,7 @@ async def me(who: Anyone) -> schemas.Who:
 async def end_sessions(
     request: Request,
     who: SignedIn,
-    account: Annotated[str, Path(pattern=ACCOUNT, examples=["0x" + "ab" * 20])],
+    account: Annotated[str, Path(pattern=ACCOUNT)],
 ) -> schemas.SessionsEnded:
     """End every session of one's own account, as after a token was stolen; operators anyone's.
 

@@ -156,7 +156,7 @@ def list_anchors(
 
 @router.get("/anchors/{root}")
 def show_anchor(
-    snapshot: Cacheable, root: Annotated[str, Path(pattern=HASH, examples=["0x" + "ab" * 32])]
+    snapshot: Cacheable, root: Annotated[str, Path(pattern=HASH)]
 ) -> shapes.AnchorAnswer:
     """One anchored root: by whom, and when."""
     row = catalogue.anchor(snapshot, Digest.parse(root))
@@ -194,7 +194,7 @@ def list_receipts(
 @router.get("/licensors/{licensor}/statistics")
 def show_statistics(
     snapshot: Cacheable,
-    licensor: Annotated[str, Path(pattern=ACCOUNT, examples=["0x" + "ab" * 20])],
+    licensor: Annotated[str, Path(pattern=ACCOUNT)],
     days: Annotated[int, Query(ge=1, le=3650, description="what counts as ending soon")] = 30,
 ) -> shapes.Statistics:
     """How many licenses of a licensor's plans are active, end soon, are suspended, and so on.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import Annotated
 
 from fastapi import APIRouter, Query
 
@@ -20,15 +20,11 @@ router = APIRouter(
     prefix="/v1", tags=["search"], responses=problems.READ_FAILURES, route_class=StrictRoute
 )
 
-EXAMPLE: Final = "0x" + "ab" * 32
-
 
 @router.get("/search")
 def search(
     snapshot: Cacheable,
-    cid: Annotated[
-        str, Query(pattern=HASH, description="content id of a tensor", examples=[EXAMPLE])
-    ],
+    cid: Annotated[str, Query(pattern=HASH, description="content id of a tensor")],
 ) -> schemas.SearchAnswer:
     """Registered models that hold a tensor, all claims on it, earliest commitment first."""
     return _matches(snapshot, "cid", cid)
@@ -37,9 +33,7 @@ def search(
 @router.get("/search/values")
 def search_values(
     snapshot: Cacheable,
-    vid: Annotated[
-        str, Query(pattern=HASH, description="value-multiset id of a tensor", examples=[EXAMPLE])
-    ],
+    vid: Annotated[str, Query(pattern=HASH, description="value-multiset id of a tensor")],
 ) -> schemas.SearchAnswer:
     """The same by value id, which survives permutation and transposition."""
     return _matches(snapshot, "vid", vid)
