@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from api.schemas import Account, Hash, Shape
 from ledger.access.message import MAX_BYTES
@@ -25,8 +25,14 @@ KeyScope = Literal[
 assert set(get_args(KeyScope)) == set(SCOPES) - SESSION_ONLY
 
 
+def _asked(example: dict[str, Any]) -> ConfigDict:
+    return ConfigDict(frozen=True, extra="ignore", json_schema_extra={"examples": [example]})
+
+
 class NonceAsked(Shape):
     """For whom a sign-in begins."""
+
+    model_config = _asked({"account": "0x70997970c51812dc3a010c7d01b50e0d17dc79c8"})
 
     account: AskedAccount | None = Field(
         None, description="with it, the message comes ready to sign"
@@ -46,6 +52,10 @@ class Nonce(Shape):
 
 class SignIn(Shape):
     """A signed message."""
+
+    model_config = _asked(
+        {"message": "deed.example wants you to sign in …", "signature": "0x" + "ab" * 65}
+    )
 
     message: str = Field(max_length=MAX_BYTES)
     signature: str = Field(
@@ -97,6 +107,8 @@ def _members(who: Principal) -> dict[str, Any]:
 
 class KeyAsked(Shape):
     """A key to be made."""
+
+    model_config = _asked({"name": "nightly", "scopes": ["evidence:write"], "days": 30})
 
     name: str = Field(min_length=1, max_length=80)
     scopes: list[KeyScope] = Field(min_length=1, max_length=len(SCOPES))

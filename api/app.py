@@ -13,7 +13,7 @@ from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 from starlette.concurrency import run_in_threadpool
 
-from api import access, anchoring, brokering, problems
+from api import access, anchoring, brokering, description, problems
 from api.dependencies import Service
 from api.direct import Direct
 from api.feed import Feed
@@ -131,7 +131,9 @@ def create_app(settings: Settings, opened: Opened | None = None) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        generate_unique_id_function=description.operation_id,
     )
+    description.complete(app)
     app.state.registry = registry
     app.state.broker = None
     app.state.evidence_jobs = None

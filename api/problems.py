@@ -11,7 +11,7 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Final
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -38,6 +38,7 @@ from ledger.errors import (
     Reorganised,
     ScopeMissing,
     SignInRefused,
+    SignInTooOld,
     UnavailableError,
     UnknownRecord,
     UsageError,
@@ -89,12 +90,12 @@ _EXTRA = (
     "check",
     "step",
     "scope",
+    "max_age",
     "retry_after",
     "error_name",
     "arguments",
 )
 _HINTS = {
-    HTTPStatus.BAD_REQUEST: "send HTTP/1.1 as RFC 9112 has it",
     HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: "send fewer or shorter headers",
     HTTPStatus.NOT_FOUND: "the paths are listed in /v1/openapi.json",
     HTTPStatus.METHOD_NOT_ALLOWED: "the Allow header names the methods of this path",
@@ -181,6 +182,9 @@ def _challenge(error: LedgerError) -> str:
     """What RFC 6750 asks for: how to authenticate, and what is wrong with what was sent."""
     if isinstance(error, ScopeMissing):
         return f'Bearer realm="modeldeed", error="insufficient_scope", scope="{error.scope}"'
+    if isinstance(error, SignInTooOld):  # RFC 9470
+        said = 'error="insufficient_user_authentication"'
+        return f'Bearer realm="modeldeed", {said}, max_age={error.max_age}'
     if type(error) is NotAuthenticated:
         return 'Bearer realm="modeldeed"'
     return 'Bearer realm="modeldeed", error="invalid_token"'
@@ -212,7 +216,9 @@ def too_long_head(limit: int) -> Response:
 
 def not_http(detail: str) -> Response:
     """The answer to bytes that are no HTTP request."""
-    return of_status(HTTPStatus.BAD_REQUEST, detail=detail)
+    status = HTTPStatus.BAD_REQUEST
+    hint = "send HTTP/1.1 as RFC 9112 has it"
+    return problem(status, "BAD_REQUEST", status.phrase, detail, hint=hint)
 
 
 def too_many_connections() -> Response:
@@ -306,15 +312,20 @@ def _plain(value: Any) -> Any:
     return "0x" + value.hex() if isinstance(value, bytes) else str(value)
 
 
-_SCHEMA = {
+SCHEMA: Final[dict[str, Any]] = {
     "type": "object",
+    "description": "a failure (RFC 9457); further members by `code`",
     "required": ["type", "title", "status", "detail", "code", "hint"],
     "properties": {
         "type": {"type": "string"},
         "title": {"type": "string"},
         "status": {"type": "integer"},
         "detail": {"type": "string", "description": "one sentence: what is wrong"},
-        "code": {"type": "string", "description": "stable name of the failure, for programs"},
+        "code": {
+            "type": "string",
+            "description": "stable name of the failure, for programs",
+            "examples": ["UNKNOWN_RECORD", "SCOPE_MISSING", "INVALID_REQUEST"],
+        },
         "hint": {"type": "string", "description": "one sentence: the way out"},
     },
 }
@@ -325,10 +336,24 @@ def described(*statuses: HTTPStatus | int) -> dict[int | str, dict[str, Any]]:
     return {
         int(status): {
             "description": HTTPStatus(status).phrase,
-            "content": {MEDIA_TYPE: {"schema": _SCHEMA}},
+            "content": {MEDIA_TYPE: {"schema": SCHEMA}},
         }
         for status in statuses
     }
+
+
+def name_of(status: HTTPStatus) -> str:
+    """A status as the OpenAPI document names it."""
+    return str(int(status))
+
+
+def headers_of(status: str) -> list[str]:
+    """Names of the headers that an answer of this status may carry beyond those of all answers."""
+    later = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
+    if status in map(name_of, later):
+        return ["Retry-After"]
+    refused = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
+    return ["WWW-Authenticate"] if status in map(name_of, refused) else []
 
 
 READ_FAILURES = described(

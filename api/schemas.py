@@ -383,7 +383,9 @@ class SearchAnswer(Answer):
 class SearchAsked(BaseModel):
     """Tensor ids to look for, by the kind of registered id that each may equal."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", json_schema_extra={"examples": [{"cid": ["0x" + "ab" * 32]}]}
+    )
 
     cid: list[AskedHash] = Field(default=[], description="against content ids")
     vid: list[AskedHash] = Field(default=[], description="against value-multiset ids")
@@ -435,7 +437,9 @@ class Ready(Shape):
 class EvidenceAsked(BaseModel):
     """What a bundle is to be about, and documents for it that are not deposited here."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", json_schema_extra={"examples": [{"model": "0x" + "ab" * 32}]}
+    )
 
     model: AskedHash | None = Field(default=None, description="may be left out beside the others")
     license: str | None = Field(default=None, pattern=r"^\d{1,20}(\.\d{1,10})?$")

@@ -37,7 +37,7 @@ The tree, grouped by what the caller can do about it::
     │   ├── LeaseExpired
     │   └── SharesRejected
     ├── AccessError                   the service does not know who asks, or does not let them
-    │   ├── NotAuthenticated          CredentialExpired CredentialRevoked
+    │   ├── NotAuthenticated          CredentialExpired CredentialRevoked SignInTooOld
     │   ├── SignInRefused (.step)
     │   ├── ScopeMissing (.scope)
     │   └── OriginRefused             a web page of another site asks with the user's cookie
@@ -523,6 +523,20 @@ class CredentialRevoked(NotAuthenticated):
         "sign in again, or make a new key; if you did not revoke it, somebody else had it: "
         "the audit log says who did, and when"
     )
+
+
+class SignInTooOld(NotAuthenticated):
+    """A session that is good, and too old for what was asked: the wallet must sign again.
+
+    Attributes:
+        max_age: seconds that may lie between signing in and this.
+    """
+
+    default_hint = "sign in again: POST /v1/auth/nonce; the new session may do it"
+
+    def __init__(self, message: str, *, max_age: int = 0, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.max_age = max_age
 
 
 class SignInRefused(AccessError):

@@ -238,7 +238,12 @@ def _rfc3339(seconds: int) -> str:
 
 @router.post("/keys", status_code=int(problems.CREATED))
 async def create_key(request: Request, who: KeyMaker, asked: schemas.KeyAsked) -> schemas.NewKey:
-    """Make an API key of one's own, or as an operator of another account. It is shown this once."""
+    """Make an API key of one's own, or as an operator of another account. It is shown this once.
+
+    A key outlives the session that makes it by far, so the wallet must have signed in within the
+    last 15 minutes.
+    """
+    who.need_fresh(_store(request).now())
     account = who.account
     if asked.account is not None and Address.parse(asked.account.lower()) != account:
         who.need("access:write")

@@ -59,7 +59,7 @@ _JOB_FAILURES = problems.WRITE_FAILURES
 FinalBlock = Annotated[
     int | None, Query(ge=0, lt=1 << 53, description="a final block; by default the newest")
 ]
-JobPath = Annotated[str, PathParameter(pattern="^[0-9a-f]{32}$")]
+JobPath = Annotated[str, PathParameter(pattern="^[0-9a-f]{32}$", examples=["ab" * 16])]
 
 
 @router.get(

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from ledger.access.roles import ROLES, SCOPES, SESSION_ONLY
-from ledger.errors import ScopeMissing, UsageError
+from ledger.errors import ScopeMissing, SignInTooOld, UsageError
 from ledger.ids import Address
 
 MAX_KEY_DAYS: Final = 366
+FRESH_SECONDS: Final = 900
+"""Between signing in and making an API key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +25,7 @@ class Principal:
         roles: as the chain's index, the settings and the table of roles say now.
         scopes: what it may do.
         expires_at: Unix seconds.
+        signed_at: when its wallet signed in, or the key was made; Unix seconds.
     """
 
     kind: Literal["session", "key"]
@@ -31,6 +34,7 @@ class Principal:
     roles: tuple[str, ...]
     scopes: frozenset[str]
     expires_at: int
+    signed_at: int = 0
 
     @property
     def actor(self) -> str:
@@ -60,6 +64,21 @@ class Principal:
                 else None
             ),
         )
+
+    def need_fresh(self, now: float) -> None:
+        """Pass only shortly after signing in: what is stolen later does not reach this.
+
+        Args:
+            now: Unix seconds.
+
+        Raises:
+            SignInTooOld: the wallet must sign again.
+        """
+        if now >= self.signed_at + FRESH_SECONDS:
+            raise SignInTooOld(
+                f"this needs a sign-in of the last {FRESH_SECONDS // 60} minutes",
+                max_age=FRESH_SECONDS,
+            )
 
 
 @dataclass(frozen=True, slots=True)

@@ -121,7 +121,9 @@ class AccessStore:
             raise CredentialExpired("the session is over", hint="sign in again")
         account = Address(bytes(row.account))
         roles = self.roles_of(connection, account)
-        who = Principal("session", row.id, account, roles, reach(None, roles), row.expires_at)
+        who = Principal(
+            "session", row.id, account, roles, reach(None, roles), row.expires_at, row.created_at
+        )
         if now < row.seen_at + _SEEN_EVERY:
             return who, None
         return who, update(table).where(table.c.id == row.id).values(seen_at=now)
@@ -140,7 +142,7 @@ class AccessStore:
         if account is not None:
             roles = self.roles_of(connection, account)
         scopes = reach(row.scopes.split(), roles)
-        who = Principal("key", row.id, account, roles, scopes, row.expires_at)
+        who = Principal("key", row.id, account, roles, scopes, row.expires_at, row.created_at)
         if row.used_at is not None and now < row.used_at + _USED_EVERY:
             return who, None
         return who, update(table).where(table.c.id == row.id).values(used_at=now)
@@ -218,7 +220,7 @@ class AccessStore:
                 )
             )  # fmt: skip
             roles = self.roles_of(connection, account)
-            who = Principal("session", token.id, account, roles, reach(None, roles), expires)
+            who = Principal("session", token.id, account, roles, reach(None, roles), expires, now)
             self._record(
                 connection, By.principal(who, request), "session.opened", f"session:{token.id}",
                 {"expires_at": expires, "roles": list(roles)},

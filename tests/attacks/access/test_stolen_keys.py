@@ -105,6 +105,56 @@ def test_a_stolen_session_is_ended_by_its_account_and_by_an_operator_in_every_pr
     assert stand.ask("GET", "/v1/auth/me", thief).status_code == 200
 
 
+def test_a_stolen_session_becomes_no_key_once_its_sign_in_is_some_minutes_old(stand, world):
+    asked = {"name": "mine now", "scopes": ["deposits:write"], "days": 366}
+    stand.desk.days_ago = 16 / 1440
+    try:
+        stolen = signed_in(stand, world.Wallet.named("licensor"))
+    finally:
+        stand.desk.days_ago = 0.0
+    for headers in (world.bearer(stolen), cookie(stand, stolen)):
+        reply = stand.ask("POST", "/v1/keys", json=asked, headers=headers)
+        assert refusal(reply) == (401, "SIGN_IN_TOO_OLD")
+        assert reply.json()["max_age"] == 900
+        assert (
+            'error="insufficient_user_authentication", max_age=900'
+            in (reply.headers["www-authenticate"])
+        )
+        assert "set-cookie" not in reply.headers
+    assert stand.ask("GET", "/v1/auth/me", stolen).status_code == 200
+    again = signed_in(stand, world.Wallet.named("licensor"))
+    made = stand.ask("POST", "/v1/keys", again, json=asked)
+    assert made.status_code == 201
+    assert stand.ask("DELETE", f"/v1/keys/{made.json()['id']}", stolen).status_code == 200
+
+
+def cookie(stand, token):
+    return {"cookie": f"deed-loopback={token}", "origin": stand.origin}
+
+
+def test_a_role_that_a_reorganisation_took_back_lets_nobody_in(stand, world, deployed, published):
+    """Neither the session nor a key of whom the chain made a holder for a moment."""
+    holder = world.Wallet.fresh()
+    account = Address.parse(holder.address)
+    _, receipt = deployed.licenses.issue(deployed.sender("licensor"), published.plan, account)
+    session = signed_in(stand, holder)
+    stand.services[0].until(
+        lambda: stand.ask("GET", "/v1/auth/me", session, at=1).json()["roles"] == ["holder"]
+    )
+    asked = {"name": "x", "scopes": ["evidence:write"]}
+    key = stand.ask("POST", "/v1/keys", session, json=asked).json()["key"]
+    assert stand.ask("GET", "/v1/auth/me", key, at=1).json()["scopes"] == ["evidence:write"]
+    depth = deployed.rpc.block("latest").number - receipt.block_number + 1
+    deployed.rpc.call("anvil_reorg", [depth, []])
+    stand.services[0].until(
+        lambda: stand.ask("GET", "/v1/auth/me", session, at=1).json()["roles"] == []
+    )
+    for at in (0, 1):
+        reply = stand.ask("POST", "/v1/keys", session, json=asked, at=at)
+        assert refusal(reply) == (403, "SCOPE_MISSING")
+        assert stand.ask("GET", "/v1/auth/me", key, at=at).json()["scopes"] == []
+
+
 def test_a_key_is_not_hidden_behind_many_others(stand, world):
     """Who makes and revokes keys on and on pushes none out of the operator's list."""
     operator = world.Wallet.named("rival")

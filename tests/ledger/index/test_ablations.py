@@ -272,7 +272,7 @@ ABLATIONS = {
     ),
     "a writer waits, and not for ever": Ablation(
         "index.database",
-        'func.set_config("lock_timeout", f"{BUSY_SECONDS}s", True),',
+        'func.set_config("lock_timeout", f"{int(wait * 1000)}ms", True),',
         'func.set_config("lock_timeout", "0", True),',
         DATABASE + "test_a_row_that_another_transaction_holds_is_waited_for_and_not_for_ever",
         endless=True,
