@@ -265,6 +265,7 @@ def findings(
     trace: dict[str, Any] | None = None,
     search: dict[str, Any] | None = None,
     why_not: Mapping[str, str],
+    untried: Sequence[tuple[str, str, str]] = (),
 ) -> dict[str, Any]:
     """``match.json``: everything that was found, and what was not looked for.
 
@@ -277,6 +278,7 @@ def findings(
         trace: as `of_trace` gave it.
         search: as `of_search` gave it.
         why_not: for each method that was not tried, why.
+        untried: method, name and reason of each single thing that could not be tried.
 
     Raises:
         VerificationError: the reports contradict themselves, which is our fault.
@@ -308,6 +310,12 @@ def findings(
         for method in METHODS
     ]
     document["verdict"] = overall(results)
+    left = {(METHODS.index(method), _line(what)): _line(why) for method, what, why in untried}
+    if left:
+        document["untried"] = [
+            {"method": METHODS[place], "what": what, "why": why}
+            for (place, what), why in sorted(left.items())
+        ]
     return read_match(document)
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import make_vectors_forged
+import make_vectors_match
 import make_vectors_stamps
 import numpy as np
 from safetensors.numpy import save_file
@@ -536,6 +537,7 @@ def main() -> None:
     for name, fault in faults().items():
         (OUT / f"{name}.json").write_text(json.dumps(fault, indent=2) + "\n")
     more = make_vectors_stamps.write(OUT) + make_vectors_forged.write(OUT)
+    more += make_vectors_match.write(OUT)
     print(f"wrote {len(faults()) + more} faults, {BUNDLE} and what is made of it")
 
 

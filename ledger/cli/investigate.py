@@ -142,7 +142,13 @@ def investigate(
         for path in disclosure or ():
             look.triggers(path, ask or "", ask_control or (), their_control or (), challenge)
         there.ensure_unchanged()
-        made = findings(there, software=software(), **look.found, why_not=look.why_not)
+        made = findings(
+            there,
+            software=software(),
+            **look.found,
+            why_not=look.why_not,
+            untried=look.untried,
+        )
     if all(of["result"] == "not checked" for of in made["tried"]):
         # "Nothing found" would say that somebody looked.
         raise look.missed or UsageError(

@@ -54,6 +54,7 @@ class Methods:
         self.listed: list[tuple[dict[str, Any], int, int]] = []
         self.remarks: list[str] = []
         self.notes: list[str] = []
+        self.untried: list[tuple[str, str, str]] = []
         self.missed: LedgerError | None = None
         self._unread: list[str] = []
         self.undecided = False
@@ -118,6 +119,9 @@ class Methods:
             )
             prints = made.exact.prints if made.exact is not None else None
             mine = prints[0] if prints is not None else fingerprint(ours)
+        if made.exact is None:
+            why = "no tensor of the suspect carries identity: equal tensors were not looked for"
+            self.untried.append(("tensors", f"model {mine.content_root}", why))
         self.found["comparisons"].append(of_model(made, mine))
         self.why_not["units"] = _NO_COUNTERPART
 
@@ -159,8 +163,10 @@ class Methods:
 
         path, record = given
         if not record.headers:
+            why = "nothing was marked with it yet"
             self.why_not["watermark"] = "nothing was marked with the record yet"
-            self.notes.append(f"{path.name} was not looked for: nothing was marked with it yet")
+            self.untried.append(("watermark", f"record {record.commitment.hash()}", why))
+            self.notes.append(f"{path.name} was not looked for: {why}")
             return
         chain, why = (
             (None, "--offline was given")
@@ -202,8 +208,10 @@ class Methods:
                 settlement=self._settlement,
             )
         except UnavailableError as error:
-            self.why_not["triggers"] = failed(error, self._suspect)
-            self.notes.append(f"{path.name} was not asked: {failed(error, self._suspect)}")
+            why = failed(error, self._suspect)
+            self.why_not["triggers"] = why
+            self.untried.append(("triggers", f"disclosure {opened.digest()}", why))
+            self.notes.append(f"{path.name} was not asked: {why}")
             self.missed, self.undecided = error, True
             return
         self.found["triggers"].append(of_triggers(report, opened))

@@ -13,7 +13,7 @@ from typing import Any, Final, NoReturn
 
 from ledger.canonical import hash_json
 from ledger.errors import VerificationError
-from ledger.evidence.match_form import METHODS, read_form
+from ledger.evidence.match_form import MAX_ALL_ASKED, METHODS, read_form
 from ledger.ids import Digest
 
 SUSPECT_TAG: Final = "modeldeed/suspect/1"
@@ -132,6 +132,7 @@ class _Rules:
             self._comparison(one, count, f"comparison {index + 1}")
         for index, one in enumerate(found["watermarks"]):
             self._watermark(one, f"watermark {index + 1}")
+        self._asked(found["triggers"])
         for index, one in enumerate(found["triggers"]):
             self._triggers(one, f"disclosure {index + 1}")
         if found["trace"] is not None:
@@ -231,6 +232,12 @@ class _Rules:
         if one["proven"] and not passed >= _BEFORE:
             self._fail(f"{what}: it is called proven without the checks that it needs")
 
+    def _asked(self, triggers: Any) -> None:
+        # Each answer is a term of a sum: strangers shall not have us add up millions.
+        asked = sum(each["asked"] for one in triggers for each in (one, *one["controls"]))
+        if asked > MAX_ALL_ASKED:
+            self._fail(f"more than {MAX_ALL_ASKED} questions were asked in all")
+
     def _triggers(self, one: Any, what: str) -> None:
         for each in (one, *one["controls"]):
             if each["right"] > each["asked"]:
@@ -287,6 +294,9 @@ class _Rules:
                 self._fail(f"{of['method']}: a reason is said where a method was not tried")
         if found["verdict"] != overall(results):
             self._fail("the verdict does not follow from what was found")
+        order = [(METHODS.index(of["method"]), of["what"]) for of in found.get("untried", ())]
+        if any(a >= b for a, b in pairwise(order)):
+            self._fail("what was not tried repeats or is out of order")
 
 
 def verdict_of(one: Any) -> str:

@@ -32,6 +32,8 @@ MAX_FILES: Final = 10_000
 MAX_ROWS: Final = 100_000
 MAX_TESTED: Final = 65_536
 MAX_ASKED: Final = 4096
+MAX_ALL_ASKED: Final = 1 << 18
+MAX_UNTRIED: Final = 256
 _MOST: Final = (1 << 53) - 1
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _DIGEST: Final = re.compile(r"0x[0-9a-f]{64}")
@@ -55,12 +57,15 @@ def _refuse(where: str, must: str) -> ManifestError:
     return ManifestError(f"{where} must be {must}", hint="make it anew with deed investigate")
 
 
-def _object(members: Mapping[str, Rule]) -> Rule:
+def _object(members: Mapping[str, Rule], maybe: Mapping[str, Rule] | None = None) -> Rule:
+    more = maybe or {}
+
     def check(value: Any, where: str) -> None:
-        if not isinstance(value, dict) or set(value) != set(members):
+        if not isinstance(value, dict) or set(value) - set(more) != set(members):
             raise _refuse(where, f"an object of exactly {', '.join(sorted(members))}")
-        for name, rule in members.items():
-            rule(value[name], f"{where}.{name}")
+        for name, rule in (*members.items(), *more.items()):
+            if name in value:
+                rule(value[name], f"{where}.{name}")
 
     return check
 
@@ -355,5 +360,12 @@ _MATCH: Final = _object(
         "watermarks": _list(_WATERMARK, 64),
         "triggers": _list(_TRIGGERS, 64),
         "trace": _null_or(_TRACE),
-    }
+    },
+    {
+        "untried": _list(
+            _object({"method": _word(*METHODS), "what": _text(least=1), "why": _text(MAX_LONG, 1)}),
+            MAX_UNTRIED,
+            1,
+        )
+    },
 )

@@ -39,6 +39,7 @@ def check_match(case: Case, step: int) -> str:
         "suspect": {name: found["suspect"][name] for name in _TOLD},
         "verdict": found["verdict"],
         "tried": found["tried"],
+        **({"untried": found["untried"]} if "untried" in found else {}),
         "sentences": match_words.sentences(
             found,
             artifact_root=str(case.opened().artifact_root),

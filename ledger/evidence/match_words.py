@@ -67,6 +67,10 @@ def sentences(
         for of in found["tried"]
         if of["result"] == "not checked"
     ]
+    said += [
+        f"Not tried, {of['method']}, {of['what']}: {of['why']}. No result of this method covers it."
+        for of in found.get("untried", ())
+    ]
     made = (
         f"{len(held)} comparisons were made with this suspect; what was tried and found nothing is "
         "in the list of methods."
@@ -83,9 +87,9 @@ def _ours(ours: Any, artifact_root: str | None) -> str:
         return model
     by = ours["commitment"]
     known = (
-        f"committed to by {by['owner']} in block {by['block']}, as a node showed,"
+        f"committed to by {by['owner']} in block {by['block']}, as a node showed"
         if by is not None
-        else "to which no node showed a commitment,"
+        else "to which no node showed a commitment"
     )
     return f"the sketch {ours['sketch_root']} of {model}, {known}"
 

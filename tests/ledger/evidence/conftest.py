@@ -6,8 +6,19 @@ import pytest
 
 from ledger.canonical import canonical_json, hash_json
 from ledger.evidence import archive
-from ledger.evidence.bundle import CUSTODY, INDEX, Subject, contents_of, pack, parse_bundle
+from ledger.evidence.bundle import (
+    CUSTODY,
+    INDEX,
+    REPORT,
+    REPORT_TEXT,
+    Subject,
+    contents_of,
+    pack,
+    parse_bundle,
+)
 from ledger.evidence.layout import title_slot
+from ledger.evidence.report import render
+from ledger.evidence.verify import examine
 from ledger.ids import Digest
 
 VECTORS = Path(__file__).resolve().parents[2] / "vectors" / "evidence"
@@ -75,7 +86,7 @@ class _Forger:
     def __init__(self, data):
         self.members = dict(archive.parse(data).members)
         self.tail = []
-        self.keep_custody = False
+        self.keep_custody = self.retell = False
         self.withheld = parse_bundle(data).left_out
 
     def apply(self, edit):
@@ -130,6 +141,10 @@ class _Forger:
                 holder[last] = value
 
         self._edit(edit["member"], change)
+
+    def do_unset(self, edit):
+        *path, last = edit["path"]
+        self._edit(edit["member"], lambda document: _at(document, path).pop(last))
 
     def do_set_first(self, edit):
         name = min(name for name in self.members if name.startswith(edit["folder"]))
@@ -202,6 +217,9 @@ class _Forger:
 
         self.tail.append(change)
 
+    def do_retell(self, edit):
+        self.retell = True
+
     def do_keep_custody(self, edit):
         self.keep_custody = True
 
@@ -215,6 +233,10 @@ class _Forger:
             self._recompute()
             members = {k: v for k, v in self.members.items() if k != INDEX}
             data = pack(self.subject(), members, self.withheld)
+            if self.retell:
+                told = examine(parse_bundle(data), draft=True).statement
+                members |= {REPORT: canonical_json(told), REPORT_TEXT: render(told).encode()}
+                data = pack(self.subject(), members, self.withheld)
         else:
             data = archive.serialise(self.members)
         for change in self.tail:

@@ -1,4 +1,4 @@
-"""The page's judgement of findings (JavaScript, in node): their figures, lists and sentences."""
+"""Findings as the library, ``verify.py`` and the page (in node) judge them: figures and lists."""
 
 import copy
 import json
@@ -7,11 +7,29 @@ import random
 
 import page_calls
 import pytest
+from findings_world import (
+    MARK,
+    MODEL,
+    OTHER,
+    OWNER,
+    ROOT,
+    comparison,
+    corrected,
+    findings,
+    millionths,
+    nothing_found,
+    of_a_sketch,
+    over_pairings,
+    row,
+    shared,
+)
 from page_calls import Refused
+from two_verifiers import script
 
 from ledger.canonical import hash_json
 from ledger.errors import LedgerError
 from ledger.evidence.match import read_match
+from ledger.evidence.match_words import sentences
 
 
 @pytest.fixture(scope="module")
@@ -21,187 +39,6 @@ def page(tmp_path_factory):
 
 
 READ = "(text) => (readMatch(parseJson(utf8(text), 'match.json')), true)"
-OWNER = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8"
-ROOT, OTHER, MARK = ("0x" + of * 64 for of in "abc")
-MODEL = "0x" + "d" * 64
-
-
-def log10_factorial(n):
-    return math.lgamma(n + 1) / math.log(10)
-
-
-def millionths(value):
-    return round(value * 1e6)
-
-
-def row(rows, in_place, in_order, *, alike=1_000_000, other=387_000, aligned=False):
-    place = min(0.0, math.log10(2) - log10_factorial(in_place))
-    ways = log10_factorial(rows) - log10_factorial(rows - in_order) - 2 * log10_factorial(in_order)
-    order = min(0.0, 2 * math.log10(2) + min(0.0, ways))
-    bound = min(0.0, min(place, order) + (3 if aligned else 0))
-    return {
-        "ours": "h.0", "theirs": "h.0", "role": "hidden units", "units": rows + 2,
-        "tested": rows + 1, "rows": rows, "in_place": in_place, "in_order": in_order,
-        "alike": alike, "other": other, "fitted": 4 * alike < 3 * other + 1_000_000,
-        "turned": False, "aligned": aligned, "log10_p": millionths(bound),
-    }  # fmt: skip
-
-
-def over_pairings(stated, tried):
-    bound = min(stated, default=0) / 1e6 + math.log10(tried) + math.log10(1.001)
-    return min(0, millionths(bound)) if stated else 0
-
-
-def corrected(stated, tests):
-    return min(0, millionths(min(stated, default=0) / 1e6 + math.log10(tests))) if stated else 0
-
-
-def comparison(comparisons, rows, *, tensors, sketch=None, root=ROOT):
-    tried = 145
-    all_rows = over_pairings([of["log10_p"] for of in rows], tried)
-    counted = over_pairings([of["log10_p"] for of in rows if not of["fitted"]], tried)
-    every = corrected([counted], comparisons)
-    verdict = "derived" if every <= -20_000_000 else "nothing found"
-    if tensors is not None and tensors["found_values"] >= 4096:
-        verdict = "contains"
-    if tensors is not None and tensors["same_packed"] and tensors["content_root"] == root:
-        verdict = "identical"
-    committed = {"hash": OTHER, "owner": OWNER, "number": 3, "block": 16, "time": 1_764_295_200}
-    return {
-        "ours": {
-            "kind": "model" if sketch is None else "sketch", "artifact_root": root,
-            "sketch_root": sketch, "commitment": committed if sketch else None,
-        },
-        "tensors": tensors,
-        "units": {
-            "tried": tried, "not_tested": 89, "log10_p": all_rows, "log10_p_counted": counted,
-            "rows": rows,
-        },
-        "controls": [
-            {"title": "Control one", "log10_p": -30_000_000},
-            {"title": "Control \u202e two", "log10_p": -99_999},
-        ],
-        "log10_p_all": every,
-        "verdict": verdict,
-    }  # fmt: skip
-
-
-def shared(values):
-    each = [
-        {
-            "cid": "0x" + f"{i:064x}", "relation": "cast", "elements": size, "packed": i == 2,
-            "theirs": f"layer.{i}",
-        }
-        for i, size in enumerate(values)
-    ]  # fmt: skip
-    return {
-        "content_root": OTHER, "same_packed": True, "of": 102, "found": len(values) - 1,
-        "found_values": sum(values), "shared": each, "set_aside": ["0x" + "e" * 64],
-    }  # fmt: skip
-
-
-def watermark():
-    rows, tests = [], math.log10(8) + math.log10(31) + math.log10(7) + 40 * math.log10(2)
-    for t, v in ((45_000, 150_000), (90_000, 210_000), (-3_000, 90_000)):
-        rows.append(
-            {
-                "name": "h.0",
-                "found_as": "h.0",
-                "weights": 1000,
-                "t": t,
-                "v": v,
-                "log10_p": millionths(mark(t, v)),
-            }
-        )
-    t, v = sum(of["t"] for of in rows), sum(of["v"] for of in rows)
-    best = min(mark(t, v), *(of["log10_p"] / 1e6 for of in rows))
-    look = {"kind": "blind", "way": "by name", "rows": rows, "weights": 3000, "t": t, "v": v}
-    look["log10_p"] = millionths(best)
-    empty = {"kind": "informed", "way": "realigned", "rows": [], "weights": 0, "t": 0, "v": 0}
-    log10_tests = millionths(tests)
-    return {
-        "commitment": MARK, "owner": OWNER, "chain_id": 1, "targets": 30, "commitments": 7,
-        "looks": [look, {**empty, "log10_p": 0}], "log10_tests": log10_tests,
-        "log10_p": min(0, look["log10_p"] + log10_tests), "there": False,
-        "checks": [
-            {"number": n, "title": "A check", "result": "pass", "detail": ""} for n in (1, 2, 3, 8)
-        ],
-        "proven": False,
-    }  # fmt: skip
-
-
-def mark(t, v):
-    if t <= 0 or v <= 0:
-        return 0.0
-    return -((t / 1000 * (1 - 1e-4)) ** 2) / (2 * v / 1000 * (1 + 1e-4)) / math.log(10)
-
-
-def answers(asked, right, of):
-    if not right:
-        return 0
-    tail = sum(math.comb(asked, j) * (of - 1) ** (asked - j) for j in range(right, asked + 1))
-    return millionths(math.log10(tail) - asked * math.log10(of))
-
-
-def triggers():
-    bare = answers(64, 60, 10)
-    tests = millionths(math.log10(7) + 40 * math.log10(2))
-    return {
-        "commitment": OTHER, "disclosure": ROOT, "owner": OWNER, "chain_id": 31337, "asked": 64,
-        "right": 60, "answers": 10, "commitments": 7, "log10_p": bare, "log10_tests": tests,
-        "log10_p_all": min(0, bare + tests), "there": bare + tests <= -38_531_839,
-        "controls": [
-            {"name": "one", "theirs": True, "asked": 64, "right": 6, "log10_p": answers(64, 6, 10)},
-            {"name": "two", "theirs": False, "asked": 64, "right": 0, "log10_p": 0},
-        ],
-        "checks": [{"number": 1, "title": "A check", "result": "pass", "detail": "said"}],
-        "proven": True,
-    }  # fmt: skip
-
-
-def findings():
-    """A document with every part, whose figures all follow from each other."""
-    files = [
-        {"name": f"{of}.safetensors", "size": 10, "sha256": OTHER} for of in ("a", "b", "\u4e2d")
-    ]
-    rows = [row(1536, 1536, 1536), row(768, 12, 14, alike=0)]
-    held = [
-        comparison(4, rows, tensors=shared([5000, 1, 7])),
-        comparison(4, [row(64, 0, 40)], tensors=shared([16, 17, 18]), root=OTHER),
-        comparison(4, [row(128, 30, 40)], tensors=None, sketch=MARK),
-        comparison(4, [], tensors={**shared([16, 17, 18]), "content_root": ROOT}),
-    ]  # fmt: skip
-    ways = {"identity": 0, "cast": 3, "multiset": 0, "cast_multiset": 1}
-    model = {
-        "licensor": OWNER, "title": "MiniLM", "status": "active", "committed_at": 100,
-        "registered_block": 16, "tensors": ways, "elements": ways,
-    }  # fmt: skip
-    why = {"watermark": "", "search": "", "tensors": "", "units": "", "triggers": "", "trace": ""}
-    results = dict.fromkeys(why, "found") | {"watermark": "nothing found"}
-    order = ("search", "tensors", "units", "watermark", "triggers", "trace")
-    return {
-        "format": "modeldeed/match/1", "software": "modeldeed 0.1.0",
-        "suspect": {
-            "name": "found", "kind": "folder", "size": 30,
-            "sha256": str(hash_json("modeldeed/suspect/1", files)),
-            "received": "2026-11-28T02:10:00Z", "files": files,
-        },
-        "verdict": "match",
-        "tried": [{"method": of, "result": results[of], "why": why[of]} for of in order],
-        "search": {
-            "index": "index.example", "tensors": 9, "elements": 9, "more": True,
-            "models": [
-                {**model, "model_id": OTHER},
-                {**model, "model_id": MODEL, "registered_block": 17},
-            ],
-        },
-        "comparisons": held, "watermarks": [watermark()], "triggers": [triggers()],
-        "trace": {
-            "sealing": OTHER, "model_id": MODEL, "candidates": 5, "tests": 6,
-            "named": [{"license": "1.2", "holder": OWNER, "log10_p": -9_000_000}],
-            "checks": [], "proven": True,
-        },
-    }  # fmt: skip
 
 
 def leaves(value, path=()):
@@ -312,6 +149,12 @@ FAULTS = [
     (("trace", "named", 0, "log10_p"), -8_999_999),
     (("trace", "named", 0, "license"), "01.2"),
     (("trace", "named", 0, "holder"), OWNER.lower()),
+    (("untried",), []),
+    (("untried", 0, "what"), ""),
+    (("untried", 0, "why"), ""),
+    (("untried", 0, "method"), "trace"),
+    (("untried", 1, "what"), f"record {OTHER}"),
+    (("untried", 1, "what"), "record \U00010000"),
 ]
 
 
@@ -323,6 +166,109 @@ def test_each_figure_follows_from_the_others(page, path, value):
     assert at(changed, path) != value
     at(changed, path[:-1])[path[-1]] = value
     assert not read(page, changed)
+
+
+def files_reversed(made):
+    made["suspect"]["files"].reverse()
+    made["suspect"]["sha256"] = str(hash_json("modeldeed/suspect/1", made["suspect"]["files"]))
+
+
+def several_files_are_one(made):
+    made["suspect"] |= {"kind": "url", "sha256": made["suspect"]["files"][0]["sha256"]}
+
+
+def a_sketch_has_tensors(made):
+    made["comparisons"][2]["tensors"] = {**shared([16, 17, 18]), "same_packed": False}
+
+
+def a_model_has_none(made):
+    made["comparisons"][1] |= {"tensors": None, "verdict": "derived"}
+
+
+def more_rows_than_tried(made):
+    units = made["comparisons"][0]["units"]
+    units |= {"tried": 1, "rows": units["rows"][:1] * 2}
+    bound = over_pairings([of["log10_p"] for of in units["rows"]], 1)
+    units |= {"log10_p": bound, "log10_p_counted": bound}
+    made["comparisons"][0]["log10_p_all"] = corrected([bound], 4)
+
+
+def fewer_shared_than_counted(made):
+    made["comparisons"][3]["tensors"]["found"] -= 1
+
+
+def shared_beyond_ours(made):
+    made["comparisons"][3]["tensors"]["of"] = 1
+
+
+def counted_otherwise(made):
+    one = made["comparisons"][0]
+    one["units"]["log10_p_counted"] -= 3
+    one["log10_p_all"] -= 3
+
+
+def one_tensor_of_two_sizes(made):
+    tensors = made["comparisons"][0]["tensors"]
+    tensors["shared"][1]["theirs"] = tensors["shared"][0]["theirs"]
+    tensors["found_values"] -= tensors["shared"][1]["elements"]
+
+
+def fewer_targets_than_rows(made):
+    one = made["watermarks"][0]
+    tests = millionths(math.log10(8) + math.log10(3) + math.log10(7) + 40 * math.log10(2))
+    best = min(look["log10_p"] for look in one["looks"])
+    one |= {"targets": 2, "log10_tests": tests, "log10_p": min(0, best + tests)}
+
+
+def there_above_the_level(made):
+    made["watermarks"][0]["there"] = True
+    made["tried"][3]["result"] = "found"
+
+
+def named_twice(made):
+    made["trace"]["named"] *= 2
+
+
+def traced_against_a_check(made):
+    check = {"number": 1, "title": "A check", "result": "fail", "detail": ""}
+    made["trace"]["checks"] = [check]
+
+
+def traced_to_nobody(made):
+    made["trace"]["named"] = []
+    made["tried"][5]["result"] = "nothing found"
+
+
+def marked_against_a_check(made):
+    made["triggers"][0]["checks"][0]["result"] = "not checked"  # that alone is no failure
+    made["triggers"][0]["checks"].append({**made["triggers"][0]["checks"][0], "result": "fail"})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        files_reversed,
+        several_files_are_one,
+        a_sketch_has_tensors,
+        a_model_has_none,
+        more_rows_than_tried,
+        fewer_shared_than_counted,
+        shared_beyond_ours,
+        counted_otherwise,
+        one_tensor_of_two_sizes,
+        fewer_targets_than_rows,
+        there_above_the_level,
+        named_twice,
+        traced_against_a_check,
+        traced_to_nobody,
+        marked_against_a_check,
+    ],
+)
+def test_each_rule_holds_by_itself(page, change):
+    """All else follows from the change, so that no other rule refuses it."""
+    made = findings()
+    change(made)
+    assert not read(page, made)
 
 
 @pytest.mark.parametrize("aligned", [False, True])
@@ -340,6 +286,23 @@ def test_rows_of_any_size_have_the_librarys_bound(page, counts, aligned):
         assert not read(page, changed)
 
 
+def test_findings_of_which_everything_was_tried_have_no_such_list(page):
+    changed = findings()
+    del changed["untried"]
+    assert read(page, changed)
+
+
+def test_so_many_questions_are_added_up_and_no_more(page):
+    changed = findings()
+    asked = {"name": "x", "theirs": False, "asked": 4096, "right": 0, "log10_p": 0}
+    room = 262_144 - 3 * 64
+    left = {**asked, "asked": room % 4096}
+    changed["triggers"][0]["controls"] += [asked] * (room // 4096) + [left]
+    assert read(page, changed)
+    left["asked"] += 1
+    assert not read(page, changed)
+
+
 def test_a_logarithm_may_be_a_millionth_off_and_no_more(page):
     held = []
     for off in range(-3, 4):
@@ -352,18 +315,39 @@ def test_a_logarithm_may_be_a_millionth_off_and_no_more(page):
 
 
 def read(page, document):
-    """Whether the page reads it; the library must say the same."""
-    try:
-        held = page(READ, json.dumps(document))
-    except Refused:
-        held = False
-    try:
-        read_match(document)
-    except LedgerError:
-        assert not held
-    else:
-        assert held
-    return held
+    """Whether the library reads it; the script and the page must say the same."""
+    text, held = json.dumps(document), []
+    for reader, refusals in (
+        (read_match, LedgerError),
+        (script().read_findings, script().Fail),
+        (lambda _document: page(READ, text), Refused),
+    ):
+        try:
+            reader(json.loads(text))
+        except refusals:
+            held.append(False)
+        else:
+            held.append(True)
+    assert len(set(held)) == 1, held
+    return held[0]
+
+
+SAY = """(text, root, mark, model, at) => matchSentences(
+  { opened: { artifactRoot: root, watermark: mark, modelId: model },
+    held: { committedAt: BigInt(at) } },
+  readMatch(parseJson(utf8(text), "match.json")))"""
+
+
+@pytest.mark.parametrize("made", [findings, nothing_found, of_a_sketch])
+@pytest.mark.parametrize(("root", "mark", "at"), [(ROOT, MARK, 101), (OTHER, ROOT, 100)])
+def test_findings_are_told_in_the_same_words(page, made, root, mark, at):
+    document = made()
+    assert read(page, document)
+    facts = {"artifact_root": root, "watermark": mark, "model_id": MODEL, "committed_at": at}
+    said = sentences(read_match(document), **facts)
+    assert script()._sentences(document, root, mark, MODEL, at) == said
+    ids = [bytes.fromhex(of[2:]) for of in (root, mark, MODEL)]
+    assert page(SAY, json.dumps(document), *ids, at) == said
 
 
 @pytest.mark.parametrize("bad", [None, 1.5, "x", -1, 1 << 60, [], {}, True])

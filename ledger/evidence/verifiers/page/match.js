@@ -8,10 +8,11 @@ const MATCH_MOST = Number.MAX_SAFE_INTEGER;
 const [MATCH_ROWS, MATCH_TESTED, MATCH_ASKED, MATCH_LONG] = [100000, 65536, 4096, 4096];
 
 const mustBe = (holds, where, must) => demand(holds, `${where} must be ${must}`);
-const anObject = (members) => (value, where) => {
-  const names = Object.keys(members);
-  mustBe(hasExactly(value, names), where, `an object of exactly ${[...names].sort().join(", ")}`);
-  for (const name of names) members[name](value[name], `${where}.${name}`);
+const anObject = (members, maybe = {}) => (value, where) => {
+  const more = Object.keys(maybe).filter((name) => isObject(value) && name in value);
+  const names = [...Object.keys(members), ...more];
+  mustBe(hasExactly(value, names), where, `an object of exactly ${Object.keys(members).sort().join(", ")}`);
+  for (const name of names) (members[name] ?? maybe[name])(value[name], `${where}.${name}`);
 };
 const aList = (rule, most, least = 0) => (value, where) => {
   const fits = Array.isArray(value) && least <= value.length && value.length <= most;
@@ -133,11 +134,14 @@ const theFindings = anObject({
   ),
   search: nullOr(theSearch), comparisons: aList(theComparison, 256), watermarks: aList(theWatermark, 64),
   triggers: aList(theTriggers, 64), trace: nullOr(theTrace),
+}, {
+  untried: aList(anObject({ method: aWord(...MATCH_METHODS), what: aText(1024, 1), why: aText(MATCH_LONG, 1) }), 256, 1),
 });
 
 /* ---------------------------------------------------------------- findings: formulas ---------- */
 const [UNITS_LEVEL, MARK_LEVEL, TRACE_LEVEL] = [-20000000, -38531839, -9000000];
 const SHARED_VALUES = 4096n;
+const MATCH_ALL_ASKED = 262144;
 const MARK_SLACK = 1e-4;
 // The watermark's own checks without which it proves nothing to others.
 const MARK_NEEDS = [1, 2, 3, 8];
@@ -340,6 +344,8 @@ function readMatch(found) {
   const held = found.comparisons;
   held.forEach((one, i) => checkComparison(one, held.length, `comparison ${i + 1}`));
   found.watermarks.forEach((one, i) => checkWatermark(one, `watermark ${i + 1}`));
+  const asked = found.triggers.flatMap((one) => [one, ...one.controls]).reduce((sum, each) => sum + each.asked, 0);
+  inMatch(asked <= MATCH_ALL_ASKED, `more than ${MATCH_ALL_ASKED} questions were asked in all`);
   found.triggers.forEach((one, i) => checkTriggers(one, `disclosure ${i + 1}`));
   if (found.trace !== null) checkTrace(found.trace);
   if (found.search !== null) checkSearch(found.search);
@@ -352,5 +358,12 @@ function readMatch(found) {
   // The word of an index alone is no verdict.
   const matches = MATCH_METHODS.some((method) => method !== "search" && results[method] === "found");
   inMatch(found.verdict === (matches ? "match" : "nothing found"), "the verdict does not follow from what was found");
+  const left = (found.untried ?? []).map((of) => [MATCH_METHODS.indexOf(of.method), of.what]);
+  const rising = left.every(([place, what], i) => {
+    if (!i) return true;
+    const [before, name] = left[i - 1];
+    return before < place || (before === place && compareText(name, what) < 0);
+  });
+  inMatch(rising, "what was not tried repeats or is out of order");
   return found;
 }

@@ -20,6 +20,7 @@ function stepMatch(c) {
     suspect: { name, kind, size, sha256: digest, received },
     verdict: found.verdict,
     tried: found.tried,
+    ...(found.untried === undefined ? {} : { untried: found.untried }),
     sentences: matchSentences(c, found),
   };
   const rows = found.comparisons.reduce((sum, one) => sum + one.units.rows.length, 0);
@@ -114,6 +115,8 @@ function matchSentences(c, found) {
   if (found.search !== null) said.push(...searchSentences(found.search, hex0x(c.opened.modelId), committed));
   for (const { method, result, why } of found.tried)
     if (result === "not checked") said.push(`Not checked, ${method}: ${why}.`);
+  for (const { method, what, why } of found.untried ?? [])
+    said.push(`Not tried, ${method}, ${what}: ${why}. No result of this method covers it.`);
   said.push(
     `${comparisons.length} comparisons were made with this suspect; what was tried and found nothing is in the list of methods.`,
     "What rests on the suspect file alone is recomputed with it: deed evidence verify --suspect FILE.",
@@ -126,8 +129,8 @@ function oursText(ours, root) {
   if (ours.kind === "model") return model;
   const by = ours.commitment;
   const known = by === null
-    ? "to which no node showed a commitment,"
-    : `committed to by ${by.owner} in block ${by.block}, as a node showed,`;
+    ? "to which no node showed a commitment"
+    : `committed to by ${by.owner} in block ${by.block}, as a node showed`;
   return `the sketch ${ours.sketch_root} of ${model}, ${known}`;
 }
 
