@@ -213,7 +213,10 @@ def _name(text: str) -> bytes:
 
 def _named_by(certificate: bytes) -> bytes:
     """Issuer and serial number as they stand in a certificate, changed or not."""
-    body = elements(certificate)[0][1][0][1]
+    try:
+        body = elements(certificate)[0][1][0][1]
+    except (ValueError, IndexError, TypeError):  # whatever a change has made of it
+        return sequence()
     if not isinstance(body, list):
         return sequence()
     names = [encoded([of]) for of in body if of[0] == 0x30]

@@ -6,13 +6,13 @@ Logarithms are to base 10, in millionths.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Any, Final, NoReturn
 
 from ledger.canonical import hash_json
 from ledger.errors import VerificationError
+from ledger.evidence.logarithms import LN10, ln, ln_factorial, log10
 from ledger.evidence.match_form import MAX_ALL_ASKED, METHODS, read_form
 from ledger.ids import Digest
 
@@ -21,8 +21,8 @@ UNITS_LEVEL: Final = -20_000_000
 MARK_LEVEL: Final = -38_531_839
 TRACE_LEVEL: Final = -9_000_000
 SHARED_VALUES: Final = 4096
-_LN10: Final = math.log(10)
-_LOG2: Final = math.log10(2)
+_LOG2: Final = log10(2)
+_SCALE: Final = 1e100
 _SLACK: Final = 1e-4
 _BEFORE: Final = frozenset({1, 2, 3, 8})
 """Steps of a watermark's own verification without which it proves nothing to others."""
@@ -43,15 +43,15 @@ def near(value: float, stated: int) -> bool:
 
 def row_bound(rows: int, in_place: int, in_order: int, *, aligned: bool) -> float:
     """Of the order of units of one pair of matrices; each way and the features have a share."""
-    place = min(0.0, _LOG2 - _lf(in_place) / _LN10)
-    ways = (_lf(rows) - _lf(rows - in_order) - 2 * _lf(in_order)) / _LN10
+    place = min(0.0, _LOG2 - ln_factorial(in_place) / LN10)
+    ways = (ln_factorial(rows) - ln_factorial(rows - in_order) - 2 * ln_factorial(in_order)) / LN10
     order = min(0.0, 2 * _LOG2 + min(0.0, ways))
     return min(0.0, min(place, order) + (3 if aligned else 0))
 
 
 def over_pairings(stated: Iterable[int], tried: int) -> float:
     """Bonferroni over pairings; a thousandth more is for tests over aligned features."""
-    return min(0.0, times(stated, tried) + math.log10(1.001))
+    return min(0.0, times(stated, tried) + log10(1.001))
 
 
 def fitted(alike: int, other: int) -> bool:
@@ -62,7 +62,7 @@ def fitted(alike: int, other: int) -> bool:
 def times(stated: Iterable[int], tests: int) -> float:
     """Bonferroni over stated logarithms; 0 where there are none."""
     smallest = min(stated, default=None)
-    return 0.0 if smallest is None else min(0.0, smallest / 1e6 + math.log10(max(1, tests)))
+    return 0.0 if smallest is None else min(0.0, smallest / 1e6 + log10(max(1, tests)))
 
 
 def mark_bound(t: int, v: int) -> float:
@@ -70,40 +70,39 @@ def mark_bound(t: int, v: int) -> float:
     if t <= 0 or v <= 0:
         return 0.0
     lower, upper = t / 1000 * (1 - _SLACK), v / 1000 * (1 + _SLACK)
-    return -lower * lower / (2 * upper) / _LN10
+    return -lower * lower / (2 * upper) / LN10
 
 
 def mark_tests(targets: int, commitments: int) -> float:
     """How many tests a watermark's bound counts."""
-    return math.log10(8) + math.log10(targets + 1) + math.log10(commitments) + 40 * _LOG2
+    return log10(8) + log10(targets + 1) + log10(commitments) + 40 * _LOG2
 
 
 def answer_bound(asked: int, right: int, answers: int) -> float:
     """Of so many right answers by chance: the binomial tail."""
     if right == 0:
         return 0.0
-    other, all_ = math.log(answers - 1), asked * math.log(answers)
-    terms = [
-        _lf(asked) - _lf(j) - _lf(asked - j) + (asked - j) * other - all_
-        for j in range(right, asked + 1)
-    ]
-    most = max(terms)
-    total = most + math.log(math.fsum(math.exp(term - most) for term in terms))
-    return min(0.0, total / _LN10)
+    first = ln_factorial(asked) - ln_factorial(right) - ln_factorial(asked - right)
+    first = first + (asked - right) * ln(answers - 1) - asked * ln(answers)
+    # The terms after the first, as multiples of it; scaled down where they grow too large.
+    term = total = 1.0
+    scaled = 0
+    for j in range(right + 1, asked + 1):
+        term = term * (asked - j + 1) / (j * (answers - 1))
+        total += term
+        if total > _SCALE:
+            term, total, scaled = term / _SCALE, total / _SCALE, scaled + 1
+    return min(0.0, (first + ln(total) + 100 * scaled * LN10) / LN10)
 
 
 def answer_tests(commitments: int) -> float:
     """How many tests the bound of answers counts."""
-    return math.log10(commitments) + 40 * _LOG2
+    return log10(commitments) + 40 * _LOG2
 
 
 def folder_digest(files: Sequence[Any]) -> Digest:
     """The one digest of a folder's files."""
     return hash_json(SUSPECT_TAG, list(files))
-
-
-def _lf(n: int) -> float:
-    return math.lgamma(n + 1)
 
 
 # -- rules ---------------------------------------------------------------------------------------

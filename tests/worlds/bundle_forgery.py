@@ -6,13 +6,14 @@ the forger's own.
 
 import copy
 
+from findings_forgery import FindingsForger
 from forged_der import Tsa, elements, encoded
 from release_forgery import ReleaseForger
 
 from ledger.evidence.certificates import pem_blocks, to_pem
 
 
-class Forger(ReleaseForger):
+class Forger(ReleaseForger, FindingsForger):
     """One forgery of a bundle, made by the choices of a random source."""
 
     def change_stamp(self):

@@ -277,7 +277,7 @@ class DocumentForger:
     def change_kind(self):
         """Another kind, with the key that it wants."""
         license_id = (json.loads(self.members.get("licenses.json", b'["1.1"]')) or ["1.1"])[0]
-        for key in ("license", "release"):
+        for key in ("license", "release", "suspect"):
             self.index.pop(key, None)
         kind, value = self.chance.choice(
             (("license", license_id), ("license", "9.9"), ("license", "01.1"),

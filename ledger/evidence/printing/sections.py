@@ -28,6 +28,7 @@ from ledger.evidence.wording import utc
 _NO_WATERMARK = "0x" + "00" * 32
 _MAX_LICENSES = 100
 _MAX_COMPARISONS = 20
+_MAX_SENTENCES = 200
 
 
 def all_sections(words: Words, of: Findings) -> list[Block]:
@@ -244,7 +245,9 @@ def _match(words: Words, of: Findings) -> list[Block]:
     sentences = found.get("sentences", []) if isinstance(found, dict) else []
     if sentences:
         found = {key: value for key, value in found.items() if key != "sentences"}
-        blocks.append(Items(tuple((foreign(str(line)),) for line in sentences[:200])))
+        blocks.append(Items(tuple((foreign(str(line)),) for line in sentences[:_MAX_SENTENCES])))
+        if len(sentences) > _MAX_SENTENCES:
+            blocks.append(Paragraph(words("table.cut", count=len(sentences) - _MAX_SENTENCES)))
     blocks += tell(words, found)
     if of.match is not None:
         shown = {

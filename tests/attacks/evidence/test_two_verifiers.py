@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 import rlp
 from bundle_forgery import Forger
+from forged_der import Tsa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from two_verifiers import agree, script
@@ -33,7 +34,7 @@ from ledger.investigation import add_custody_entry, redact_evidence, restore_evi
 FOLDER = Path(__file__).resolve().parents[2] / "vectors" / "evidence"
 BUNDLES = {
     name: (FOLDER / f"{name}.evidence.zip").read_bytes()
-    for name in ("model", "stamped", "redacted", "releases/three", "releases/one")
+    for name in ("model", "stamped", "redacted", "releases/three", "releases/one", "match")
 }
 # How often each kind of forgery is tried, for every hundred.
 KINDS = {
@@ -53,6 +54,8 @@ KINDS = {
     "change_list_of_licenses": 3,
     "lose": 3,
     "nest_in_request": 3,
+    "change_findings": 2,
+    "refit_findings": 4,
 }
 ROUNDS = 120 if os.environ.get("DEED_DEEP") else 2
 WITH = {
@@ -60,6 +63,8 @@ WITH = {
     "forged_receipt": ("releases/one",),
     "forged_card": ("model", "stamped", "redacted"),
     "change_stamp": ("stamped", "redacted"),
+    "change_findings": ("match",),
+    "refit_findings": ("match",),
 }
 
 
@@ -75,6 +80,14 @@ def test_a_forged_bundle_ends_every_step_alike_in_both(kind):
             agree(data)
         except Exception as error:
             raise AssertionError(f"forgery {kind} {seed}, {forger.told}: {error}") from error
+
+
+@pytest.mark.parametrize("made", [b"", b"\x04\x01x", b"\x30\x00", b"\x1f", b"\x30\x05x"])
+def test_the_forger_goes_on_whatever_it_made_of_a_certificate(made):
+    for where in ("root", "issuing", "signer"):
+        token, pem = Tsa(random.Random(1), lambda _data: made, where).token(bytes(32))
+        assert token[:1] == b"\x30"
+        assert pem.count(b"BEGIN CERTIFICATE") == 3
 
 
 items = st.recursive(

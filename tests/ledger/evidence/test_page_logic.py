@@ -136,13 +136,17 @@ FORGERIES = {
     "change_list_of_licenses": 3,
     "lose": 3,
     "nest_in_request": 3,
+    "change_findings": 2,
+    "refit_findings": 4,
 }
 ROUNDS = 60 if os.environ.get("DEED_DEEP") else 1
 FORGED = {
     "nest_in_request": ("releases/three", "releases/one"),
     "change_stamp": ("stamped", "redacted"),
+    "change_findings": ("match",),
+    "refit_findings": ("match",),
 }
-ALL = ("model", "stamped", "redacted", "releases/three", "releases/one")
+ALL = ("model", "stamped", "redacted", "releases/three", "releases/one", "match")
 
 
 @pytest.mark.timeout(3600)

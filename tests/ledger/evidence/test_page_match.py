@@ -4,6 +4,7 @@ import copy
 import json
 import math
 import random
+from fractions import Fraction
 
 import page_calls
 import pytest
@@ -28,7 +29,8 @@ from two_verifiers import script
 
 from ledger.canonical import hash_json
 from ledger.errors import LedgerError
-from ledger.evidence.match import read_match
+from ledger.evidence.logarithms import ln, ln_factorial
+from ledger.evidence.match import answer_bound, read_match
 from ledger.evidence.match_words import sentences
 
 
@@ -284,6 +286,45 @@ def test_rows_of_any_size_have_the_librarys_bound(page, counts, aligned):
     changed["comparisons"][2]["units"]["rows"][0]["aligned"] = not aligned
     if counts[1] > 0:
         assert not read(page, changed)
+
+
+def test_logarithms_are_the_same_bits_in_all_three(page):
+    chance = random.Random("bits")
+    numbers = [1, 2, 3, 1.001, (1 << 53) - 1, 1e100, *(chance.uniform(1, 1e9) for _ in range(40))]
+    counts = [*range(40), 65_536, *(chance.randrange(65_536) for _ in range(200))]
+    asked = [(64, 60, 10), (4096, 1, 2), (4096, 4096, 1 << 31), (4096, 1, 1 << 31), (1, 1, 2)]
+    for _ in range(20):
+        most = chance.randrange(1, 4097)
+        asked.append((most, chance.randrange(1, most + 1), chance.choice((2, 3, 1000))))
+    for name, mine, ours, cases in (
+        ("naturalLog", ln, script().ln, [(of,) for of in numbers]),
+        ("logFactorial", ln_factorial, script()._lf, [(of,) for of in counts]),
+        ("answerBound", answer_bound, script().answer_bound, asked),
+    ):
+        for case in cases:
+            assert mine(*case) == ours(*case) == page(name, *case), (name, case)
+
+
+def test_logarithms_are_those_of_mathematics():
+    for x in (1, 1.001, 2, 7, 1e9, 1e100):
+        assert math.isclose(ln(x), math.log(x), rel_tol=1e-15)
+    for n in (0, 1, 18, 19, 20, 1000, 65_536):
+        assert math.isclose(ln_factorial(n), math.lgamma(n + 1), rel_tol=1e-14, abs_tol=1e-12)
+    for asked, right, of in ((64, 60, 10), (4096, 2048, 2), (4096, 1, 1000)):
+        tail = sum(math.comb(asked, j) * (of - 1) ** (asked - j) for j in range(right, asked + 1))
+        chance = math.log10(Fraction(tail, of**asked))
+        assert math.isclose(answer_bound(asked, right, of), chance, rel_tol=1e-9)
+
+
+@pytest.mark.parametrize("count", [6238, 12_156, 16_949])
+@pytest.mark.parametrize("off", [-1, 1])
+def test_a_stated_bound_at_the_very_edge_is_judged_alike(page, count, off):
+    """Where lgamma and a sum of logarithms lie on the two sides of a whole number."""
+    made = findings()
+    one = row(count, count, count)
+    one["log10_p"] += off
+    made["comparisons"][2] = comparison(4, [one], tensors=None, sketch=ROOT)
+    read(page, made)
 
 
 def test_findings_of_which_everything_was_tried_have_no_such_list(page):

@@ -146,11 +146,29 @@ const MARK_SLACK = 1e-4;
 // The watermark's own checks without which it proves nothing to others.
 const MARK_NEEDS = [1, 2, 3, 8];
 
-// ln n!, as a sum; made when it is first asked for.
-const logFactorials = [0, 0];
+// Logarithms of + - * / alone, in a fixed order: the same bits in every verifier.
+const LN10 = 2.302585092994046;
+function naturalLog(x) {
+  let [m, e] = [x, 0];
+  for (; m >= 2; m /= 2) e++;
+  if (m > 1.4142135623730951) [m, e] = [m / 2, e + 1];
+  const t = (m - 1) / (m + 1);
+  const u = t * t;
+  let s = 1 / 21;
+  for (let k = 19; k > 0; k -= 2) s = s * u + 1 / k;
+  return e * 0.6931471805599453 + 2 * t * s;
+}
+const tensLog = (x) => naturalLog(x) / LN10;
+const LOG2 = tensLog(2);
+// ln n!, by Stirling's series where n! is not exact.
 function logFactorial(n) {
-  for (let i = logFactorials.length; i <= n; i++) logFactorials.push(logFactorials[i - 1] + Math.log(i));
-  return logFactorials[n];
+  if (n <= 18) {
+    let product = 1;
+    for (let i = 2; i <= n; i++) product *= i;
+    return naturalLog(product);
+  }
+  const w = 1 / (n * n);
+  return (n + 0.5) * naturalLog(n) - n + 0.9189385332046727 + (1 / 12 - w * (1 / 360 - w / 1260)) / n;
 }
 const nearly = (value, stated) => Math.abs(value * 1e6 - stated) <= 1;
 const totalOf = (values) => values.reduce((sum, value) => sum + BigInt(value), 0n);
@@ -158,38 +176,41 @@ const leastOf = (values) => values.reduce((least, value) => Math.min(least, valu
 
 // Of the order of units of one pair of matrices.
 function rowBound({ rows, in_place: inPlace, in_order: inOrder, aligned }) {
-  const place = Math.min(0, Math.log10(2) - logFactorial(inPlace) / Math.LN10);
+  const place = Math.min(0, LOG2 - logFactorial(inPlace) / LN10);
   const ways = logFactorial(rows) - logFactorial(rows - inOrder) - 2 * logFactorial(inOrder);
-  const order = Math.min(0, 2 * Math.log10(2) + Math.min(0, ways / Math.LN10));
+  const order = Math.min(0, 2 * LOG2 + Math.min(0, ways / LN10));
   return Math.min(0, Math.min(place, order) + (aligned ? 3 : 0));
 }
 // Whether the order of a pair may have been made afterwards.
 const isFitted = (alike, other) => 4 * alike < 3 * other + 1000000;
 // Bonferroni over stated logarithms; 0 where there are none.
 const bonferroni = (stated, tests) =>
-  stated.length ? Math.min(0, leastOf(stated) / 1e6 + Math.log10(Math.max(1, tests))) : 0;
+  stated.length ? Math.min(0, leastOf(stated) / 1e6 + tensLog(Math.max(1, tests))) : 0;
 // The same over pairings; a thousandth more is for tests over aligned features.
-const overPairings = (stated, tried) => Math.min(0, bonferroni(stated, tried) + Math.log10(1.001));
+const overPairings = (stated, tried) => Math.min(0, bonferroni(stated, tried) + tensLog(1.001));
 // Of the signs of weights; both sums in thousandths.
 function markBound(t, v) {
   if (t <= 0 || v <= 0) return 0;
   const [lower, upper] = [(t / 1000) * (1 - MARK_SLACK), (v / 1000) * (1 + MARK_SLACK)];
-  return (-lower * lower) / (2 * upper) / Math.LN10;
+  return (-lower * lower) / (2 * upper) / LN10;
 }
 const markTests = (targets, commitments) =>
-  Math.log10(8) + Math.log10(targets + 1) + Math.log10(commitments) + 40 * Math.log10(2);
+  tensLog(8) + tensLog(targets + 1) + tensLog(commitments) + 40 * LOG2;
 // Of so many right answers by chance: the binomial tail.
 function answerBound(asked, right, answers) {
   if (right === 0) return 0;
-  const [other, all] = [Math.log(answers - 1), asked * Math.log(answers)];
-  const terms = [];
-  for (let j = right; j <= asked; j++)
-    terms.push(logFactorial(asked) - logFactorial(j) - logFactorial(asked - j) + (asked - j) * other - all);
-  const most = terms.reduce((a, b) => Math.max(a, b), -Infinity);
-  const total = most + Math.log(terms.reduce((sum, term) => sum + Math.exp(term - most), 0));
-  return Math.min(0, total / Math.LN10);
+  let first = logFactorial(asked) - logFactorial(right) - logFactorial(asked - right);
+  first = first + (asked - right) * naturalLog(answers - 1) - asked * naturalLog(answers);
+  // The terms after the first, as multiples of it; scaled down where they grow too large.
+  let [term, total, scaled] = [1, 1, 0];
+  for (let j = right + 1; j <= asked; j++) {
+    term = (term * (asked - j + 1)) / (j * (answers - 1));
+    total += term;
+    if (total > 1e100) [term, total, scaled] = [term / 1e100, total / 1e100, scaled + 1];
+  }
+  return Math.min(0, (first + naturalLog(total) + 100 * scaled * LN10) / LN10);
 }
-const answerTests = (commitments) => Math.log10(commitments) + 40 * Math.log10(2);
+const answerTests = (commitments) => tensLog(commitments) + 40 * LOG2;
 
 /* ---------------------------------------------------------------- findings: rules ------------- */
 const inMatch = (holds, what) => demand(holds, `match.json: ${what}`);

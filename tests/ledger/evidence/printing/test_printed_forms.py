@@ -2,6 +2,7 @@ import json
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 from pdf_world import Pdf
@@ -20,6 +21,7 @@ from ledger.evidence.verify import Result, examine
 from ledger.filing import print_into
 from ledger.ids import Digest
 
+VECTORS = Path(__file__).resolve().parents[3] / "vectors" / "evidence"
 NOW = "2026-01-01T02:00:00Z"
 HOSTILE = (
     '<script>alert(1)</script> #import "x": * $x$ \\n `raw` ]#[ ../ http://evil.example/ '
@@ -34,10 +36,7 @@ def bundle(bundle_bytes):
 
 @pytest.fixture(scope="module")
 def bundle_bytes():
-    from pathlib import Path
-
-    vectors = Path(__file__).resolve().parents[3] / "vectors" / "evidence"
-    return (vectors / "model.evidence.zip").read_bytes()
+    return (VECTORS / "model.evidence.zip").read_bytes()
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +51,10 @@ def found(bundle):
 
 def words_of(data):
     return re.sub(r"[\ufffd\u200b\s]", "", Pdf(data).all_text())
+
+
+def text_in(page):
+    return re.sub(r"<[^>]*>|\u200b", "", page)
 
 
 def render_all(found):
@@ -101,6 +104,23 @@ class TestForms:
             assert said.startswith("Testnetwork:noevidentiaryvalue")
             assert str(bundle.contents) in said
             assert f"Page{page + 1}of{len(read.pages)}" in said
+
+    def test_the_report_says_what_could_not_be_tried_and_cuts_no_sentence_silently(self):
+        of_match = parse_bundle((VECTORS / "match.evidence.zip").read_bytes())
+        found = facts_module.findings(of_match)
+        said = html.render(compose.report(Words(), found)).decode()
+        untried = of_match.json("match.json")["untried"]
+        for of in untried:
+            assert f"Not tried, {of['method']}, {of['what']}: {of['why']}." in text_in(said)
+        told = json.loads(json.dumps(found.statement))
+        told["match"]["sentences"] = [f"Sentence {n}." for n in range(203)]
+        said = text_in(
+            html.render(compose.report(Words(), replace(found, statement=told))).decode()
+        )
+        assert "Sentence 199." in said
+        assert "Sentence 200." not in said
+        assert "… and 3 more, all in report.json." in said
+        assert untried[0]["what"] in said  # the table below has them all
 
     def test_a_report_of_a_real_network_has_no_banner(self, found):
         told = {**found.statement, "chain": {**found.statement["chain"], "test_network": False}}
