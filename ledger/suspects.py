@@ -116,8 +116,8 @@ def received(
         yield _downloaded(suspect, dest, now, progress, limit=limit, timeout=timeout)
 
 
-def unread(suspect: Received, members: Sequence[str]) -> list[str]:
-    """Files of a suspect folder that begin or are named like weights, and are not among `members`.
+def unread(suspect: Received, members: Sequence[str]) -> list[tuple[str, str]]:
+    """Name and SHA-256 of files that begin or are named like weights, and are not `members`.
 
     A folder is read as one model. Another beside it, or below it, is hashed and not looked at.
 
@@ -131,7 +131,7 @@ def unread(suspect: Received, members: Sequence[str]) -> list[str]:
         if of["name"] not in taken:
             head = read_regular(suspect.path / of["name"], PREFIX_BYTES, head=True)
             if head[8:9] == b"{" or other_format(of["name"], head) is not None:
-                left.append(str(of["name"]))
+                left.append((str(of["name"]), str(of["sha256"])))
     return left
 
 

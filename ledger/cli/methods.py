@@ -33,6 +33,7 @@ _NONE = {
     "trace": "no recovery file was given",
 }
 _NAMED = 5
+_LISTED = 128  # of the 256 that findings hold
 _NO_COUNTERPART = "no matrix of ours has a counterpart in the suspect"
 
 
@@ -56,7 +57,7 @@ class Methods:
         self.notes: list[str] = []
         self.untried: list[tuple[str, str, str]] = []
         self.missed: LedgerError | None = None
-        self._unread: list[str] = []
+        self._told = False
         self.undecided = False
 
     def traced(self, report: LeakReport | None) -> None:
@@ -258,13 +259,20 @@ class Methods:
         with open_weights(self._suspect.path) as source:
             left = unread(self._suspect, [member.name for member in source.members])
             yield source
-        if left and not self._unread:
-            self._unread = left
-            some = ", ".join(left[:_NAMED]) + (", …" if len(left) > _NAMED else "")
+        if left and not self._told:
+            self._told = True
+            names = [name for name, _ in left[:_NAMED]]
+            some = ", ".join(names) + (", …" if len(left) > _NAMED else "")
             self.notes.append(
                 f"not read with the model of the folder: {some} ({len(left)} in all); investigate "
                 "each alone"
             )
+            # The same file may lie there twice.
+            for digest, name in {sha256: name for name, sha256 in left[:_LISTED]}.items():
+                why = f"{name} of the folder is not read with its model"
+                self.untried.append(("tensors", f"file {digest}", why))
+            if (more := len(left) - _LISTED) > 0:
+                self.untried.append(("tensors", "more files", f"{more} more are not read"))
 
     def _caution(self, path: Path, caveat: str) -> None:
         if caveat:

@@ -12,11 +12,11 @@ from ledger.evidence.match import UNITS_LEVEL
 
 _MARK_LEVEL: Final = "corrected for the tests counted; the level is 10^-38.5."
 _RESTS: Final = (
-    "What rests on the suspect file alone is recomputed with it: deed evidence verify --suspect "
-    "FILE."
+    "These findings are the examiner's word, but for what is recomputed from the suspect file: "
+    "deed evidence verify --suspect FILE."
 )
-_PROVEN: Final = "The examiner's checks prove it."
-_UNPROVEN: Final = "The examiner's checks do not prove it: see match.json."
+_PROVEN: Final = "The examiner's checks that it needs passed."
+_UNPROVEN: Final = "The examiner's checks that it needs did not all pass: see match.json."
 
 
 def power(stated: int) -> str:
@@ -72,8 +72,8 @@ def sentences(
         for of in found.get("untried", ())
     ]
     made = (
-        f"{len(held)} comparisons were made with this suspect; what was tried and found nothing is "
-        "in the list of methods."
+        f"Comparisons made with this suspect: {len(held)}. What was tried and found nothing is in "
+        "the list of methods."
     )
     return [*said, made, _RESTS]
 
@@ -111,8 +111,8 @@ def _comparison(one: Any, comparisons: int, artifact_root: str | None) -> Iterat
             "H0: the hidden units of the two models were put in order independently of each "
             f"other. Over {len(rows)} matrices, {units['tried']} pairings counted, the probability "
             "of so many units at the same places or in the same order is at most "
-            f"{power(units['log10_p_counted'])} under H0; over all {comparisons} comparisons made "
-            f"here, {power(one['log10_p_all'])}. H0 is rejected at 10^-20.0."
+            f"{power(units['log10_p_counted'])} under H0; over all comparisons made here "
+            f"({comparisons}), {power(one['log10_p_all'])}. H0 is rejected at 10^-20.0."
         )
     else:
         yield (
@@ -181,17 +181,18 @@ def _trace(trace: Any) -> list[str]:
     head = f"Trace of sealing {trace['sealing']}: "
     if not trace["named"]:
         return [head + "no license is named."]
-    return [
+    named = [
         f"{head}license {of['license']}, held by {of['holder']}, is named; the probability of "
         f"naming an innocent is at most {power(of['log10_p'])}."
         for of in trace["named"]
     ]
+    return [*named, _PROVEN if trace["proven"] else _UNPROVEN]
 
 
 def _search(search: Any, model_id: str | None, committed_at: int) -> Iterator[str]:
     yield (
-        f"The index {search['index']} listed {len(search['models'])} registered models that hold "
-        "tensors of the suspect. It is the index's word."
+        "Registered models that hold tensors of the suspect, by the word of the index "
+        f"{search['index']}: {len(search['models'])}."
     )
     for of in search["models"]:
         if of["model_id"] != model_id and of["committed_at"] < committed_at:

@@ -112,6 +112,8 @@ def render(document: dict[str, Any]) -> str:
     # Who made a root certificate, or mined a block, is nothing that a bundle can show.
     dated = any(document.get("timestamps", {}).values())
     rest = "the limits and the time-stamps" if dated else "the limits"
+    if "match" in document:  # an examiner's word, most of it
+        rest = f"{rest.replace(' and ', ', ')} and the findings about the suspect"
     lines = [
         f"What follows is proved if {blocks}",
         f"belongs to chain {chain['id']}. Nothing else is taken on trust but what {rest} name.",

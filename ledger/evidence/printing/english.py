@@ -152,9 +152,10 @@ ENGLISH: Final = {
     "releases": "Answers of key brokers",
     "match": "Findings about a suspect file",
     "match.note": (
-        "What follows was computed from the suspect by whoever collected. Step 16 recomputes "
-        "what can be recomputed without it; with the file, **deed evidence verify --suspect "
-        "FILE** recomputes the rest."
+        "What follows was computed from the suspect by whoever collected. Step 16 recomputes what "
+        "follows from other figures here. With the file, **deed evidence verify --suspect FILE** "
+        "looks for the shared tensors again, and with the registered model repeats the comparison. "
+        "Sums of a watermark, answers and readings of cells stay the collector's word."
     ),
     # -- adverse --------------------------------------------------------------------------------
     "adverse": "Adverse evidence",

@@ -2566,8 +2566,8 @@ def _sentences(
         said += _of_comparison(one, len(held), root)
     corrected = "corrected for the tests counted; the level is 10^-38.5."
     proven = {
-        True: "The examiner's checks prove it.",
-        False: "The examiner's checks do not prove it: see match.json.",
+        True: "The examiner's checks that it needs passed.",
+        False: "The examiner's checks that it needs did not all pass: see match.json.",
     }
     for one in found["watermarks"]:
         there = "there" if one["there"] else "not found"
@@ -2598,13 +2598,13 @@ def _sentences(
                 head + "license %s, held by %s, is named; the probability of naming an innocent is "
                 "at most %s." % (of["license"], of["holder"], _power(of["log10_p"]))
             )
-        if not found["trace"]["named"]:
-            said.append(head + "no license is named.")
+        named = bool(found["trace"]["named"])
+        said.append(proven[found["trace"]["proven"]] if named else head + "no license is named.")
     search = found["search"]
     if search is not None:
         said.append(
-            "The index %s listed %d registered models that hold tensors of the suspect. It is the "
-            "index's word." % (search["index"], len(search["models"]))
+            "Registered models that hold tensors of the suspect, by the word of the index %s: %d."
+            % (search["index"], len(search["models"]))
         )
         for of in search["models"]:
             if of["model_id"] != model and of["committed_at"] < committed:
@@ -2622,12 +2622,12 @@ def _sentences(
             "Not tried, %(method)s, %(what)s: %(why)s. No result of this method covers it." % of
         )
     said.append(
-        "%d comparisons were made with this suspect; what was tried and found nothing is in the "
-        "list of methods." % len(held)
+        "Comparisons made with this suspect: %d. What was tried and found nothing is in the list of "
+        "methods." % len(held)
     )
     said.append(
-        "What rests on the suspect file alone is recomputed with it: deed evidence verify --suspect "
-        "FILE."
+        "These findings are the examiner's word, but for what is recomputed from the suspect file: "
+        "deed evidence verify --suspect FILE."
     )
     return said
 
@@ -2662,8 +2662,8 @@ def _of_comparison(one: dict[str, Any], comparisons: int, root: str) -> list[str
         said.append(
             "H0: the hidden units of the two models were put in order independently of each other. "
             "Over %d matrices, %d pairings counted, the probability of so many units at the same "
-            "places or in the same order is at most %s under H0; over all %d comparisons made here, "
-            "%s. H0 is rejected at 10^-20.0."
+            "places or in the same order is at most %s under H0; over all comparisons made here "
+            "(%d), %s. H0 is rejected at 10^-20.0."
             % (len(rows), units["tried"], counted, comparisons, every)
         )
     else:
@@ -3711,6 +3711,8 @@ def render(document: dict[str, Any]) -> str:
     rest = "the limits"
     if stamps["tokens"] or stamps["bitcoin"]:
         rest += " and the time-stamps"
+    if "match" in document:  # an examiner's word, most of it
+        rest = rest.replace(" and ", ", ") + " and the findings about the suspect"
     lines = [
         "What follows is proved if " + tops,
         "belongs to chain %d. Nothing else is taken on trust but what %s name."

@@ -1,5 +1,6 @@
 """``deed investigate`` without a chain: suspects that are none, and names made to mislead."""
 
+import hashlib
 import os
 import pickle
 import tempfile
@@ -132,3 +133,5 @@ def test_a_folder_of_several_models_says_which_files_were_not_looked_at(deed):
     assert len(ran.json["findings"]["suspect"]["files"]) == 4
     (note,) = ran.json["notes"]
     assert ".hidden, old/weights.safetensors (2 in all); investigate each alone" in note
+    digest = hashlib.sha256((folder / "old" / "weights.safetensors").read_bytes()).hexdigest()
+    assert [of["what"] for of in ran.json["findings"]["untried"]] == [f"file 0x{digest}"]

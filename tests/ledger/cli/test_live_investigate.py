@@ -81,7 +81,7 @@ def test_a_copy_in_half_precision_is_found_by_every_method_tried(live, published
         "watermark": "not checked", "triggers": "not checked", "trace": "not checked",
     }  # fmt: skip
     said = " ".join(findings["statements"])
-    assert "2 comparisons were made with this suspect" in said
+    assert "Comparisons made with this suspect: 2." in said
     assert "Not checked, watermark: no record was given." in said
     assert "stolen" not in said
 

@@ -143,7 +143,7 @@ def test_rival_claims_are_told_in_the_order_of_time(live, published, rival, mode
     assert all(f"Held against the model ({root}): contains." in said for root in roots[:2])
     assert "this model" not in said
     assert "another model" not in said
-    assert "3 comparisons were made with this suspect" in said
+    assert "Comparisons made with this suspect: 3." in said
     assert "the chain tells who claimed first, and not who made the model" in said
 
     text = live("investigate", "found.safetensors", "--ours", "rival.safetensors").out
@@ -253,7 +253,7 @@ def test_a_control_that_knows_the_answers_takes_their_weight(taught, ask):
     assert ran.code == 1
     (one,) = ran.json["findings"]["triggers"]
     assert (one["there"], one["proven"]) == (True, False)
-    assert "The examiner's checks do not prove it: see match.json." in " ".join(
+    assert "The examiner's checks that it needs did not all pass: see match.json." in " ".join(
         ran.json["statements"]
     )
     assert any("it knows them" in check["detail"] for check in one["checks"])

@@ -91,10 +91,12 @@ function renderReport(document) {
   const blocks = document.rests_on.map((top) => `block ${top.block} ${top.hash}`).join(" and ");
   // Who made a root certificate, or mined a block, is nothing that a bundle can show.
   const dated = document.timestamps && (document.timestamps.tokens.length || document.timestamps.bitcoin.length);
+  const rests = ["the limits", ...(dated ? ["the time-stamps"] : [])];
+  if (document.match) rests.push("the findings about the suspect"); // an examiner's word, most of it
+  const last = rests.length > 1 ? ` and ${rests.pop()}` : "";
   const lines = [
     `What follows is proved if ${blocks}`,
-    `belongs to chain ${chain.id}. Nothing else is taken on trust but what ` +
-      `${dated ? "the limits and the time-stamps" : "the limits"} name.`,
+    `belongs to chain ${chain.id}. Nothing else is taken on trust but what ${rests.join(", ")}${last} name.`,
     "",
   ];
   if (chain.test_network) lines.push(`${TABLES.NO_VALUE} (chain ${chain.id}).`, "");

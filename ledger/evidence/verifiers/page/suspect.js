@@ -97,7 +97,10 @@ function boundText(stated) {
   const tenths = BigInt(-stated) / 100000n;
   return tenths === 0n ? "1 (no evidence)" : `10^-${tenths / 10n}.${tenths % 10n}`;
 }
-const PROVEN = { true: "The examiner's checks prove it.", false: "The examiner's checks do not prove it: see match.json." };
+const PROVEN = {
+  true: "The examiner's checks that it needs passed.",
+  false: "The examiner's checks that it needs did not all pass: see match.json.",
+};
 const CORRECTED = "corrected for the tests counted; the level is 10^-38.5.";
 
 function matchSentences(c, found) {
@@ -118,8 +121,8 @@ function matchSentences(c, found) {
   for (const { method, what, why } of found.untried ?? [])
     said.push(`Not tried, ${method}, ${what}: ${why}. No result of this method covers it.`);
   said.push(
-    `${comparisons.length} comparisons were made with this suspect; what was tried and found nothing is in the list of methods.`,
-    "What rests on the suspect file alone is recomputed with it: deed evidence verify --suspect FILE.",
+    `Comparisons made with this suspect: ${comparisons.length}. What was tried and found nothing is in the list of methods.`,
+    "These findings are the examiner's word, but for what is recomputed from the suspect file: deed evidence verify --suspect FILE.",
   );
   return said;
 }
@@ -148,8 +151,8 @@ function comparisonSentences(one, comparisons, root) {
   say(rows.length, () =>
     "H0: the hidden units of the two models were put in order independently of each other. " +
       `Over ${rows.length} matrices, ${units.tried} pairings counted, the probability of so many units at the same ` +
-      `places or in the same order is at most ${boundText(units.log10_p_counted)} under H0; over all ${comparisons} ` +
-      `comparisons made here, ${boundText(one.log10_p_all)}. H0 is rejected at 10^-20.0.`);
+      `places or in the same order is at most ${boundText(units.log10_p_counted)} under H0; over all ` +
+      `comparisons made here (${comparisons}), ${boundText(one.log10_p_all)}. H0 is rejected at 10^-20.0.`);
   say(!rows.length, () => "No matrix of ours has a counterpart in the suspect: the order of units was not tested.");
   say(left, () => `Left out of the bound, matrices: ${left}. Their order may have been fitted afterwards.`);
   say(rows.length && !reached, () => "H0 is not rejected by the order of units. That is no proof of it.");
@@ -192,17 +195,17 @@ function triggerSentences(one) {
 function traceSentences(trace) {
   const head = `Trace of sealing ${trace.sealing}: `;
   if (!trace.named.length) return [`${head}no license is named.`];
-  return trace.named.map(
+  const named = trace.named.map(
     (of) =>
       `${head}license ${of.license}, held by ${of.holder}, is named; the probability of naming an innocent is at ` +
       `most ${boundText(of.log10_p)}.`,
   );
+  return [...named, PROVEN[trace.proven]];
 }
 
 function searchSentences(search, model, committed) {
   const said = [
-    `The index ${search.index} listed ${search.models.length} registered models that hold tensors of the suspect. ` +
-      "It is the index's word.",
+    `Registered models that hold tensors of the suspect, by the word of the index ${search.index}: ${search.models.length}.`,
   ];
   for (const of of search.models)
     if (of.model_id !== model && BigInt(of.committed_at) < committed)

@@ -46,7 +46,7 @@ const WORDS = {
     bad_read: "{name} cannot be read: {why}.",
     bad_root: "{name} holds no certificate in PEM.",
     bad_field: "Nothing was checked: {why}. Correct what you entered.",
-    verdict_verified: "Verified. What the report below says is proved, by blocks that you vouch for.",
+    verdict_verified: "Verified. The report below says what is proved, by blocks that you vouch for, and what is not.",
     verdict_conditional:
       "The file holds, given that {blocks} {belong} to chain {chain}. Obtain the hash elsewhere and enter it above.",
     verdict_incomplete: "Not verified: {steps} could not be checked.",
