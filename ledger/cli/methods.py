@@ -193,7 +193,7 @@ class Methods:
         challenge: str | None,
     ) -> None:
         """Ask the suspect the questions of a disclosure."""
-        from ledger.cli.triggers import questioned, read_disclosure
+        from ledger.cli.questioned import questioned, read_disclosure
         from ledger.examining import failed, of_triggers
 
         opened = read_disclosure(path)

@@ -22,6 +22,7 @@ from ledger.ids import ZERO_DIGEST, Address, Digest, keccak256
 
 TAG = "modeldeed/custody/1"
 MAX_ENTRIES = 10_000
+MAX_SIGNED = 256  # each is a key to recover, which takes plain integers a hundredth of a second
 _TIME = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}Z", re.ASCII)
 _TEXTS = {"time": 20, "actor": 200, "action": 40, "note": 2000, "software": 80}
 
@@ -166,10 +167,12 @@ def append(
         sign: makes its 65-byte signature of a digest (`Entry.message`).
 
     Raises:
-        UsageError: a text is too long or not one line, or the time is not UTC.
+        UsageError: a text is too long or not one line, the time is not UTC, or the log is full.
     """
     if len(log) >= MAX_ENTRIES:
         raise UsageError(f"a custody log has at most {MAX_ENTRIES} entries")
+    if sign is not None and sum(entry.signer is not None for entry in log) >= MAX_SIGNED:
+        raise UsageError(f"a custody log has at most {MAX_SIGNED} signed entries")
     previous = log[-1].hash() if log else ZERO_DIGEST
     entry = Entry(
         *(len(log) + 1, previous, time, actor, action, note, software, contents),
@@ -191,6 +194,8 @@ def read_log(document: Any, contents: Digest, *, step: int = 0) -> tuple[Entry, 
     """
     if not isinstance(document, list) or not 0 < len(document) <= MAX_ENTRIES:
         raise ManifestError("a custody log is a list of entries")
+    if sum(isinstance(item, dict) and "signer" in item for item in document) > MAX_SIGNED:
+        raise ManifestError(f"a custody log has at most {MAX_SIGNED} signed entries")
     previous = ZERO_DIGEST
     entries = []
     for sequence, item in enumerate(document, start=1):

@@ -3478,6 +3478,8 @@ def step_custody(case: Case) -> str:
     """(18) The log is an unbroken chain about these contents, signed where it says so."""
     log = case.json("custody.json")
     demand(isinstance(log, list) and 0 < len(log) <= 10_000, "a custody log is a list of entries")
+    signed_entries = sum(isinstance(entry, dict) and "signer" in entry for entry in log)
+    demand(signed_entries <= 256, "a custody log has at most 256 signed entries")
     texts = {"time": 20, "actor": 200, "action": 40, "note": 2000, "software": 80}
     wanted = {*texts, "sequence", "previous", "contents", "hash"}
     previous, contents = hex0(bytes(32)), hex0(contents_of(case))

@@ -1,5 +1,6 @@
-"""Stamps that all hold, and are so many that their signatures would keep a verifier busy."""
+"""Stamps and entries that all hold, so many that their signatures would keep a verifier busy."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -10,8 +11,12 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from two_verifiers import agree
 
-from ledger.evidence.bundle import INDEX, pack, read_bundle
+from ledger.canonical import canonical_json
+from ledger.chain.wallet import dev_wallet
+from ledger.errors import UsageError
+from ledger.evidence.bundle import CUSTODY, INDEX, pack, read_bundle
 from ledger.evidence.certificates import to_pem
+from ledger.evidence.custody import MAX_SIGNED, append, read_log
 from ledger.evidence.timestamps import IN_ALL, renewal_imprint
 
 MODEL = Path(__file__).resolve().parents[2] / "vectors" / "evidence" / "model.evidence.zip"
@@ -62,10 +67,10 @@ def revocations(authority, padding):
     return builder.sign(authority.key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
 
 
-def step_17(page, data):
+def step(number, page, data):
     """How all three end it."""
-    found = page("(data) => verified_(data, {})", data)["steps"][16]
-    assert (found["result"], found["needed"]) == agree(data)[1][16][2:]
+    found = page("(data) => verified_(data, {})", data)["steps"][number - 1]
+    assert (found["result"], found["needed"]) == agree(data)[1][number - 1][2:]
     return found
 
 
@@ -83,7 +88,30 @@ def test_more_stamps_than_a_bundle_may_have_fail_step_17_in_all_three(
     page, bundle, more, few, many
 ):
     if few is not None:  # the last that may be
-        assert step_17(page, bundle(few, **more))["result"] == "not checked"
-    refused = step_17(page, bundle(many, **more))
+        assert step(17, page, bundle(few, **more))["result"] == "not checked"
+    refused = step(17, page, bundle(many, **more))
     assert refused["result"] == "fail"
     assert "at most" in refused["detail"]
+
+
+def test_more_signed_entries_than_a_log_may_have_fail_step_18_in_all_three(page):
+    base, wallet = read_bundle(MODEL), dev_wallet("auditor")
+    log = read_log(base.json(CUSTODY), base.computed_contents)
+    stated = {"time": "2026-01-02T00:00:00Z", "actor": "a", "action": "x", "software": "none"}
+    for _ in range(MAX_SIGNED):
+        log = append(
+            log,
+            contents=base.computed_contents,
+            signer=wallet.address,
+            sign=wallet.sign_digest,
+            **stated,
+        )
+    with pytest.raises(UsageError, match="signed entries"):
+        append(log, contents=base.computed_contents, sign=wallet.sign_digest, **stated)
+    last = replace(log[-1], sequence=len(log) + 1, previous=log[-1].hash())
+    last = replace(last, signature=wallet.sign_digest(last.message()))
+    members = {name: data for name, data in base.members.items() if name != INDEX}
+    members[CUSTODY] = canonical_json([entry.to_json() for entry in (*log, last)])
+    refused = step(18, page, pack(base.subject, members))
+    assert refused["result"] == "fail"
+    assert "256 signed" in refused["detail"]

@@ -46,6 +46,8 @@ function readEntry(entry, number, previous, contents) {
 function stepCustody(c) {
   const log = c.json(CUSTODY);
   demand(Array.isArray(log) && log.length > 0 && log.length <= 10000, "a custody log is a list of entries");
+  const signed = log.filter((entry) => isObject(entry) && "signer" in entry).length;
+  demand(signed <= 256, "a custody log has at most 256 signed entries");
   const contents = hex0x(contentsOf(c.bundle));
   let previous = hex0x(new Uint8Array(32));
   const entries = log.map((item, i) => {
