@@ -74,6 +74,7 @@ webhook_delivery = Table(
     Index("ix_webhook_delivery_due", "endpoint", "state", "next_at_ms"),
     Index("ix_webhook_delivery_number", "endpoint", "number"),
     Index("ix_webhook_delivery_done", "state", "done_at_ms"),
+    Index("ix_webhook_delivery_message", "message"),
 )
 webhook_place = Table(
     "webhook_place",

@@ -70,6 +70,7 @@ def upgrade() -> None:
     )
     op.create_index("ix_webhook_delivery_number", "webhook_delivery", ["endpoint", "number"])
     op.create_index("ix_webhook_delivery_done", "webhook_delivery", ["state", "done_at_ms"])
+    op.create_index("ix_webhook_delivery_message", "webhook_delivery", ["message"])
     op.create_table(
         "webhook_place",
         sa.Column("chain_id", sa.BigInteger(), autoincrement=False, nullable=False),
