@@ -136,9 +136,7 @@ class Reminders:
         return int(rows[-1]["license_id"]), made
 
     @staticmethod
-    def _ending(
-        snapshot: Snapshot, now: int, until: int, after: int
-    ) -> Sequence[Mapping[str, Any]]:
+    def _ending(snapshot: Snapshot, now: int, until: int, after: int) -> Sequence[RowMap]:
         table = tables.license_
         return snapshot.rows(
             select(table)
