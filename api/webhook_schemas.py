@@ -14,7 +14,9 @@ from ledger.webhooks.endpoints import Endpoint as EndpointFacts
 from ledger.webhooks.filters import CHOSEN, USUAL
 
 MessageType = Literal["event.applied", "event.retracted", "event.finalized", "license.expiring"]
+_USUAL: tuple[MessageType, ...] = ("event.applied", "event.retracted", "license.expiring")
 assert get_args(MessageType) == CHOSEN
+assert _USUAL == USUAL
 
 AskedUrl = Annotated[
     str,
@@ -48,7 +50,7 @@ class WebhookAsked(Shape):
     """A webhook to be made. Without models, licenses and licensors it gets everything."""
 
     url: AskedUrl
-    types: Types = Field(default_factory=lambda: list(USUAL))
+    types: Types = Field(default_factory=lambda: [*_USUAL])
     events: Events = Field(default_factory=list)
     models: Models = Field(default_factory=list)
     licenses: Licenses = Field(default_factory=list)
