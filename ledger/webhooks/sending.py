@@ -22,8 +22,9 @@ from ledger.remote.posting import Sent, Way, post, signed_headers
 from ledger.webhooks.keeping import DEAD, DELIVERED, WAITING
 from ledger.webhooks.keys import KeyRing
 
-PAUSES: Final = (5, 30, 120, 600, 1800, 3600, 7200, 14_400, 28_800, 43_200, 86_400)
-"""Seconds before each further attempt; after the last one the message is dead, and kept."""
+PAUSES: Final = (5, 30, 120, 600, 1800, *(3600,) * 48)
+"""Seconds before each further attempt; after the last one the message is dead, and kept. Never over
+an hour, since who comes back after an outage is found by the next attempt and nothing else."""
 
 JITTER: Final = 0.2
 """A pause is longer by up to this part, so that what failed together does not come together."""

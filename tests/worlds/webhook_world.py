@@ -1,4 +1,4 @@
-"""Receivers of webhooks, each on a port of its own, and a service's webhooks without the service."""
+"""Receivers of webhooks, and a service's webhooks without the service."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import ipaddress
 import json
 import queue
 import socket
+import ssl
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -29,6 +30,8 @@ from ledger.webhooks.reminders import Reminders
 from ledger.webhooks.sending import Sending
 from ledger.webhooks.spreading import Spreader
 
+TRUST = ssl.create_default_context()
+"""Made once: to make one for each attempt takes longer than the attempt."""
 LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"),)
 OWNER = "account:0x00000000000000000000000000000000000000A1"
 BY = By(OWNER, "session:test")
@@ -42,7 +45,7 @@ class Receiver(ThreadingHTTPServer):
     """A server that keeps what it gets and answers as it is told.
 
     Attributes:
-        got: headers (lower case) and body of each request, in order.
+        got: headers (lower case) and body of each request, in order; paths: path and body.
         answers: statuses to come, or (status, headers); then 204.
     """
 
@@ -50,6 +53,7 @@ class Receiver(ThreadingHTTPServer):
 
     def __init__(self, port: int = 0) -> None:
         self.got: list[tuple[dict[str, str], bytes]] = []
+        self.paths: list[tuple[str, dict[str, Any]]] = []
         self.fresh: queue.Queue[dict[str, Any]] = queue.Queue()
         self.answers: list[Any] = []
         self.before: Callable[[BaseHTTPRequestHandler], None] | None = None
@@ -83,6 +87,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["content-length"]))
         self.server.got.append(({k.lower(): v for k, v in self.headers.items()}, body))
+        self.server.paths.append((self.path, json.loads(body)))
         self.server.fresh.put(json.loads(body))
         if self.server.before is not None:
             self.server.before(self)
@@ -125,13 +130,13 @@ class Hooks:
         self.path.write_text(key + "\n")
         self.engine, self.clock = engine, Clock()
         self.index = Index(engine, chain_id, now=self.clock)
-        self.way = Way(LOOPBACK, seconds=5.0)
+        self.way = Way(LOOPBACK, trust=TRUST, seconds=5.0)
         self.renew()
 
     def renew(self, **way: Any) -> None:
         """As after a restart: another process's objects on the same database."""
         if way:
-            self.way = Way(**{"allowed": LOOPBACK, "seconds": 5.0, **way})
+            self.way = Way(**{"allowed": LOOPBACK, "trust": TRUST, "seconds": 5.0, **way})
         keys = KeyRing.read(self.path)
         self.endpoints = Endpoints(self.index, keys, LOOPBACK)
         self.spreader = Spreader(self.index, write_as_of)
@@ -170,9 +175,7 @@ class Hooks:
     def synced(self) -> None:
         """The index stood on the head just now, by the test's clock."""
         with writing(self.engine) as connection:
-            connection.execute(
-                update(tables.cursor).values(synced_at_ms=int(self.clock() * 1000))
-            )
+            connection.execute(update(tables.cursor).values(synced_at_ms=int(self.clock() * 1000)))
 
 
 def at(*addresses: str) -> Callable[..., list[Any]]:
