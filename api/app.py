@@ -150,6 +150,7 @@ def create_app(settings: Settings, opened: Opened | None = None) -> FastAPI:
     app.include_router(evidence.jobs_router)
     app.include_router(access_routes.router)
     app.include_router(webhook_routes.router)
+    app.webhooks.include_router(webhook_routes.sent)
     # Inside what answers the hot calls, which are public, unless those are to be limited too.
     if not access.limits(settings):
         app.add_middleware(access.Access, settings=settings)

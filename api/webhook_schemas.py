@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 
-from api.schemas import AskedHash, Shape
+from api.schemas import AskedHash, AsOf, EventItem, LicenseNumber, Shape
 from ledger.ids import Address, Digest, LicenseId
 from ledger.webhooks.endpoints import KEEP_HOURS, MAX_URL, Asked
 from ledger.webhooks.endpoints import Delivery as DeliveryFacts
@@ -211,3 +212,34 @@ class Deliveries(Shape):
 
     deliveries: list[Delivery]
     next_cursor: str | None = None
+
+
+class MessageData(BaseModel):
+    """What a message says; further members by its type (docs/spec/webhooks.md)."""
+
+    model_config = ConfigDict(extra="allow")
+
+    id: str = Field(description="as in the header webhook-id; take each once")
+    chain_id: int
+    as_of: AsOf
+    sequence: int | None = Field(None, description="the outbox's number: the order of events")
+    event: EventItem | None = Field(None, description="of event.applied and event.retracted")
+    retracts: str | None = Field(None, description="of event.retracted: id of what is taken back")
+    block: int | None = Field(None, description="of event.finalized: up to it all is final")
+    license: LicenseNumber | None = Field(None, description="of license.expiring")
+    not_after: int | None = Field(None, description="of license.expiring: its end")
+
+
+class Message(BaseModel):
+    """The body that is sent, signed as Standard Webhooks 1.0 says."""
+
+    type: Literal[
+        "event.applied",
+        "event.retracted",
+        "event.finalized",
+        "license.expiring",
+        "events.missed",
+        "webhook.test",
+    ]
+    timestamp: datetime
+    data: MessageData

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Body, Depends, Path, Query, Request, Response
+from fastapi import APIRouter, Body, Depends, Header, Path, Query, Request, Response
 
 from api import problems
 from api import webhook_schemas as schemas
@@ -23,6 +23,20 @@ router = APIRouter(
     route_class=StrictRoute,
     responses=problems.ACCESS_FAILURES,
 )
+
+sent = APIRouter()
+"""What others are sent, for the description: nothing of it is served here."""
+
+
+@sent.post("message", status_code=int(problems.NO_CONTENT))
+def receive_message(
+    body: schemas.Message,
+    webhook_id: Annotated[str, Header(description="the same in every attempt")],
+    webhook_timestamp: Annotated[int, Header(description="Unix seconds of this attempt")],
+    webhook_signature: Annotated[str, Header(description="v1,BASE64; several with spaces")],
+) -> None:
+    """A message to a webhook's URL. Any 2xx answer takes it; 410 ends the webhook."""
+
 
 Owner = Annotated[Principal, Depends(require("webhooks:write"))]
 WebhookPath = Annotated[str, Path(pattern="^wh_[0-9A-Za-z]{16}$", examples=["wh_4kQ9aB3dE5fG7hJ1"])]

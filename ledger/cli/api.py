@@ -1,4 +1,4 @@
-"""``deed api``: keys, roles and audit log of a service, straight on its database."""
+"""``deed api``: keys, roles, webhooks and audit log of a service, straight on its database."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ledger.cli import api_audit
+from ledger.cli import api_audit, api_webhooks
 from ledger.cli.index import opened, operator_name
 from ledger.cli.output import Answer, fields, table, time_text
 from ledger.cli.session import Session
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ledger.access.principals import By, KeyFacts
     from ledger.access.store import AccessStore
 
-app = Verbs("Keys, roles and audit log of the service.")
+app = Verbs("Keys, roles, webhooks and audit log of the service.")
 keys = Verbs("API keys of the service, on its database.")
 roles = Verbs("Who is auditor or operator of the service.")
 
@@ -169,6 +169,7 @@ def list_roles(session: Session, *, database: Database = None) -> Answer:
 app.add_typer(keys, name="keys", help=keys.info.help)
 app.add_typer(roles, name="roles", help=roles.info.help)
 app.add_typer(api_audit.app, name="audit", help=api_audit.app.info.help)
+app.add_typer(api_webhooks.app, name="webhooks", help=api_webhooks.app.info.help)
 
 
 # -- pieces --------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from ledger.access import trail
 from ledger.access.principals import By
 from ledger.access.tokens import random_text
 from ledger.access.trail import Act
-from ledger.errors import UnknownRecord, UsageError
+from ledger.errors import RateLimited, UnknownRecord, UsageError
 from ledger.index.database import reading, writing
 from ledger.index.views import Index
 from ledger.index.webhook_tables import webhook_delivery, webhook_endpoint, webhook_message
@@ -31,6 +31,8 @@ from ledger.webhooks.keys import KeyRing, secret_text
 MAX_ENDPOINTS: Final = 20
 """Endpoints of one owner."""
 MAX_URL: Final = 2048
+MAX_TESTS: Final = 10
+"""Test messages that wait for one endpoint."""
 KEEP_HOURS: Final = 24
 BY_OWNER: Final = "disabled by its owner"
 _HOUR: Final = 3600
@@ -59,6 +61,7 @@ class Endpoint:
     """One endpoint, without what its secret is made of.
 
     Attributes:
+        owner: ``account:0x…``, or ``key:ID`` of a key that is no account's.
         asked: what its owner wants.
         enabled, disabled_at, reason: whether it is sent to; since when and why not.
         failures, failing_since: attempts since the last that was taken, and since when.
@@ -67,6 +70,7 @@ class Endpoint:
     """
 
     id: str
+    owner: str
     asked: Asked
     created_at: int
     enabled: bool
@@ -200,6 +204,8 @@ class Endpoints:
             )
             values = _columns(asked)
             detail = _shown(asked)
+            if asked.url != before.url:
+                values |= {"failures": 0, "failing_since": None, "resting_until_ms": 0}
             if enabled is not None and enabled != row.enabled:
                 detail["enabled"] = enabled
                 values |= self._turned(connection, id_) if enabled else self._off(BY_OWNER)
@@ -221,7 +227,7 @@ class Endpoints:
         return {"enabled": False, "disabled_at": int(self._index.now()), "reason": reason}
 
     def delete(self, by: By, owner: str | None, id_: str) -> None:
-        """End an endpoint, and all deliveries to it."""
+        """End an endpoint, an owner's or with None anybody's, and all deliveries to it."""
         with writing(self._index.engine) as connection:
             row = self._row(connection, owner, id_, lock=True)
             for table, column in (
@@ -256,10 +262,26 @@ class Endpoints:
             return self._endpoint(connection, owner, id_), secret_text(secret)
 
     def test(self, owner: str, id_: str, as_of: dict[str, Any]) -> Delivery:
-        """Send a ``webhook.test`` message; its delivery."""
+        """Send a ``webhook.test`` message; its delivery.
+
+        Raises:
+            RateLimited: as many wait as anyone needs.
+        """
         now = self._index.now()
         with writing(self._index.engine) as connection:
-            self._row(connection, owner, id_)
+            self._row(connection, owner, id_, lock=True)
+            waiting = connection.execute(
+                select(func.count())
+                .select_from(webhook_delivery)
+                .join(webhook_message, webhook_message.c.id == webhook_delivery.c.message)
+                .where(
+                    webhook_delivery.c.endpoint == id_,
+                    webhook_delivery.c.state == WAITING,
+                    webhook_message.c.type == TEST,
+                )
+            ).scalar_one()
+            if waiting >= MAX_TESTS:
+                raise RateLimited(f"{waiting} test messages wait already", retry_after=10.0)
             origin = origin_of(connection, self._index.chain_id)
             name = origin.id("test", nonce=random_text(22))
             message = origin.message(TEST, name, now, as_of)
@@ -429,6 +451,7 @@ def _counts(connection: Connection, id_: str) -> dict[str, int]:
 def _endpoint(row: Any, counts: Mapping[str, int]) -> Endpoint:
     return Endpoint(
         row.id,
+        row.owner,
         _asked(row),
         row.created_at,
         row.enabled,

@@ -40,6 +40,11 @@ class KeyRing:
     _keys: Mapping[str, bytes] = field(repr=False)
 
     @classmethod
+    def empty(cls) -> KeyRing:
+        """No keys: for those who make and use no secrets."""
+        return cls("", {})
+
+    @classmethod
     def read(cls, path: Path, *, make: bool = False) -> KeyRing:
         """Read a key file: 64 hex digits a line, the newest first.
 

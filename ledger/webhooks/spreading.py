@@ -61,8 +61,8 @@ class Spreader:
         self._index = index
         self._write_as_of = write_as_of
 
-    def spread(self) -> bool:
-        """Spread the next page of entries; whether there was one.
+    def spread(self) -> bool | None:
+        """Spread the next page of entries; whether there was one. None: nobody ever asked for any.
 
         Raises:
             IndexUnavailable: the database does not answer.
@@ -71,7 +71,7 @@ class Spreader:
             begun = place_of(connection, self._index.chain_id)
             last = self._index.journal.outbox.place(connection).last_seq
         if begun is None or begun >= last:
-            return False
+            return None if begun is None else False
         with self._index.snapshot() as snapshot:
             listeners = self._listeners(snapshot.connection)
             if listeners:

@@ -25,6 +25,8 @@ T = TypeVar("T")
 
 LOOK_SECONDS: Final = 0.2
 """Between two looks for something to do."""
+UNUSED_SECONDS: Final = 1.0
+"""The same where nobody ever made an endpoint."""
 REMIND_SECONDS: Final = 30.0
 PRUNE_SECONDS: Final = 3600.0
 MOST: Final = 16
@@ -65,7 +67,6 @@ class Worker:
         loop = asyncio.get_running_loop()
         remind_at = prune_at = loop.time()
         while not stop.is_set():
-            wait = LOOK_SECONDS
             try:
                 if loop.time() >= remind_at:
                     remind_at = loop.time() + REMIND_SECONDS
@@ -73,9 +74,12 @@ class Worker:
                 if loop.time() >= prune_at:
                     prune_at = loop.time() + PRUNE_SECONDS
                     await self._call(self._spreader.prune)
-                if await self._call(self._spreader.spread):
-                    wait = 0.0
-                await self._begin()
+                spread = await self._call(self._spreader.spread)
+                if spread is None:
+                    wait = UNUSED_SECONDS
+                else:
+                    wait = 0.0 if spread else LOOK_SECONDS
+                    await self._begin()
                 self.trouble = ""
             except LedgerError as error:
                 if self.trouble != error.message:

@@ -10,7 +10,8 @@ import queue
 import socket
 import ssl
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -19,7 +20,7 @@ from sqlalchemy import select, update
 from api.webhooks import write_as_of
 from ledger.access.principals import By
 from ledger.index import tables
-from ledger.index.database import writing
+from ledger.index.database import open_database, writing
 from ledger.index.views import Index
 from ledger.index.webhook_tables import webhook_delivery
 from ledger.remote.posting import Way, signature
@@ -187,3 +188,14 @@ def at(*addresses: str) -> Callable[..., list[Any]]:
         ]
 
     return resolve
+
+
+@contextmanager
+def database(path: str) -> Iterator[Any]:
+    """A service's database, read beside it."""
+    engine = open_database(f"sqlite:///{path}")
+    try:
+        with engine.connect() as connection:
+            yield connection
+    finally:
+        engine.dispose()

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from ledger.errors import ConfigurationError, UnknownRecord, UsageError
+from ledger.errors import ConfigurationError, RateLimited, UnknownRecord, UsageError
 from ledger.index.access_tables import access_audit
 from ledger.index.webhook_tables import webhook_delivery
-from ledger.webhooks.endpoints import MAX_ENDPOINTS, Endpoints
+from ledger.webhooks.endpoints import MAX_ENDPOINTS, MAX_TESTS, Endpoints
 from ledger.webhooks.keys import KeyRing
 
 world: Any = importlib.import_module("webhook_world")
@@ -135,6 +135,16 @@ def test_what_waits_for_a_deleted_endpoint_is_gone_with_it(stand, hooks, receive
     assert hooks.send() == 0
     with stand.engine.connect() as connection:
         assert connection.execute(select(webhook_delivery)).all() == []
+
+
+def test_tests_that_wait_are_not_heaped_up(hooks, receiver):
+    endpoint, _ = hooks.add(receiver.url)
+    for _ in range(MAX_TESTS):
+        hooks.endpoints.test(world.OWNER, endpoint.id, {})
+    with pytest.raises(RateLimited):
+        hooks.endpoints.test(world.OWNER, endpoint.id, {})
+    assert hooks.send() == MAX_TESTS
+    hooks.endpoints.test(world.OWNER, endpoint.id, {})
 
 
 def test_deliveries_come_in_pages_the_newest_first(stand, hooks, receiver):
