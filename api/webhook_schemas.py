@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.schemas import AskedHash, AsOf, EventItem, LicenseNumber, Shape
+from api.schemas import AskedHash, AsOf, EventItem, Hash, LicenseNumber, Shape
 from ledger.ids import Address, Digest, LicenseId
 from ledger.webhooks.endpoints import KEEP_HOURS, MAX_URL, Asked
 from ledger.webhooks.endpoints import Delivery as DeliveryFacts
@@ -214,6 +214,13 @@ class Deliveries(Shape):
     next_cursor: str | None = None
 
 
+class SentEvent(EventItem):
+    """An event as it is sent; `retracted`: a reorganisation took it back."""
+
+    finality: Literal["finalized", "safe", "included", "retracted"]  # type: ignore[assignment]  # one more than in answers
+    subjects: list[Hash] = Field(description="models, licenses, roots that it is filed under")
+
+
 class MessageData(BaseModel):
     """What a message says; further members by its type (docs/spec/webhooks.md)."""
 
@@ -223,7 +230,7 @@ class MessageData(BaseModel):
     chain_id: int
     as_of: AsOf
     sequence: int | None = Field(None, description="the outbox's number: the order of events")
-    event: EventItem | None = Field(None, description="of event.applied and event.retracted")
+    event: SentEvent | None = Field(None, description="of event.applied and event.retracted")
     retracts: str | None = Field(None, description="of event.retracted: id of what is taken back")
     block: int | None = Field(None, description="of event.finalized: up to it all is final")
     license: LicenseNumber | None = Field(None, description="of license.expiring")

@@ -131,13 +131,13 @@ class Hooks:
         self.path.write_text(key + "\n")
         self.engine, self.clock = engine, Clock()
         self.index = Index(engine, chain_id, now=self.clock)
-        self.way = Way(LOOPBACK, trust=TRUST, seconds=5.0)
+        self.way = Way(LOOPBACK, trust=TRUST, seconds=30.0)
         self.renew()
 
     def renew(self, **way: Any) -> None:
         """As after a restart: another process's objects on the same database."""
         if way:
-            self.way = Way(**{"allowed": LOOPBACK, "trust": TRUST, "seconds": 5.0, **way})
+            self.way = Way(**{"allowed": LOOPBACK, "trust": TRUST, "seconds": 30.0, **way})
         keys = KeyRing.read(self.path)
         self.endpoints = Endpoints(self.index, keys, LOOPBACK)
         self.spreader = Spreader(self.index, write_as_of)

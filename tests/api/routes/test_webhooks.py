@@ -24,7 +24,8 @@ PATH = "/v1/webhooks"
 LICENSOR = access.Wallet.named("licensor")
 HOLDER = access.Wallet.named("holder")
 STRANGER = access.Wallet.named("stranger")
-SETTINGS = {"DEED_API_WEBHOOK_NETWORKS": "127.0.0.0/8, ::1", "DEED_API_WEBHOOK_TIMEOUT": "2"}
+SETTINGS = {"DEED_API_WEBHOOK_NETWORKS": "127.0.0.0/8, ::1"}
+HASTY = SETTINGS | {"DEED_API_WEBHOOK_TIMEOUT": "2"}
 
 
 @pytest.fixture(scope="module")
@@ -212,7 +213,7 @@ def test_a_reorganisation_of_the_chain_takes_back_by_id(service, deployed, token
 def test_killed_in_mid_attempt_or_told_to_stop_nothing_is_lost(
     deployed, published, make, tmp_path, receiver
 ):
-    running = make.service(tmp_path, deployed.network, **SETTINGS).start()
+    running = make.service(tmp_path, deployed.network, **HASTY).start()
     free = threading.Event()
     try:
         running.caught_up(deployed.rpc)
@@ -227,9 +228,11 @@ def test_killed_in_mid_attempt_or_told_to_stop_nothing_is_lost(
         roots.append(anchor(deployed))
         running.start()
         # Under its id, after the claim of the killed process has run out.
-        again = [receiver.next(seconds=40), receiver.next(seconds=40)]
-        assert again[0]["data"]["id"] == first["data"]["id"]
-        assert [root_of(each) for each in again] == roots
+        seen = [first]
+        while root_of(seen[-1]) != roots[1]:
+            seen.append(receiver.next(seconds=60))
+        assert len(seen) >= 3
+        assert {each["data"]["id"] for each in seen[:-1]} == {first["data"]["id"]}
         assert world.verify(hook["secret"], *receiver.got[-1])
         # A receiver that does not answer does not hold up a process that is told to stop.
         free.clear()
@@ -242,7 +245,7 @@ def test_killed_in_mid_attempt_or_told_to_stop_nothing_is_lost(
         with world.database(running.environment["DEED_API_DATABASE_URL"]) as connection:
             (endpoint,) = connection.execute(select(webhook_endpoint)).all()
             states = select(webhook_delivery.c.message, webhook_delivery.c.state)
-            held = dict(connection.execute(states).tuples())
+            held = {row.message: row.state for row in connection.execute(states)}
         assert endpoint.claim == ""
         assert held[stuck["data"]["id"]] == "waiting"
         assert sorted(held.values()) == ["delivered", "delivered", "waiting"]

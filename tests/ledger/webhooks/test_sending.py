@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -334,7 +333,7 @@ def test_nothing_that_signs_is_in_the_database(stand, hooks, receiver, database_
 def test_a_worker_sends_and_is_gone_at_once_when_it_is_told_to_stop(stand, hooks, receivers):
     slow, taking = receivers(), receivers()
     release = threading.Event()
-    slow.before = lambda _: release.wait(10)
+    slow.before = lambda _: release.wait(60)
     stuck, _ = hooks.add(slow.url)
     hooks.add(taking.url)
     worker = Worker(hooks.spreader, hooks.reminders, hooks.sending)
@@ -347,11 +346,9 @@ def test_a_worker_sends_and_is_gone_at_once_when_it_is_told_to_stop(stand, hooks
         taking.next()
         taking.next()
         slow.next()
-        started = time.monotonic()
         stop.set()
-        thread.join(10)
+        thread.join(hooks.way.seconds - 5)
         assert not thread.is_alive()
-        assert time.monotonic() - started < hooks.way.seconds
         # The claim was given back, so the next start need not wait for it to run out.
         slow.before = None
         release.set()
