@@ -27,7 +27,7 @@ from typing import Final, TypeVar
 import httpx
 
 from ledger.errors import UsageError
-from ledger.remote.resolved import Network, Resolve, addresses_of
+from ledger.remote.resolved import MAX_ADDRESSES, Network, Resolve, addresses_of
 
 SECONDS: Final = 15.0
 """What one attempt may take, from the look-up of the name to the head of the answer."""
@@ -130,7 +130,8 @@ async def _post(url: str, body: bytes, headers: dict[str, str], way: Way) -> Sen
             # (3)
             there = target.copy_with(host=address.partition("%")[0])
             return await _send_to(there, host, body, headers, way)
-        except httpx.ConnectError as error:  # nothing was sent: the next address may do
+        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+            # Nothing was sent: the next address may do.
             sent = Sent(None, type(error).__name__)
     return sent
 
@@ -138,10 +139,12 @@ async def _post(url: str, body: bytes, headers: dict[str, str], way: Way) -> Sen
 async def _send_to(
     there: httpx.URL, name: str, body: bytes, headers: dict[str, str], way: Way
 ) -> Sent:
+    # All addresses that are tried (`MAX_ADDRESSES`) have their turn before the deadline.
+    timeout = httpx.Timeout(way.seconds, connect=way.seconds / (MAX_ADDRESSES + 1))
     async with (
         # (4)
         httpx.AsyncClient(
-            timeout=way.seconds, follow_redirects=False, trust_env=False, verify=way.trust
+            timeout=timeout, follow_redirects=False, trust_env=False, verify=way.trust
         ) as client,
         client.stream(
             "POST", there, content=body, headers=headers, extensions={"sni_hostname": name}

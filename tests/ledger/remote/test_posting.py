@@ -130,6 +130,16 @@ def test_of_several_addresses_none_may_be_inside(receiver):
     assert receiver.got[0][0]["host"] == f"hook.example:{receiver.port}"
 
 
+def test_an_address_that_does_not_answer_leaves_time_for_the_next(receiver):
+    full = socket.socket()
+    full.bind(("127.0.0.2", receiver.port))  # bound, and nobody listens: refused
+    url = f"http://hook.example:{receiver.port}/"
+    try:
+        assert send(url, resolve=world.at("127.0.0.2", "127.0.0.1")).status == 204
+    finally:
+        full.close()
+
+
 def test_plain_http_does_not_go_to_public_addresses():
     with pytest.raises(importlib.import_module("ledger.errors").UsageError):
         addresses_of("a.example", 80, public=False, resolve=world.at("8.8.8.8"))
