@@ -44,7 +44,7 @@ Licensors = Annotated[
 Days = Annotated[
     int, Field(ge=0, le=366, description="days before a license's end; 0: no reminders")
 ]
-Description = Annotated[str, Field(max_length=200)]
+Description = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]*$", max_length=200)]
 
 
 class WebhookAsked(Shape):

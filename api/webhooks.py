@@ -106,6 +106,10 @@ class WebhookGauges(Collector):
             ("deed_webhook_waiting", "Deliveries that wait", count),
             ("deed_webhook_dead", "Deliveries that were given up", dead),
             ("deed_webhook_oldest_waiting_seconds", "Since the oldest of those that wait", lag),
-            ("deed_webhook_unread", "Outbox entries not read yet", last - (place or last)),
+            (
+                "deed_webhook_unread",
+                "Outbox entries not read yet",
+                last - (last if place is None else place),
+            ),
         ):
             yield GaugeMetricFamily(name, text, value=value)

@@ -187,6 +187,7 @@ def test_anothers_webhook_is_not_there_and_nobody_else_comes_in(service, tokens,
         {"url": "https://a.example/", "licensors": ["1" * 42]},
         {"url": "https://a.example/", "expiring_days": 367},
         {"url": "https://a.example/" + "x" * 3000},
+        {"url": "https://a.example/", "description": "a\0b"},
     ],
 )
 def test_what_cannot_be_meant_is_422_with_the_way_out(service, tokens, asked):

@@ -80,9 +80,7 @@ def test_a_license_is_told_of_once_before_its_end_and_again_after_a_renewal(
     end = int(hooks.clock()) + 30 * DAY
     licensed.emit("LicenseRenewed", licensed.plan << 32 | 1, notAfter=end)
     assert licensed.look() == 0
-    # Long after what is done with was forgotten, the term is still known to have been told of.
     assert licensed.look(24 * DAY) == 1
-    hooks.spreader.prune()
     assert licensed.look(4 * DAY) == 0
     assert [each["data"]["not_after"] for each in receiver.bodies()][1] == end
     assert licensed.look(30 * DAY) == 0  # it has ended
@@ -102,6 +100,15 @@ def test_revoked_and_endless_licenses_are_not_told_of_and_suspended_ones_are(
     assert licensed.look() == 2
     told = [each["data"]["license"] for each in receiver.bodies()]
     assert told == [f"{licensed.plan}.1", f"{licensed.plan}.4"]
+
+
+def test_a_reminder_of_long_ago_is_not_forgotten_while_its_term_runs(licensed, hooks, receiver):
+    licensed.issue(90)
+    hooks.add(receiver.url, days=100)
+    assert licensed.look() == 2
+    hooks.clock.time += 31 * DAY
+    hooks.spreader.prune()
+    assert licensed.look() == 0
 
 
 def test_filters_and_days_are_each_endpoints_own(licensed, hooks, receivers):

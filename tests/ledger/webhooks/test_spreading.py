@@ -63,11 +63,15 @@ def test_an_event_is_told_as_the_api_tells_it_and_signed(stand, hooks, receiver)
     assert (delivery.state, delivery.attempts, delivery.last_status) == ("delivered", 1, 204)
 
 
-def test_what_came_before_the_endpoint_is_not_told(stand, hooks, receiver):
+def test_what_came_before_the_endpoint_is_not_told(stand, hooks, receivers):
+    receiver, first = receivers(), receivers()
+    hooks.add(first.url)
     stand.chain.grow(transactions=[anchor(1)])
     stand.catch_up()
     hooks.add(receiver.url)
     hooks.spread()
+    assert hooks.send() == 1
+    assert told(first) == [("event.applied", "01")]
     assert hooks.send() == 0
     stand.chain.grow(transactions=[anchor(2)])
     stand.catch_up()
