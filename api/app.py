@@ -13,7 +13,7 @@ from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 from starlette.concurrency import run_in_threadpool
 
-from api import access, anchoring, brokering, description, problems
+from api import access, anchoring, brokering, description, problems, webhooks
 from api.dependencies import Service
 from api.direct import Direct
 from api.feed import Feed
@@ -29,6 +29,7 @@ from api.routes import (
     models,
     search,
 )
+from api.routes import webhooks as webhook_routes
 from api.security import BodyLimit, Boundary
 from api.settings import Settings
 from ledger import __version__
@@ -40,6 +41,7 @@ from ledger.index.follow import Follower
 from ledger.index.keeper import Keeper
 from ledger.index.pool import Source
 from ledger.index.views import Index
+from ledger.webhooks.worker import Worker
 
 if TYPE_CHECKING:
     from ledger.broker.service import BrokerService
@@ -60,6 +62,7 @@ class Opened:
 
     service: Service
     broker: BrokerService | None
+    webhooks: webhooks.Webhooks | None
     resources: ExitStack
 
 
@@ -74,7 +77,8 @@ def open_service(settings: Settings) -> Opened:
         keys = brokering.open_broker(settings, served)
         if keys is not None:
             stack.callback(keys.close)
-        return Opened(served, keys, stack.pop_all())
+        hooks = webhooks.open_webhooks(served)
+        return Opened(served, keys, hooks, stack.pop_all())
 
 
 def create_app(settings: Settings, opened: Opened | None = None) -> FastAPI:
@@ -110,6 +114,10 @@ def create_app(settings: Settings, opened: Opened | None = None) -> FastAPI:
                 )
                 worker.start()
                 threads.append(worker)
+            hooks = app.state.webhooks = held.webhooks
+            if hooks is not None:
+                registry.register(webhooks.WebhookGauges(served, hooks.worker))
+                threads += _begin(stop, webhooks=hooks.worker)
             has_broker = held.broker is not None
             log.info("serving", chain_id=served.index.chain_id, broker=has_broker)
             try:
@@ -137,11 +145,14 @@ def create_app(settings: Settings, opened: Opened | None = None) -> FastAPI:
     app.state.registry = registry
     app.state.broker = None
     app.state.evidence_jobs = None
+    app.state.webhooks = None
     problems.install(app)
     for module in (models, search, catalogue, licenses, entitlements, events, evidence, health):
         app.include_router(module.router)
     app.include_router(evidence.jobs_router)
     app.include_router(access_routes.router)
+    app.include_router(webhook_routes.router)
+    app.webhooks.include_router(webhook_routes.sent)
     # Inside what answers the hot calls, which are public, unless those are to be limited too.
     if not access.limits(settings):
         app.add_middleware(access.Access, settings=settings)
@@ -190,10 +201,16 @@ def _open(settings: Settings, stack: ExitStack) -> Service:
 
 
 def _start(served: Service, stop: threading.Event) -> list[threading.Thread]:
-    workers = [("follower", served.follower), ("keeper", served.keeper)]
+    return _begin(stop, follower=served.follower, keeper=served.keeper)
+
+
+def _begin(
+    stop: threading.Event, **workers: Follower | Keeper | Worker | None
+) -> list[threading.Thread]:
+    """A thread for each, by its name."""
     threads = [
         threading.Thread(target=worker.run, args=(stop,), name=name, daemon=True)
-        for name, worker in workers
+        for name, worker in workers.items()
         if worker is not None
     ]
     for thread in threads:

@@ -15,14 +15,12 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from anyio import CapacityLimiter, to_thread
-from sqlalchemy import Connection, select
 
 from ledger.errors import IndexUnavailable, LedgerError
-from ledger.index import tables
 from ledger.index.decode import decode, json_values
 from ledger.index.journal import topics_of
-from ledger.index.outbox import Entry
-from ledger.index.views import Index, RowMap
+from ledger.index.outbox import Entry, Spoken
+from ledger.index.views import Index
 
 LOOK_SECONDS: Final = 0.02
 """Between two looks for news, while anybody listens: one read of one row."""
@@ -202,35 +200,22 @@ class Feed:
     def _read(self, after: int, limit: int) -> tuple[list[Told], int]:
         with self._index.reading() as connection:
             page = self._outbox.read(connection, after=after, limit=limit)
-            logs = _logs(connection, self._index.chain_id, page.entries)
+            logs = self._outbox.logs(connection, page.entries)
         return [_told(entry, logs) for entry in page.entries], page.after
 
 
-def _logs(
-    connection: Connection, chain_id: int, entries: tuple[Entry, ...]
-) -> Mapping[tuple[int, int, bytes], RowMap]:
-    """The events that entries speak of, by place and block hash: in the journal, or taken back."""
-    blocks = {entry.block for entry in entries if entry.log_index is not None}
-    return {
-        (row["block"], row["log_index"], bytes(row["block_hash"])): row  # type: ignore[misc]
-        for table in (tables.orphan_log, tables.raw_log)
-        for row in connection.execute(
-            select(table).where(table.c.chain_id == chain_id, table.c.block.in_(blocks))
-        ).mappings()
-    }
-
-
-def _told(entry: Entry, logs: Mapping[tuple[int, int, bytes], RowMap]) -> Told:
+def _told(entry: Entry, logs: Mapping[tuple[int, int, bytes], Spoken]) -> Told:
     body: dict[str, Any] = {"seq": entry.seq, "kind": entry.kind, "block": entry.block}
     if entry.log_index is not None and entry.block_hash is not None:
-        row = logs.get((entry.block, entry.log_index, entry.block_hash))
+        spoken = logs.get((entry.block, entry.log_index, entry.block_hash))
         body |= {
             "log_index": entry.log_index,
             "block_hash": "0x" + entry.block_hash.hex(),
             "event": entry.event,
             "subjects": ["0x" + each.hex() for each in entry.subjects],
         }
-        if row is not None:
+        if spoken is not None:
+            row = spoken.row
             event = decode(row["contract"], topics_of(row["topics"]), row["data"])
             body |= {
                 "contract": row["contract"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from pathlib import Path
 from typing import Annotated
@@ -52,6 +53,10 @@ class Settings(BaseSettings):
         evidence_folder: where evidence jobs are kept; beside the database where that is a file.
         evidence_keep: a finished job's bundle can be fetched this long.
         evidence_disk: bytes that finished bundles may take.
+        webhook_key_file: what secrets of webhooks are derived from; beside the database where that
+            is a file. Without one there are no webhooks here.
+        webhook_networks: networks that webhooks may lead into besides public addresses.
+        webhook_timeout: seconds that a receiver has to answer.
         max_body, max_leaves_body: bytes that a request body may have.
         log_level: debug, info, warning or error.
     """
@@ -85,12 +90,21 @@ class Settings(BaseSettings):
     evidence_folder: Path | None = None
     evidence_keep: float = Field(3600, gt=0, le=30 * 86400)
     evidence_disk: int = Field(1 << 30, gt=0)
+    webhook_key_file: Path | None = None
+    webhook_networks: Words = ()
+    webhook_timeout: float = Field(15.0, gt=0, le=60)
     max_body: int = Field(1 << 20, gt=0)
     max_leaves_body: int = Field(64 << 20, gt=0)
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$")
 
     @field_validator(
-        "allowed_hosts", "rpc_urls", "index_rpc_urls", "operators", "auditors", mode="before"
+        "allowed_hosts",
+        "rpc_urls",
+        "index_rpc_urls",
+        "operators",
+        "auditors",
+        "webhook_networks",
+        mode="before",
     )
     @classmethod
     def _split(cls, value: object) -> object:
@@ -105,6 +119,11 @@ class Settings(BaseSettings):
             return tuple(str(Address.parse(each)) for each in value)
         except UsageError as error:
             raise ValueError(error.message) from None
+
+    @field_validator("webhook_networks")
+    @classmethod
+    def _networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(str(ipaddress.ip_network(each)) for each in value)
 
     @field_validator("public_url")
     @classmethod
@@ -134,12 +153,18 @@ class Settings(BaseSettings):
     @property
     def evidence_jobs(self) -> Path | None:
         """The folder of evidence jobs; None where none is named and the database is no file."""
-        if self.evidence_folder is not None:
-            return self.evidence_folder
+        return self.evidence_folder or self._beside("evidence")
+
+    @property
+    def webhook_keys(self) -> Path | None:
+        """The file of webhook keys; None where none is named and the database is no file."""
+        return self.webhook_key_file or self._beside("webhook-key")
+
+    def _beside(self, what: str) -> Path | None:
         path = self.database.removeprefix("sqlite:///")
         if path == self.database or not path or path.startswith((":", "file:")):
             return None
-        return Path(f"{path}.evidence")
+        return Path(f"{path}.{what}")
 
 
 def from_environment() -> Settings:

@@ -14,7 +14,6 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-import hmac
 import json
 import logging
 import secrets
@@ -28,14 +27,13 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-import httpx
-
 from ledger.broker.custody import read_private
-from ledger.broker.resolved import Resolve, addresses_of
 from ledger.broker.store import BrokerStore
 from ledger.canonical import parse_json
-from ledger.errors import ConfigurationError, LedgerError, UsageError
+from ledger.errors import ConfigurationError, LedgerError
 from ledger.licensing.document import Document
+from ledger.remote.posting import Way, post_once, signed_headers
+from ledger.remote.resolved import EVERYWHERE, Resolve
 
 FILE: Final = "webhooks.json"
 PAUSES: Final = (5, 60, 300, 1800, 7200, 21600, 86400)
@@ -115,12 +113,6 @@ def _target(value: Any) -> Target:
     return Target(url, secret, private)
 
 
-def signature(secret: bytes, message_id: str, timestamp: int, body: bytes) -> str:
-    """``webhook-signature`` of Standard Webhooks: v1 and HMAC-SHA-256 over id.timestamp.body."""
-    signed = f"{message_id}.{timestamp}.".encode() + body
-    return "v1," + base64.b64encode(hmac.digest(secret, signed, "sha256")).decode()
-
-
 class Notices:
     """The outbox and the thread that empties it.
 
@@ -130,7 +122,7 @@ class Notices:
         clock: Unix seconds.
         resolve: looks names up, as ``socket.getaddrinfo``; once for each attempt.
         trust: whose certificates are believed; by default those of the public authorities.
-        timeout: seconds for each step of an attempt.
+        timeout: seconds for one attempt.
     """
 
     def __init__(
@@ -232,50 +224,12 @@ class Notices:
     def _send(self, target: Target, name: str, body: bytes) -> str:
         """Send once; what went wrong, empty when it was taken."""
         now = int(self._clock())
-        headers = {
-            "content-type": "application/json",
-            "webhook-id": name,
-            "webhook-timestamp": str(now),
-            "webhook-signature": signature(target.secret, name, now, body),
-        }
-        trouble = "it leads nowhere"
-        try:
-            url = httpx.URL(target.url)
-            port = url.port or (443 if url.scheme == "https" else 80)
-            host = url.raw_host.decode("ascii")
-            for address in addresses_of(host, port, private=target.private, resolve=self._resolve):
-                try:
-                    return self._send_to(url, address, port, body, headers)
-                except httpx.ConnectError as error:  # nothing was sent: the next address may do
-                    trouble = type(error).__name__
-        except UsageError as error:
-            return error.message
-        except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
-            return type(error).__name__
-        return trouble
-
-    def _send_to(
-        self, url: httpx.URL, address: str, port: int, body: bytes, headers: dict[str, str]
-    ) -> str:
-        """Send to an address that was looked at; the name stays for TLS and the Host header.
-
-        Raises:
-            httpx.HTTPError: no connection, or no answer.
-        """
-        with (
-            httpx.Client(
-                timeout=self._timeout, follow_redirects=False, trust_env=False, verify=self._trust
-            ) as client,
-            client.stream(
-                "POST",
-                url.copy_with(host=address.partition("%")[0], port=port),
-                content=body,
-                headers={**headers, "host": url.netloc.decode("ascii")},
-                extensions={"sni_hostname": url.raw_host.decode("ascii")},
-            ) as reply,
-        ):
-            status = reply.status_code
-        return "" if 200 <= status < 300 else f"HTTP {status}"
+        return post_once(
+            target.url,
+            body,
+            signed_headers([target.secret], name, now, body),
+            Way(EVERYWHERE if target.private else (), self._resolve, self._trust, self._timeout),
+        ).trouble
 
     def _run(self) -> None:
         while not self._stopping.is_set():

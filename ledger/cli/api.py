@@ -1,4 +1,4 @@
-"""``deed api``: keys, roles and audit log of a service, straight on its database."""
+"""``deed api``: keys, roles, webhooks and audit log of a service, straight on its database."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ledger.cli import api_audit
+from ledger.cli import api_audit, api_webhooks
 from ledger.cli.index import opened, operator_name
 from ledger.cli.output import Answer, fields, table, time_text
 from ledger.cli.session import Session
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ledger.access.store import AccessStore
     from ledger.ids import Address
 
-app = Verbs("Keys, roles, sessions and audit log of the service.")
+app = Verbs("Keys, roles, sessions, webhooks and audit log of the service.")
 keys = Verbs("API keys of the service, on its database.")
 roles = Verbs("Who is auditor or operator of the service.")
 sessions = Verbs("Who is signed in at the service.")
@@ -184,6 +184,7 @@ app.add_typer(keys, name="keys", help=keys.info.help)
 app.add_typer(roles, name="roles", help=roles.info.help)
 app.add_typer(sessions, name="sessions", help=sessions.info.help)
 app.add_typer(api_audit.app, name="audit", help=api_audit.app.info.help)
+app.add_typer(api_webhooks.app, name="webhooks", help=api_webhooks.app.info.help)
 
 
 # -- pieces --------------------------------------------------------------------------------------

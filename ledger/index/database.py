@@ -17,6 +17,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError, SQLAlche
 
 from ledger.errors import ConfigurationError, IndexUnavailable, UsageError
 from ledger.index import access_tables as _access_tables  # noqa: F401  its tables join the rest
+from ledger.index import webhook_tables as _webhook_tables  # noqa: F401  likewise
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 BUSY_SECONDS = 10

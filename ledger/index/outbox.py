@@ -7,7 +7,7 @@ missed nothing before it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, Protocol
 
@@ -65,6 +65,19 @@ class Entry:
     event: str
     subjects: tuple[bytes, ...]
     created_at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Spoken:
+    """An event that an entry speaks of.
+
+    Attributes:
+        row: with the columns of `ledger.index.tables.raw_log`.
+        live: whether it is in the journal now, rather than taken back.
+    """
+
+    row: Mapping[Any, Any]
+    live: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,6 +325,21 @@ class Outbox:
         if subject is not None:
             entries = tuple(e for e in entries if e.kind == "finalized" or subject in e.subjects)
         return Page(entries, last)
+
+    def logs(
+        self, connection: Connection, entries: Iterable[Entry]
+    ) -> dict[tuple[int, int, bytes], Spoken]:
+        """The events that entries speak of, by place and block hash."""
+        blocks = {entry.block for entry in entries if entry.log_index is not None}
+        found: dict[tuple[int, int, bytes], Spoken] = {}
+        for table in (tables.orphan_log, tables.raw_log):
+            query = select(table).where(
+                table.c.chain_id == self.chain_id, table.c.block.in_(blocks)
+            )
+            for row in connection.execute(query).mappings():
+                at = (row["block"], row["log_index"], bytes(row["block_hash"]))
+                found[at] = Spoken(row, table is tables.raw_log)
+        return found
 
     def size(self, connection: Connection) -> int:
         """How many entries are kept."""

@@ -9,9 +9,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from ledger.broker.notices import FILE, PAUSES, Notices, signature, targets_of
+from ledger.broker.notices import FILE, PAUSES, Notices, targets_of
 from ledger.broker.store import BrokerStore
 from ledger.errors import ConfigurationError
+from ledger.remote.posting import signature
 
 SECRET = bytes(range(32))
 TEXT = "whsec_" + base64.b64encode(SECRET).decode()

@@ -18,9 +18,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ledger.broker.notices import FILE, Notices, targets_of
-from ledger.broker.resolved import MAX_ADDRESSES, addresses_of, is_public
 from ledger.broker.store import BrokerStore
 from ledger.errors import UsageError
+from ledger.remote.resolved import EVERYWHERE, MAX_ADDRESSES, addresses_of, is_public
 
 TEXT = "whsec_" + base64.b64encode(bytes(32)).decode()
 NOWHERE = "3fff::1"
@@ -34,7 +34,7 @@ NOWHERE = "3fff::1"
         "0.0.0.0", "224.0.0.1", "255.255.255.255", "::1", "::", "fe80::1", "fe80::1%eth0",
         "fc00::1", "fec0::1", "ff0e::1", "::ffff:127.0.0.1", "::ffff:169.254.169.254",
         "::127.0.0.1", "2002:7f00:1::", "2002:a00:1::1", "64:ff9b::a00:1",
-        "2001:0:a00:1::f5ff:fffe", "100::1", "nonsense", "",
+        "2001:0:a00:1::f5ff:fffe", "100::1", "168.63.129.16", "nonsense", "",
     ],
 )  # fmt: skip
 def test_an_address_that_is_not_public_is_known_in_every_dress(address):
@@ -74,8 +74,8 @@ def test_one_private_address_among_public_ones_spoils_the_name():
         return found("8.8.8.8", "127.0.0.1")
 
     with pytest.raises(UsageError, match="not a public address"):
-        addresses_of("hook.example", 443, private=False, resolve=resolve)
-    meant = addresses_of("hook.example", 443, private=True, resolve=resolve)
+        addresses_of("hook.example", 443, resolve=resolve)
+    meant = addresses_of("hook.example", 443, allowed=EVERYWHERE, resolve=resolve)
     assert meant == ("8.8.8.8", "127.0.0.1")
 
 
@@ -85,14 +85,14 @@ def test_addresses_are_few_and_each_once():
     def resolve(*_, **__):
         return found(*many, *many)
 
-    taken = addresses_of("hook.example", 443, private=False, resolve=resolve)
+    taken = addresses_of("hook.example", 443, resolve=resolve)
     assert taken == tuple(many[:MAX_ADDRESSES])
 
 
 @pytest.mark.parametrize("spelled", ["2130706433", "0x7f000001", "127.1", "localhost"])
 def test_however_a_loopback_address_is_spelled_it_is_refused(spelled):
     with pytest.raises(UsageError):
-        addresses_of(spelled, 443, private=False)
+        addresses_of(spelled, 443)
 
 
 # -- sending ---------------------------------------------------------------------------------------

@@ -84,6 +84,26 @@ def test_roles_are_granted_listed_and_taken_back(live):
     assert live("api", "roles", "list").out == "no role is granted here\n"
 
 
+def test_an_operator_sees_everybodys_webhooks_by_host_and_ends_one(live):
+    scopes = ("--role", "operator", "--scope", "webhooks:write")
+    key = live("api", "keys", "create", "hooks", *scopes).out.split()[1]
+    assert live("api", "webhooks", "list").out == "there are no webhooks\n"
+    made = httpx.post(
+        f"{service(live).broker_url}/v1/webhooks",
+        json={"url": "https://hooks.example/deed?token=hunter2"},
+        headers={"authorization": f"Bearer {key}"},
+        timeout=20,
+    )
+    assert made.status_code == 201, made.text
+    listed = live("api", "webhooks", "list", "--json")
+    assert "hunter2" not in listed.out
+    (shown,) = listed.json["webhooks"]
+    assert (shown["id"], shown["host"]) == (made.json()["id"], "hooks.example")
+    assert live("api", "webhooks", "remove", shown["id"]).code == 0
+    assert live("api", "webhooks", "list", "--json").json["webhooks"] == []
+    assert live("api", "webhooks", "remove", shown["id"]).code == 2
+
+
 def test_the_log_is_verified_exported_anchored_and_an_altered_entry_named(live, tmp_path):
     for name in ("one", "two", "three"):
         live("api", "keys", "create", name, "--role", "auditor", "--scope", "audit:read")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from ledger.errors import UsageError
@@ -18,7 +18,15 @@ MAX_ADDRESSES: Final = 4
 """Addresses of one name that are tried, in the resolver's order."""
 
 _IP = ipaddress.IPv4Address | ipaddress.IPv6Address
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 _NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
+# Public by its number, and inside Azure the platform's own: every virtual machine reaches it.
+_PLATFORMS: Final = frozenset({ipaddress.ip_address("168.63.129.16")})
+EVERYWHERE: Final[tuple[Network, ...]] = (
+    ipaddress.ip_network("0.0.0.0/0"),
+    ipaddress.ip_network("::/0"),
+)
+"""Networks for a caller whose own configuration named the address, wherever it lies."""
 
 Resolve = Callable[..., list[Any]]
 
@@ -33,7 +41,7 @@ def is_public(text: str) -> bool:
         address: _IP = ipaddress.ip_address(text.partition("%")[0])
     except ValueError:
         return False
-    if not address.is_global or address.is_multicast:
+    if not address.is_global or address.is_multicast or address in _PLATFORMS:
         return False
     if address.is_reserved and address not in _NAT64:
         return False
@@ -52,26 +60,43 @@ def _inside(address: ipaddress.IPv6Address) -> list[ipaddress.IPv4Address]:
     return found + list(address.teredo or ())
 
 
+def in_networks(text: str, networks: Sequence[Network]) -> bool:
+    """Whether an address lies in one of these networks, by its own number and not one inside it."""
+    try:
+        address: _IP = ipaddress.ip_address(text.partition("%")[0])
+    except ValueError:
+        return False
+    return any(address in network for network in networks)
+
+
 def addresses_of(
-    host: str, port: int, *, private: bool, resolve: Resolve = socket.getaddrinfo
+    host: str,
+    port: int,
+    *,
+    allowed: Sequence[Network] = (),
+    public: bool = True,
+    resolve: Resolve = socket.getaddrinfo,
 ) -> tuple[str, ...]:
     """The addresses a name leads to now, each once, in the resolver's order.
 
     Args:
         host: a name, or an address however it is written.
         port: to be connected to.
-        private: whether an address that is not public is meant.
+        allowed: networks that are meant though they are not public.
+        public: whether public addresses are meant besides.
         resolve: as ``socket.getaddrinfo``; asked once.
 
     Raises:
-        UsageError: one of them is not public, and that is not meant.
+        UsageError: one of them is neither, or the name has none.
         OSError: the name leads nowhere.
     """
     found = resolve(host, port, type=socket.SOCK_STREAM)
     addresses = tuple(dict.fromkeys(str(entry[4][0]) for entry in found))
     # All of them: which one is taken is not ours to say where a connection fails.
-    if not private and not all(is_public(address) for address in addresses):
-        raise UsageError(
-            f"{host} is not a public address", hint='say "private": true if it is meant'
-        )
+    for address in addresses:
+        if not (in_networks(address, allowed) or (public and is_public(address))):
+            raise UsageError(
+                f"{host} is not {'a public address' if public else 'in a network for plain http'}",
+                hint="the operator of the service says which networks are meant",
+            )
     return addresses[:MAX_ADDRESSES]

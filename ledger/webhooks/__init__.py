@@ -1,0 +1,1 @@
+"""Events sent to URLs: signed, until they are taken (docs/spec/webhooks.md)."""

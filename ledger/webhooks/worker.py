@@ -1,0 +1,142 @@
+"""The worker: spreads the outbox, reminds, sends what is due, and forgets what is done with.
+
+A thread with an event loop of its own, so that many slow receivers cost one thread, an attempt ends
+at its deadline, and a stop ends all attempts at once. The database is spoken to on one further
+thread, one call at a time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final, TypeVar
+
+from ledger.errors import LedgerError
+from ledger.webhooks.reminders import Reminders
+from ledger.webhooks.sending import Sending
+from ledger.webhooks.spreading import Spreader
+
+log = logging.getLogger("webhooks")
+
+T = TypeVar("T")
+
+LOOK_SECONDS: Final = 0.2
+"""Between two looks for something to do."""
+UNUSED_SECONDS: Final = 1.0
+"""The same where nobody ever made an endpoint."""
+REMIND_SECONDS: Final = 30.0
+PRUNE_SECONDS: Final = 3600.0
+MOST: Final = 16
+"""Endpoints that one process sends to at once."""
+_TROUBLED_SECONDS: Final = 2.0
+_FAILED_SECONDS: Final = 30.0
+
+
+class Worker:
+    """One process's hand on its service's webhooks.
+
+    Args:
+        spreader: makes messages of the outbox.
+        reminders: makes messages of licenses that end.
+        sending: sends them.
+    """
+
+    def __init__(self, spreader: Spreader, reminders: Reminders, sending: Sending) -> None:
+        self._spreader = spreader
+        self._reminders = reminders
+        self._sending = sending
+        self._database = ThreadPoolExecutor(1, thread_name_prefix="webhooks-db")
+        self._drains: dict[str, asyncio.Task[None]] = {}
+        self.trouble = ""
+        """Why the last turn did nothing; empty when it went well."""
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Attempts of this process by outcome."""
+        return dict(self._sending.counts)
+
+    def run(self, stop: threading.Event) -> None:
+        """Work until `stop` is set. Errors become `trouble`; the next turn tries again."""
+        asyncio.run(self._main(stop))
+        self._database.shutdown()
+
+    async def _main(self, stop: threading.Event) -> None:
+        loop = asyncio.get_running_loop()
+        remind_at = prune_at = loop.time()
+        while not stop.is_set():
+            try:
+                if loop.time() >= remind_at:
+                    remind_at = loop.time() + REMIND_SECONDS
+                    await self._call(self._reminders.remind)
+                if loop.time() >= prune_at:
+                    prune_at = loop.time() + PRUNE_SECONDS
+                    await self._call(self._spreader.prune)
+                spread = await self._call(self._spreader.spread)
+                if spread is None:
+                    wait = UNUSED_SECONDS
+                else:
+                    wait = 0.0 if spread else LOOK_SECONDS
+                    await self._begin()
+                self.trouble = ""
+            except LedgerError as error:
+                if self.trouble != error.message:
+                    log.warning("webhooks wait: %s", error.message)
+                self.trouble, wait = error.message, _TROUBLED_SECONDS
+            except Exception:
+                # As in the follower: a bug here must not end the service.
+                log.exception("the webhooks' worker failed")
+                self.trouble, wait = "the worker failed; see the log", _FAILED_SECONDS
+            until = loop.time() + wait
+            # `stop` is a thread's event, which the other workers share; no loop can wait for it.
+            while not stop.is_set() and loop.time() < until:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+        for task in self._drains.values():
+            task.cancel()
+        await asyncio.gather(*self._drains.values(), return_exceptions=True)
+
+    async def _begin(self) -> None:
+        free = MOST - len(self._drains)
+        if not free:
+            return
+        for endpoint in await self._call(self._sending.claim, free):
+            self._drains[endpoint] = asyncio.create_task(self._drain(endpoint))
+
+    async def _drain(self, endpoint: str) -> None:
+        """Send to one endpoint while something is due; its claim is given back at the end."""
+        # After a bug the claim is left to run out, so that the same is not met again at once.
+        failed = False
+        try:
+            while (due := await self._call(self._sending.next, endpoint)) is not None:
+                sent = await self._sending.attempt(due)
+                if sent.trouble:
+                    log.info(
+                        "webhook not taken endpoint=%s message=%s attempts=%d trouble=%s",
+                        endpoint,
+                        due.message,
+                        due.attempts + 1,
+                        sent.trouble,
+                    )
+                if not await self._call(self._sending.record, due, sent):
+                    return
+        except LedgerError as error:
+            log.warning("webhooks wait: %s", error.message)
+        except Exception:
+            failed = True
+            log.exception("sending to webhook %s failed", endpoint)
+        finally:
+            self._drains.pop(endpoint, None)
+            if not failed:
+                await self._let_go(endpoint)
+
+    async def _let_go(self, endpoint: str) -> None:
+        try:
+            await self._call(self._sending.release, endpoint)
+        except LedgerError as error:
+            log.warning("webhooks wait: %s", error.message)
+
+    async def _call(self, call: Callable[..., T], *args: object) -> T:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._database, lambda: call(*args))
