@@ -168,12 +168,14 @@ class Lanes:
         keys: challenges, releases and heartbeats of the broker, which nothing else may use.
         desk: the broker's other calls; `checks` reads the chain for anyone who asks.
         access: looking up keys and sessions, and writing to the audit log.
+        transactions: preparing, passing on and following them, each some questions to the chain.
     """
 
     def __init__(self) -> None:
         self.evidence = Lane("evidence bundles", threads=1, waiting=0, retry_after=5.0)
         self.jobs = Lane("evidence jobs", threads=8, waiting=0, retry_after=2.0)
         self.access = Lane("access", threads=3, waiting=256, retry_after=2.0)
+        self.transactions = Lane("transactions", threads=4, waiting=32, retry_after=2.0)
         self.deposits = Lane("deposits", threads=2, waiting=16, retry_after=2.0)
         self.large = Lane("large deposits", threads=1, waiting=3, retry_after=30.0)
         self.keys = QuickLane(

@@ -36,8 +36,10 @@ from ledger.errors import (
     PendingFinality,
     RateLimited,
     Reorganised,
+    RequestUnderWay,
     ScopeMissing,
     SignInRefused,
+    TransactionNotTaken,
     UnavailableError,
     UnknownRecord,
     UsageError,
@@ -62,11 +64,13 @@ STATUSES: tuple[tuple[type[LedgerError], HTTPStatus], ...] = (
     (PendingFinality, HTTPStatus.CONFLICT),
     (Reorganised, HTTPStatus.CONFLICT),
     (ContractReverted, HTTPStatus.CONFLICT),
+    (TransactionNotTaken, HTTPStatus.CONFLICT),
     (InsufficientFunds, HTTPStatus.CONFLICT),
     (EndpointsDisagree, HTTPStatus.SERVICE_UNAVAILABLE),
     (WrongNetwork, HTTPStatus.SERVICE_UNAVAILABLE),
     (ChainError, HTTPStatus.BAD_GATEWAY),
     (RateLimited, HTTPStatus.TOO_MANY_REQUESTS),
+    (RequestUnderWay, HTTPStatus.CONFLICT),
     (UnavailableError, HTTPStatus.SERVICE_UNAVAILABLE),
     (ModelError, HTTPStatus.UNPROCESSABLE_ENTITY),
     (LedgerError, HTTPStatus.INTERNAL_SERVER_ERROR),
@@ -100,6 +104,11 @@ _HINTS = {
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "send less in one request",
     HTTPStatus.MISDIRECTED_REQUEST: "add the host to DEED_API_ALLOWED_HOSTS if it is meant",
 }
+
+
+def succeeded(status: int) -> bool:
+    """Whether an answer says that what was asked was done."""
+    return HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES
 
 
 class NotModified(Exception):

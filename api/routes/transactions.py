@@ -1,0 +1,227 @@
+"""Transactions: prepared for a wallet to sign, passed on, and followed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Path, Request, Response
+
+from api import problems
+from api.access import require
+from api.dependencies import HASH, Service, service
+from api.lanes import lanes
+from api.once import described
+from api.strict import StrictRoute
+from api.transactions import KINDS
+from api.transactions.answers import (
+    DecodedCall,
+    EmittedEvent,
+    Failure,
+    Prepared,
+    Relayed,
+    SignedAsked,
+    Simulation,
+    TransactionStatus,
+    Unsigned,
+)
+from api.transactions.base import Asked, Contracts
+from ledger.access.principals import Principal
+from ledger.access.relayed import Relays
+from ledger.access.roles import OPERATOR
+from ledger.chain.anchors import Anchors
+from ledger.chain.calldata import Call
+from ledger.chain.drafting import draft
+from ledger.chain.licenses import LicenseLedger
+from ledger.chain.registry import ModelRegistry
+from ledger.chain.relay import Signed, pass_on, read_signed, standing
+from ledger.chain.rpc import Rpc
+from ledger.chain.transactions import TxReceipt
+from ledger.errors import (
+    ChainError,
+    ContractReverted,
+    IndexUnavailable,
+    LedgerError,
+    RelayRefused,
+    UnknownRecord,
+    UsageError,
+)
+from ledger.ids import Address, Digest
+from ledger.index.decode import EVENTS, decode, json_values
+
+router = APIRouter(
+    prefix="/v1",
+    tags=["transactions"],
+    route_class=StrictRoute,
+    responses=problems.WRITE_FAILURES,
+)
+
+Writer = Annotated[Principal, Depends(require("transactions:write"))]
+TransactionPath = Annotated[str, Path(pattern=HASH, examples=["0x" + "ab" * 32])]
+
+
+def _rpc(served: Service) -> Rpc:
+    if served.rpc is None:
+        raise IndexUnavailable(
+            "this service is told of no endpoint of the chain",
+            retry_after=60.0,
+            hint="its operator sets DEED_API_RPC_URLS; deed prepares and sends without it",
+        )
+    return served.rpc
+
+
+# -- prepare -------------------------------------------------------------------------------------
+
+
+def _preparing(kind: type[Asked]) -> Callable[..., Coroutine[Any, Any, Prepared]]:
+    async def prepare(request: Request, who: Writer, asked: Any) -> Prepared:
+        return await lanes(request).transactions.run(_prepared, service(request), who, asked)
+
+    prepare.__annotations__["asked"] = kind
+    prepare.__doc__ = kind.about
+    return prepare
+
+
+for _kind in KINDS:
+    router.add_api_route(
+        f"/transactions/{_kind.kind}",
+        _preparing(_kind),
+        methods=["POST"],
+        dependencies=[described],
+        name=f"prepare_{_kind.kind.replace('-', '_')}",
+        summary=_kind.about.partition(".")[0],
+    )
+
+
+def _prepared(served: Service, who: Principal, asked: Asked) -> Prepared:
+    rpc, at = _rpc(served), served.deployment.addresses
+    account = who.account if asked.account is None else Address.parse(asked.account)
+    if account is None:
+        raise UsageError("nobody is named who will sign", hint="give from, an account")
+    to = Contracts(
+        LicenseLedger(rpc, at["LicenseLedger"]),
+        ModelRegistry(rpc, at["ModelRegistry"]),
+        Anchors(rpc, at["Anchors"]),
+    )
+    made = draft(
+        rpc, served.deployment, served.profile, account, lambda sender: asked.act(to, sender)
+    )
+    return Prepared(
+        what=made.what,
+        account=str(account),
+        call=_call(made.call),
+        transaction=Unsigned.model_validate(made.to_json()),
+        simulation=Simulation(
+            block=made.head.number, hash=str(made.head.hash), returns=made.returns
+        ),
+        most_fee=str(made.most_fee),
+        test_network=served.profile.test_network,
+    )
+
+
+def _call(call: Call) -> DecodedCall:
+    return DecodedCall(contract=call.contract, function=call.function, arguments=call.arguments)
+
+
+# -- relay ---------------------------------------------------------------------------------------
+
+
+@router.post("/transactions", status_code=int(problems.ACCEPTED), dependencies=[described])
+async def relay(request: Request, response: Response, who: Writer, asked: SignedAsked) -> Relayed:
+    """Pass a signed transaction on, where the operator allows it.
+
+    Only to this deployment's contracts, and only the caller's own; an operator and a key of no
+    account may pass on anyone's. The same bytes again give the same answer.
+    """
+    served = service(request)
+    signed = await lanes(request).transactions.run(_relayed, served, who, asked.raw)
+    response.headers["Location"] = url = f"/v1/transactions/{signed.hash}"
+    return Relayed(
+        hash=str(signed.hash), account=str(signed.sender), call=_call(signed.call), status_url=url
+    )
+
+
+def _relayed(served: Service, who: Principal, raw: str) -> Signed:
+    if not served.settings.relay:
+        raise RelayRefused("this service passes on no transactions")
+    rpc = _rpc(served)
+    # (1)-(5) What it is.
+    signed = read_signed(bytes.fromhex(raw[2:]), served.deployment)
+    # (6) Whose it is. A stolen key alone passes nothing on: it cannot sign.
+    if who.account not in {None, signed.sender} and OPERATOR not in who.roles:
+        raise RelayRefused(f"the transaction is signed by {signed.sender}, not by {who.account}")
+    # (7) Kept first, so that what the node took is known to have been ours whatever happens next.
+    relays = Relays(served.index.engine, served.index.chain_id, served.index.now)
+    new = relays.keep(signed.hash, signed.sender, signed.nonce, who.actor)
+    try:
+        pass_on(rpc, signed)
+    except ChainError:
+        # The node answered, and does not take it. Of one that it took before, the status tells.
+        if new:
+            relays.forget(signed.hash)
+            raise
+    return signed
+
+
+# -- status --------------------------------------------------------------------------------------
+
+
+@router.get("/transactions/{hash}")
+async def status(request: Request, _: Writer, hash: TransactionPath) -> TransactionStatus:  # noqa: A002 -- its name in the URL
+    """What became of a transaction: pending, mined, failed, replaced or dropped."""
+    which = Digest.parse(hash)
+    return await lanes(request).transactions.run(_status, service(request), which)
+
+
+def _status(served: Service, which: Digest) -> TransactionStatus:
+    relays = Relays(served.index.engine, served.index.chain_id, served.index.now)
+    found = standing(_rpc(served), which, relays.find(which))
+    if found is None:
+        raise UnknownRecord(
+            f"no transaction {which.short} is known to the node, and none was passed on here",
+            hint="send the signed bytes again; a node forgets what no block took",
+        )
+    with served.index.snapshot() as snapshot:
+        facts = snapshot.as_of
+    receipt = found.receipt
+    if receipt is None:
+        return TransactionStatus(hash=str(which), state=found.state, indexed=False)
+    indexed = receipt.block_number <= facts.block
+    finality = facts.finality(receipt.block_number) if indexed else "included"
+    return TransactionStatus.model_validate(
+        {
+            "hash": which,
+            "state": found.state,
+            "block": receipt.block_number,
+            "block_hash": receipt.block_hash,
+            "finality": finality,
+            "indexed": indexed,
+            "events": _events(served, receipt),
+            "error": None if found.error is None else _failure(found.error),
+        }
+    )
+
+
+def _events(served: Service, receipt: TxReceipt) -> list[EmittedEvent]:
+    names = {address: name for name, address in served.deployment.addresses.items()}
+    made = []
+    for entry in receipt.logs:
+        name = names.get(entry.address)
+        event = decode(name, entry.topics, entry.data) if name in EVENTS else None
+        if event is None:
+            continue
+        made.append(
+            EmittedEvent(
+                contract=event.contract,
+                event=event.name,
+                log_index=entry.index,
+                address=str(entry.address),
+                arguments=json_values(event),
+            )
+        )
+    return made
+
+
+def _failure(error: LedgerError) -> Failure:
+    name = error.error_name if isinstance(error, ContractReverted) else None
+    return Failure(code=error.code, message=error.message, hint=error.hint, error_name=name)
