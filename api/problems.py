@@ -98,6 +98,7 @@ _EXTRA = (
     "arguments",
 )
 _HINTS = {
+    HTTPStatus.BAD_REQUEST: "a body is one JSON document: no member twice, no NaN, not too deep",
     HTTPStatus.NOT_FOUND: "the paths are listed in /v1/openapi.json",
     HTTPStatus.METHOD_NOT_ALLOWED: "the Allow header names the methods of this path",
     HTTPStatus.REQUEST_TIMEOUT: "send it again over a faster connection",

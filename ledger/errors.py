@@ -154,9 +154,7 @@ class UnknownRecord(UsageError):
 class IdempotencyKeyInvalid(UsageError):
     """An Idempotency-Key header that cannot be read."""
 
-    default_hint = (
-        'send one, of 1 to 255 characters, such as "8e03978e-40d5-43dd-bc93-6894a57f"'
-    )
+    default_hint = 'send one, of 1 to 255 characters, such as "8e03978e-40d5-43dd-bc93-6894a57f"'
 
 
 class IdempotencyKeyReused(UsageError):

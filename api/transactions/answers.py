@@ -100,5 +100,5 @@ class TransactionStatus(Shape):
     block_hash: Hash | None = None
     finality: Finality | None = None
     indexed: bool = Field(description="whether this service's answers rest on that block already")
-    events: list[EmittedEvent] = Field([], description="of our contracts")
+    events: list[EmittedEvent] = Field(default=[], description="of our contracts")
     error: Failure | None = None

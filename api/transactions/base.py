@@ -46,7 +46,7 @@ class Contracts:
 class Asked(BaseModel):
     """What a kind of transaction needs, beside who signs."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
     kind: ClassVar[str]
     about: ClassVar[str]
 

@@ -133,7 +133,7 @@ class PlanRoles(OfPlan):
 class Proof(BaseModel):
     """A leaf's place under an anchored T2 root (docs/spec/merkle.md)."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     root: AskedHash
     index: Uint64 = 0

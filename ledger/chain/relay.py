@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 import rlp
+from rlp.codec import consume_length_prefix
 from rlp.exceptions import RLPException
 
 from ledger.chain.calldata import Call, read_call
@@ -35,6 +36,7 @@ MAX_BYTES: Final = 131_072
 
 _DYNAMIC_FEE: Final = 2
 _MEMBERS: Final = 12
+_ACCESS_LIST: Final = 8
 _WIDTHS: Final = (8, 8, 32, 32, 8)
 _KNOWN: Final = ("already known", "already imported", "known transaction")
 
@@ -65,15 +67,15 @@ def read_signed(raw: bytes, deployment: Deployment) -> Signed:
         TransactionRefused: (1)-(5) it may not; its `step` says why.
     """
     # (1) One EIP-1559 transaction in the only encoding it has.
-    chain_id, nonce, _tip, _fee, _gas, to, value, data, access, parity, r, s = _members(raw)
+    chain_id, nonce, _tip, _fee, _gas, to, value, data, parity, r, s = _members(raw)
     # (2) Of this chain.
     if chain_id != deployment.chain_id:
         raise TransactionRefused(
             f"the transaction is for chain {chain_id}, this is chain {deployment.chain_id}", step=2
         )
     # (3) To a contract of ours.
-    if len(to) != 20 or access:
-        raise TransactionRefused("it creates a contract, or has an access list", step=3)
+    if len(to) != 20:
+        raise TransactionRefused("it creates a contract", step=3)
     address = Address(to)
     if address not in deployment.addresses.values():
         raise TransactionRefused(f"{address} is none of this deployment's contracts", step=3)
@@ -99,33 +101,48 @@ def read_signed(raw: bytes, deployment: Deployment) -> Signed:
 
 
 def _fields(raw: bytes) -> list[Any]:
+    """The twelve members: bytes, and an empty list for the access list."""
     if not 1 < len(raw) <= MAX_BYTES or raw[0] != _DYNAMIC_FEE:
         raise TransactionRefused(
             f"a transaction here is of type 2 (EIP-1559) and has at most {MAX_BYTES} bytes", step=1
         )
     try:
-        found = rlp.decode(raw[1:], strict=True)
-    except (RLPException, RecursionError):
-        raise TransactionRefused("behind the type stands no RLP list", step=1) from None
-    if not isinstance(found, list) or len(found) != _MEMBERS:
-        raise TransactionRefused(f"an EIP-1559 transaction has {_MEMBERS} members", step=1)
-    # rlp reads some encodings that nobody writes, such as a long form of a short length.
-    if rlp.encode(found) != raw[1:]:
-        raise TransactionRefused("the RLP is not in its only form", step=1)
-    return list(found)
+        found = _flat(raw[1:])
+        # What was read, written again: of one meaning there is one encoding.
+        exact = rlp.encode(found) == raw[1:]
+    except (RLPException, IndexError):
+        exact, found = False, []
+    if not exact or len(found) != _MEMBERS:
+        raise TransactionRefused(
+            f"behind the type stands no list of {_MEMBERS} members in its only form", step=1
+        )
+    return found
 
 
-def _members(raw: bytes) -> tuple[int, int, int, int, int, bytes, int, bytes, Any, int, int, int]:
+def _flat(raw: bytes) -> list[Any]:
+    """An RLP list, read without recursion: of nested lists only their emptiness is of interest."""
+    _, kind, length, place = consume_length_prefix(raw, 0)
+    found: list[Any] = []
+    while kind is list and place < len(raw) and len(found) <= _MEMBERS:
+        _, inner, length, begin = consume_length_prefix(raw, place)
+        place = begin + length
+        if inner is list and length:
+            step = 3 if len(found) == _ACCESS_LIST else 1
+            raise TransactionRefused("it holds a list that is not empty", step=step)
+        found.append([] if inner is list else raw[begin:place])
+    return found
+
+
+def _members(raw: bytes) -> tuple[int, int, int, int, int, bytes, int, bytes, int, int, int]:
     found = _fields(raw)
-    texts = [each for place, each in enumerate(found) if place != 8]
-    if not all(isinstance(each, bytes) for each in texts) or not isinstance(found[8], list):
+    if [type(each) for each in found] != [*[bytes] * 8, list, *[bytes] * 3]:
         raise TransactionRefused("a member of the transaction is of another kind", step=1)
     chain_id, nonce, tip, fee, gas = (
         _integer(each, width) for each, width in zip(found[:5], _WIDTHS, strict=True)
     )
     value, parity = _integer(found[6], 32), _integer(found[9], 1)
     r, s = _integer(found[10], 32), _integer(found[11], 32)
-    return chain_id, nonce, tip, fee, gas, found[5], value, found[7], found[8], parity, r, s
+    return chain_id, nonce, tip, fee, gas, found[5], value, found[7], parity, r, s
 
 
 def _integer(raw: bytes, width: int) -> int:

@@ -8,11 +8,10 @@ from typing import Any
 
 import httpx
 import pytest
-from eth_account import Account
 
 from api.transactions import KINDS
 from ledger.chain.wallet import dev_wallet
-from ledger.ids import Digest, keccak256
+from ledger.ids import Address
 from ledger.licensing import voucher as vouchers
 from ledger.licensing.voucher import Voucher
 
@@ -89,6 +88,7 @@ def mined(service, ask, url):
     found: dict[str, Any] = {}
 
     def settled():
+        found.clear()
         found.update(ask("GET", url).json())
         return found["state"] != "pending" and found["indexed"]
 
@@ -168,9 +168,199 @@ def test_a_life_of_a_license_goes_through_the_service_alone(service, ask, prepar
     do("plan-roles", plan=plan, account=RIVAL.address, roles=["issuer"])
     do("anchor", root="0x" + secrets.token_hex(32))
     do("commit", commitment="0x" + secrets.token_hex(32))
-    do("lodge", STRANGER, "holder", model=model, record="dispute", hash=HASH,
-       **{"from": STRANGER.address}) if False else None  # fmt: skip
     do("lodge", HOLDER, "holder", model=model, record="dispute", hash=HASH)
     shown = service.get(f"/v1/licenses/{one}")["license"]
     assert shown["status"] == "revoked"
     assert service.get(f"/v1/licenses/{two}")["license"]["holder"] == RIVAL.address
+
+
+# -- what becomes of one -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def held(deployed):
+    """The chain takes transactions and makes no block of them, until `mine` is called."""
+
+    class Held:
+        def mine(self):
+            deployed.rpc.call("evm_setAutomine", [True])
+            deployed.rpc.call("evm_mine")
+
+    deployed.rpc.call("evm_setAutomine", [False])
+    yield Held()
+    deployed.rpc.call("evm_setAutomine", [True])
+
+
+def state(ask, url):
+    return ask("GET", url).json()["state"]
+
+
+def test_one_that_waits_is_pending_and_one_whose_nonce_another_took_is_replaced(
+    service, ask, prepare, published, deployed, held
+):
+    made = prepare("issue", plan=published.plan, to=RIVAL.address)
+    url = relay(ask, sign(LICENSOR, made)).json()["status_url"]
+    told = ask("GET", url).json()
+    assert (told["state"], told["block"], told["indexed"]) == ("pending", None, False)
+    fee = {name: hex(3 * int(made["transaction"][name], 16)) for name in
+           ("maxFeePerGas", "maxPriorityFeePerGas")}  # fmt: skip
+    other = relay(ask, sign(LICENSOR, made, **fee))
+    assert other.status_code == 202, other.text
+    held.mine()
+    assert mined(service, ask, other.json()["status_url"])["state"] == "mined"
+    assert state(ask, url) == "replaced"
+    # The same bytes again: what was passed on once is answered as it was, and the status tells.
+    assert relay(ask, sign(LICENSOR, made)).status_code == 202
+    late = relay(ask, sign(LICENSOR, made, gas=hex(int(made["transaction"]["gas"], 16) + 1)))
+    assert code(late) == (409, "TRANSACTION_NOT_TAKEN")
+
+
+def test_one_that_the_node_forgot_is_dropped_and_comes_back_with_the_same_bytes(
+    service, ask, prepare, published, deployed, held
+):
+    raw = sign(LICENSOR, prepare("issue", plan=published.plan, to=RIVAL.address))
+    url = relay(ask, raw).json()["status_url"]
+    deployed.rpc.call("anvil_dropTransaction", [url.rpartition("/")[2]])
+    assert state(ask, url) == "dropped"
+    assert relay(ask, raw).status_code == 202
+    assert state(ask, url) == "pending"
+    held.mine()
+    assert mined(service, ask, url)["state"] == "mined"
+
+
+def test_one_that_the_contract_refuses_in_its_block_says_why(service, ask, prepare, published):
+    model = str(published.model)
+    made = prepare("plan-create", model=model, terms_hash=HASH, transferable=True, broker_set=0)
+    done = relay(ask, sign(LICENSOR, made)).json()["status_url"]
+    told = mined(service, ask, done)
+    plan = next(e for e in told["events"] if e["event"] == "PlanCreated")["arguments"]["planId"]
+    made = prepare("issue", plan=plan, to=HOLDER.address)
+    mined(service, ask, relay(ask, sign(LICENSOR, made)).json()["status_url"])
+    passing = prepare("transfer", "holder", license=f"{plan}.1", to=RIVAL.address)
+    made = prepare("revoke", license=f"{plan}.1")
+    mined(service, ask, relay(ask, sign(LICENSOR, made)).json()["status_url"])
+    url = relay(ask, sign(HOLDER, passing), "holder").json()["status_url"]
+    told = mined(service, ask, url)
+    assert (told["state"], told["events"]) == ("failed", [])
+    assert told["error"]["error_name"].startswith("License")
+    assert told["error"]["hint"]
+
+
+def test_a_hash_that_nobody_knows_is_404(ask):
+    assert code(ask("GET", f"/v1/transactions/{HASH}")) == (404, "UNKNOWN_RECORD")
+
+
+# -- what is refused -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("who", "expected"), [
+    (None, (401, "NOT_AUTHENTICATED")), ("stranger", (403, "SCOPE_MISSING")),
+])  # fmt: skip
+def test_only_those_with_the_scope_have_anything_prepared_or_told(ask, who, expected):
+    asked = {"plan": 1, "to": RIVAL.address}
+    assert code(ask("POST", "/v1/transactions/issue", who, json=asked)) == expected
+    assert code(ask("POST", "/v1/transactions", who, json={"raw": "0x02"})) == expected
+    assert code(ask("GET", f"/v1/transactions/{HASH}", who)) == expected
+
+
+@pytest.mark.parametrize(("change", "status"), [
+    ({"to": "0x3C44CdDdB6a900fa2b585dd299e03d12FA4293Bc"}, 422),  # a slip in the checksum
+    ({"not_afterr": 5}, 422), ({"plan": "1"}, 422), ({"plan": 1 << 32}, 422),
+    ({"not_before": -1}, 422), ({"not_after": 1 << 40}, 422), ({"to": None}, 422),
+    ({"plan": 4_000_000_000}, 409), ({"to": "0x" + "00" * 20}, 409), ({"not_after": 7}, 409),
+])  # fmt: skip
+def test_what_cannot_be_meant_is_refused_before_anybody_signs_it(ask, published, change, status):
+    asked = {"plan": published.plan, "to": RIVAL.address} | change
+    reply = ask("POST", "/v1/transactions/issue", json=asked)
+    assert code(reply)[0] == status, reply.text
+
+
+def test_a_refusal_has_the_contracts_own_name_and_arguments(ask, published):
+    asked = {"plan": published.plan, "to": RIVAL.address}
+    reply = ask("POST", "/v1/transactions/issue", "holder", json=asked)
+    told = reply.json()
+    assert code(reply) == (409, "PLAN_NOT_AUTHORIZED")
+    assert told["error_name"] == "PlanNotAuthorized"
+    assert HOLDER.address in told["arguments"].values()
+
+
+def test_who_cannot_pay_is_told_so_before_signing(ask):
+    poor = world.Wallet.fresh().address
+    reply = ask("POST", "/v1/transactions/anchor", json={"root": HASH, "from": poor})
+    assert code(reply) == (409, "INSUFFICIENT_FUNDS")
+    assert poor in reply.json()["detail"]
+
+
+def test_a_key_of_no_account_names_who_signs_and_passes_on_for_all(service, ask, deployed):
+    desk = world.Desk(f"sqlite:///{service.environment['DEED_API_DATABASE_URL']}")
+    key, _ = desk.key("transactions:write")
+    desk.close()
+    root = "0x" + secrets.token_hex(32)
+    nobody = ask("POST", "/v1/transactions/anchor", key, json={"root": root})
+    assert code(nobody) == (422, "USAGE_ERROR")
+    named = ask("POST", "/v1/transactions/anchor", key, json={"root": root, "from": RIVAL.address})
+    raw = sign(RIVAL, named.json())
+    # Neither a licensor's session nor a stolen key of theirs passes on what another one signed.
+    assert code(relay(ask, raw, "licensor")) == (403, "RELAY_REFUSED")
+    assert relay(ask, raw, key).status_code == 202
+
+
+def test_every_kind_is_answered_in_words_whatever_stands_in_it(service, ask, published):
+    """Valid by its shape and without sense on chain: never a failure of the service."""
+    of = {
+        "license": "4294967295.4294967295", "plan": 4294967295, "to": RIVAL.address, "seats": 1,
+        "runtime": HASH, "model": HASH, "terms_hash": HASH, "account": RIVAL.address, "roles": [],
+        "root": HASH, "commitment": HASH, "claim": {"format": "x"}, "proof": {"root": HASH},
+        "record": "sealing", "hash": HASH, "status": "active", "voucher": {"type": "x"},
+    }  # fmt: skip
+    seen = set()
+    for kind in KINDS:
+        asked = {
+            field.alias or name: of[field.alias or name]
+            for name, field in kind.model_fields.items()
+            if field.is_required()
+        }
+        if kind.kind == "issue-batch":
+            asked["to"] = [RIVAL.address]
+        reply = ask("POST", f"/v1/transactions/{kind.kind}", json=asked)
+        assert reply.status_code in {200, 409, 422}, (kind.kind, reply.text)
+        if reply.status_code != 200:
+            assert code(reply)[0] in {409, 422}
+        seen.add(reply.status_code)
+    assert seen == {200, 409, 422}
+
+
+def test_a_free_voucher_is_redeemed_and_one_of_another_ledger_is_not(
+    service, ask, prepare, published, deployed
+):
+    state = deployed.licenses.plan_of(published.plan)[1]
+    offer = Voucher(
+        dev_wallet("licensor").address, published.plan, Address.parse(RIVAL.address),
+        state.plan_digest, secrets.randbits(256), 4_000_000_000,
+    )  # fmt: skip
+    ledger = deployed.licenses.address
+    made = vouchers.sign(dev_wallet("licensor"), offer, chain_id=31337, ledger=ledger)
+    ready = prepare("redeem", "holder", voucher=made.to_json())
+    assert ready["call"]["arguments"]["voucher"]["to"] == RIVAL.address
+    far = vouchers.sign(dev_wallet("licensor"), offer, chain_id=1, ledger=ledger).to_json()
+    reply = ask("POST", "/v1/transactions/redeem", "holder", json={"voucher": far})
+    assert code(reply) == (422, "USAGE_ERROR")
+
+
+@pytest.mark.parametrize("raw", ["0x02", "0x02f8", "0xf86b", "0x" + "ff" * 2000, "0x02" + "c0" * 9])
+def test_bytes_that_are_no_transaction_are_refused_with_their_step(ask, raw):
+    reply = relay(ask, raw)
+    assert code(reply) == (422, "TRANSACTION_REFUSED")
+    assert reply.json()["step"] == 1
+
+
+def test_huge_and_hostile_bodies_are_refused(ask):
+    for body, status in [
+        (b'{"raw":"0x' + b"00" * 200_000 + b'"}', 422), (b"[" * 100_000, 400), (b"{}", 422),
+        (b'{"raw":"0x02","raw":"0x03"}', 400), (b"\x00", 400), (b'{"raw":"\xd8\x00"}', 400),
+    ]:  # fmt: skip
+        reply = ask(
+            "POST", "/v1/transactions", content=body, headers={"content-type": "application/json"}
+        )
+        assert reply.status_code in {status, 422, 413}, (body[:40], reply.text)
+        code(reply)
