@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import importlib
+import os
 import secrets
 from typing import Any
 
 import httpx
 import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from schemathesis.specs.openapi.checks import ignored_auth, positive_data_acceptance
 
 from api.transactions import KINDS
 from ledger.chain.wallet import dev_wallet
@@ -20,6 +24,7 @@ pytestmark = pytest.mark.chain
 world: Any = importlib.import_module("access_world")
 LICENSOR, HOLDER = world.Wallet.named("licensor"), world.Wallet.named("holder")
 RIVAL, STRANGER = world.Wallet.named("rival"), world.Wallet.named("stranger")
+DEEP = pytest.mark.skipif("DEED_DEEP" not in os.environ, reason="make deep")
 HASH = "0x" + "ab" * 32
 
 
@@ -364,3 +369,34 @@ def test_huge_and_hostile_bodies_are_refused(ask):
         )
         assert reply.status_code in {status, 422, 413}, (body[:40], reply.text)
         code(reply)
+
+
+@pytest.mark.parametrize("deep", [False, pytest.param(True, marks=DEEP)])
+def test_every_answer_is_one_that_is_described_also_to_those_who_are_let_in(service, tokens, deep):
+    """Checksums and what the chain refuses are no part of a schema: a valid body may be refused."""
+    schema = schemathesis.openapi.from_url(f"{service.url}/v1/openapi.json")
+    some = {"issue", "plan-create", "register", "{hash}", "transactions"}
+    seen = 0
+    for found in schema.get_all_operations():
+        operation = found.ok()
+        last = operation.path.rpartition("/")[2]
+        if not operation.path.startswith("/v1/transactions") or not (deep or last in some):
+            continue
+
+        @given(case=operation.as_strategy())
+        @settings(
+            max_examples=60 if deep else 6,
+            deadline=None,
+            derandomize=True,
+            phases=[Phase.explicit, Phase.generate],
+            suppress_health_check=list(HealthCheck),
+        )
+        def check(case):
+            case.call_and_validate(
+                headers=world.bearer(tokens["licensor"]),
+                excluded_checks=[positive_data_acceptance, ignored_auth],
+            )
+
+        check()
+        seen += 1
+    assert seen == (len(KINDS) + 2 if deep else len(some))
