@@ -15,6 +15,7 @@ from api.once import described
 from api.strict import StrictRoute
 from api.transactions import KINDS
 from api.transactions.answers import (
+    ByReference,
     DecodedCall,
     EmittedEvent,
     Failure,
@@ -26,6 +27,7 @@ from api.transactions.answers import (
     Unsigned,
 )
 from api.transactions.base import Asked, Contracts
+from api.transactions.licenses import IssueByReference
 from ledger.access.principals import Principal
 from ledger.access.relayed import Relays
 from ledger.access.roles import OPERATOR
@@ -36,18 +38,21 @@ from ledger.chain.licenses import LicenseLedger
 from ledger.chain.registry import ModelRegistry
 from ledger.chain.relay import Signed, pass_on, read_signed, standing
 from ledger.chain.rpc import Rpc
-from ledger.chain.transactions import TxReceipt
+from ledger.chain.transactions import Sender, TxReceipt
 from ledger.errors import (
     ChainError,
     ContractReverted,
     IndexUnavailable,
     LedgerError,
+    PendingFinality,
     RelayRefused,
     UnknownRecord,
     UsageError,
 )
-from ledger.ids import Address, Digest
+from ledger.ids import Address, Digest, LicenseId
 from ledger.index.decode import EVENTS, decode, json_values
+from ledger.licensing.card import ledger_domain
+from ledger.licensing.voucher import VOUCHER_TYPE, SignedVoucher, Voucher
 
 router = APIRouter(
     prefix="/v1",
@@ -57,6 +62,7 @@ router = APIRouter(
 )
 
 Writer = Annotated[Principal, Depends(require("transactions:write"))]
+_HOUR = 3600
 TransactionPath = Annotated[str, Path(pattern=HASH, examples=["0x" + "ab" * 32])]
 
 
@@ -93,19 +99,29 @@ for _kind in KINDS:
     )
 
 
-def _prepared(served: Service, who: Principal, asked: Asked) -> Prepared:
-    rpc, at = _rpc(served), served.deployment.addresses
+def _account(who: Principal, asked: Asked) -> Address:
     account = who.account if asked.account is None else Address.parse(asked.account)
     if account is None:
         raise UsageError("nobody is named who will sign", hint="give from, an account")
-    to = Contracts(
+    return account
+
+
+def _contracts(served: Service) -> Contracts:
+    rpc, at = _rpc(served), served.deployment.addresses
+    return Contracts(
         LicenseLedger(rpc, at["LicenseLedger"]),
         ModelRegistry(rpc, at["ModelRegistry"]),
         Anchors(rpc, at["Anchors"]),
     )
-    made = draft(
-        rpc, served.deployment, served.profile, account, lambda sender: asked.act(to, sender)
-    )
+
+
+def _prepared(served: Service, who: Principal, asked: Asked) -> Prepared:
+    to = _contracts(served)
+    return _drafted(served, _account(who, asked), lambda sender: asked.act(to, sender))
+
+
+def _drafted(served: Service, account: Address, act: Callable[[Sender], object]) -> Prepared:
+    made = draft(_rpc(served), served.deployment, served.profile, account, act)
     return Prepared(
         what=made.what,
         account=str(account),
@@ -121,6 +137,60 @@ def _prepared(served: Service, who: Principal, asked: Asked) -> Prepared:
 
 def _call(call: Call) -> DecodedCall:
     return DecodedCall(contract=call.contract, function=call.function, arguments=call.arguments)
+
+
+# -- by reference --------------------------------------------------------------------------------
+
+
+@router.post(
+    f"/transactions/{IssueByReference.kind}",
+    dependencies=[described],
+    summary=IssueByReference.about.partition(".")[0],
+)
+async def by_reference(request: Request, who: Writer, asked: IssueByReference) -> ByReference:
+    """Issue a license for an order number, once: the ledger itself refuses the second.
+
+    First without `signature`: `sign` is to be signed. Then the same with `deadline` and
+    `signature`: `prepared` is to be signed and sent. From then on, always: `license`.
+    """
+    return await lanes(request).transactions.run(_by_reference, service(request), who, asked)
+
+
+def _by_reference(served: Service, who: Principal, asked: IssueByReference) -> ByReference:
+    account, to = _account(who, asked), _contracts(served)
+    _, plan = to.licenses.plan_of(asked.plan)
+    deadline = asked.deadline or int(served.index.now()) + _HOUR
+    offer = asked.voucher(account, plan.plan_digest, deadline)
+    nothing = ByReference(license=None, holder=None, sign=None, deadline=None, prepared=None)
+    if to.licenses.nonce_spent(account, offer.nonce):
+        license_ = _referenced(served, account, offer)
+        holder = to.licenses.license_of(license_).holder
+        return nothing.model_copy(update={"license": str(license_), "holder": str(holder)})
+    if not asked.signature:
+        domain = ledger_domain(served.deployment.chain_id, to.licenses.address)
+        sign = domain.typed_data(VOUCHER_TYPE, offer.message())
+        # Decimal text, as wallets take it: readers of JSON would lose the nonce's last digits.
+        sign["message"]["nonce"] = str(offer.nonce)
+        return nothing.model_copy(update={"sign": sign, "deadline": deadline})
+    signature = bytes.fromhex(asked.signature[2:])
+    signed = SignedVoucher(served.deployment.chain_id, to.licenses.address, offer, signature)
+    prepared = _drafted(served, account, lambda sender: to.licenses.redeem(sender, signed))
+    return nothing.model_copy(update={"prepared": prepared, "deadline": deadline})
+
+
+def _referenced(served: Service, account: Address, offer: Voucher) -> LicenseId:
+    """The license that this account issued by this reference before."""
+    with served.index.snapshot() as snapshot:
+        for license_, row in snapshot.referenced(offer.ext_hash):
+            # The signer is the second indexed argument; the nonce the first that is not.
+            mine = bytes(row["topics"][64:96]) == account.raw.rjust(32, b"\0")
+            if mine and int.from_bytes(row["data"][:32], "big") == offer.nonce:
+                return license_
+    raise PendingFinality(
+        "the reference was used, and the index has not seen for which license",
+        retry_after=1.0,
+        hint="ask again in a moment; if it stays so, its signer voided it (cancel-voucher)",
+    )
 
 
 # -- relay ---------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from api.schemas import Account, BigInt, Finality, Hash, Shape
+from api.schemas import Account, BigInt, Finality, Hash, LicenseNumber, Shape
 from ledger.chain.relay import MAX_BYTES
 
 Quantity = Annotated[str, Field(pattern="^0x(0|[1-9a-f][0-9a-f]*)$", examples=["0x1f"])]
@@ -53,6 +53,18 @@ class Prepared(Shape):
     simulation: Simulation
     most_fee: BigInt = Field(description="wei that the fee cannot pass")
     test_network: bool
+
+
+class ByReference(Shape):
+    """How far the issuing of a license by an external reference has come: one of the three."""
+
+    license: LicenseNumber | None = Field(description="it is issued: this one, once and for all")
+    holder: Account | None = Field(description="whose it is; of a license that is issued")
+    sign: dict[str, Any] | None = Field(
+        description="typed data to be signed first (eth_signTypedData_v4)"
+    )
+    deadline: int | None = Field(description="to be sent again with the signature")
+    prepared: Prepared | None = Field(description="the transaction that issues it")
 
 
 class SignedAsked(Shape):

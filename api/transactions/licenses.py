@@ -21,6 +21,8 @@ from ledger.chain.transactions import Sender
 from ledger.errors import UsageError
 from ledger.ids import Address, Digest
 from ledger.licensing import voucher as vouchers
+from ledger.licensing.reference import MAX_CHARACTERS, reference_hash, reference_nonce
+from ledger.licensing.voucher import Voucher
 
 # -- licenses ------------------------------------------------------------------------------------
 
@@ -40,6 +42,38 @@ class Issue(Asked):
         """Send it."""
         holder = Address.parse(self.to)
         return to.licenses.issue(sender, self.plan, holder, self.not_before, self.not_after)
+
+
+class IssueByReference(Asked):
+    """A license to be issued for an order, once."""
+
+    kind = "issue-by-reference"
+    about = "Issue a license for an external reference, once. The licensor, or an ISSUER."
+
+    plan: PlanNumber
+    to: AskedAccount
+    external_ref: str = Field(min_length=1, max_length=MAX_CHARACTERS)
+    not_before: Time = 0
+    not_after: Time = 0
+    deadline: Time = Field(0, description="until when the signature is good; 0: an hour")
+    signature: str = Field(
+        "", pattern="^(0x([0-9a-fA-F]{2}){64,8192})?$", description="of what `sign` gave"
+    )
+
+    def voucher(self, signer: Address, plan_digest: Digest, deadline: int) -> Voucher:
+        """What the ledger redeems: its nonce is made from the reference."""
+        ext_hash = reference_hash(self.external_ref)
+        return Voucher(
+            signer,
+            self.plan,
+            Address.parse(self.to),
+            plan_digest,
+            reference_nonce(self.plan, ext_hash),
+            deadline,
+            not_before=self.not_before,
+            not_after=self.not_after,
+            ext_hash=ext_hash,
+        )
 
 
 class IssueBatch(Asked):

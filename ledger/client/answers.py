@@ -298,6 +298,24 @@ class Prepared:
 
 
 @dataclass(frozen=True, slots=True)
+class ByReference:
+    """How far the issuing of a license by an external reference has come: one of the three.
+
+    Attributes:
+        license: it is issued, once and for all.
+        sign: typed data to be signed first.
+        deadline: to be sent again with the signature.
+        prepared: the transaction that issues it.
+    """
+
+    license: LicenseId | None
+    holder: Address | None
+    sign: dict[str, Any] | None
+    deadline: int | None
+    prepared: Prepared | None
+
+
+@dataclass(frozen=True, slots=True)
 class Relayed:
     """A transaction that was passed on."""
 

@@ -400,3 +400,94 @@ def test_every_answer_is_one_that_is_described_also_to_those_who_are_let_in(serv
         check()
         seen += 1
     assert seen == (len(KINDS) + 2 if deep else len(some))
+
+
+# -- by reference --------------------------------------------------------------------------------
+
+
+def ordered(ask, asked, who="licensor", **more):
+    reply = ask("POST", "/v1/transactions/issue-by-reference", who, json=asked | more)
+    assert reply.status_code == 200, reply.text
+    return reply.json()
+
+
+def agreed(step):
+    """The signature of a wallet that shows typed data."""
+    made = LICENSOR.account.sign_typed_data(full_message=step["sign"])
+    return {"deadline": step["deadline"], "signature": "0x" + bytes(made.signature).hex()}
+
+
+def test_an_order_becomes_one_license_however_often_it_is_sent(service, ask, published, deployed):
+    reference = f"order {secrets.token_hex(8)} é"
+    asked = {"plan": published.plan, "to": RIVAL.address, "external_ref": reference}
+    before = deployed.licenses.plan_of(published.plan)[1].issued
+    first = ordered(ask, asked)
+    assert [name for name in ("license", "sign", "prepared") if first[name]] == ["sign"]
+    # Two servers of the shop at once, for two buyers by mistake: both get as far as signing.
+    other = ordered(ask, asked | {"to": STRANGER.address})
+    one = ordered(ask, asked, **agreed(first))
+    two = ordered(ask, asked | {"to": STRANGER.address}, **agreed(other))
+    assert one["prepared"]["call"]["function"] == "redeem"
+    url = relay(ask, sign(LICENSOR, one["prepared"])).json()["status_url"]
+    assert mined(service, ask, url)["state"] == "mined"
+    nonce = hex(int(two["prepared"]["transaction"]["nonce"], 16) + 1)
+    late = relay(ask, sign(LICENSOR, two["prepared"], nonce=nonce)).json()["status_url"]
+    told = mined(service, ask, late)
+    assert (told["state"], told["error"]["error_name"]) == ("failed", "NonceSpent")
+    assert deployed.licenses.plan_of(published.plan)[1].issued == before + 1
+    done = ordered(ask, asked)
+    assert done["holder"] == RIVAL.address
+    assert ordered(ask, asked | {"to": STRANGER.address}) == done
+    found = service.get("/v1/licenses", external_ref=reference)["licenses"]
+    assert [each["license"] for each in found] == [done["license"]]
+    assert service.get("/v1/licenses", external_ref=reference + " ")["licenses"] == []
+    early = service.get("/v1/licenses", external_ref=reference, as_of=told["block"] - 20)
+    assert early["licenses"] == []
+
+
+def test_a_reference_that_was_voided_is_said_to_be_used(ask, published, deployed):
+    from ledger.licensing.reference import reference_hash, reference_nonce
+
+    reference = secrets.token_hex(8)
+    nonce = reference_nonce(published.plan, reference_hash(reference))
+    licensor = deployed.sender("licensor")
+    deployed.licenses.cancel_vouchers(licensor, nonce >> 8, 1 << (nonce & 255))
+    asked = {"plan": published.plan, "to": RIVAL.address, "external_ref": reference}
+    reply = ask("POST", "/v1/transactions/issue-by-reference", json=asked)
+    assert code(reply) == (409, "PENDING_FINALITY")
+    assert "cancel-voucher" in reply.json()["hint"]
+
+
+def test_a_signature_of_somebody_else_issues_nothing(ask, published):
+    asked = {"plan": published.plan, "to": RIVAL.address, "external_ref": secrets.token_hex(8)}
+    step = ordered(ask, asked)
+    forged = HOLDER.account.sign_typed_data(full_message=step["sign"])
+    more = {"deadline": step["deadline"], "signature": "0x" + bytes(forged.signature).hex()}
+    reply = ask("POST", "/v1/transactions/issue-by-reference", json=asked | more)
+    assert code(reply) == (409, "VOUCHER_NOT_SIGNED")
+
+
+def test_a_reference_cannot_be_made_to_stand_in_another_models_story(
+    service, deployed, published, make, tmp_path
+):
+    """Who signs a voucher chooses its hash freely: such as the id of a model that is not theirs."""
+    mine = make.publish(deployed, tmp_path)
+    state = deployed.licenses.plan_of(mine.plan)[1]
+    licensor = deployed.sender("licensor")
+    offer = Voucher(
+        licensor.address, mine.plan, licensor.address, state.plan_digest, secrets.randbits(256),
+        4_000_000_000, ext_hash=published.model,
+    )  # fmt: skip
+    ledger = deployed.licenses.address
+    signed = vouchers.sign(dev_wallet("licensor"), offer, chain_id=31337, ledger=ledger)
+    license_, _ = deployed.licenses.redeem(licensor, signed)
+    service.caught_up(deployed.rpc)
+    story = service.get(f"/v1/models/{published.model}/timeline")["entries"]
+    assert str(license_) not in {each["license"] for each in story}
+
+    def redeemed(model):
+        told = service.get("/v1/events", subject=str(model), event="VoucherRedeemed")["events"]
+        return {each["arguments"]["licenseId"] for each in told}
+
+    assert redeemed(mine.model) == {int(license_)}
+    assert int(license_) not in redeemed(published.model)
