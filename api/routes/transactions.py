@@ -71,7 +71,7 @@ def _rpc(served: Service) -> Rpc:
         raise IndexUnavailable(
             "this service is told of no endpoint of the chain",
             retry_after=60.0,
-            hint="its operator sets DEED_API_RPC_URLS; deed prepares and sends without it",
+            hint="its operator sets DEED_API_RPC_URLS; the command line needs no service",
         )
     return served.rpc
 
