@@ -1,17 +1,23 @@
-"""The typed client against the real service: what it reads, sends, repeats and follows."""
+"""The typed client against the real service, and the guide to both, run as it is written."""
 
 from __future__ import annotations
 
+import contextlib
 import importlib
-import itertools
+import os
+import re
 import secrets
+import shutil
+import socket
+import subprocess
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ledger.chain.reverts import PlanNotAuthorized
-from ledger.chain.wallet import dev_wallet
+from ledger.chain.wallet import _TEST_KEYS, dev_wallet
 from ledger.client import Client
 from ledger.errors import (
     CredentialRevoked,
@@ -25,6 +31,8 @@ from ledger.ids import Digest
 
 pytestmark = pytest.mark.chain
 
+GUIDE = Path(__file__).parents[2] / "docs" / "guides" / "api.md"
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 world: Any = importlib.import_module("access_world")
 
 
@@ -135,29 +143,90 @@ def test_a_key_is_made_used_and_revoked(licensor, service):
             machine.get("/v1/auth/me")
 
 
+def test_every_example_of_the_guide_does_what_it_says(service, published, deployed, monkeypatch):
+    monkeypatch.setenv("DEED_API", service.url)
+    monkeypatch.setenv("DEED_KEY", "")
+    monkeypatch.setenv("PLAN", str(published.plan))
+    monkeypatch.setenv("LICENSE", str(published.license))
+    monkeypatch.setenv("WALLET_KEY", "0x" + _TEST_KEYS["licensor"])
+    # Until the license's block is final, its answer as of the finalized block is a 404.
+    final = f"/v1/licenses/{published.license}?min_finality=finalized"
+    service.until(lambda: service.client.get(final).status_code == 200)
+    blocks = BLOCK.findall(GUIDE.read_text())
+    assert {kind for kind, _ in blocks} == {"sh", "python"}
+    assert len(blocks) >= 11
+    names: dict[str, object] = {}
+    checked = 0
+    for kind, text in blocks:
+        if kind == "python":
+            exec(compile(text, str(GUIDE), "exec"), names)
+            continue
+        if shutil.which("curl") is None:
+            continue
+        told = [line.removeprefix("# → ") for line in text.splitlines() if line.startswith("# → ")]
+        ran = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", text],
+            env=os.environ,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert told
+        for each in told:
+            assert each in ran.stdout, (text, ran.stdout)
+            checked += 1
+    assert checked >= 12 or shutil.which("curl") is None
+
+
+class Wire:
+    """A line to the service that a test cuts."""
+
+    def __init__(self, port):
+        self.to = ("127.0.0.1", port)
+        self.ears = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self.ears.getsockname()[1]}"
+        self.ends: list[socket.socket] = []
+        self.calls = 0
+        threading.Thread(target=self.listen, daemon=True).start()
+
+    def listen(self):
+        with contextlib.suppress(OSError):
+            while True:
+                here, _ = self.ears.accept()
+                there = socket.create_connection(self.to)
+                self.ends += [here, there]
+                self.calls += 1
+                for pair in ((here, there), (there, here)):
+                    threading.Thread(target=self.carry, args=pair, daemon=True).start()
+
+    def carry(self, one, other):
+        with contextlib.suppress(OSError):
+            while data := one.recv(65536):
+                other.sendall(data)
+
+    def cut(self):
+        for each in self.ends:
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+        self.ends.clear()
+
+
 def test_events_are_heard_as_they_happen_and_after_a_break(service, deployed):
-    heard: list[Any] = []
+    wire = Wire(service.port)
     roots = [Digest(secrets.token_bytes(32)) for _ in range(3)]
-    listening = threading.Event()
-
-    def listen():
-        with Client(service.url) as client:
-            listening.set()
-            stream = client.listen(event="RootAnchored", after=0)
-            wanted = (each for each in stream if each.kind == "applied")
-            known = {str(root) for root in roots}
-            mine = (each for each in wanted if each.arguments["root"] in known)
-            heard.extend(itertools.islice(mine, 3))
-
-    thread = threading.Thread(target=listen, daemon=True)
-    thread.start()
-    listening.wait(5)
-    deployed.anchors.anchor(deployed.sender("licensor"), roots[0])
-    service.process.terminate()
-    service.process.wait(20)
-    deployed.anchors.anchor(deployed.sender("licensor"), roots[1])
-    service.start()
-    deployed.anchors.anchor(deployed.sender("licensor"), roots[2])
-    thread.join(30)
+    known = {str(root) for root in roots}
+    with Client(wire.url, pause=lambda _: None) as client:
+        stream = client.listen(event="RootAnchored", after=0)
+        mine = (
+            each for each in stream if each.kind == "applied" and each.arguments["root"] in known
+        )
+        heard = []
+        for root in roots:
+            deployed.anchors.anchor(deployed.sender("licensor"), root)
+            heard.append(next(mine))
+            wire.cut()
+        stream.close()
+    wire.ears.close()
     assert [each.arguments["root"] for each in heard] == [str(root) for root in roots]
     assert [each.seq for each in heard] == sorted({each.seq for each in heard})
+    assert wire.calls >= 3

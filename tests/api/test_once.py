@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import secrets
 import threading
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 
 pytestmark = pytest.mark.chain
 
+DEEP = pytest.mark.skipif("DEED_DEEP" not in os.environ, reason="make deep")
 world: Any = importlib.import_module("access_world")
 LICENSOR = world.Wallet.named("licensor")
 
@@ -140,26 +142,49 @@ def test_the_audit_log_has_each_of_them_with_its_route(service, session, publish
     assert [acts[each] for each in ids] == ["POST /v1/models/{id}/documents"] * 2
 
 
-@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
-def test_two_processes_do_what_is_sent_to_both_at_once_once(
-    kind, deployed, published, make, tmp_path, request
-):
-    if kind == "sqlite":
-        url = str(tmp_path / "index.db")
-    else:
+def test_an_evidence_job_is_asked_for_once(service, session, published):
+    asked, name = {"license": str(published.license)}, secrets.token_hex(8)
+    first, again = (
+        post(service.url, session, name, "/v1/evidence/jobs", json=asked) for _ in range(2)
+    )
+    assert (first.status_code, again.status_code) == (202, 202)
+    assert again.json()["job"] == first.json()["job"]
+    assert again.headers["location"] == first.headers["location"]
+    other = post(service.url, session, None, "/v1/evidence/jobs", json=asked).json()["job"]
+    assert other != first.json()["job"]
+    for job in (first.json()["job"], other):
+        path = f"/v1/evidence/jobs/{job}"
+        assert post(service.url, session, None, path, method="DELETE").status_code == 204
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=DEEP)])
+def two(request, service, deployed, make, tmp_path):
+    """Two processes of one service: the second one only reads what the first one follows."""
+    first = service
+    if request.param == "postgresql":
         manager = importlib.import_module("postgres_world").server()
         server = manager.__enter__()
         request.addfinalizer(lambda: manager.__exit__(None, None, None))
         url = server.url(server.fresh())
-    first = make.service(tmp_path / "a", deployed.network, DEED_API_DATABASE_URL=url).start()
-    request.addfinalizer(first.stop)
-    origin = {"DEED_API_PUBLIC_URL": first.url, "DEED_API_FOLLOW": "false"}
-    folder = {"DEED_API_EVIDENCE_FOLDER": str(tmp_path / "jobs")}
+        first = make.service(tmp_path / "a", deployed.network, DEED_API_DATABASE_URL=url).start()
+        request.addfinalizer(first.stop)
+        first.caught_up(deployed.rpc)
     second = make.service(
-        tmp_path / "b", deployed.network, DEED_API_DATABASE_URL=url, **origin, **folder
-    ).start()
-    request.addfinalizer(second.stop)
-    first.caught_up(deployed.rpc)
+        tmp_path / "b",
+        deployed.network,
+        DEED_API_DATABASE_URL=first.environment["DEED_API_DATABASE_URL"],
+        DEED_API_PUBLIC_URL=first.url,
+        DEED_API_FOLLOW="false",
+        DEED_API_EVIDENCE_FOLDER=str(tmp_path / "jobs"),
+    )
+    try:
+        yield first, second.start()
+    finally:
+        second.stop()
+
+
+def test_two_processes_do_what_is_sent_to_both_at_once_once(two):
+    first, second = two
     token = LICENSOR.sign_in(first.client)["token"]
     for round_ in range(3):
         name = f"round-{round_}-{secrets.token_hex(4)}"

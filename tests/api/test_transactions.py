@@ -385,7 +385,7 @@ def test_every_answer_is_one_that_is_described_also_to_those_who_are_let_in(serv
 
         @given(case=operation.as_strategy())
         @settings(
-            max_examples=60 if deep else 6,
+            max_examples=60 if deep else 4,
             deadline=None,
             derandomize=True,
             phases=[Phase.explicit, Phase.generate],

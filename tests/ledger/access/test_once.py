@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-import threading
+import subprocess
+import sys
 
 import pytest
 from sqlalchemy import select
@@ -18,7 +19,6 @@ from ledger.errors import (
     RequestUnderWay,
 )
 from ledger.index.access_tables import access_once
-from ledger.index.database import open_database
 
 TOKEN = new_token("session")
 ASKED = (b"POST", b"/v1/keys", b"", b'{"name":"ci"}')
@@ -118,29 +118,52 @@ def test_names_are_bounded_for_each_credential(names, monkeypatch):
     assert isinstance(names.begin(request(token=new_token("session"))), Attempt)
 
 
-def test_of_many_at_once_one_is_served(database_url, clock):
-    """Each on an engine of its own, as processes have them."""
-    engines = [open_database(database_url) for _ in range(4)]
-    begun: list[object] = []
-    gate = threading.Barrier(8)
+PROCESS = """
+import sys, threading
+from ledger.access.once import Attempt, Named, OnceStore
+from ledger.access.tokens import parse_token
+from ledger.errors import RequestUnderWay
+from ledger.index.database import open_database
 
-    def ask(engine):
-        gate.wait()
-        for _ in range(5):
-            try:
-                begun.append(OnceStore(engine, clock).begin(request()))
-            except RequestUnderWay:
-                begun.append(None)
+store = OnceStore(open_database(sys.argv[1]))
+begun = []
 
-    threads = [threading.Thread(target=ask, args=(engines[i % 4],)) for i in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    for engine in engines:
-        engine.dispose()
-    assert len(begun) == 40
-    assert len([each for each in begun if each is not None]) == 1
+def ask():
+    for _ in range(5):
+        try:
+            request = Named.of(parse_token(sys.argv[2]), "a", b"POST", b"/", b"", b"")
+            begun.append(isinstance(store.begin(request), Attempt))
+        except RequestUnderWay:
+            begun.append(False)
+
+threads = [threading.Thread(target=ask) for _ in range(4)]
+print("ready", flush=True)
+sys.stdin.readline()
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+print(len(begun), sum(begun))
+"""
+
+
+def test_of_many_in_two_processes_one_is_served(database_url, engine):
+    del engine  # has made the tables
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", PROCESS, database_url, TOKEN.text],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    for each in processes:
+        assert each.stdout.readline() == "ready\n"
+    for each in processes:
+        each.stdin.write("go\n")
+        each.stdin.flush()
+    told = [each.communicate(timeout=120)[0].split() for each in processes]
+    assert [int(asked) for asked, _ in told] == [20, 20]
+    assert sum(int(served) for _, served in told) == 1
 
 
 @pytest.mark.parametrize(("values", "name"), [
