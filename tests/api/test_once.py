@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import secrets
@@ -160,27 +161,24 @@ def test_an_evidence_job_is_asked_for_once(service, session, published):
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=DEEP)])
 def two(request, service, deployed, make, tmp_path):
     """Two processes of one service: the second one only reads what the first one follows."""
-    first = service
-    if request.param == "postgresql":
-        manager = importlib.import_module("postgres_world").server()
-        server = manager.__enter__()
-        request.addfinalizer(lambda: manager.__exit__(None, None, None))
-        url = server.url(server.fresh())
-        first = make.service(tmp_path / "a", deployed.network, DEED_API_DATABASE_URL=url).start()
-        request.addfinalizer(first.stop)
-        first.caught_up(deployed.rpc)
-    second = make.service(
-        tmp_path / "b",
-        deployed.network,
-        DEED_API_DATABASE_URL=first.environment["DEED_API_DATABASE_URL"],
-        DEED_API_PUBLIC_URL=first.url,
-        DEED_API_FOLLOW="false",
-        DEED_API_EVIDENCE_FOLDER=str(tmp_path / "jobs"),
-    )
-    try:
+    with contextlib.ExitStack() as held:
+        first = service
+        if request.param == "postgresql":
+            server = held.enter_context(importlib.import_module("postgres_world").server())
+            url = server.url(server.fresh())
+            first = make.service(tmp_path / "a", deployed.network, DEED_API_DATABASE_URL=url)
+            held.callback(first.stop)
+            first.start().caught_up(deployed.rpc)
+        second = make.service(
+            tmp_path / "b",
+            deployed.network,
+            DEED_API_DATABASE_URL=first.environment["DEED_API_DATABASE_URL"],
+            DEED_API_PUBLIC_URL=first.url,
+            DEED_API_FOLLOW="false",
+            DEED_API_EVIDENCE_FOLDER=str(tmp_path / "jobs"),
+        )
+        held.callback(second.stop)
         yield first, second.start()
-    finally:
-        second.stop()
 
 
 def test_two_processes_do_what_is_sent_to_both_at_once_once(two):
