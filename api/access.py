@@ -130,7 +130,7 @@ class Access:
         if principal is None:
             await self._app(scope, receive, send)
             return
-        scope.setdefault("state", {})["principal"] = principal
+        scope.setdefault("state", {}).update(principal=principal, token=token)
         if scope["method"] in SAFE:
             await self._app(scope, receive, send)
         else:

@@ -17,6 +17,7 @@ from api import access, anchoring, brokering, description, problems, webhooks
 from api.dependencies import Service
 from api.direct import Direct
 from api.feed import Feed
+from api.once import Once
 from api.routes import access as access_routes
 from api.routes import (
     broker,
@@ -28,6 +29,7 @@ from api.routes import (
     licenses,
     models,
     search,
+    transactions,
 )
 from api.routes import webhooks as webhook_routes
 from api.security import BodyLimit, Boundary
@@ -35,6 +37,7 @@ from api.settings import Settings
 from ledger import __version__
 from ledger.chain.deployment import Deployment
 from ledger.chain.profile import profile_for
+from ledger.chain.rpc import Rpc
 from ledger.index.database import open_database
 from ledger.index.endpoints import Endpoints
 from ledger.index.follow import Follower
@@ -146,13 +149,8 @@ def create_app(settings: Settings, opened: Opened | None = None) -> FastAPI:
     app.state.broker = None
     app.state.evidence_jobs = None
     app.state.webhooks = None
-    problems.install(app)
-    for module in (models, search, catalogue, licenses, entitlements, events, evidence, health):
-        app.include_router(module.router)
-    app.include_router(evidence.jobs_router)
-    app.include_router(access_routes.router)
-    app.include_router(webhook_routes.router)
-    app.webhooks.include_router(webhook_routes.sent)
+    _include_routes(app)
+    app.add_middleware(Once, limit=settings.max_body)
     # Inside what answers the hot calls, which are public, unless those are to be limited too.
     if not access.limits(settings):
         app.add_middleware(access.Access, settings=settings)
@@ -172,14 +170,29 @@ def create_app(settings: Settings, opened: Opened | None = None) -> FastAPI:
     return app
 
 
+def _include_routes(app: FastAPI) -> None:
+    problems.install(app)
+    for module in (models, search, catalogue, licenses, entitlements, events, evidence, health):
+        app.include_router(module.router)
+    app.include_router(evidence.jobs_router)
+    app.include_router(access_routes.router)
+    app.include_router(transactions.router)
+    app.include_router(webhook_routes.router)
+    app.webhooks.include_router(webhook_routes.sent)
+
+
 def _open(settings: Settings, stack: ExitStack) -> Service:
     deployment = Deployment.load(settings.deployment)
     profile = profile_for(deployment.chain_id)
     engine = open_database(settings.database)
     stack.callback(engine.dispose)
     index = Index(engine, deployment.chain_id)
+    rpc = None
+    if settings.rpc_urls:
+        asked = [url.get_secret_value() for url in settings.rpc_urls]
+        rpc = stack.enter_context(Rpc(asked, chain_id=deployment.chain_id, timeout=5.0))
     if not settings.follow:
-        return Service(settings, index, None, deployment, profile)
+        return Service(settings, index, None, deployment, profile, rpc=rpc)
     urls = settings.index_rpc_urls or settings.rpc_urls
     endpoints = Endpoints(
         [Source.parse(url.get_secret_value()) for url in urls],
@@ -197,7 +210,7 @@ def _open(settings: Settings, stack: ExitStack) -> Service:
         active=lambda: follower.status.state in {"synced", "following"},
         kept_days=settings.outbox_days,
     )
-    return Service(settings, index, follower, deployment, profile, endpoints, keeper)
+    return Service(settings, index, follower, deployment, profile, endpoints, keeper, rpc)
 
 
 def _start(served: Service, stop: threading.Event) -> list[threading.Thread]:

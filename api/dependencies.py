@@ -17,6 +17,7 @@ from api.schemas import AsOf
 from api.settings import Settings
 from ledger.chain.deployment import Deployment
 from ledger.chain.profile import ChainProfile
+from ledger.chain.rpc import Rpc
 from ledger.errors import UnknownRecord, UsageError
 from ledger.ids import Address, Digest, LicenseId, ModelId
 from ledger.index import tables
@@ -30,7 +31,8 @@ from ledger.index.views import Index, Snapshot, Tag
 class Service:
     """What one process serves.
 
-    `follower`, `endpoints` and `keeper` are None where another process follows the chain.
+    `follower`, `endpoints` and `keeper` are None where another process follows the chain, `rpc`
+    where no endpoint is named.
     """
 
     settings: Settings
@@ -40,6 +42,7 @@ class Service:
     profile: ChainProfile
     endpoints: Endpoints | None = None
     keeper: Keeper | None = None
+    rpc: Rpc | None = None
 
 
 def service(request: Request) -> Service:

@@ -169,6 +169,7 @@ class Lanes:
         desk: the broker's other calls; `checks` reads the chain for anyone who asks.
         access: looking up keys and sessions, and writing to the audit log.
         wallets: asking contract wallets whether they signed in, which waits for a node.
+        transactions: preparing, passing on and following them, each some questions to the chain.
     """
 
     def __init__(self) -> None:
@@ -176,6 +177,7 @@ class Lanes:
         self.jobs = Lane("evidence jobs", threads=8, waiting=0, retry_after=2.0)
         self.access = Lane("access", threads=3, waiting=256, retry_after=2.0)
         self.wallets = Lane("questions to contract wallets", threads=2, waiting=8, retry_after=5.0)
+        self.transactions = Lane("transactions", threads=4, waiting=32, retry_after=2.0)
         self.deposits = Lane("deposits", threads=2, waiting=16, retry_after=2.0)
         self.large = Lane("large deposits", threads=1, waiting=3, retry_after=30.0)
         self.keys = QuickLane(

@@ -36,9 +36,11 @@ from ledger.errors import (
     PendingFinality,
     RateLimited,
     Reorganised,
+    RequestUnderWay,
     ScopeMissing,
     SignInRefused,
     SignInTooOld,
+    TransactionNotTaken,
     UnavailableError,
     UnknownRecord,
     UsageError,
@@ -63,11 +65,13 @@ STATUSES: tuple[tuple[type[LedgerError], HTTPStatus], ...] = (
     (PendingFinality, HTTPStatus.CONFLICT),
     (Reorganised, HTTPStatus.CONFLICT),
     (ContractReverted, HTTPStatus.CONFLICT),
+    (TransactionNotTaken, HTTPStatus.CONFLICT),
     (InsufficientFunds, HTTPStatus.CONFLICT),
     (EndpointsDisagree, HTTPStatus.SERVICE_UNAVAILABLE),
     (WrongNetwork, HTTPStatus.SERVICE_UNAVAILABLE),
     (ChainError, HTTPStatus.BAD_GATEWAY),
     (RateLimited, HTTPStatus.TOO_MANY_REQUESTS),
+    (RequestUnderWay, HTTPStatus.CONFLICT),
     (UnavailableError, HTTPStatus.SERVICE_UNAVAILABLE),
     (ModelError, HTTPStatus.UNPROCESSABLE_ENTITY),
     (LedgerError, HTTPStatus.INTERNAL_SERVER_ERROR),
@@ -97,12 +101,18 @@ _EXTRA = (
 )
 _HINTS = {
     HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: "send fewer or shorter headers",
+    HTTPStatus.BAD_REQUEST: "a body is one JSON document: no member twice, no NaN, not too deep",
     HTTPStatus.NOT_FOUND: "the paths are listed in /v1/openapi.json",
     HTTPStatus.METHOD_NOT_ALLOWED: "the Allow header names the methods of this path",
     HTTPStatus.REQUEST_TIMEOUT: "send it again over a faster connection",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "send less in one request",
     HTTPStatus.MISDIRECTED_REQUEST: "add the host to DEED_API_ALLOWED_HOSTS if it is meant",
 }
+
+
+def succeeded(status: int) -> bool:
+    """Whether an answer says that what was asked was done."""
+    return HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES
 
 
 class NotModified(Exception):

@@ -50,6 +50,7 @@ class Settings(BaseSettings):
         broker_anchor_every: the broker's new receipts are anchored this often; 0 never.
         broker_anchor_wallet: Ethereum v3 keystore of the broker's operator, who pays for it.
         broker_anchor_passphrase_file: opens that keystore.
+        relay: whether signed transactions to this deployment's contracts are passed on.
         evidence_folder: where evidence jobs are kept; beside the database where that is a file.
         evidence_keep: a finished job's bundle can be fetched this long.
         evidence_disk: bytes that finished bundles may take.
@@ -87,6 +88,7 @@ class Settings(BaseSettings):
     broker_anchor_every: float = Field(0, ge=0, le=30 * 86400)
     broker_anchor_wallet: Path | None = None
     broker_anchor_passphrase_file: Path | None = None
+    relay: bool = False
     evidence_folder: Path | None = None
     evidence_keep: float = Field(3600, gt=0, le=30 * 86400)
     evidence_disk: int = Field(1 << 30, gt=0)

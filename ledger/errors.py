@@ -8,6 +8,7 @@ The tree, grouped by what the caller can do about it::
     │   ├── WalletError               WalletNotFound WrongPassphrase NoWallet
     │   ├── UsageError                an argument that cannot be meant
     │   │   ├── UnknownRecord         nothing is recorded under that id
+    │   │   ├── IdempotencyKeyInvalid IdempotencyKeyReused
     │   │   └── RangesRefused         a server that gives files only whole
     │   └── ToolMissing               a program we drive is not installed
     ├── FormatError                   bytes that are not what they claim to be
@@ -25,6 +26,7 @@ The tree, grouped by what the caller can do about it::
     │   ├── SignatureInvalid
     │   ├── TimestampInvalid
     │   ├── ClockFloorInvalid         the remembered time was altered or removed
+    │   ├── TransactionRefused        signed, and not one that the service passes on
     │   └── SealedAuthError           WrongKey HeaderTampered SegmentTampered ContentMismatch
     │                                 ObjectReplaced
     ├── EntitlementError              the answer is no (.code .number .since .remedy)
@@ -40,10 +42,11 @@ The tree, grouped by what the caller can do about it::
     │   ├── NotAuthenticated          CredentialExpired CredentialRevoked SignInTooOld
     │   ├── SignInRefused (.step)
     │   ├── ScopeMissing (.scope)
+    │   ├── RelayRefused              the service passes on no transactions, or not those
     │   └── OriginRefused             a web page of another site asks with the user's cookie
     ├── ChainError
     │   ├── ContractReverted          one subclass per Solidity error, in ledger.chain.reverts
-    │   ├── TransactionFailed InsufficientFunds
+    │   ├── TransactionFailed TransactionNotTaken InsufficientFunds
     │   ├── RpcRefused (.rpc_code .rpc_message)
     │   ├── WrongNetwork
     │   ├── Reorganised
@@ -51,6 +54,7 @@ The tree, grouped by what the caller can do about it::
     │   └── PendingFinality (.retry_after)
     ├── UnavailableError (.retry_after)
     │   ├── ChainUnavailable IndexUnavailable StoreUnavailable Fenced RateLimited
+    │   ├── RequestUnderWay           the same request, sent before, is not answered yet
     │   └── BrokerUnavailable         ThresholdNotMet (.failures)
     └── ModelError
         ├── CapacityExceeded
@@ -145,6 +149,18 @@ class UnknownRecord(UsageError):
     """Nothing is recorded under the id that was asked for."""
 
     default_hint = "check the id and the network: deed network show"
+
+
+class IdempotencyKeyInvalid(UsageError):
+    """An Idempotency-Key header that cannot be read."""
+
+    default_hint = 'send one, of 1 to 255 characters, such as "8e03978e-40d5-43dd-bc93-6894a57f"'
+
+
+class IdempotencyKeyReused(UsageError):
+    """An idempotency key that stands for another request."""
+
+    default_hint = "choose another key for another request; to repeat one, send it as it was"
 
 
 class RangesRefused(UsageError):
@@ -273,6 +289,12 @@ class ClockFloorInvalid(VerificationError):
     """The remembered time of this host was altered or removed; nothing kept is used."""
 
     default_hint = "get a new release: deed runtime request CARD, or load online once"
+
+
+class TransactionRefused(VerificationError):
+    """A signed transaction that the service does not pass on (docs/spec/transactions.md)."""
+
+    default_hint = "sign what POST /v1/transactions/KIND prepared, unchanged; or send it yourself"
 
 
 class SealedAuthError(VerificationError):
@@ -567,6 +589,12 @@ class ScopeMissing(AccessError):
         self.scope = scope
 
 
+class RelayRefused(AccessError):
+    """The service passes on no transactions, or none of that account."""
+
+    default_hint = "send it by a wallet or node of your own: eth_sendRawTransaction"
+
+
 class OriginRefused(AccessError):
     """A request with a session's cookie that did not come from the service's own pages."""
 
@@ -609,6 +637,12 @@ class TransactionFailed(ChainError):
     """A transaction was mined and failed, or was dropped."""
 
     default_hint = "look at its receipt, then run the same command again"
+
+
+class TransactionNotTaken(ChainError):
+    """A node does not take a signed transaction."""
+
+    default_hint = "prepare it anew and sign that: its nonce or fee is not good any more"
 
 
 class InsufficientFunds(ChainError):
@@ -748,6 +782,12 @@ class RateLimited(UnavailableError):
     """Someone asks more often than the service allows."""
 
     default_hint = "wait as long as it says; the same request is then answered as any other"
+
+
+class RequestUnderWay(UnavailableError):
+    """The same request was sent before, and is not answered yet."""
+
+    default_hint = "send it again shortly, as it is; it gets the answer of the first"
 
 
 class Fenced(UnavailableError):

@@ -20,8 +20,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-import httpx
-
 from ledger.broker.cellplans import CellChoice
 from ledger.broker.client import BrokerClient
 from ledger.broker.custody import write_private
@@ -36,12 +34,14 @@ from ledger.chain.registry import InclusionProof, ModelRegistry
 from ledger.chain.rpc import Rpc, quantity
 from ledger.chain.transactions import Sender, TxReceipt
 from ledger.claim import Claim, build_manifest, manifest_hash
+from ledger.client import Client
 from ledger.errors import (
     ClaimMismatch,
     IndexUnavailable,
     InsufficientFunds,
     LedgerError,
     PendingFinality,
+    UnknownRecord,
     UsageError,
 )
 from ledger.fingerprint.exact import Fingerprint, fingerprint
@@ -481,17 +481,16 @@ class Publication:
 
         def post() -> None:
             try:
-                reply = httpx.post(
-                    f"{url}/v1/models/{model_id}/leaves", json=ids.to_json(), timeout=60
-                )
-            except httpx.HTTPError as error:
-                raise IndexUnavailable(
-                    f"the index does not answer: {type(error).__name__}"
+                with Client(url, timeout=60) as index:
+                    index.deposit_leaves(model_id, ids.to_json())
+            except UnknownRecord:
+                raise PendingFinality(
+                    "the index has not seen the model yet", retry_after=0.2
                 ) from None
-            if reply.status_code == httpx.codes.NOT_FOUND:
-                raise PendingFinality("the index has not seen the model yet", retry_after=0.2)
-            if reply.is_error:
-                raise IndexUnavailable(f"the index refused the tensor ids: {reply.text[:200]}")
+            except LedgerError as error:
+                raise IndexUnavailable(
+                    f"the index does not take the ids: {error.message}"
+                ) from None
 
         try:
             self._when_final(post, at_most=30.0)

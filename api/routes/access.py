@@ -15,6 +15,7 @@ from api import problems
 from api.access import ended_cookie, rate_of, require, same_origin, session_cookie
 from api.dependencies import ACCOUNT, service
 from api.lanes import lanes
+from api.once import described
 from api.strict import StrictRoute
 from ledger.access import trail
 from ledger.access.message import SignInMessage, parse_message
@@ -236,7 +237,7 @@ def _rfc3339(seconds: int) -> str:
 # -- keys ----------------------------------------------------------------------------------------
 
 
-@router.post("/keys", status_code=int(problems.CREATED))
+@router.post("/keys", status_code=int(problems.CREATED), dependencies=[described])
 async def create_key(request: Request, who: KeyMaker, asked: schemas.KeyAsked) -> schemas.NewKey:
     """Make an API key of one's own, or as an operator of another account. It is shown this once.
 
@@ -279,7 +280,7 @@ async def keys(
     )
 
 
-@router.delete("/keys/{id}")
+@router.delete("/keys/{id}", dependencies=[described])
 async def revoke_key(request: Request, who: KeyMaker, id: KeyPath) -> schemas.Key:  # noqa: A002 -- the path's word
     """Revoke a key: it is refused from the next request on, by every process."""
     account = None if "access:write" in who.scopes else who.account

@@ -29,6 +29,7 @@ from api.dependencies import (
 )
 from api.evidence_jobs import EvidenceJobs, Work
 from api.lanes import lanes
+from api.once import described
 from api.strict import StrictRoute
 from ledger.chain.network import Network
 from ledger.claim import Claim
@@ -97,6 +98,7 @@ async def license_bundle(
     "/evidence/jobs",
     status_code=_ACCEPTED,
     responses=_JOB_FAILURES,
+    dependencies=[described],
 )
 async def ask(request: Request, response: Response, asked: schemas.EvidenceAsked) -> schemas.Job:
     """Ask for a bundle that is collected in the background.

@@ -23,6 +23,7 @@ from api.dependencies import (
 from ledger.errors import UnknownRecord
 from ledger.ids import LicenseId
 from ledger.index.views import RowMap
+from ledger.licensing.reference import MAX_CHARACTERS, reference_hash
 
 router = APIRouter(prefix="/v1", tags=["licenses"], responses=problems.READ_FAILURES)
 
@@ -42,14 +43,19 @@ def list_licenses(
     holder: AccountQuery = None,
     model: HashQuery = None,
     plan: Annotated[int | None, Query(ge=0, lt=1 << 32)] = None,
+    external_ref: Annotated[
+        str,
+        Query(max_length=MAX_CHARACTERS, description="an order or invoice number, as it was given"),
+    ] = "",
     cursor: Annotated[str | None, Query(pattern=NUMBER_CURSOR)] = None,
     limit: Limit = 50,
 ) -> schemas.LicensePage:
-    """Licenses by number, optionally of one holder, model or plan."""
+    """Licenses by number, optionally of one holder, model, plan or external reference."""
     rows = snapshot.licenses(
         holder=account(holder),
         model_id=digest(model),
         plan_id=plan,
+        external=reference_hash(external_ref) if external_ref else None,
         after=number_cursor(cursor),
         limit=limit,
     )

@@ -25,6 +25,7 @@ from api.dependencies import (
     service,
 )
 from api.lanes import lanes
+from api.once import described
 from ledger.canonical import parse_json
 from ledger.claim import Claim, manifest_hash
 from ledger.errors import ClaimMismatch, ManifestError, UnknownRecord
@@ -191,6 +192,7 @@ def _json_body(description: str, example: Any) -> dict[str, Any]:
 @router.post(
     "/models/{id}/leaves",
     responses=problems.WRITE_FAILURES,
+    dependencies=[described],
     openapi_extra=_json_body(
         "public tensor ids, or a whole fingerprint document (docs/spec/fingerprint.md)",
         _EXAMPLE_FINGERPRINT,
@@ -254,6 +256,7 @@ def _deposit_leaves(
 @router.post(
     "/models/{id}/documents",
     responses=problems.WRITE_FAILURES,
+    dependencies=[described],
     openapi_extra=_json_body(
         "the model's manifest, its claim, or both (docs/spec/claim.md)", {"manifest": {}}
     ),

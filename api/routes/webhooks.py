@@ -11,6 +11,7 @@ from api import webhook_schemas as schemas
 from api.access import require
 from api.dependencies import NUMBER_CURSOR, service
 from api.lanes import lanes
+from api.once import described
 from api.strict import StrictRoute
 from api.webhooks import write_as_of
 from ledger.access.principals import By, Principal
@@ -69,7 +70,7 @@ def _by(request: Request, who: Principal) -> By:
     return By.principal(who, str(request.scope.get("state", {}).get("request_id", "")))
 
 
-@router.post("", status_code=int(problems.CREATED))
+@router.post("", status_code=int(problems.CREATED), dependencies=[described])
 async def create_webhook(
     request: Request, who: Owner, asked: schemas.WebhookAsked
 ) -> schemas.NewWebhook:
@@ -93,7 +94,7 @@ async def get_webhook(request: Request, who: Owner, id: WebhookPath) -> schemas.
     return schemas.Webhook.of(await _run(request, _endpoints(request).get, who.actor, id))
 
 
-@router.patch("/{id}")
+@router.patch("/{id}", dependencies=[described])
 async def change_webhook(
     request: Request,
     who: Owner,
@@ -113,14 +114,16 @@ async def change_webhook(
     return schemas.Webhook.of(changed)
 
 
-@router.delete("/{id}", status_code=int(problems.NO_CONTENT), response_class=Response)
+@router.delete(
+    "/{id}", status_code=int(problems.NO_CONTENT), response_class=Response, dependencies=[described]
+)
 async def delete_webhook(request: Request, who: Owner, id: WebhookPath) -> Response:  # noqa: A002 -- the path's word
     """End a webhook; what waits is not sent any more."""
     await _act(request, _endpoints(request).delete, _by(request, who), who.actor, id)
     return Response(status_code=int(problems.NO_CONTENT))
 
 
-@router.post("/{id}/rotate")
+@router.post("/{id}/rotate", dependencies=[described])
 async def rotate_secret(
     request: Request,
     who: Owner,
@@ -139,7 +142,7 @@ async def rotate_secret(
     return schemas.NewWebhook.made(made, secret)
 
 
-@router.post("/{id}/test", status_code=int(problems.ACCEPTED))
+@router.post("/{id}/test", status_code=int(problems.ACCEPTED), dependencies=[described])
 async def test_webhook(request: Request, who: Owner, id: WebhookPath) -> schemas.Delivery:  # noqa: A002 -- the path's word
     """Send a `webhook.test` message; see its delivery for what came of it."""
     endpoints, index = _endpoints(request), service(request).index
@@ -178,7 +181,9 @@ async def list_deliveries(
     )
 
 
-@router.post("/{id}/deliveries/{message}/retry", status_code=int(problems.ACCEPTED))
+@router.post(
+    "/{id}/deliveries/{message}/retry", status_code=int(problems.ACCEPTED), dependencies=[described]
+)
 async def retry_delivery(
     request: Request,
     who: Owner,

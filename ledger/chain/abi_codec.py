@@ -52,11 +52,11 @@ CONTRACTS = (
 )
 
 
-def _kind(item: dict[str, Any]) -> str:
+def kind_of(item: dict[str, Any]) -> str:
     """The canonical type of an ABI input or output; tuples by their members."""
     kind = str(item["type"])
     if kind.startswith("tuple"):
-        inner = ",".join(_kind(member) for member in item["components"])
+        inner = ",".join(kind_of(member) for member in item["components"])
         return f"({inner}){kind[5:]}"
     return kind
 
@@ -184,7 +184,7 @@ class ContractAbi:
 
     def constructor(self, *args: Any) -> bytes:
         """Creation code with the constructor's arguments."""
-        kinds = [_kind(item) for item in self.constructor_inputs()]
+        kinds = [kind_of(item) for item in self.constructor_inputs()]
         return self.bytecode + abi_encode(kinds, _plain(args))
 
     def constructor_inputs(self) -> tuple[dict[str, Any], ...]:
@@ -225,7 +225,7 @@ class ContractAbi:
                     (
                         _named(i, v)
                         for i, v in zip(
-                            rest, abi_decode([_kind(i) for i in rest], data), strict=True
+                            rest, abi_decode([kind_of(i) for i in rest], data), strict=True
                         )
                     ),
                     strict=True,
@@ -233,7 +233,7 @@ class ContractAbi:
             )
             for spec, topic in zip(indexed, topics[1:], strict=True):
                 static = not (spec["type"].endswith("]") or spec["type"] in {"string", "bytes"})
-                kind = _kind(spec) if static else "bytes32"
+                kind = kind_of(spec) if static else "bytes32"
                 values[spec["name"]] = _rich(kind, abi_decode([kind], bytes(topic))[0])
         except (DecodingError, ValueError, OverflowError):
             raise ChainError(f"a {item['name']} event has malformed topics or data") from None
@@ -256,7 +256,7 @@ class ContractAbi:
 def _named(spec: dict[str, Any], value: Any) -> Any:
     if spec["type"] == "tuple":
         return {c["name"]: _named(c, v) for c, v in zip(spec["components"], value, strict=True)}
-    return _rich(_kind(spec), value)
+    return _rich(kind_of(spec), value)
 
 
 @cache
@@ -279,7 +279,7 @@ def contract(name: str) -> ContractAbi:
     for item in built["abi"]:
         if item["type"] not in {"function", "event"}:
             continue
-        kinds = tuple(_kind(i) for i in item["inputs"])
+        kinds = tuple(kind_of(i) for i in item["inputs"])
         hashed = keccak256(f"{item['name']}({','.join(kinds)})".encode())
         if item["type"] == "event":
             events[hashed] = item
@@ -289,7 +289,7 @@ def contract(name: str) -> ContractAbi:
             if former is None or len(former.inputs) < len(kinds):
                 outputs = tuple(item["outputs"])
                 functions[item["name"]] = _Function(
-                    hashed[:4], kinds, outputs, tuple(_kind(o) for o in outputs)
+                    hashed[:4], kinds, outputs, tuple(kind_of(o) for o in outputs)
                 )
     return ContractAbi(
         name,

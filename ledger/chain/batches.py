@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ledger.chain.calls import ContractCalls
+from ledger.chain.logs import find_events
+from ledger.chain.reverts import NonceSpent
 from ledger.chain.rpc import BlockId
 from ledger.chain.transactions import Sender, TxReceipt
 from ledger.ids import ZERO_ADDRESS, ZERO_DIGEST, Address, Digest, LicenseId
 from ledger.licensing.batch import BatchClaim, BatchLeaf
-from ledger.licensing.voucher import SignedVoucher, Voucher
+from ledger.licensing.reference import reference_nonce
+from ledger.licensing.voucher import SignedVoucher, Voucher, sign
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +157,58 @@ class PromiseCalls(ContractCalls):
         receipt = self._send(sender, purpose, "redeem", signed.voucher.as_tuple(), signed.signature)
         event = self._abi.emitted(receipt.logs, self.address, "VoucherRedeemed")
         return LicenseId(int(event.arguments["licenseId"])), receipt
+
+    def issue_once(
+        self,
+        sender: Sender,
+        plan: int,
+        to: Address,
+        ext_hash: Digest,
+        *,
+        deadline: int,
+        not_before: int = 0,
+        not_after: int = 0,
+    ) -> tuple[LicenseId, TxReceipt] | None:
+        """Issue a license for an external reference; None where this sender did before.
+
+        By a voucher to oneself whose nonce is made of plan and reference: the ledger refuses the
+        second, whoever sends it and however often.
+
+        Args:
+            sender: licensor or ISSUER.
+            plan: under which plan.
+            to: who will hold it.
+            ext_hash: hash of the reference (`ledger.licensing.reference`).
+            deadline: Unix seconds until which the transaction may be mined.
+            not_before: Unix seconds; 0 is when it is mined.
+            not_after: 0 is one plan duration later.
+        """
+        nonce = reference_nonce(plan, ext_hash)
+        if self.nonce_spent(sender.address, nonce):
+            return None
+        (_, state) = self._read("latest", "planOf", plan)
+        offer = Voucher(
+            sender.address, plan, to, state["planDigest"], nonce, deadline,
+            not_before=not_before, not_after=not_after, ext_hash=ext_hash,
+        )  # fmt: skip
+        signed = sign(sender.signer, offer, chain_id=self._rpc.chain_id(), ledger=self.address)
+        try:
+            return self.redeem(sender, signed)
+        except NonceSpent:  # another process was faster
+            return None
+
+    def issued_by_reference(
+        self, signer: Address, plan: int, ext_hash: Digest, *, from_block: int
+    ) -> LicenseId | None:
+        """The license that this account issued for a reference; None where it voided it."""
+        topics = [None, Digest(signer.raw.rjust(32, b"\0"))]
+        nonce = reference_nonce(plan, ext_hash)
+        for event in find_events(
+            self._rpc, self._abi, self.address, "VoucherRedeemed", topics, from_block=from_block
+        ):
+            if event.arguments["nonce"] == nonce:
+                return LicenseId(int(event.arguments["licenseId"]))
+        return None
 
     def cancel_vouchers(self, sender: Sender, word: int, mask: int) -> TxReceipt:
         """Spend the sender's nonces ``256 * word + i`` unused, for each bit i of `mask`."""

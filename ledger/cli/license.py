@@ -34,10 +34,12 @@ from ledger.cli.settings import write_text
 from ledger.cli.verb import Verbs
 from ledger.errors import LedgerError, UsageError
 from ledger.ids import ZERO_ADDRESS, ZERO_DIGEST, LicenseId
+from ledger.licensing.reference import reference_hash
 
 if TYPE_CHECKING:
     from ledger.chain.licenses import LicenseState
 
+_SENDING = 3600  # seconds in which a signed order must be mined
 _CHECKED_AT_ONCE = 200  # what nodes let one call take
 
 app = Verbs("Issue, sell, pass on, renew and revoke licenses.")
@@ -55,6 +57,14 @@ def issue(
     not_after: Annotated[
         str | None, typer.Option("--not-after", metavar="TIME", help="End; by default the plan's.")
     ] = None,
+    external_ref: Annotated[
+        str,
+        typer.Option(
+            "--external-ref",
+            metavar="TEXT",
+            help="An order or invoice number: for one of a plan you issue one license, ever.",
+        ),
+    ] = "",
     card: Annotated[
         Path | None, typer.Option("--card", metavar="OUT", help="Write the signed license card.")
     ] = None,
@@ -73,7 +83,11 @@ def issue(
         ),
     ] = None,
 ) -> Answer:
-    """Issue a license under your plan."""
+    """Issue a license under your plan.
+
+    With --external-ref the hash of that text goes on chain, and the ledger itself refuses a second
+    license for it: a repeat shows the first one, whoever holds it.
+    """
     holder = account(session, to)
     now = int(time.time())
     begin = moment(not_before, now=now) if not_before else 0
@@ -92,9 +106,23 @@ def issue(
         material = gather(
             session, plan, card, folder=folder, urls=tuple(urls or ()), terms_file=terms
         )
-    license_id, receipt = session.licenses.issue(
-        session.sender, plan, holder, not_before=begin, not_after=end
-    )
+    if external_ref:
+        found = session.licenses.issue_once(
+            session.sender,
+            plan,
+            holder,
+            reference_hash(external_ref),
+            deadline=now + _SENDING,
+            not_before=begin,
+            not_after=end,
+        )
+        if found is None:
+            return _issued_before(session, plan, external_ref)
+        license_id, receipt = found
+    else:
+        license_id, receipt = session.licenses.issue(
+            session.sender, plan, holder, not_before=begin, not_after=end
+        )
     final = settle(session, receipt)
     data = {"license": license_id, "token_id": str(int(license_id)), "holder": holder}
     rows: list[tuple[str, object]] = [
@@ -116,6 +144,26 @@ def issue(
         data["card"] = str(card)
         rows.append(("card", card))
     return Answer(data | receipt_data(receipt, final=final), fields(rows))
+
+
+def _issued_before(session: Session, plan: int, external_ref: str) -> Answer:
+    license_id = session.licenses.issued_by_reference(
+        session.signer.address,
+        plan,
+        reference_hash(external_ref),
+        from_block=session.network.deployment.block,
+    )
+    if license_id is None:
+        raise UsageError(
+            f"the reference was used on plan {plan}, and made void without a license",
+            hint="issue under another reference",
+        )
+    holder = session.licenses.license_of(license_id).holder
+    return Answer(
+        {"license": license_id, "token_id": str(int(license_id)), "holder": holder, "before": True},
+        fields([("license", license_id), ("holder", holder), ("issued", "before, for this order")]),
+        notes=(f"a card of it: deed license card {license_id} --out FILE",),
+    )
 
 
 @app.verb("card", signs="licensor")

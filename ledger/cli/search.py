@@ -107,27 +107,22 @@ def ask(url: str, asked: Sequence[AskedId]) -> tuple[list[Found], bool]:
     Raises:
         IndexUnavailable: it does not answer, or with something else than was asked for.
     """
-    import httpx
+    from ledger.client import Client
 
     models: dict[str, Found] = {}
     more = False
-    with httpx.Client(base_url=url, timeout=_TIMEOUT) as client:
+    with Client(url, timeout=_TIMEOUT) as client:
         for request in _requests(asked):
             body = {kind: [str(one) for one in ids] for kind, ids in request.items()}
             try:
-                reply = client.post("/v1/search", json=body)
-                reply.raise_for_status()
-                answer = reply.json()
+                # Untyped: what the index says of a model is passed on whole.
+                answer = client.write("POST", "/v1/search", body)
                 for row in answer["models"]:
                     entry = models.setdefault(row["model"]["model_id"], Found(row["model"]))
                     for kind in _KINDS:
                         entry.held[kind] |= _among(row[kind], request[kind])
                 more = more or bool(answer["more"])
                 ordered = sorted(models.values(), key=lambda one: one.place)
-            except httpx.HTTPError as error:
-                raise IndexUnavailable(
-                    f"the index does not answer the search: {type(error).__name__}"
-                ) from None
             except (KeyError, TypeError, ValueError, AttributeError, UsageError):
                 raise IndexUnavailable(
                     "the index answered something else than was asked for",

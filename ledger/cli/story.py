@@ -20,14 +20,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-import httpx
-
 from ledger.broker.identity import KEY_VARIABLE
 from ledger.canonical import parse_json
 from ledger.chain.rpc import Rpc
 from ledger.cli import publications
 from ledger.cli.exits import OurFault
 from ledger.cli.output import size_text, time_text
+from ledger.client import Client
 from ledger.errors import EntitlementError
 from ledger.evidence.bundle import read_bundle
 from ledger.fingerprint.exact import fingerprint
@@ -275,18 +274,18 @@ def _timeline(teller: Teller, stack: Stack, model_id: str) -> None:
     url = f"{stack.network.api_url}/v1/models/{model_id}/timeline"
     teller.say(f"$ curl {url}")
     started = time.monotonic()
-    while True:
-        reply = httpx.get(url, timeout=10).raise_for_status().json()
-        events = reply["entries"]
-        if any(event["event"] == "LicenseRevoked" for event in events):
-            break
-        if time.monotonic() - started > _LATER_SECONDS:
-            raise StoryBroken("the index has not seen the revocation")
-        time.sleep(0.05)
+    with Client(str(stack.network.api_url), timeout=10) as client:
+        while True:
+            events = client.timeline(model_id).entries
+            if any(event.event == "LicenseRevoked" for event in events):
+                break
+            if time.monotonic() - started > _LATER_SECONDS:
+                raise StoryBroken("the index has not seen the revocation")
+            time.sleep(0.05)
     for event in events:
-        where = "" if event["block"] is None else event["block"]
-        when = time_text(event["time"])
-        teller.say(f"   block {where:>4}  {when}  {event['text']}  [{event['finality']}]")
+        where = "" if event.block is None else event.block
+        when = time_text(event.time)
+        teller.say(f"   block {where:>4}  {when}  {event.text}  [{event.finality}]")
     teller.told("timeline", time.monotonic() - started, f"{len(events)} events")
 
 

@@ -1,14 +1,15 @@
-"""Tables of access: keys, sessions, nonces, appointed roles, audit log (docs/spec/access.md).
+"""Tables of access: keys, sessions, nonces, roles, audit log; what must happen once.
 
-They lie in the index's database and are of no chain: nothing of them is folded, and no
-reorganisation or rebuild touches them. Of keys and sessions only hashes are kept.
+Specified in docs/spec/access.md, idempotency.md and transactions.md. They lie in the index's
+database, and nothing of them is folded: no reorganisation or rebuild touches them. Of keys and
+sessions only hashes are kept.
 """
 
 from __future__ import annotations
 
 from sqlalchemy import BigInteger, Column, Index, LargeBinary, String, Table, Text
 
-from ledger.index.tables import metadata
+from ledger.index.tables import Uint, metadata
 
 access_key = Table(
     "access_key",
@@ -67,4 +68,32 @@ access_audit = Table(
     Column("sequence", BigInteger, primary_key=True, autoincrement=False),
     Column("entry", Text, nullable=False),
     Column("hash", LargeBinary(32), nullable=False),
+)
+# Requests with an idempotency key: what identifies them, and their answer, sealed under a key that
+# only the credential's holder has (docs/spec/idempotency.md).
+access_once = Table(
+    "access_once",
+    metadata,
+    Column("credential", String(32), primary_key=True),
+    Column("name", LargeBinary(32), primary_key=True),
+    Column("print", LargeBinary(32), nullable=False),
+    # Of the attempt that is under way; another may take over after `held_until`.
+    Column("attempt", LargeBinary(16), nullable=False),
+    Column("held_until", BigInteger, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+    Column("answer", LargeBinary, nullable=True),
+    Index("ix_access_once_expires_at", "expires_at"),
+)
+# Transactions that were passed on: by these one is told that was replaced or dropped.
+relayed = Table(
+    "relayed",
+    metadata,
+    Column("chain_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("hash", LargeBinary(32), primary_key=True),
+    Column("sender", LargeBinary(20), nullable=False),
+    # A nonce is below 2^64 - 1 (EIP-2681).
+    Column("nonce", Uint(), nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("sent_at", BigInteger, nullable=False),
+    Index("ix_relayed_sent_at", "sent_at"),
 )

@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ledger.errors import IndexUnavailable
-from ledger.ids import keccak256
+from ledger.ids import Digest, keccak256
 from ledger.index.decode import Stored
 from ledger.index.step import Step
+from ledger.licensing.reference import reference_subject
 
 ACTIVE, SUSPENDED, REVOKED = 1, 2, 3
 _SERIAL_BITS = 32
@@ -273,6 +274,12 @@ def _license_touched(s: Step) -> None:
     _change_license(s)
 
 
+def _license_referenced(s: Step) -> None:
+    ext_hash = Digest(s.raw("extHash"))
+    if _change_license(s) is not None and not ext_hash.is_zero:
+        s.concern(reference_subject(ext_hash).raw)
+
+
 def license_subject(license_id: int) -> bytes:
     """The 32 bytes under which a license's events are filed."""
     return license_id.to_bytes(32, "big")
@@ -297,8 +304,8 @@ HANDLERS: dict[tuple[str, str], Callable[[Step], None]] = {
     ("LicenseLedger", "BatchRevoked"): _plan_touched,
     ("LicenseLedger", "BatchClosed"): _plan_touched,
     ("LicenseLedger", "PlanResaleRoyaltySet"): _plan_touched,
-    ("LicenseLedger", "BatchClaimed"): _license_touched,
-    ("LicenseLedger", "VoucherRedeemed"): _license_touched,
+    ("LicenseLedger", "BatchClaimed"): _license_referenced,
+    ("LicenseLedger", "VoucherRedeemed"): _license_referenced,
     ("LicenseLedger", "LicenseSublicensed"): _sublicensed,
     ("LicenseLedger", "SeatsReclaimed"): _seats_reclaimed,
     ("LicenseLedger", "ReissueStarted"): _license_touched,

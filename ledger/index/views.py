@@ -39,6 +39,7 @@ from ledger.errors import (
 from ledger.ids import Digest, LicenseId, ModelId
 from ledger.index import tables
 from ledger.index.journal import Cursor, Journal
+from ledger.licensing.reference import reference_subject
 
 RowMap = Mapping[str, Any]
 Place = tuple[int, int]
@@ -391,18 +392,32 @@ class Snapshot:
         holder: bytes | None = None,
         model_id: bytes | None = None,
         plan_id: int | None = None,
+        external: Digest | None = None,
         after: int | None = None,
         limit: int = 50,
     ) -> Sequence[RowMap]:
-        """Licenses by number."""
+        """Licenses by number; `external`: hash of the reference they were issued under."""
         table = tables.license_
         query = select(table).where(self.alive(table)).order_by(table.c.license_id).limit(limit)
         for column, value in (("holder", holder), ("model_id", model_id), ("plan_id", plan_id)):
             if value is not None:
                 query = query.where(table.c[column] == value)
+        if external is not None:
+            named = [license_.value for license_, _ in self.referenced(external)]
+            query = query.where(table.c.license_id.in_(named))
         if after is not None:
             query = query.where(table.c.license_id > after)
         return self.rows(query)
+
+    def referenced(self, ext_hash: Digest) -> Sequence[tuple[LicenseId, RowMap]]:
+        """Licenses that were issued under an external reference, with the event that says so.
+
+        The oldest first, 500 at most. Other licensors' too: a reference is anyone's to use.
+        """
+        subject = reference_subject(ext_hash).raw
+        rows = self.events(contract="LicenseLedger", subject=subject, limit=500)
+        # The first indexed argument of both events is the license.
+        return [(LicenseId(int.from_bytes(row["topics"][32:64], "big")), row) for row in rows]
 
     def seats(self, license_id: LicenseId) -> Sequence[RowMap]:
         """A license's recorded seats, by time of binding."""

@@ -115,6 +115,12 @@ def test_a_contract_wallet_signs_in_by_its_own_rule(service, ask, deployed):
     assert reply.json()["step"] == 6
 
 
+def test_signed_transactions_are_not_passed_on_unless_the_operator_says_so(ask, licensor):
+    reply = ask("POST", "/v1/transactions", licensor, json={"raw": "0x02"})
+    assert code(reply) == (403, "RELAY_REFUSED")
+    assert "eth_sendRawTransaction" in reply.json()["hint"]
+
+
 # -- keys ------------------------------------------------------------------------------------------
 
 

@@ -503,6 +503,20 @@ def test_an_anchoring_that_failed_is_taken_up_from_its_folder(live, new_plan):
     assert (live.cwd / "two" / "batch.json").read_bytes() == before
 
 
+def test_an_order_becomes_one_license_whoever_is_named_the_second_time(live, new_plan):
+    plan = new_plan()
+    words = ("license", "issue", plan, "--external-ref", "order 4711", "--json", "--to")
+    first = good(live(*words, "holder"))
+    again = good(live(*words, "rival"))
+    assert (again["license"], again["before"]) == (first["license"], True)
+    assert holder_of(live, first["license"]) == again["holder"] == address("holder")
+    assert good(live("license", "issue", plan, "--to", "rival", "--json"))["license"] == f"{plan}.2"
+    other = ("license", "issue", plan, "--external-ref", "order 4712", "--to", "rival", "--json")
+    assert good(live(*other))["license"] == f"{plan}.3"
+    elsewhere = ("license", "issue", new_plan(), "--external-ref", "order 4711", "--to", "rival")
+    assert "before" not in good(live(*elsewhere, "--json"))
+
+
 # -- vouchers and sales --------------------------------------------------------------------------
 
 

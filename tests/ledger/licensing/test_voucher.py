@@ -14,7 +14,12 @@ from ledger.chain.wallet import dev_wallet
 from ledger.errors import LedgerError, LimitExceeded, ManifestError, SignatureInvalid, UsageError
 from ledger.ids import ZERO_DIGEST, Address, Digest
 from ledger.licensing import voucher
-from ledger.licensing.reference import MAX_CHARACTERS, reference_hash
+from ledger.licensing.reference import (
+    MAX_CHARACTERS,
+    reference_hash,
+    reference_nonce,
+    reference_subject,
+)
 from ledger.licensing.voucher import Voucher, parse
 
 VECTORS = sorted((Path(__file__).parents[2] / "vectors" / "voucher").glob("*.json"))
@@ -130,3 +135,12 @@ def test_a_reference_is_its_exact_text_and_none_is_zero():
     for text in ("x" * (MAX_CHARACTERS + 1), "\udcff"):
         with pytest.raises(UsageError):
             reference_hash(text)
+
+
+def test_the_nonce_of_a_reference_is_that_of_its_page_and_differs_by_plan():
+    ext_hash = reference_hash("order 4711")
+    raw = b"modeldeed/reference-nonce/1\0" + bytes([0, 0, 0, 7]) + ext_hash.raw
+    assert reference_nonce(7, ext_hash) == int(hashlib.sha256(raw).hexdigest(), 16)
+    assert reference_nonce(8, ext_hash) != reference_nonce(7, ext_hash)
+    subject = hashlib.sha256(b"modeldeed/reference-subject/1\0" + ext_hash.raw).digest()
+    assert reference_subject(ext_hash).raw == subject

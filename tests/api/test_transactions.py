@@ -1,0 +1,493 @@
+"""Transactions at the real service over a real chain: prepared, signed elsewhere, passed on."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import secrets
+from typing import Any
+
+import httpx
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from schemathesis.specs.openapi.checks import ignored_auth, positive_data_acceptance
+
+from api.transactions import KINDS
+from ledger.chain.wallet import dev_wallet
+from ledger.ids import Address
+from ledger.licensing import voucher as vouchers
+from ledger.licensing.voucher import Voucher
+
+pytestmark = pytest.mark.chain
+
+world: Any = importlib.import_module("access_world")
+LICENSOR, HOLDER = world.Wallet.named("licensor"), world.Wallet.named("holder")
+RIVAL, STRANGER = world.Wallet.named("rival"), world.Wallet.named("stranger")
+DEEP = pytest.mark.skipif("DEED_DEEP" not in os.environ, reason="make deep")
+HASH = "0x" + "ab" * 32
+
+
+@pytest.fixture(scope="module")
+def service(deployed, published, tmp_path_factory, make):
+    """A service whose operator lets it pass transactions on."""
+    folder = tmp_path_factory.mktemp("service")
+    running = make.service(folder, deployed.network, DEED_API_RELAY="true").start()
+    running.caught_up(deployed.rpc)
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="module")
+def tokens(service):
+    """A session's token, by name."""
+    return {
+        name: wallet.sign_in(service.client)["token"]
+        for name, wallet in {"licensor": LICENSOR, "holder": HOLDER, "stranger": STRANGER}.items()
+    }
+
+
+@pytest.fixture
+def ask(service, tokens):
+    """A request in somebody's name."""
+
+    def request(method, path, who="licensor", **options):
+        headers = options.pop("headers", {}) | (world.bearer(tokens.get(who, who)) if who else {})
+        with httpx.Client(base_url=service.url, timeout=20) as client:
+            return client.request(method, path, headers=headers, **options)
+
+    return request
+
+
+@pytest.fixture
+def prepare(ask):
+    """A prepared transaction."""
+
+    def made(kind, who="licensor", **asked):
+        reply = ask("POST", f"/v1/transactions/{kind}", who, json=asked)
+        assert reply.status_code == 200, reply.text
+        return reply.json()
+
+    return made
+
+
+def code(reply):
+    assert reply.headers["content-type"] == "application/problem+json", reply.text
+    told = reply.json()
+    assert told["hint"]
+    return reply.status_code, told["code"]
+
+
+def sign(wallet, prepared, **changed):
+    """As a program with eth-account does it: the transaction as it stands."""
+    made = wallet.account.sign_transaction(prepared["transaction"] | changed)
+    return "0x" + bytes(made.raw_transaction).hex()
+
+
+def relay(ask, raw, who="licensor"):
+    return ask("POST", "/v1/transactions", who, json={"raw": raw})
+
+
+def mined(service, ask, url):
+    """The status as soon as a block holds it and the index has seen that block."""
+    found: dict[str, Any] = {}
+
+    def settled():
+        found.clear()
+        found.update(ask("GET", url).json())
+        return found["state"] != "pending" and found["indexed"]
+
+    service.until(settled)
+    return found
+
+
+# -- the whole way -------------------------------------------------------------------------------
+
+
+def test_a_license_is_prepared_signed_by_eth_account_passed_on_and_seen(
+    service, ask, prepare, published
+):
+    made = prepare("issue", plan=published.plan, to=RIVAL.address)
+    assert made["account"] == LICENSOR.address
+    assert made["what"] == f"issue a license of plan {published.plan} to {RIVAL.address}"
+    assert made["call"] == {
+        "contract": "LicenseLedger",
+        "function": "issue",
+        "arguments": {
+            "planId": published.plan, "to": RIVAL.address, "notBefore": 0, "notAfter": 0,
+        },
+    }  # fmt: skip
+    assert set(made["transaction"]) == {
+        "type", "chainId", "nonce", "to", "value", "data", "gas", "maxFeePerGas",
+        "maxPriorityFeePerGas",
+    }  # fmt: skip
+    promised = int(made["simulation"]["returns"]["licenseId"])
+    reply = relay(ask, sign(LICENSOR, made))
+    assert reply.status_code == 202, reply.text
+    assert reply.headers["location"] == reply.json()["status_url"]
+    told = mined(service, ask, reply.json()["status_url"])
+    assert (told["state"], told["error"]) == ("mined", None)
+    issued = next(each for each in told["events"] if each["event"] == "LicenseIssued")
+    assert int(issued["arguments"]["licenseId"]) == promised
+    license_ = f"{promised >> 32}.{promised & 0xFFFFFFFF}"
+    assert service.get(f"/v1/licenses/{license_}")["license"]["holder"] == RIVAL.address
+    listed = service.get("/v1/events", event="LicenseIssued", from_block=told["block"])["events"][0]
+    assert {name: listed[name] for name in issued} == issued
+    assert listed["tx_hash"] == reply.json()["hash"]
+
+
+def test_the_same_bytes_again_are_no_failure_and_no_second_license(
+    service, ask, prepare, published, deployed
+):
+    raw = sign(LICENSOR, prepare("issue", plan=published.plan, to=RIVAL.address))
+    first = relay(ask, raw)
+    mined(service, ask, first.json()["status_url"])
+    before = deployed.licenses.plan_of(published.plan)[1].issued
+    again = relay(ask, raw)
+    assert (again.status_code, again.json()) == (202, first.json())
+    assert deployed.licenses.plan_of(published.plan)[1].issued == before
+
+
+def test_a_life_of_a_license_goes_through_the_service_alone(service, ask, prepare, published):
+    def do(kind, wallet=LICENSOR, who="licensor", **asked):
+        reply = relay(ask, sign(wallet, prepare(kind, who, **asked)), who)
+        assert reply.status_code == 202, reply.text
+        told = mined(service, ask, reply.json()["status_url"])
+        assert told["state"] == "mined", told
+        return told
+
+    model = str(published.model)
+    made = do("plan-create", model=model, terms_hash=HASH, transferable=True, broker_set=0)
+    plan = next(e for e in made["events"] if e["event"] == "PlanCreated")["arguments"]["planId"]
+    do("issue-batch", plan=plan, to=[HOLDER.address, RIVAL.address, HOLDER.address])
+    one, two = f"{plan}.1", f"{plan}.3"
+    do("renew", license=one)
+    do("suspend", license=one, reason="an unpaid invoice")
+    do("reinstate", license=one)
+    do("transfer", HOLDER, "holder", license=two, to=RIVAL.address)
+    do("revoke", license=one, reason="for good")
+    do("plan-pause", plan=plan)
+    refused = ask("POST", "/v1/transactions/issue", json={"plan": plan, "to": RIVAL.address})
+    assert code(refused) == (409, "PLAN_IS_PAUSED")
+    do("plan-resume", plan=plan)
+    do("plan-roles", plan=plan, account=RIVAL.address, roles=["issuer"])
+    do("anchor", root="0x" + secrets.token_hex(32))
+    do("commit", commitment="0x" + secrets.token_hex(32))
+    do("lodge", HOLDER, "holder", model=model, record="dispute", hash=HASH)
+    shown = service.get(f"/v1/licenses/{one}")["license"]
+    assert shown["status"] == "revoked"
+    assert service.get(f"/v1/licenses/{two}")["license"]["holder"] == RIVAL.address
+
+
+# -- what becomes of one -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def held(deployed):
+    """The chain takes transactions and makes no block of them, until `mine` is called."""
+
+    class Held:
+        def mine(self):
+            deployed.rpc.call("evm_setAutomine", [True])
+            deployed.rpc.call("evm_mine")
+
+    deployed.rpc.call("evm_setAutomine", [False])
+    yield Held()
+    deployed.rpc.call("evm_setAutomine", [True])
+
+
+def state(ask, url):
+    return ask("GET", url).json()["state"]
+
+
+def test_one_that_waits_is_pending_and_one_whose_nonce_another_took_is_replaced(
+    service, ask, prepare, published, deployed, held
+):
+    made = prepare("issue", plan=published.plan, to=RIVAL.address)
+    url = relay(ask, sign(LICENSOR, made)).json()["status_url"]
+    told = ask("GET", url).json()
+    assert (told["state"], told["block"], told["indexed"]) == ("pending", None, False)
+    fee = {name: hex(3 * int(made["transaction"][name], 16)) for name in
+           ("maxFeePerGas", "maxPriorityFeePerGas")}  # fmt: skip
+    other = relay(ask, sign(LICENSOR, made, **fee))
+    assert other.status_code == 202, other.text
+    held.mine()
+    assert mined(service, ask, other.json()["status_url"])["state"] == "mined"
+    assert state(ask, url) == "replaced"
+    # The same bytes again: what was passed on once is answered as it was, and the status tells.
+    assert relay(ask, sign(LICENSOR, made)).status_code == 202
+    late = relay(ask, sign(LICENSOR, made, gas=hex(int(made["transaction"]["gas"], 16) + 1)))
+    assert code(late) == (409, "TRANSACTION_NOT_TAKEN")
+
+
+def test_one_that_the_node_forgot_is_dropped_and_comes_back_with_the_same_bytes(
+    service, ask, prepare, published, deployed, held
+):
+    raw = sign(LICENSOR, prepare("issue", plan=published.plan, to=RIVAL.address))
+    url = relay(ask, raw).json()["status_url"]
+    deployed.rpc.call("anvil_dropTransaction", [url.rpartition("/")[2]])
+    assert state(ask, url) == "dropped"
+    assert relay(ask, raw).status_code == 202
+    assert state(ask, url) == "pending"
+    held.mine()
+    assert mined(service, ask, url)["state"] == "mined"
+
+
+def test_one_that_the_contract_refuses_in_its_block_says_why(service, ask, prepare, published):
+    model = str(published.model)
+    made = prepare("plan-create", model=model, terms_hash=HASH, transferable=True, broker_set=0)
+    done = relay(ask, sign(LICENSOR, made)).json()["status_url"]
+    told = mined(service, ask, done)
+    plan = next(e for e in told["events"] if e["event"] == "PlanCreated")["arguments"]["planId"]
+    made = prepare("issue", plan=plan, to=HOLDER.address)
+    mined(service, ask, relay(ask, sign(LICENSOR, made)).json()["status_url"])
+    passing = prepare("transfer", "holder", license=f"{plan}.1", to=RIVAL.address)
+    made = prepare("revoke", license=f"{plan}.1")
+    mined(service, ask, relay(ask, sign(LICENSOR, made)).json()["status_url"])
+    url = relay(ask, sign(HOLDER, passing), "holder").json()["status_url"]
+    told = mined(service, ask, url)
+    assert (told["state"], told["events"]) == ("failed", [])
+    assert told["error"]["error_name"].startswith("License")
+    assert told["error"]["hint"]
+
+
+def test_a_hash_that_nobody_knows_is_404(ask):
+    assert code(ask("GET", f"/v1/transactions/{HASH}")) == (404, "UNKNOWN_RECORD")
+
+
+# -- what is refused -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("who", "expected"), [
+    (None, (401, "NOT_AUTHENTICATED")), ("stranger", (403, "SCOPE_MISSING")),
+])  # fmt: skip
+def test_only_those_with_the_scope_have_anything_prepared_or_told(ask, who, expected):
+    asked = {"plan": 1, "to": RIVAL.address}
+    assert code(ask("POST", "/v1/transactions/issue", who, json=asked)) == expected
+    assert code(ask("POST", "/v1/transactions", who, json={"raw": "0x02"})) == expected
+    assert code(ask("GET", f"/v1/transactions/{HASH}", who)) == expected
+
+
+@pytest.mark.parametrize(("change", "status"), [
+    ({"to": "0x3C44CdDdB6a900fa2b585dd299e03d12FA4293Bc"}, 422),  # a slip in the checksum
+    ({"not_afterr": 5}, 422), ({"plan": "1"}, 422), ({"plan": 1 << 32}, 422),
+    ({"not_before": -1}, 422), ({"not_after": 1 << 40}, 422), ({"to": None}, 422),
+    ({"plan": 4_000_000_000}, 409), ({"to": "0x" + "00" * 20}, 409), ({"not_after": 7}, 409),
+])  # fmt: skip
+def test_what_cannot_be_meant_is_refused_before_anybody_signs_it(ask, published, change, status):
+    asked = {"plan": published.plan, "to": RIVAL.address} | change
+    reply = ask("POST", "/v1/transactions/issue", json=asked)
+    assert code(reply)[0] == status, reply.text
+
+
+def test_a_refusal_has_the_contracts_own_name_and_arguments(ask, published):
+    asked = {"plan": published.plan, "to": RIVAL.address}
+    reply = ask("POST", "/v1/transactions/issue", "holder", json=asked)
+    told = reply.json()
+    assert code(reply) == (409, "PLAN_NOT_AUTHORIZED")
+    assert told["error_name"] == "PlanNotAuthorized"
+    assert HOLDER.address in told["arguments"].values()
+
+
+def test_who_cannot_pay_is_told_so_before_signing(ask):
+    poor = world.Wallet.fresh().address
+    reply = ask("POST", "/v1/transactions/anchor", json={"root": HASH, "from": poor})
+    assert code(reply) == (409, "INSUFFICIENT_FUNDS")
+    assert poor in reply.json()["detail"]
+
+
+def test_a_key_of_no_account_names_who_signs_and_passes_on_for_all(service, ask, deployed):
+    desk = world.Desk(f"sqlite:///{service.environment['DEED_API_DATABASE_URL']}")
+    key, _ = desk.key("transactions:write")
+    desk.close()
+    root = "0x" + secrets.token_hex(32)
+    nobody = ask("POST", "/v1/transactions/anchor", key, json={"root": root})
+    assert code(nobody) == (422, "USAGE_ERROR")
+    named = ask("POST", "/v1/transactions/anchor", key, json={"root": root, "from": RIVAL.address})
+    raw = sign(RIVAL, named.json())
+    # Neither a licensor's session nor a stolen key of theirs passes on what another one signed.
+    assert code(relay(ask, raw, "licensor")) == (403, "RELAY_REFUSED")
+    assert relay(ask, raw, key).status_code == 202
+
+
+def test_every_kind_is_answered_in_words_whatever_stands_in_it(service, ask, published):
+    """Valid by its shape and without sense on chain: never a failure of the service."""
+    of = {
+        "license": "4294967295.4294967295", "plan": 4294967295, "to": RIVAL.address, "seats": 1,
+        "runtime": HASH, "model": HASH, "terms_hash": HASH, "account": RIVAL.address, "roles": [],
+        "root": HASH, "commitment": HASH, "claim": {"format": "x"}, "proof": {"root": HASH},
+        "record": "sealing", "hash": HASH, "status": "active", "voucher": {"type": "x"},
+    }  # fmt: skip
+    seen = set()
+    for kind in KINDS:
+        asked = {
+            field.alias or name: of[field.alias or name]
+            for name, field in kind.model_fields.items()
+            if field.is_required()
+        }
+        if kind.kind == "issue-batch":
+            asked["to"] = [RIVAL.address]
+        reply = ask("POST", f"/v1/transactions/{kind.kind}", json=asked)
+        assert reply.status_code in {200, 409, 422}, (kind.kind, reply.text)
+        if reply.status_code != 200:
+            assert code(reply)[0] in {409, 422}
+        seen.add(reply.status_code)
+    assert seen == {200, 409, 422}
+
+
+def test_a_free_voucher_is_redeemed_and_one_of_another_ledger_is_not(
+    service, ask, prepare, published, deployed
+):
+    state = deployed.licenses.plan_of(published.plan)[1]
+    offer = Voucher(
+        dev_wallet("licensor").address, published.plan, Address.parse(RIVAL.address),
+        state.plan_digest, secrets.randbits(256), 4_000_000_000,
+    )  # fmt: skip
+    ledger = deployed.licenses.address
+    made = vouchers.sign(dev_wallet("licensor"), offer, chain_id=31337, ledger=ledger)
+    ready = prepare("redeem", "holder", voucher=made.to_json())
+    assert ready["call"]["arguments"]["voucher"]["to"] == RIVAL.address
+    far = vouchers.sign(dev_wallet("licensor"), offer, chain_id=1, ledger=ledger).to_json()
+    reply = ask("POST", "/v1/transactions/redeem", "holder", json={"voucher": far})
+    assert code(reply) == (422, "USAGE_ERROR")
+
+
+@pytest.mark.parametrize("raw", ["0x02", "0x02f8", "0xf86b", "0x" + "ff" * 2000, "0x02" + "c0" * 9])
+def test_bytes_that_are_no_transaction_are_refused_with_their_step(ask, raw):
+    reply = relay(ask, raw)
+    assert code(reply) == (422, "TRANSACTION_REFUSED")
+    assert reply.json()["step"] == 1
+
+
+def test_huge_and_hostile_bodies_are_refused(ask):
+    for body, status in [
+        (b'{"raw":"0x' + b"00" * 200_000 + b'"}', 422), (b"[" * 100_000, 400), (b"{}", 422),
+        (b'{"raw":"0x02","raw":"0x03"}', 400), (b"\x00", 400), (b'{"raw":"\xd8\x00"}', 400),
+    ]:  # fmt: skip
+        reply = ask(
+            "POST", "/v1/transactions", content=body, headers={"content-type": "application/json"}
+        )
+        assert reply.status_code in {status, 422, 413}, (body[:40], reply.text)
+        code(reply)
+
+
+@pytest.mark.parametrize("deep", [False, pytest.param(True, marks=DEEP)])
+def test_every_answer_is_one_that_is_described_also_to_those_who_are_let_in(service, tokens, deep):
+    """Checksums and what the chain refuses are no part of a schema: a valid body may be refused."""
+    schema = schemathesis.openapi.from_url(f"{service.url}/v1/openapi.json")
+    some = {"issue", "issue-by-reference", "plan-create", "{hash}", "transactions"}
+    seen = 0
+    for found in schema.get_all_operations():
+        operation = found.ok()
+        last = operation.path.rpartition("/")[2]
+        if not operation.path.startswith("/v1/transactions") or not (deep or last in some):
+            continue
+
+        @given(case=operation.as_strategy())
+        @settings(
+            max_examples=60 if deep else 4,
+            deadline=None,
+            derandomize=True,
+            phases=[Phase.explicit, Phase.generate],
+            suppress_health_check=list(HealthCheck),
+        )
+        def check(case):
+            case.call_and_validate(
+                headers=world.bearer(tokens["licensor"]),
+                excluded_checks=[positive_data_acceptance, ignored_auth],
+            )
+
+        check()
+        seen += 1
+    assert seen == (len(KINDS) + 3 if deep else len(some))
+
+
+# -- by reference --------------------------------------------------------------------------------
+
+
+def ordered(ask, asked, who="licensor", **more):
+    reply = ask("POST", "/v1/transactions/issue-by-reference", who, json=asked | more)
+    assert reply.status_code == 200, reply.text
+    return reply.json()
+
+
+def agreed(step):
+    """The signature of a wallet that shows typed data."""
+    made = LICENSOR.account.sign_typed_data(full_message=step["sign"])
+    return {"deadline": step["deadline"], "signature": "0x" + bytes(made.signature).hex()}
+
+
+def test_an_order_becomes_one_license_however_often_it_is_sent(service, ask, published, deployed):
+    reference = f"order {secrets.token_hex(8)} é"
+    asked = {"plan": published.plan, "to": RIVAL.address, "external_ref": reference}
+    before = deployed.licenses.plan_of(published.plan)[1].issued
+    first = ordered(ask, asked)
+    assert [name for name in ("license", "sign", "prepared") if first[name]] == ["sign"]
+    # Two servers of the shop at once, for two buyers by mistake: both get as far as signing.
+    other = ordered(ask, asked | {"to": STRANGER.address})
+    one = ordered(ask, asked, **agreed(first))
+    two = ordered(ask, asked | {"to": STRANGER.address}, **agreed(other))
+    assert one["prepared"]["call"]["function"] == "redeem"
+    url = relay(ask, sign(LICENSOR, one["prepared"])).json()["status_url"]
+    assert mined(service, ask, url)["state"] == "mined"
+    nonce = hex(int(two["prepared"]["transaction"]["nonce"], 16) + 1)
+    late = relay(ask, sign(LICENSOR, two["prepared"], nonce=nonce)).json()["status_url"]
+    told = mined(service, ask, late)
+    assert (told["state"], told["error"]["error_name"]) == ("failed", "NonceSpent")
+    assert deployed.licenses.plan_of(published.plan)[1].issued == before + 1
+    done = ordered(ask, asked)
+    assert done["holder"] == RIVAL.address
+    assert ordered(ask, asked | {"to": STRANGER.address}) == done
+    found = service.get("/v1/licenses", external_ref=reference)["licenses"]
+    assert [each["license"] for each in found] == [done["license"]]
+    assert service.get("/v1/licenses", external_ref=reference + " ")["licenses"] == []
+    early = service.get("/v1/licenses", external_ref=reference, as_of=told["block"] - 20)
+    assert early["licenses"] == []
+
+
+def test_a_reference_that_was_voided_is_said_to_be_used(ask, published, deployed):
+    from ledger.licensing.reference import reference_hash, reference_nonce
+
+    reference = secrets.token_hex(8)
+    nonce = reference_nonce(published.plan, reference_hash(reference))
+    licensor = deployed.sender("licensor")
+    deployed.licenses.cancel_vouchers(licensor, nonce >> 8, 1 << (nonce & 255))
+    asked = {"plan": published.plan, "to": RIVAL.address, "external_ref": reference}
+    reply = ask("POST", "/v1/transactions/issue-by-reference", json=asked)
+    assert code(reply) == (409, "PENDING_FINALITY")
+    assert "cancel-voucher" in reply.json()["hint"]
+
+
+def test_a_signature_of_somebody_else_issues_nothing(ask, published):
+    asked = {"plan": published.plan, "to": RIVAL.address, "external_ref": secrets.token_hex(8)}
+    step = ordered(ask, asked)
+    forged = HOLDER.account.sign_typed_data(full_message=step["sign"])
+    more = {"deadline": step["deadline"], "signature": "0x" + bytes(forged.signature).hex()}
+    reply = ask("POST", "/v1/transactions/issue-by-reference", json=asked | more)
+    assert code(reply) == (409, "VOUCHER_NOT_SIGNED")
+
+
+def test_a_reference_cannot_be_made_to_stand_in_another_models_story(
+    service, deployed, published, make, tmp_path
+):
+    """Who signs a voucher chooses its hash freely: such as the id of a model that is not theirs."""
+    mine = make.publish(deployed, tmp_path)
+    state = deployed.licenses.plan_of(mine.plan)[1]
+    licensor = deployed.sender("licensor")
+    offer = Voucher(
+        licensor.address, mine.plan, licensor.address, state.plan_digest, secrets.randbits(256),
+        4_000_000_000, ext_hash=published.model,
+    )  # fmt: skip
+    ledger = deployed.licenses.address
+    signed = vouchers.sign(dev_wallet("licensor"), offer, chain_id=31337, ledger=ledger)
+    license_, _ = deployed.licenses.redeem(licensor, signed)
+    service.caught_up(deployed.rpc)
+    story = service.get(f"/v1/models/{published.model}/timeline")["entries"]
+    assert str(license_) not in {each["license"] for each in story}
+
+    def redeemed(model):
+        told = service.get("/v1/events", subject=str(model), event="VoucherRedeemed")["events"]
+        return {each["arguments"]["licenseId"] for each in told}
+
+    assert redeemed(mine.model) == {int(license_)}
+    assert int(license_) not in redeemed(published.model)
