@@ -17,6 +17,8 @@ from api import access, anchoring, brokering, problems
 from api.dependencies import Service
 from api.direct import Direct
 from api.feed import Feed
+from api.front import Front
+from api.memory import Memory
 from api.routes import access as access_routes
 from api.routes import (
     broker,
@@ -29,7 +31,7 @@ from api.routes import (
     models,
     search,
 )
-from api.security import BodyLimit, Boundary
+from api.security import BodyLimit, Boundary, Hosts, Tally
 from api.settings import Settings
 from ledger import __version__
 from ledger.chain.deployment import Deployment
@@ -77,12 +79,13 @@ def open_service(settings: Settings) -> Opened:
         return Opened(served, keys, stack.pop_all())
 
 
-def create_app(settings: Settings, opened: Opened | None = None) -> FastAPI:
-    """The application for `settings`.
+def create_app(settings: Settings, opened: Opened | None = None) -> Front:
+    """The application for `settings`, and what answers from memory in front of it.
 
     Its lifespan opens what was not opened before, follows the chain, and closes everything.
     """
-    registry = CollectorRegistry()
+    registry, tally = CollectorRegistry(), Tally()
+    hosts = Hosts(frozenset(name.lower() for name in settings.allowed_hosts))
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -94,7 +97,8 @@ def create_app(settings: Settings, opened: Opened | None = None) -> FastAPI:
             app.state.service = served
             app.state.broker = held.broker
             app.state.access = access.open_access(served)
-            app.state.feed = Feed(served.index)
+            app.state.memory = memory = Memory(served.index, settings.ready_lag)
+            app.state.feed = Feed(served.index, memory.watch)
             registry.register(health.IndexGauges(served))
             if served.endpoints is not None:
                 registry.register(health.NodeGauges(served.endpoints))
@@ -120,6 +124,7 @@ def create_app(settings: Settings, opened: Opened | None = None) -> FastAPI:
                     await run_in_threadpool(thread.join, FOLLOWER_STOP_SECONDS)
                 if jobs is not None:
                     jobs.close()
+                memory.close()
 
     app = FastAPI(
         title="modeldeed",
@@ -135,6 +140,7 @@ def create_app(settings: Settings, opened: Opened | None = None) -> FastAPI:
     app.state.registry = registry
     app.state.broker = None
     app.state.evidence_jobs = None
+    app.state.memory = None
     problems.install(app)
     for module in (models, search, catalogue, licenses, entitlements, events, evidence, health):
         app.include_router(module.router)
@@ -151,12 +157,8 @@ def create_app(settings: Settings, opened: Opened | None = None) -> FastAPI:
     app.add_middleware(
         BodyLimit, limit=settings.max_body, larger={"/leaves": settings.max_leaves_body}
     )
-    app.add_middleware(
-        Boundary,
-        hosts=frozenset(name.lower() for name in settings.allowed_hosts),
-        registry=registry,
-    )
-    return app
+    app.add_middleware(Boundary, hosts=hosts, registry=registry, tally=tally)
+    return Front(app, hosts=hosts, tally=tally, whole=not access.limits(settings))
 
 
 def _open(settings: Settings, stack: ExitStack) -> Service:

@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import dataclass
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request, Response
 
 from api import problems, schemas
-from api.dependencies import AccountQuery, Fresh, HashQuery, LicensePath, Served, as_of, license_id
+from api.dependencies import (
+    AccountQuery,
+    Fresh,
+    HashQuery,
+    LicensePath,
+    Served,
+    license_id,
+    memory_of,
+)
+from api.memory import Entry, Moment, plan_facts
+from api.remembered import Remembered
 from ledger.chain.reverts import CheckInPast
 from ledger.errors import EntitlementError
 from ledger.ids import Address, Digest, LicenseId
 from ledger.index.views import RowMap, Snapshot
+from ledger.index.watching import mark_in
 from ledger.licensing.entitlement import (
     Entitlement,
     LicenseFacts,
@@ -22,11 +35,21 @@ from ledger.licensing.entitlement import (
     not_found,
 )
 
-router = APIRouter(prefix="/v1", tags=["entitlements"], responses=problems.READ_FAILURES)
+router = APIRouter(
+    prefix="/v1",
+    tags=["entitlements"],
+    responses=problems.READ_FAILURES,
+    route_class=Remembered,
+)
+
+_NEVER = 1 << 62
+# With these an answer is of another moment than the present one, and is not kept.
+_OTHER_MOMENT = frozenset({"at", "as_of", "min_finality"})
 
 
-@router.get("/entitlements/{license}")
+@router.get("/entitlements/{license}", response_model=schemas.EntitlementAnswer)
 def check(
+    request: Request,
     *,
     snapshot: Fresh,
     served: Served,
@@ -38,7 +61,7 @@ def check(
     at: Annotated[
         int | None, Query(ge=0, lt=1 << 40, description="Unix seconds; now when left out")
     ] = None,
-) -> schemas.EntitlementAnswer:
+) -> Response:
     """Decide as the contract's `check` does, on the index's state.
 
     A no is an answer, not an error: `entitled` is false, `code` names the rule. What releases a key
@@ -46,18 +69,13 @@ def check(
     """
     which = license_id(license)
     at = _moment(snapshot, at, now=int(served.index.now()))
-    row = snapshot.license(which)
-    if row is None:
-        return _answer(snapshot, which, not_found(which), at, None)
-    plan = snapshot.plan(row["plan_id"])
-    facts = _facts(snapshot, which, row, plan, runtime)
-    decision = decide(
-        facts,
-        at=at,
-        holder=None if holder is None else Address.parse(holder),
-        seat_needed=runtime is not None and not plan["floating"],
-    )
-    return _answer(snapshot, which, decision, at, row)
+    entry = _entry(snapshot, which, _Asked(holder, runtime), at)
+    if not _OTHER_MOMENT & request.query_params.keys():
+        key = (request.scope["path"], request.scope["query_string"])
+        mark = mark_in(snapshot.connection, snapshot.chain_id)
+        memory_of(request).put(key, entry, mark)
+    body = entry.body(Moment.of(snapshot.as_of, at))
+    return Response(body, media_type="application/json")
 
 
 def _moment(snapshot: Snapshot, at: int | None, *, now: int) -> int:
@@ -69,6 +87,33 @@ def _moment(snapshot: Snapshot, at: int | None, *, now: int) -> int:
             hint="ask with as_of= for the state of an earlier block",
         )
     return max(now, chain) if at is None else at
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """Who would use the license, and where, in the words of the query."""
+
+    holder: str | None
+    runtime: str | None
+
+
+def _entry(snapshot: Snapshot, which: LicenseId, asked: _Asked, at: int) -> Entry:
+    """The answer at the time `at`, and between which times it is the same."""
+    row = snapshot.license(which)
+    if row is None:
+        return _written(which, None, None, [], at=at)
+    plan = snapshot.plan(row["plan_id"])
+    facts = _facts(snapshot, which, row, plan, asked.runtime)
+    edges = [facts.not_before, facts.not_after]
+    if facts.seat is not None:
+        edges.append(facts.seat.until)
+    decision = decide(
+        facts,
+        at=at,
+        holder=None if asked.holder is None else Address.parse(asked.holder),
+        seat_needed=asked.runtime is not None and not plan["floating"],
+    )
+    return _written(which, row, plan, edges, at=at, decision=decision)
 
 
 def _facts(
@@ -88,42 +133,58 @@ def _facts(
     )
 
 
-def _answer(
-    snapshot: Snapshot,
+def _written(
     which: LicenseId,
-    decision: Entitlement | EntitlementError,
-    at: int,
     row: RowMap | None,
-) -> schemas.EntitlementAnswer:
-    values = {
-        "as_of": as_of(snapshot),
-        "license": which.value,
-        "entitled": isinstance(decision, Entitlement),
-        "at": at,
-        "not_after": None if row is None else row["not_after"],
-        "plan_id": None if row is None else row["plan_id"],
-        "model_id": None if row is None else row["model_id"],
-        "holder": None if row is None else row["holder"],
-        # What is absent is as settled as the block that does not show it.
-        "finality": snapshot.as_of.finality(
-            snapshot.as_of.block if row is None else row["born_block"]
-        ),
-    }
-    if isinstance(decision, Entitlement):
-        end = moment(decision.not_after)
-        values |= {
-            "code": decision.code.name,
-            "number": int(decision.code),
-            "text": f"license {which} entitles until {end}"
-            + (" and is under notice" if decision.code.name == "REVOKING" else ""),
-            "grace_until": decision.grace_until,
+    plan: RowMap | None,
+    edges: list[int],
+    *,
+    at: int,
+    decision: Entitlement | EntitlementError | None = None,
+) -> Entry:
+    """A decision in the parts of its answer; `schemas.EntitlementItem` describes the whole."""
+    found = decision or not_found(which)
+    if isinstance(found, Entitlement):
+        end = moment(found.not_after)
+        notice = " and is under notice" if found.code.name == "REVOKING" else ""
+        said = {
+            "code": found.code.name,
+            "number": int(found.code),
+            "text": f"license {which} entitles until {end}{notice}",
+            "since": None,
+            "remedy": "",
         }
     else:
-        values |= {
-            "code": decision.code,
-            "number": decision.number,
-            "text": decision.message,
-            "since": decision.since,
-            "remedy": decision.remedy,
+        said = {
+            "code": found.code,
+            "number": found.number,
+            "text": found.message,
+            "since": found.since,
+            "remedy": found.remedy,
         }
-    return schemas.EntitlementAnswer.model_validate(values)
+    granted = isinstance(found, Entitlement)
+    head = _json({"license": str(which), "entitled": granted, **said})
+    known = row or {"not_after": None, "plan_id": None, "model_id": None, "holder": None}
+    tail = {
+        "plan_id": known["plan_id"],
+        "model_id": None if row is None else "0x" + bytes(row["model_id"]).hex(),
+        "holder": None if row is None else str(Address(bytes(row["holder"]))),
+    }
+    ends = _json({"not_after": known["not_after"], "grace_until": None})
+    return Entry(
+        license=which.value,
+        plan=known["plan_id"],
+        facts=None if plan is None else plan_facts(plan),
+        born=None if row is None else row["born_block"],
+        begin=max((edge for edge in edges if edge <= at), default=0),
+        end=min((edge for edge in edges if edge > at), default=_NEVER),
+        head=head[1:-1] + b',"at":',
+        middle=b"," + (ends[1 : -len(b"null}")] if granted else ends[1:-1]),
+        grace=plan["grace"] if granted and plan is not None else None,
+        not_after=0 if row is None else row["not_after"],
+        tail=b"," + _json(tail)[1:-1] + b',"finality":"',
+    )
+
+
+def _json(values: dict[str, object]) -> bytes:
+    return json.dumps(values, ensure_ascii=False, separators=(",", ":")).encode()

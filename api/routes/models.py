@@ -25,6 +25,7 @@ from api.dependencies import (
     service,
 )
 from api.lanes import lanes
+from api.remembered import Remembered
 from ledger.canonical import parse_json
 from ledger.claim import Claim, manifest_hash
 from ledger.errors import ClaimMismatch, ManifestError, UnknownRecord
@@ -35,7 +36,9 @@ from ledger.index.database import writing
 from ledger.index.timeline import timeline
 from ledger.index.views import RowMap, Snapshot
 
-router = APIRouter(prefix="/v1", tags=["models"], responses=problems.READ_FAILURES)
+router = APIRouter(
+    prefix="/v1", tags=["models"], responses=problems.READ_FAILURES, route_class=Remembered
+)
 
 _STATUS = {1: "active", 2: "withdrawn", 3: "compromised"}
 # For a whole body; 64 MiB at 5 Mbit/s.

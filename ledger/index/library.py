@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, delete, insert, select, update
 
 from ledger.canonical import canonical_json, parse_json
 from ledger.errors import ClaimMismatch
@@ -166,7 +166,8 @@ def put_document(
     now_ms: int,
 ) -> None:
     """Store a document under its kind and hash, in place of one before."""
-    table = tables.document
+    table, place = tables.document, tables.library_place
+    connection.execute(update(place).values(deposits=place.c.deposits + 1))
     connection.execute(delete(table).where(table.c.kind == kind, table.c.hash == name.raw))
     connection.execute(
         insert(table).values(

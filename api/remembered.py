@@ -1,0 +1,81 @@
+"""Routes whose answers are kept in memory, and taken from there before anything is worked out.
+
+The front takes most of them earlier. Here come those that had to pass the layers in between:
+credentials, and limits where they are set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
+
+from fastapi import Request, Response
+
+from api import problems
+from api.memory import Key, Memory, Page, around_lag
+from api.strict import StrictRoute
+from ledger.errors import LedgerError
+from ledger.index.watching import Mark
+
+_MOST_BYTES: Final = 1 << 20
+_CREDENTIALS: Final = ("authorization", "cookie")
+
+Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+
+
+class Remembered(StrictRoute):
+    """A strict route that looks into the application's memory first, and keeps what it may."""
+
+    def get_route_handler(self) -> Handler:
+        """The handler, and memory around it."""
+        work = super().get_route_handler()
+        if self.methods != {"GET"}:
+            return work
+        path = self.path
+
+        async def handle(request: Request) -> Response:
+            memory: Memory | None = getattr(request.app.state, "memory", None)
+            if memory is None:
+                return await work(request)
+            scope = request.scope
+            key = (scope["path"], scope["query_string"])
+            if "if-none-match" not in request.headers:
+                kept = await _kept(memory, key)
+                if kept is not None:
+                    return kept
+            response = await work(request)
+            mark = scope["state"].get("mark")
+            if mark is not None and not any(name in request.headers for name in _CREDENTIALS):
+                _keep(memory, key, mark, response, path)
+            return response
+
+        return handle
+
+
+async def _kept(memory: Memory, key: Key) -> Response | None:
+    try:
+        present = memory.now() or await memory.present()
+    except LedgerError:
+        return None  # the route says so in its own words
+    entry = memory.entries.get(key)
+    if entry is not None:
+        if not entry.holds(present):
+            return None
+        return Response(entry.body(present), media_type="application/json")
+    page = memory.page(key, present)
+    if page is None:
+        return None
+    response = Response(page.body(present))
+    response.raw_headers += page.headers
+    return response
+
+
+def _keep(memory: Memory, key: Key, mark: Mark, response: Response, path: str) -> None:
+    """Keep a page. Only what has a validator is one, and only what anyone may read."""
+    body = response.body
+    if response.status_code != problems.OK or "etag" not in response.headers:
+        return
+    parts = around_lag(bytes(body)) if len(body) <= _MOST_BYTES else None
+    if parts is not None:
+        headers = tuple(pair for pair in response.raw_headers if pair[0] != b"content-length")
+        memory.put_page(key, Page(*parts, headers, path), mark)
