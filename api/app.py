@@ -97,7 +97,8 @@ def create_app(settings: Settings, opened: Opened | None = None) -> Front:
             app.state.service = served
             app.state.broker = held.broker
             app.state.access = access.open_access(served)
-            app.state.memory = memory = Memory(served.index, settings.ready_lag)
+            app.state.memory = memory = Memory(served.index)
+            front.begin(memory)
             app.state.feed = Feed(served.index, memory.watch)
             registry.register(health.IndexGauges(served))
             if served.endpoints is not None:
@@ -142,7 +143,8 @@ def create_app(settings: Settings, opened: Opened | None = None) -> Front:
     app.state.evidence_jobs = None
     app.state.memory = None
     problems.install(app)
-    for module in (models, search, catalogue, licenses, entitlements, events, evidence, health):
+    # The hot ones first: a route is found by trying one after the other.
+    for module in (entitlements, models, licenses, search, catalogue, events, evidence, health):
         app.include_router(module.router)
     app.include_router(evidence.jobs_router)
     app.include_router(access_routes.router)
@@ -158,7 +160,8 @@ def create_app(settings: Settings, opened: Opened | None = None) -> Front:
         BodyLimit, limit=settings.max_body, larger={"/leaves": settings.max_leaves_body}
     )
     app.add_middleware(Boundary, hosts=hosts, registry=registry, tally=tally)
-    return Front(app, hosts=hosts, tally=tally, whole=not access.limits(settings))
+    front = Front(app, hosts=hosts, tally=tally, whole=not access.limits(settings))
+    return front
 
 
 def _open(settings: Settings, stack: ExitStack) -> Service:

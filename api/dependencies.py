@@ -190,14 +190,15 @@ def cacheable(
     """
     with served.index.snapshot(which.block, at=which.at, settled=which.settled) as snapshot:
         mark = mark_in(snapshot.connection, snapshot.chain_id)
-        stale = snapshot.as_of.lag_s > served.settings.ready_lag
+        ready_lag = served.settings.ready_lag
+        stale = snapshot.as_of.lag_s > ready_lag
         etag = _etag(request, snapshot, mark.deposits, stale=stale)
         if etag in request.headers.get("if-none-match", ""):
             raise NotModified(etag)
         response.headers["ETag"] = etag
         response.headers["Cache-Control"] = "no-cache"
         if not stale:
-            request.scope["state"]["mark"] = mark
+            request.scope["state"]["basis"] = (mark, ready_lag)
         yield snapshot
 
 

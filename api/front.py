@@ -16,8 +16,8 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final
 
 from api import problems
-from api.memory import Key, Memory, Moment
-from api.security import DEFAULT_CACHE, HEADERS, Hosts, Tally
+from api.memory import Entry, Memory, Moment, Page
+from api.security import Hosts, Tally
 from ledger.errors import LedgerError
 
 Scope = MutableMapping[str, Any]
@@ -26,15 +26,11 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-UNDER: Final = "/v1/"
-ENTITLEMENT: Final = "/v1/entitlements/{license}"
-"""The route that describes them."""
-
 _OK: Final = int(problems.OK)
-_JSON: Final = (b"content-type", b"application/json")
-# A request that carries one of these asks for more than an answer.
-_UNUSUAL: Final = frozenset(
+# A request that carries another of these than a host asks for more than an answer.
+_LOOKED_AT: Final = frozenset(
     {
+        b"host",
         b"authorization",
         b"cookie",
         b"content-length",
@@ -43,7 +39,6 @@ _UNUSUAL: Final = frozenset(
         b"expect",
     }
 )
-_ENTRY_HEADERS: Final = [_JSON, *HEADERS, DEFAULT_CACHE]
 _IDS: Final = 4096
 
 
@@ -64,57 +59,59 @@ class Front:
         self._hosts = hosts
         self._tally = tally
         self._whole = whole
+        self._memory: Memory | None = None
         self._moment: Moment | None = None
         self._random = b""
         self._used = 0
 
+    def begin(self, memory: Memory) -> None:
+        """Answer from `memory` from now on."""
+        self._memory = memory if self._whole else None
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        if (
-            scope["type"] != "http"
-            or scope["method"] != "GET"
-            or not self._whole
-            or not scope["path"].startswith(UNDER)
-        ):
+        memory = self._memory
+        if memory is None or scope["type"] != "http" or scope["method"] != "GET":
             await self._app(scope, receive, send)
             return
         started = time.perf_counter()
-        found = None
-        memory: Memory | None = getattr(self.state, "memory", None)
-        if memory is not None and self._plain(scope["headers"]):
-            try:
-                moment = self._moment or self._now(memory)
-                if moment is None:
-                    moment = await memory.present()
-            except LedgerError:
-                pass  # the route says so in its own words
-            else:
-                found = _found(memory, (scope["path"], scope["query_string"]), moment)
-        if found is None:
+        # (1) Whether there is an answer to it at all.
+        key = (scope["path"], scope["query_string"])
+        found: Entry | Page | None = memory.entries.get(key) or memory.pages.get(key)
+        if found is None or not self._plain(scope["headers"]):
             await self._app(scope, receive, send)
             return
-        body, headers, route = found
-        start = {
-            "type": "http.response.start",
-            "status": _OK,
-            "headers": [
-                (b"content-length", b"%d" % len(body)),
-                *headers,
-                (b"x-request-id", self._id()),
-            ],
-        }
-        await send(start)
+        # (2) What the index is now, told after the request came.
+        moment = self._moment
+        try:
+            if moment is None and (moment := self._now(memory)) is None:
+                moment = await memory.present()
+                # (3) That may have ended the answer.
+                found = memory.entries.get(key) or memory.pages.get(key)
+        except LedgerError:
+            found = None  # the route says so in its own words
+        # (4) The clock may have, too.
+        if found is None or moment is None or not found.holds(moment):
+            await self._app(scope, receive, send)
+            return
+        body = found.body(moment)
+        headers = [
+            (b"content-length", b"%d" % len(body)),
+            *found.headers,
+            (b"x-request-id", self._id()),
+        ]
+        await send({"type": "http.response.start", "status": _OK, "headers": headers})
         await send({"type": "http.response.body", "body": body})
-        self._tally.add(route, _OK, time.perf_counter() - started)
+        self._tally.add(found.route, _OK, time.perf_counter() - started)
 
     def _plain(self, headers: list[tuple[bytes, bytes]]) -> bool:
         host = None
         for name, value in headers:
-            if name == b"host":
+            if name in _LOOKED_AT:
+                if name != b"host":
+                    return False
                 if host is None:
                     host = value
-            elif name in _UNUSUAL:
-                return False
         return host in self._hosts.good or self._hosts.known(host or b"")
 
     def _now(self, memory: Memory) -> Moment | None:
@@ -139,13 +136,3 @@ class Front:
             at = 0
         self._used = at + 16
         return self._random[at : at + 16]
-
-
-def _found(memory: Memory, key: Key, moment: Moment) -> tuple[bytes, Any, str] | None:
-    entry = memory.entries.get(key)
-    if entry is not None:
-        if not entry.begin <= moment.seconds < entry.end:
-            return None
-        return entry.body(moment), _ENTRY_HEADERS, ENTITLEMENT
-    page = memory.page(key, moment)
-    return None if page is None else (page.body(moment), page.headers, page.route)

@@ -12,11 +12,12 @@ import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Any, ClassVar, Final, NamedTuple
 
 from sqlalchemy import Table, select, union
 
 from api import schemas
+from api.security import completed
 from ledger.index import tables
 from ledger.index.journal import lag_s
 from ledger.index.views import AsOf, Index, Snapshot
@@ -28,6 +29,9 @@ PAGES_BYTES: Final = 64 << 20
 """Bytes of pages kept."""
 CHANGES: Final = 1000
 """Changed licenses, seats or plans up to which the others' answers outlive a step of the index."""
+
+ROUTE: Final = "/v1/entitlements/{license}"
+"""Which describes them."""
 
 Key = tuple[str, bytes]
 """Path and query of a GET."""
@@ -110,6 +114,9 @@ class Entry:
     not_after: int
     tail: bytes
 
+    headers: ClassVar = completed([(b"content-type", b"application/json")])
+    route: ClassVar = ROUTE
+
     def holds(self, moment: Moment) -> bool:
         """Whether the rule that was found applies at that time too."""
         return self.begin <= moment.seconds < self.end
@@ -117,10 +124,7 @@ class Entry:
     def member(self, moment: Moment) -> bytes:
         """All but the first member, to the closing brace."""
         born = self.born
-        if born is None:
-            word = moment.head
-        else:
-            word = _word(born, moment.safe, moment.finalized)
+        word = moment.head if born is None else _word(born, moment.safe, moment.finalized)
         if self.grace is None:
             return b"%b%b%b%b%b" % (self.head, moment.at, self.middle, self.tail, word)
         until = min(moment.seconds + self.grace, self.not_after)
@@ -128,7 +132,7 @@ class Entry:
 
     def body(self, moment: Moment) -> bytes:
         """The whole answer."""
-        return moment.as_of + b"," + self.member(moment)
+        return b"%b,%b" % (moment.as_of, self.member(moment))
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,14 +141,20 @@ class Page:
 
     Attributes:
         before, after: the body around the digits of its age.
-        headers: as sent, without the length.
+        stale_s: seconds without news of the chain from which its validator is another.
+        headers: as sent, but for length and request id.
         route: names the path in metrics.
     """
 
     before: bytes
     after: bytes
-    headers: tuple[tuple[bytes, bytes], ...]
+    stale_s: float
+    headers: list[tuple[bytes, bytes]]
     route: str
+
+    def holds(self, moment: Moment) -> bool:
+        """Whether the index is as young as its validator says."""
+        return moment.lag_s <= self.stale_s
 
     def body(self, moment: Moment) -> bytes:
         """The whole answer."""
@@ -162,12 +172,10 @@ class Memory:
 
     Args:
         index: whose answers.
-        stale: seconds without news of the chain after which pages are not taken from here.
     """
 
-    def __init__(self, index: Index, stale: float) -> None:
+    def __init__(self, index: Index) -> None:
         self._index = index
-        self._stale = stale
         self.watch: Watch = watch_of(index.engine, index.chain_id)
         self.entries: dict[Key, Entry] = {}
         self.pages: dict[Key, Page] = {}
@@ -330,10 +338,6 @@ class Memory:
                 self._sizes = 0
             self.pages[key] = page
             self._sizes += size
-
-    def page(self, key: Key, moment: Moment) -> Page | None:
-        """A page of that moment; None too where the index is so old that its validator says so."""
-        return None if moment.lag_s > self._stale else self.pages.get(key)
 
 
 @dataclass(frozen=True, slots=True)

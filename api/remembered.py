@@ -13,6 +13,7 @@ from fastapi import Request, Response
 
 from api import problems
 from api.memory import Key, Memory, Page, around_lag
+from api.security import completed
 from api.strict import StrictRoute
 from ledger.errors import LedgerError
 from ledger.index.watching import Mark
@@ -44,9 +45,9 @@ class Remembered(StrictRoute):
                 if kept is not None:
                     return kept
             response = await work(request)
-            mark = scope["state"].get("mark")
-            if mark is not None and not any(name in request.headers for name in _CREDENTIALS):
-                _keep(memory, key, mark, response, path)
+            basis = scope["state"].get("basis")
+            if basis is not None and not any(name in request.headers for name in _CREDENTIALS):
+                _keep(memory, key, basis, response, path)
             return response
 
         return handle
@@ -57,25 +58,23 @@ async def _kept(memory: Memory, key: Key) -> Response | None:
         present = memory.now() or await memory.present()
     except LedgerError:
         return None  # the route says so in its own words
-    entry = memory.entries.get(key)
-    if entry is not None:
-        if not entry.holds(present):
-            return None
-        return Response(entry.body(present), media_type="application/json")
-    page = memory.page(key, present)
-    if page is None:
+    found = memory.entries.get(key) or memory.pages.get(key)
+    if found is None or not found.holds(present):
         return None
-    response = Response(page.body(present))
-    response.raw_headers += page.headers
+    response = Response(found.body(present))
+    response.raw_headers += found.headers
     return response
 
 
-def _keep(memory: Memory, key: Key, mark: Mark, response: Response, path: str) -> None:
+def _keep(
+    memory: Memory, key: Key, basis: tuple[Mark, float], response: Response, route: str
+) -> None:
     """Keep a page. Only what has a validator is one, and only what anyone may read."""
     body = response.body
     if response.status_code != problems.OK or "etag" not in response.headers:
         return
     parts = around_lag(bytes(body)) if len(body) <= _MOST_BYTES else None
     if parts is not None:
-        headers = tuple(pair for pair in response.raw_headers if pair[0] != b"content-length")
-        memory.put_page(key, Page(*parts, headers, path), mark)
+        mark, stale_s = basis
+        headers = completed(pair for pair in response.raw_headers if pair[0] != b"content-length")
+        memory.put_page(key, Page(*parts, stale_s, headers, route), mark)

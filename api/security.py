@@ -9,7 +9,7 @@ import logging
 import secrets
 import time
 from bisect import bisect_left
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapping
 from itertools import accumulate
 from typing import Any, Final
 
@@ -38,7 +38,8 @@ HEADERS = (
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
 )
-DEFAULT_CACHE = (b"cache-control", b"no-store")
+_DEFAULT_CACHE = (b"cache-control", b"no-store")
+_EVERY = (*HEADERS, _DEFAULT_CACHE)
 _HOSTS_KEPT: Final = 64
 
 log = structlog.get_logger("api")
@@ -151,7 +152,9 @@ class Boundary:
             nonlocal status, whole
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = _with_headers(message.get("headers", ()), request_id)
+                headers = completed(message.get("headers", ()))
+                headers.append((b"x-request-id", request_id.encode()))
+                message["headers"] = headers
             else:
                 whole = not message.get("more_body", False)
             await send(message)
@@ -189,11 +192,11 @@ class Boundary:
         )
 
 
-def _with_headers(given: Any, request_id: str) -> list[tuple[bytes, bytes]]:
-    headers = [(bytes(name), bytes(value)) for name, value in given]
-    present = {name.lower() for name, _ in headers}
-    headers.extend(pair for pair in (*HEADERS, DEFAULT_CACHE) if pair[0] not in present)
-    headers.append((b"x-request-id", request_id.encode()))
+def completed(given: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """Headers of an answer, and those that every answer carries."""
+    headers = list(given)
+    present = {name for name, _ in headers}
+    headers.extend(pair for pair in _EVERY if pair[0] not in present)
     return headers
 
 
