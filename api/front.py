@@ -10,14 +10,17 @@ to goes on inside: other methods and hosts, credentials, bodies, validators of a
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any, Final
 
 from api import problems
-from api.memory import Entry, Memory, Moment, Page
+from api.direct import again, whole_body
+from api.memory import BATCH, Entry, Key, Memory, Moment, Page, entry_key, together
 from api.security import Hosts, Tally
+from ledger.canonical import parse_json
 from ledger.errors import LedgerError
 
 Scope = MutableMapping[str, Any]
@@ -40,6 +43,9 @@ _LOOKED_AT: Final = frozenset(
     }
 )
 _IDS: Final = 4096
+_JSON: Final = (b"content-type", b"application/json")
+_BATCH_BYTES: Final = 16 << 10
+_MOST: Final = 200
 
 
 class Front:
@@ -72,7 +78,10 @@ class Front:
         """Serve one request."""
         memory = self._memory
         if memory is None or scope["type"] != "http" or scope["method"] != "GET":
-            await self._app(scope, receive, send)
+            if memory is not None and scope["path"] == BATCH and scope["method"] == "POST":
+                await self._batch(memory, scope, receive, send)
+            else:
+                await self._app(scope, receive, send)
             return
         started = time.perf_counter()
         # (1) Whether there is an answer to it at all.
@@ -94,15 +103,46 @@ class Front:
         if found is None or moment is None or not found.holds(moment):
             await self._app(scope, receive, send)
             return
-        body = found.body(moment)
-        headers = [
-            (b"content-length", b"%d" % len(body)),
-            *found.headers,
-            (b"x-request-id", self._id()),
-        ]
-        await send({"type": "http.response.start", "status": _OK, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
+        await self._answer(found.body(moment), found.headers, send)
         self._tally.add(found.route, _OK, time.perf_counter() - started)
+
+    async def _batch(self, memory: Memory, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer for many, if all of them are there; else the route does."""
+        started = time.perf_counter()
+        headers = scope["headers"]
+        lengths = [value for name, value in headers if name == b"content-length"]
+        if (
+            len(lengths) != 1
+            or not lengths[0].isdigit()
+            or int(lengths[0]) > _BATCH_BYTES
+            or scope["query_string"]
+            or _JSON not in headers
+            or not self._plain([pair for pair in headers if pair[0] != b"content-length"])
+        ):
+            await self._app(scope, receive, send)
+            return
+        body = await whole_body(receive)
+        if body is None:
+            return  # the client is gone
+        keys, moment, found = _members(body), None, []
+        if keys and all(key in memory.entries for key in keys):
+            with contextlib.suppress(LedgerError):
+                # A body may have taken long to come: its moment is of its own.
+                moment = memory.now() or await memory.present()
+                entries = (memory.entries.get(key) for key in keys)
+                found = [each for each in entries if each is not None and each.holds(moment)]
+        if moment is None or not keys or len(found) < len(keys):
+            await self._app(scope, again(body, receive), send)
+            return
+        await self._answer(together(found, moment), Entry.headers, send)
+        self._tally.add(BATCH, _OK, time.perf_counter() - started)
+
+    async def _answer(
+        self, body: bytes, headers: Iterable[tuple[bytes, bytes]], send: Send
+    ) -> None:
+        sent = [(b"content-length", b"%d" % len(body)), *headers, (b"x-request-id", self._id())]
+        await send({"type": "http.response.start", "status": _OK, "headers": sent})
+        await send({"type": "http.response.body", "body": body})
 
     def _plain(self, headers: list[tuple[bytes, bytes]]) -> bool:
         host = None
@@ -136,3 +176,20 @@ class Front:
             at = 0
         self._used = at + 16
         return self._random[at : at + 16]
+
+
+def _members(body: bytes) -> list[Key] | None:
+    """The keys of a batch's members; None of a body that the route has to judge."""
+    try:
+        asked = parse_json(body, what="the body")
+    except LedgerError:
+        return None
+    if not isinstance(asked, dict) or not isinstance(asked.get("licenses"), list):
+        return None
+    who = asked.get("holder"), asked.get("runtime")
+    texts = asked["licenses"]
+    if len(texts) > _MOST or not all(isinstance(each, str) for each in texts):
+        return None
+    if not all(each is None or (isinstance(each, str) and "&" not in each) for each in who):
+        return None
+    return [entry_key(text, *who) for text in texts]

@@ -33,6 +33,9 @@ CHANGES: Final = 1000
 ROUTE: Final = "/v1/entitlements/{license}"
 """Which describes them."""
 
+BATCH: Final = "/v1/entitlements"
+"""Of many at once."""
+
 Key = tuple[str, bytes]
 """Path and query of a GET."""
 
@@ -386,6 +389,19 @@ def _changes(snapshot: Snapshot, old: Mark, new: Mark) -> _Changes | None:
     if max(len(licenses), len(plans)) > CHANGES:
         return None
     return _Changes(frozenset(licenses), {row["plan_id"]: plan_facts(row) for row in plans})
+
+
+def entry_key(license_: str, holder: str | None, runtime: str | None) -> Key:
+    """The key of a member of a batch: that of the request which asks for it alone."""
+    query = [("holder", holder), ("runtime", runtime)]
+    given = "&".join(f"{name}={value}" for name, value in query if value is not None)
+    return f"{BATCH}/{license_}", given.encode()
+
+
+def together(entries: list[Entry], moment: Moment) -> bytes:
+    """The answer to a batch."""
+    items = b",".join(b"{" + entry.member(moment) for entry in entries)
+    return b'%b,"entitlements":[%b]}' % (moment.as_of, items)
 
 
 def plan_facts(row: Mapping[str, Any]) -> PlanFacts:

@@ -6,13 +6,14 @@ credentials, and limits where they are set.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 from fastapi import Request, Response
 
 from api import problems
-from api.memory import Key, Memory, Page, around_lag
+from api.memory import BATCH, Key, Memory, Page, around_lag
 from api.security import completed
 from api.strict import StrictRoute
 from ledger.errors import LedgerError
@@ -30,6 +31,8 @@ class Remembered(StrictRoute):
     def get_route_handler(self) -> Handler:
         """The handler, and memory around it."""
         work = super().get_route_handler()
+        if self.path == BATCH:
+            return _following(work)
         if self.methods != {"GET"}:
             return work
         path = self.path
@@ -51,6 +54,19 @@ class Remembered(StrictRoute):
             return response
 
         return handle
+
+
+def _following(work: Handler) -> Handler:
+    """Let memory stand where the index does first, so that it can keep what the route finds."""
+
+    async def handle(request: Request) -> Response:
+        memory: Memory | None = getattr(request.app.state, "memory", None)
+        if memory is not None:
+            with contextlib.suppress(LedgerError):  # the route says so in its own words
+                memory.now() or await memory.present()
+        return await work(request)
+
+    return handle
 
 
 async def _kept(memory: Memory, key: Key) -> Response | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
@@ -18,7 +17,7 @@ from api.dependencies import (
     license_id,
     memory_of,
 )
-from api.memory import Entry, Moment, plan_facts
+from api.memory import BATCH, Entry, Moment, entry_key, plan_facts, together
 from api.remembered import Remembered
 from ledger.chain.reverts import CheckInPast
 from ledger.errors import EntitlementError
@@ -69,7 +68,7 @@ def check(
     """
     which = license_id(license)
     at = _moment(snapshot, at, now=int(served.index.now()))
-    entry = _entry(snapshot, which, _Asked(holder, runtime), at)
+    entry = _entries(snapshot, [which], holder, runtime, at)[which]
     if not _OTHER_MOMENT & request.query_params.keys():
         key = (request.scope["path"], request.scope["query_string"])
         mark = mark_in(snapshot.connection, snapshot.chain_id)
@@ -89,48 +88,66 @@ def _moment(snapshot: Snapshot, at: int | None, *, now: int) -> int:
     return max(now, chain) if at is None else at
 
 
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """Who would use the license, and where, in the words of the query."""
-
-    holder: str | None
-    runtime: str | None
-
-
-def _entry(snapshot: Snapshot, which: LicenseId, asked: _Asked, at: int) -> Entry:
-    """The answer at the time `at`, and between which times it is the same."""
-    row = snapshot.license(which)
-    if row is None:
-        return _written(which, None, None, [], at=at)
-    plan = snapshot.plan(row["plan_id"])
-    facts = _facts(snapshot, which, row, plan, asked.runtime)
-    edges = [facts.not_before, facts.not_after]
-    if facts.seat is not None:
-        edges.append(facts.seat.until)
-    decision = decide(
-        facts,
-        at=at,
-        holder=None if asked.holder is None else Address.parse(asked.holder),
-        seat_needed=asked.runtime is not None and not plan["floating"],
+@router.post(
+    BATCH.removeprefix(router.prefix),
+    response_model=schemas.EntitlementsAnswer,
+    responses=problems.WRITE_FAILURES,
+)
+def check_many(
+    request: Request, snapshot: Fresh, served: Served, asked: schemas.EntitlementsAsked
+) -> Response:
+    """Decide about up to 200 licenses at one block and one time, each as `GET` of it does."""
+    which = {text: license_id(text) for text in asked.licenses}
+    at = _moment(snapshot, None, now=int(served.index.now()))
+    entries = _entries(snapshot, list(which.values()), asked.holder, asked.runtime, at)
+    if not _OTHER_MOMENT & request.query_params.keys():
+        mark = mark_in(snapshot.connection, snapshot.chain_id)
+        for text, id_ in which.items():
+            key = entry_key(text, asked.holder, asked.runtime)
+            memory_of(request).put(key, entries[id_], mark)
+    body = together(
+        [entries[which[text]] for text in asked.licenses], Moment.of(snapshot.as_of, at)
     )
-    return _written(which, row, plan, edges, at=at, decision=decision)
+    return Response(body, media_type="application/json")
 
 
-def _facts(
-    snapshot: Snapshot, which: LicenseId, row: RowMap, plan: RowMap, runtime: str | None
-) -> LicenseFacts:
-    seat = None if runtime is None else snapshot.seat(which, Digest.parse(runtime))
-    return LicenseFacts(
-        license=which,
-        holder=Address(bytes(row["holder"])),
-        status=Status(row["status"]),
-        not_before=row["not_before"],
-        not_after=row["not_after"],
-        suspended_at=row["suspended_at"],
-        licensor=Address(bytes(plan["licensor"])),
-        grace=plan["grace"],
-        seat=None if seat is None else Seat(seat["bound_at"], seat["until"]),
-    )
+def _entries(
+    snapshot: Snapshot,
+    asked: list[LicenseId],
+    holder: str | None,
+    runtime: str | None,
+    at: int,
+) -> dict[LicenseId, Entry]:
+    """The answers at the time `at`, and between which times they are the same."""
+    who = None if holder is None else Address.parse(holder)
+    rows = snapshot.licenses_of(asked)
+    plans = snapshot.plans_of({row["plan_id"] for row in rows.values()})
+    seats = {} if runtime is None else snapshot.seats_of(rows, Digest.parse(runtime))
+    found = {}
+    for which in asked:
+        row = rows.get(which.value)
+        if row is None:
+            found[which] = _written(which, None, None, [], at=at)
+            continue
+        plan, seat = plans[row["plan_id"]], seats.get(which.value)
+        facts = LicenseFacts(
+            license=which,
+            holder=Address(bytes(row["holder"])),
+            status=Status(row["status"]),
+            not_before=row["not_before"],
+            not_after=row["not_after"],
+            suspended_at=row["suspended_at"],
+            licensor=Address(bytes(plan["licensor"])),
+            grace=plan["grace"],
+            seat=None if seat is None else Seat(seat["bound_at"], seat["until"]),
+        )
+        edges = [facts.not_before, facts.not_after]
+        if facts.seat is not None:
+            edges.append(facts.seat.until)
+        needed = runtime is not None and not plan["floating"]
+        decision = decide(facts, at=at, holder=who, seat_needed=needed)
+        found[which] = _written(which, row, plan, edges, at=at, decision=decision)
+    return found
 
 
 def _written(
