@@ -467,3 +467,43 @@ def test_a_database_that_ends_its_connections_is_asked_again(postgres, tmp_path)
         served.close()
         stand.close()
         postgres.drop(name)
+
+
+def test_a_reorganisation_that_nobody_saw_happen_ends_what_was_kept_before_it(stand, serve):
+    licensor = Licensor(stand)
+    id_, issued = licensor.issue()
+    other, also = licensor.issue()
+    licensor.block(issued, also)
+    licensor.block([log("LicenseSuspended", licenseId=id_, reason=bytes(32))])
+    stand.catch_up()
+    served = serve()
+    for _ in range(2):
+        assert served.get(path_of(id_))["code"] == "SUSPENDED"
+        assert served.get(path_of(other))["code"] == "VALID"
+    # Back and on to a greater height, with nothing asked in between.
+    stand.chain.reorg(1, 3, busy=0.0)
+    stand.catch_up()
+    assert served.get(path_of(id_))["code"] == "VALID"
+    assert served.get(path_of(other))["code"] == "VALID"
+
+
+def test_what_was_worked_out_from_an_earlier_state_is_not_kept(stand, serve):
+    licensor = Licensor(stand)
+    id_, issued = licensor.issue()
+    licensor.block(issued)
+    stand.catch_up()
+    served = serve()
+    for path in (path_of(id_), "/v1/licenses"):
+        for _ in range(2):
+            served.get(path)
+    memory = served.memory
+    entry, page = memory.entries[path_of(id_), b""], memory.pages["/v1/licenses", b""]
+    with served.engine.connect() as connection:
+        old = mark_in(connection, stand.chain.chain_id)
+    licensor.block([log("LicenseSuspended", licenseId=id_, reason=bytes(32))])
+    stand.catch_up()
+    assert served.get(path_of(id_))["code"] == "SUSPENDED"
+    # Of a slow route, whose transaction began before that block.
+    memory.put(("late", b""), entry, old)
+    memory.put_page(("late", b""), page, old)
+    assert ("late", b"") not in {**memory.entries, **memory.pages}
