@@ -5,6 +5,7 @@ Integers that may pass 2^53 are decimal text, since JSON readers lose their last
 
 from __future__ import annotations
 
+import functools
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
@@ -21,9 +22,15 @@ def _hex(value: Any) -> Any:
     return str(value) if isinstance(value, Digest) else value
 
 
+@functools.lru_cache(maxsize=4096)
+def _checksummed(raw: bytes) -> str:
+    # A checksum is a hash: most of what a row costs, and licensors come again and again.
+    return str(Address(raw))
+
+
 def _account(value: Any) -> Any:
     if isinstance(value, bytes):
-        return str(Address(value))
+        return _checksummed(value)
     return str(value) if isinstance(value, Address) else value
 
 

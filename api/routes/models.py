@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from contextlib import ExitStack
 from typing import Annotated, Any
 
@@ -48,14 +49,23 @@ _EXAMPLE_FINGERPRINT = {"format": "mfp1", "level": "core", "tensors": []}
 
 def shown(snapshot: Snapshot, row: RowMap) -> schemas.Model:
     """A model's row as it is answered."""
-    return schemas.Model.model_validate(
-        {
-            **row,
-            "status": _STATUS.get(row["status"], "active"),
-            "title": library.manifest_title(snapshot.connection, row["manifest_hash"]),
-            "finality": snapshot.as_of.finality(row["registered_block"]),
-        }
-    )
+    return shown_all(snapshot, [row])[0]
+
+
+def shown_all(snapshot: Snapshot, rows: Collection[RowMap]) -> list[schemas.Model]:
+    """Models' rows as they are answered; their manifests are looked up together."""
+    titles = library.manifest_titles(snapshot.connection, [row["manifest_hash"] for row in rows])
+    return [
+        schemas.Model.model_validate(
+            {
+                **row,
+                "status": _STATUS.get(row["status"], "active"),
+                "title": titles.get(bytes(row["manifest_hash"])),
+                "finality": snapshot.as_of.finality(row["registered_block"]),
+            }
+        )
+        for row in rows
+    ]
 
 
 @router.get("/models")
@@ -79,7 +89,7 @@ def list_models(
     more = len(rows) == limit
     return schemas.ModelPage(
         as_of=as_of(snapshot),
-        models=[shown(snapshot, row) for row in rows],
+        models=shown_all(snapshot, rows),
         next_cursor=f"{rows[-1]['registered_block']}-{rows[-1]['model_id'].hex()}"
         if more
         else None,
@@ -152,7 +162,7 @@ def show_lineage(
     return catalogue_schemas.LineageAnswer(
         as_of=as_of(snapshot),
         model_id=str(which),
-        models=[shown(snapshot, row) for row in found.models.values()],
+        models=shown_all(snapshot, found.models.values()),
         edges=[
             catalogue_schemas.LineageEdge.model_validate(
                 {**row, "finality": snapshot.as_of.finality(row["born_block"])}

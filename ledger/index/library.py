@@ -189,11 +189,21 @@ def document(connection: Connection, kind: str, name: Digest) -> tuple[Any, bool
     return None if row is None else (parse_json(row.body.encode(), what=kind), bool(row.complete))
 
 
-def manifest_title(connection: Connection, manifest_hash: bytes) -> str | None:
-    """The title in a deposited manifest."""
-    found = document(connection, "manifest", Digest(bytes(manifest_hash)))
-    title = found[0].get("title") if found is not None and isinstance(found[0], dict) else None
-    return title if isinstance(title, str) else None
+def manifest_titles(connection: Connection, hashes: Iterable[bytes]) -> dict[bytes, str]:
+    """The titles in deposited manifests, by the manifests' hashes; absent where there is none."""
+    table, wanted = tables.document, {bytes(each) for each in hashes}
+    found = connection.execute(
+        select(table.c.hash, table.c.body).where(
+            table.c.kind == "manifest", table.c.hash.in_(wanted)
+        )
+    )
+    titles = {}
+    for name, body in found:
+        read = parse_json(body.encode(), what="manifest")
+        title = read.get("title") if isinstance(read, dict) else None
+        if isinstance(title, str):
+            titles[bytes(name)] = title
+    return titles
 
 
 @dataclass(frozen=True, slots=True)
