@@ -91,7 +91,6 @@ def seed(engine: Engine, deployment: Deployment, head: Any, *, models: int, even
             chain_id=chain, number=head.number, hash=head.hash.raw,
             parent_hash=head.parent_hash.raw, time=head.timestamp, has_logs=False,
         ))  # fmt: skip
-        connection.execute(update(tables.library_place).values(deposits=-(-models // TITLED)))
         connection.execute(insert(tables.outbox_place).values(
             chain_id=chain, last_seq=events, pruned_seq=events, final_block=BLOCKS,
             applied=events, retracted=0,

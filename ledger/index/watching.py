@@ -104,7 +104,7 @@ def _query(chain_id: int, last_hash: str) -> str:
     # No parameter: one text for both drivers, and the server need not remember a statement.
     return (
         f"SELECT c.next_block, {last_hash}, c.epoch, c.safe, c.finalized, "  # noqa: S608 - a number
-        "(SELECT deposits FROM library_place), c.synced_at_ms, "
+        "(SELECT deposits FROM library_place WHERE id = 1), c.synced_at_ms, "
         "(SELECT last_seq FROM outbox_place o WHERE o.chain_id = c.chain_id) "
         f"FROM cursor c WHERE c.chain_id = {chain_id:d}"
     )
