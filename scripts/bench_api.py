@@ -285,6 +285,12 @@ def _median(runs: list[Run], name: str) -> float:
 # -- events --------------------------------------------------------------------------------------
 
 
+def _line(reply: http.client.HTTPResponse) -> bytes:
+    with contextlib.suppress(AttributeError, OSError, ValueError):  # closed meanwhile
+        return reply.readline()
+    return b""
+
+
 def _listened(kind: str, served: Process, rpc: Rpc, deployment: Any) -> list[dict[str, Any]]:
     """From the node's word that a block with an event is mined to the line a listener reads."""
     link = http.client.HTTPConnection("127.0.0.1", served.port, timeout=30)
@@ -295,7 +301,7 @@ def _listened(kind: str, served: Process, rpc: Rpc, deployment: Any) -> list[dic
 
     def read() -> None:
         begun.set()
-        while line := reply.readline():
+        while line := _line(reply):
             at = time.perf_counter()
             match = re.search(rb'"subjects":\["(0x[0-9a-f]{64})', line)
             if match and b'"applied"' in line:

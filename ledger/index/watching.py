@@ -187,6 +187,7 @@ class PostgresWatch:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._connection: Any = None
         self._server: PGconn | None = None
+        self._socket = -1
         self._opening: asyncio.Task[None] | None = None
         self._opened_at = float("-inf")
         # Who waits for the question under way, and for the one after it.
@@ -248,7 +249,8 @@ class PostgresWatch:
             connection.autocommit = True
             server: PGconn = connection.pgconn
             server.nonblocking = 1
-            self._loop.add_reader(server.socket, self._readable)
+            self._socket = server.socket
+            self._loop.add_reader(self._socket, self._readable)
             self._connection, self._server = connection, server
         except (PostgresError, SQLAlchemyError, OSError) as error:
             raise IndexUnavailable(
@@ -265,8 +267,9 @@ class PostgresWatch:
             self._lost.cancel()
             self._lost = None
         if server is not None and self._loop is not None:
-            if not self._loop.is_closed() and server.socket >= 0:
-                self._loop.remove_reader(server.socket)
+            # By the number it had: a broken connection no longer tells.
+            if not self._loop.is_closed():
+                self._loop.remove_reader(self._socket)
             connection.close()
         self._mark, self._raw = None, ()
         for waiting in (self._under_way, self._next):
