@@ -127,7 +127,7 @@ test: check $(VENV)/.softhsm $(VENV)/.pgbouncer $(VENV)/.chromium ## everything 
 	@touch $@
 
 bench: $(VENV)/.dev $(MODULES)/.dev .peers ## our figures beside the peers', same machine, same run
-	@for name in fingerprint provenance sealed remote gas evidence broker index; do $(BIN)/python scripts/bench.py $$name; done
+	@for name in fingerprint provenance sealed remote gas evidence broker index api; do $(BIN)/python scripts/bench.py $$name; done
 
 # docs/self-audit-tools.md says what each part is and what it found last.
 deep: $(VENV)/.dev $(VENV)/.softhsm $(MODULES)/.dev $(AUDIT)/.ready .fuzz ## long fuzzing, proofs, analysis, coverage, mutants, big files

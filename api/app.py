@@ -17,6 +17,8 @@ from api import access, anchoring, brokering, description, problems, webhooks
 from api.dependencies import Service
 from api.direct import Direct
 from api.feed import Feed
+from api.front import Front
+from api.memory import Memory
 from api.once import Once
 from api.routes import access as access_routes
 from api.routes import (
@@ -32,7 +34,7 @@ from api.routes import (
     transactions,
 )
 from api.routes import webhooks as webhook_routes
-from api.security import BodyLimit, Boundary
+from api.security import BodyLimit, Boundary, Hosts, Tally
 from api.settings import Settings
 from ledger import __version__
 from ledger.chain.deployment import Deployment
@@ -84,12 +86,13 @@ def open_service(settings: Settings) -> Opened:
         return Opened(served, keys, hooks, stack.pop_all())
 
 
-def create_app(settings: Settings, opened: Opened | None = None) -> FastAPI:
-    """The application for `settings`.
+def create_app(settings: Settings, opened: Opened | None = None) -> Front:
+    """The application for `settings`, and what answers from memory in front of it.
 
     Its lifespan opens what was not opened before, follows the chain, and closes everything.
     """
-    registry = CollectorRegistry()
+    registry, tally = CollectorRegistry(), Tally()
+    hosts = Hosts(frozenset(name.lower() for name in settings.allowed_hosts))
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -101,13 +104,10 @@ def create_app(settings: Settings, opened: Opened | None = None) -> FastAPI:
             app.state.service = served
             app.state.broker = held.broker
             app.state.access = access.open_access(served)
-            app.state.feed = Feed(served.index)
-            registry.register(health.IndexGauges(served))
-            if served.endpoints is not None:
-                registry.register(health.NodeGauges(served.endpoints))
-            if held.broker is not None:
-                registry.register(brokering.EndpointGauges(held.broker))
-                registry.register(anchoring.AnchorGauges(held.broker))
+            app.state.memory = memory = Memory(served.index)
+            front.begin(memory)
+            app.state.feed = Feed(served.index, memory.watch)
+            _register_gauges(registry, held)
             stop = threading.Event()
             threads = _start(served, stop)
             jobs = app.state.evidence_jobs = evidence.open_jobs(served)
@@ -119,7 +119,6 @@ def create_app(settings: Settings, opened: Opened | None = None) -> FastAPI:
                 threads.append(worker)
             hooks = app.state.webhooks = held.webhooks
             if hooks is not None:
-                registry.register(webhooks.WebhookGauges(served, hooks.worker))
                 threads += _begin(stop, webhooks=hooks.worker)
             has_broker = held.broker is not None
             log.info("serving", chain_id=served.index.chain_id, broker=has_broker)
@@ -131,6 +130,7 @@ def create_app(settings: Settings, opened: Opened | None = None) -> FastAPI:
                     await run_in_threadpool(thread.join, FOLLOWER_STOP_SECONDS)
                 if jobs is not None:
                     jobs.close()
+                memory.close()
 
     app = FastAPI(
         title="modeldeed",
@@ -149,6 +149,7 @@ def create_app(settings: Settings, opened: Opened | None = None) -> FastAPI:
     app.state.broker = None
     app.state.evidence_jobs = None
     app.state.webhooks = None
+    app.state.memory = None
     _include_routes(app)
     app.add_middleware(Once, limit=settings.max_body)
     # Inside what answers the hot calls, which are public, unless those are to be limited too.
@@ -162,17 +163,26 @@ def create_app(settings: Settings, opened: Opened | None = None) -> FastAPI:
     app.add_middleware(
         BodyLimit, limit=settings.max_body, larger={"/leaves": settings.max_leaves_body}
     )
-    app.add_middleware(
-        Boundary,
-        hosts=frozenset(name.lower() for name in settings.allowed_hosts),
-        registry=registry,
-    )
-    return app
+    app.add_middleware(Boundary, hosts=hosts, registry=registry, tally=tally)
+    front = Front(app, hosts=hosts, tally=tally, whole=not access.limits(settings))
+    return front
+
+
+def _register_gauges(registry: CollectorRegistry, held: Opened) -> None:
+    registry.register(health.IndexGauges(held.service))
+    if held.service.endpoints is not None:
+        registry.register(health.NodeGauges(held.service.endpoints))
+    if held.broker is not None:
+        registry.register(brokering.EndpointGauges(held.broker))
+        registry.register(anchoring.AnchorGauges(held.broker))
+    if held.webhooks is not None:
+        registry.register(webhooks.WebhookGauges(held.service, held.webhooks.worker))
 
 
 def _include_routes(app: FastAPI) -> None:
     problems.install(app)
-    for module in (models, search, catalogue, licenses, entitlements, events, evidence, health):
+    # The hot ones first: a route is found by trying one after the other.
+    for module in (entitlements, models, licenses, search, catalogue, events, evidence, health):
         app.include_router(module.router)
     app.include_router(evidence.jobs_router)
     app.include_router(access_routes.router)

@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 from typing import Annotated, cast
 
 from fastapi import Depends, Path, Query, Request, Response
-from sqlalchemy import func, select
 
 from api.feed import Feed
+from api.memory import Memory
 from api.problems import NotModified
 from api.schemas import AsOf
 from api.settings import Settings
@@ -20,11 +20,11 @@ from ledger.chain.profile import ChainProfile
 from ledger.chain.rpc import Rpc
 from ledger.errors import UnknownRecord, UsageError
 from ledger.ids import Address, Digest, LicenseId, ModelId
-from ledger.index import tables
 from ledger.index.endpoints import Endpoints
 from ledger.index.follow import Follower
 from ledger.index.keeper import Keeper
 from ledger.index.views import Index, Snapshot, Tag
+from ledger.index.watching import mark_in
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +53,11 @@ def service(request: Request) -> Service:
 def feed_of(request: Request) -> Feed:
     """The process's feed of events."""
     return cast("Feed", request.app.state.feed)
+
+
+def memory_of(request: Request) -> Memory:
+    """The process's memory of answers."""
+    return cast("Memory", request.app.state.memory)
 
 
 Served = Annotated[Service, Depends(service)]
@@ -187,26 +192,28 @@ def cacheable(
         NotModified: the caller has this answer.
     """
     with served.index.snapshot(which.block, at=which.at, settled=which.settled) as snapshot:
-        etag = _etag(request, snapshot, stale=snapshot.as_of.lag_s > served.settings.ready_lag)
+        mark = mark_in(snapshot.connection, snapshot.chain_id)
+        ready_lag = served.settings.ready_lag
+        stale = snapshot.as_of.lag_s > ready_lag
+        etag = _etag(request, snapshot, mark.deposits, stale=stale)
         if etag in request.headers.get("if-none-match", ""):
             raise NotModified(etag)
         response.headers["ETag"] = etag
         response.headers["Cache-Control"] = "no-cache"
+        if not stale:
+            request.scope["state"]["basis"] = (mark, ready_lag)
         yield snapshot
 
 
-def _etag(request: Request, snapshot: Snapshot, *, stale: bool) -> str:
+def _etag(request: Request, snapshot: Snapshot, deposits: int, *, stale: bool) -> str:
     facts = snapshot.as_of
-    deposits = snapshot.connection.execute(
-        select(func.count(), func.max(tables.document.c.deposited_at_ms))
-    ).one()
     parts = (
         request.url.path,
         request.url.query,
         facts.block,
         facts.hash,
         *((point.block, point.hash) for point in facts.points.values()),
-        *deposits,
+        deposits,
         stale,
     )
     return 'W/"' + hashlib.sha256(repr(parts).encode()).hexdigest()[:32] + '"'

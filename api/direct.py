@@ -66,12 +66,12 @@ class Direct:
             await self._app(scope, receive, send)
             return
         try:
-            body = await _body(receive)
+            body = await whole_body(receive)
             if body is None:
                 return  # the client is gone
             message = _object(body)
             if message is None:
-                await self._app(scope, _again(body, receive), send)
+                await self._app(scope, again(body, receive), send)
                 return
             scope["route"] = route
             act = _act(route, broker, scope, message)
@@ -118,7 +118,7 @@ def _act(route: Described, broker: BrokerService, scope: Scope, message: dict[st
     return lambda: call(message, network=network)
 
 
-async def _body(receive: Receive) -> bytes | None:
+async def whole_body(receive: Receive) -> bytes | None:
     """The whole body; None when the client went away."""
     parts: list[bytes] = []
     while True:
@@ -140,7 +140,7 @@ def _object(body: bytes) -> dict[str, Any] | None:
     return read if isinstance(read, dict) else None
 
 
-def _again(body: bytes, receive: Receive) -> Receive:
+def again(body: bytes, receive: Receive) -> Receive:
     """What was read already, once more."""
     told = False
 

@@ -21,9 +21,10 @@ from ledger.index.decode import decode, json_values
 from ledger.index.journal import topics_of
 from ledger.index.outbox import Entry, Spoken
 from ledger.index.views import Index
+from ledger.index.watching import Watch
 
 LOOK_SECONDS: Final = 0.02
-"""Between two looks for news, while anybody listens: one read of one row."""
+"""Between two looks for news, while anybody listens."""
 
 MAX_LISTENERS: Final = 256
 MAX_OF_NETWORK: Final = 64
@@ -53,10 +54,12 @@ class Feed:
 
     Args:
         index: whose outbox.
+        watch: of the same index.
     """
 
-    def __init__(self, index: Index) -> None:
+    def __init__(self, index: Index, watch: Watch) -> None:
         self._index = index
+        self._source = watch
         self._outbox = index.journal.outbox
         self._news = asyncio.Condition()
         self._last = -1
@@ -166,7 +169,7 @@ class Feed:
     async def _look(self) -> None:
         while True:
             with contextlib.suppress(LedgerError):
-                last = await to_thread.run_sync(self._place, limiter=self._new)
+                last = (self._source.look() or await self._source.ask()).last_seq
                 if last != self._last:
                     async with self._news:
                         self._last = last

@@ -5,6 +5,7 @@ Integers that may pass 2^53 are decimal text, since JSON readers lose their last
 
 from __future__ import annotations
 
+import functools
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
@@ -21,9 +22,15 @@ def _hex(value: Any) -> Any:
     return str(value) if isinstance(value, Digest) else value
 
 
+@functools.lru_cache(maxsize=4096)
+def _checksummed(raw: bytes) -> str:
+    # A checksum is a hash: most of what a row costs, and licensors come again and again.
+    return str(Address(raw))
+
+
 def _account(value: Any) -> Any:
     if isinstance(value, bytes):
-        return str(Address(value))
+        return _checksummed(value)
     return str(value) if isinstance(value, Address) else value
 
 
@@ -282,7 +289,7 @@ class LicenseAnswer(Answer):
     finality: Finality = Field(description="of the license's last change")
 
 
-class EntitlementAnswer(Answer):
+class EntitlementItem(Shape):
     """Whether a license entitles, and if not which rule says so."""
 
     license: LicenseNumber
@@ -299,6 +306,26 @@ class EntitlementAnswer(Answer):
     model_id: Hash | None = None
     holder: Account | None = None
     finality: Finality = Field(description="of the license's last change")
+
+
+class EntitlementAnswer(EntitlementItem, Answer):
+    """The same, and what it rests on."""
+
+
+class EntitlementsAsked(Shape):
+    """Licenses to decide about, for one holder and one runtime where these are named."""
+
+    licenses: list[Annotated[str, Field(pattern=r"^\d{1,20}(\.\d{1,10})?$", examples=["1.1"])]] = (
+        Field(min_length=1, max_length=200)
+    )
+    holder: str | None = Field(default=None, pattern="^0x[0-9a-fA-F]{40}$")
+    runtime: str | None = Field(default=None, pattern="^0x[0-9a-f]{64}$")
+
+
+class EntitlementsAnswer(Answer):
+    """One item for each license, in the order asked."""
+
+    entitlements: list[EntitlementItem]
 
 
 class EventItem(Shape):

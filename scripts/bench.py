@@ -1,7 +1,7 @@
 """Our figures beside what they are compared with, same machine, same run.
 
 Usage: ``python scripts/bench.py NAME [--json]`` with NAME one of fingerprint, provenance,
-sealed, remote, gas, evidence, broker, index.
+sealed, remote, gas, evidence, broker, index, api.
 
 The JSON form is the same for every benchmark::
 
@@ -22,7 +22,9 @@ import platform
 import sys
 from pathlib import Path
 
-NAMES = ("fingerprint", "provenance", "sealed", "remote", "gas", "evidence", "broker", "index")
+NAMES = (
+    "fingerprint", "provenance", "sealed", "remote", "gas", "evidence", "broker", "index", "api",
+)  # fmt: skip
 
 
 def machine() -> str:

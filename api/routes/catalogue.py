@@ -25,7 +25,7 @@ from api.dependencies import (
     license_id,
     number_cursor,
 )
-from api.strict import StrictRoute
+from api.remembered import Remembered
 from ledger.chain.plans import Role
 from ledger.errors import UnknownRecord
 from ledger.ids import Address, Digest, ModelId
@@ -33,7 +33,7 @@ from ledger.index import catalogue
 from ledger.index.views import RowMap, Snapshot
 
 router = APIRouter(
-    prefix="/v1", tags=["catalogue"], responses=problems.READ_FAILURES, route_class=StrictRoute
+    prefix="/v1", tags=["catalogue"], responses=problems.READ_FAILURES, route_class=Remembered
 )
 
 PlanNumber = Annotated[int, Path(ge=0, lt=1 << 32)]

@@ -23,13 +23,16 @@ from api.dependencies import (
     number_cursor,
 )
 from api.feed import Feed
+from api.remembered import Remembered
 from ledger.broker.limits import network_of
 from ledger.index.decode import decode, json_values
 from ledger.index.fold_licenses import license_subject
 from ledger.index.journal import topics_of
 from ledger.index.views import RowMap, Snapshot, format_place, parse_place
 
-router = APIRouter(prefix="/v1", tags=["events"], responses=problems.READ_FAILURES)
+router = APIRouter(
+    prefix="/v1", tags=["events"], responses=problems.READ_FAILURES, route_class=Remembered
+)
 
 Contract = Literal["Anchors", "ModelRegistry", "LicenseLedger", "BrokerRegistry", "LicenseMarket"]
 Limit = Annotated[int, Query(ge=1, le=1000)]

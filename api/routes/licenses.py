@@ -20,12 +20,15 @@ from api.dependencies import (
     license_id,
     number_cursor,
 )
+from api.remembered import Remembered
 from ledger.errors import UnknownRecord
 from ledger.ids import LicenseId
 from ledger.index.views import RowMap
 from ledger.licensing.reference import MAX_CHARACTERS, reference_hash
 
-router = APIRouter(prefix="/v1", tags=["licenses"], responses=problems.READ_FAILURES)
+router = APIRouter(
+    prefix="/v1", tags=["licenses"], responses=problems.READ_FAILURES, route_class=Remembered
+)
 
 _STATUS = {1: "active", 2: "suspended", 3: "revoked"}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from contextlib import ExitStack
 from typing import Annotated, Any
 
@@ -26,6 +27,7 @@ from api.dependencies import (
 )
 from api.lanes import lanes
 from api.once import described
+from api.remembered import Remembered
 from ledger.canonical import parse_json
 from ledger.claim import Claim, manifest_hash
 from ledger.errors import ClaimMismatch, ManifestError, UnknownRecord
@@ -36,7 +38,9 @@ from ledger.index.database import writing
 from ledger.index.timeline import timeline
 from ledger.index.views import RowMap, Snapshot
 
-router = APIRouter(prefix="/v1", tags=["models"], responses=problems.READ_FAILURES)
+router = APIRouter(
+    prefix="/v1", tags=["models"], responses=problems.READ_FAILURES, route_class=Remembered
+)
 
 _STATUS = {1: "active", 2: "withdrawn", 3: "compromised"}
 # For a whole body; 64 MiB at 5 Mbit/s.
@@ -46,14 +50,23 @@ _EXAMPLE_FINGERPRINT = {"format": "mfp1", "level": "core", "tensors": []}
 
 def shown(snapshot: Snapshot, row: RowMap) -> schemas.Model:
     """A model's row as it is answered."""
-    return schemas.Model.model_validate(
-        {
-            **row,
-            "status": _STATUS.get(row["status"], "active"),
-            "title": library.manifest_title(snapshot.connection, row["manifest_hash"]),
-            "finality": snapshot.as_of.finality(row["registered_block"]),
-        }
-    )
+    return shown_all(snapshot, [row])[0]
+
+
+def shown_all(snapshot: Snapshot, rows: Collection[RowMap]) -> list[schemas.Model]:
+    """Models' rows as they are answered; their manifests are looked up together."""
+    titles = library.manifest_titles(snapshot.connection, [row["manifest_hash"] for row in rows])
+    return [
+        schemas.Model.model_validate(
+            {
+                **row,
+                "status": _STATUS.get(row["status"], "active"),
+                "title": titles.get(bytes(row["manifest_hash"])),
+                "finality": snapshot.as_of.finality(row["registered_block"]),
+            }
+        )
+        for row in rows
+    ]
 
 
 @router.get("/models")
@@ -77,7 +90,7 @@ def list_models(
     more = len(rows) == limit
     return schemas.ModelPage(
         as_of=as_of(snapshot),
-        models=[shown(snapshot, row) for row in rows],
+        models=shown_all(snapshot, rows),
         next_cursor=f"{rows[-1]['registered_block']}-{rows[-1]['model_id'].hex()}"
         if more
         else None,
@@ -150,7 +163,7 @@ def show_lineage(
     return catalogue_schemas.LineageAnswer(
         as_of=as_of(snapshot),
         model_id=str(which),
-        models=[shown(snapshot, row) for row in found.models.values()],
+        models=shown_all(snapshot, found.models.values()),
         edges=[
             catalogue_schemas.LineageEdge.model_validate(
                 {**row, "finality": snapshot.as_of.finality(row["born_block"])}

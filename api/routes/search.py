@@ -8,8 +8,8 @@ from fastapi import APIRouter, Query
 
 from api import problems, schemas
 from api.dependencies import HASH, Cacheable, Fresh, as_of
+from api.remembered import Remembered
 from api.routes.models import shown
-from api.strict import StrictRoute
 from ledger.errors import LimitExceeded
 from ledger.fingerprint.search import MAX_ASKED, IdKind
 from ledger.ids import Digest
@@ -17,7 +17,7 @@ from ledger.index import library, searching
 from ledger.index.views import Snapshot
 
 router = APIRouter(
-    prefix="/v1", tags=["search"], responses=problems.READ_FAILURES, route_class=StrictRoute
+    prefix="/v1", tags=["search"], responses=problems.READ_FAILURES, route_class=Remembered
 )
 
 

@@ -69,10 +69,15 @@ class Cursor:
         Of a time that is still to come by `now`, the clock of who wrote it or of who reads it is
         wrong by as much: that is no freshness, and so counts like age. A second is let pass.
         """
-        if not self.synced_at_ms:
-            return None
-        lag = now - self.synced_at_ms / 1000
-        return round(lag if lag >= 0 else 0.0 if lag >= -CLOCKS_APART else -lag, 1)
+        return lag_s(self.synced_at_ms, now)
+
+
+def lag_s(synced_at_ms: int, now: float) -> float | None:
+    """As `Cursor.lag_s`."""
+    if not synced_at_ms:
+        return None
+    lag = now - synced_at_ms / 1000
+    return round(lag if lag >= 0 else 0.0 if lag >= -CLOCKS_APART else -lag, 1)
 
 
 def pinned(addresses: Mapping[str, str]) -> bytes:

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, delete, insert, select, text
 
 from ledger.canonical import canonical_json, parse_json
 from ledger.errors import ClaimMismatch
@@ -156,6 +156,13 @@ def _file(connection: Connection, model_id: ModelId, ids: Iterable[tuple[str, by
         connection.execute(insert(leaf), rows)
 
 
+# The row's lock is held until the deposit is there: numbers rise in the order of commits.
+_COUNT = (
+    "INSERT INTO library_place (id, deposits) VALUES (1, 1) "
+    "ON CONFLICT (id) DO UPDATE SET deposits = library_place.deposits + 1"
+)
+
+
 def put_document(
     connection: Connection,
     kind: str,
@@ -167,6 +174,7 @@ def put_document(
 ) -> None:
     """Store a document under its kind and hash, in place of one before."""
     table = tables.document
+    connection.execute(text(_COUNT))
     connection.execute(delete(table).where(table.c.kind == kind, table.c.hash == name.raw))
     connection.execute(
         insert(table).values(
@@ -188,11 +196,21 @@ def document(connection: Connection, kind: str, name: Digest) -> tuple[Any, bool
     return None if row is None else (parse_json(row.body.encode(), what=kind), bool(row.complete))
 
 
-def manifest_title(connection: Connection, manifest_hash: bytes) -> str | None:
-    """The title in a deposited manifest."""
-    found = document(connection, "manifest", Digest(bytes(manifest_hash)))
-    title = found[0].get("title") if found is not None and isinstance(found[0], dict) else None
-    return title if isinstance(title, str) else None
+def manifest_titles(connection: Connection, hashes: Iterable[bytes]) -> dict[bytes, str]:
+    """The titles in deposited manifests, by the manifests' hashes; absent where there is none."""
+    table, wanted = tables.document, {bytes(each) for each in hashes}
+    found = connection.execute(
+        select(table.c.hash, table.c.body).where(
+            table.c.kind == "manifest", table.c.hash.in_(wanted)
+        )
+    )
+    titles = {}
+    for name, body in found:
+        read = parse_json(body.encode(), what="manifest")
+        title = read.get("title") if isinstance(read, dict) else None
+        if isinstance(title, str):
+            titles[bytes(name)] = title
+    return titles
 
 
 @dataclass(frozen=True, slots=True)

@@ -459,6 +459,14 @@ leaf_name = Table(
     sqlite_with_rowid=False,
 )
 
+# Rises with each deposit, in its transaction: what an answer says of documents is as new as this.
+library_place = Table(
+    "library_place",
+    metadata,
+    _column("id", Integer, primary_key=True),
+    _column("deposits", BigInteger),
+)
+
 # One live version an entity: what the fold, and every read at the head, looks up.
 for _table in STATE.values():
     Index(

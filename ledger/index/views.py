@@ -8,7 +8,7 @@ while the follower commits. Rows come back as mappings with the column names of
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, cast
@@ -385,6 +385,31 @@ class Snapshot:
         return self.row(
             select(table).where(self.alive(table), table.c.license_id == license_id.value)
         )
+
+    def licenses_of(self, ids: Iterable[LicenseId]) -> Mapping[int, RowMap]:
+        """Those of these licenses that there are, by token id."""
+        table = tables.license_
+        wanted = [each.value for each in ids if each.value < 1 << 63]
+        found = self.rows(select(table).where(self.alive(table), table.c.license_id.in_(wanted)))
+        return {row["license_id"]: row for row in found}
+
+    def plans_of(self, ids: Iterable[int]) -> Mapping[int, RowMap]:
+        """These plans, by number."""
+        table = tables.plan
+        found = self.rows(select(table).where(self.alive(table), table.c.plan_id.in_(list(ids))))
+        return {row["plan_id"]: row for row in found}
+
+    def seats_of(self, ids: Iterable[int], runtime_key: Digest) -> Mapping[int, RowMap]:
+        """One runtime's seats on these licenses, by token id."""
+        table = tables.seat
+        found = self.rows(
+            select(table).where(
+                self.alive(table),
+                table.c.license_id.in_(list(ids)),
+                table.c.runtime_key == runtime_key.raw,
+            )
+        )
+        return {row["license_id"]: row for row in found}
 
     def licenses(
         self,
