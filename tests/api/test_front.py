@@ -61,7 +61,7 @@ class Served:
             log_level="error", **settings,
         )  # fmt: skip
         service = Service(given, self.index, None, None, profile_for(31337))
-        self.front = create_app(given, Opened(service, None, ExitStack()))
+        self.front = create_app(given, Opened(service, None, None, ExitStack()))
         self.port = free_port()
         self._server = uvicorn.Server(http_config(self.front, host="127.0.0.1", port=self.port))
         self._thread = threading.Thread(target=self._server.run, daemon=True)
