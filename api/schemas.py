@@ -315,6 +315,10 @@ class EntitlementAnswer(EntitlementItem, Answer):
 class EntitlementsAsked(Shape):
     """Licenses to decide about, for one holder and one runtime where these are named."""
 
+    model_config = ConfigDict(
+        frozen=True, extra="ignore", json_schema_extra={"examples": [{"licenses": ["1.1", "1.2"]}]}
+    )
+
     licenses: list[Annotated[str, Field(pattern=r"^\d{1,20}(\.\d{1,10})?$", examples=["1.1"])]] = (
         Field(min_length=1, max_length=200)
     )

@@ -12,10 +12,13 @@ from sqlalchemy import event
 from api import feed as feeds
 from api.feed import Feed
 from ledger.errors import IndexUnavailable
+from ledger.ids import ZERO_DIGEST
 from ledger.index import tables
 from ledger.index.database import open_database, writing
+from ledger.index.journal import Journal
 from ledger.index.outbox import OutboxPlace
 from ledger.index.views import Index
+from ledger.index.watching import watch_of
 
 CHAIN = 31337
 ENTRIES = 3000
@@ -25,6 +28,9 @@ ENTRIES = 3000
 def index(tmp_path_factory):
     """An index whose outbox holds `ENTRIES` entries about final blocks."""
     engine = open_database(f"sqlite:///{tmp_path_factory.mktemp('feed') / 'index.db'}")
+    with writing(engine) as connection:
+        deployment = {"Anchors": "0x" + "aa" * 20}
+        Journal(CHAIN).pin(connection, genesis=ZERO_DIGEST, deployment=deployment, first=1)
     grow(engine, 1, ENTRIES)
     yield Index(engine, CHAIN)
     engine.dispose()
@@ -91,9 +97,13 @@ async def read(feed, after, count, **more):
     return found
 
 
+def feed_of(index):
+    return Feed(index, watch_of(index.engine, index.chain_id))
+
+
 def test_a_page_that_many_want_at_once_is_read_once(index):
     async def go():
-        feed = Feed(index)
+        feed = feed_of(index)
         with watched(index.engine) as seen:
             found = await asyncio.gather(*(read(feed, ENTRIES - 100, 100) for _ in range(200)))
         assert found == [list(range(ENTRIES - 99, ENTRIES + 1))] * 200
@@ -106,7 +116,7 @@ def test_listeners_who_read_all_that_was_take_few_connections_and_hold_up_no_new
     """From places of their own, so that no page serves two of them."""
 
     async def go():
-        feed = Feed(index)
+        feed = feed_of(index)
         with watched(index.engine) as seen:
             old = [asyncio.create_task(read(feed, n, 2000)) for n in range(24)]
             await asyncio.sleep(0)
@@ -126,7 +136,7 @@ def test_listeners_beyond_the_limits_are_sent_away(index, monkeypatch):
     monkeypatch.setattr(feeds, "MAX_OF_NETWORK", 2)
 
     async def go():
-        feed = Feed(index)
+        feed = feed_of(index)
         held = []
 
         async def hold(network=None):
@@ -153,7 +163,7 @@ def test_listeners_beyond_the_limits_are_sent_away(index, monkeypatch):
 
 def test_a_page_that_could_not_be_read_is_read_again_for_the_next_who_wants_it(index, monkeypatch):
     async def go():
-        feed = Feed(index)
+        feed = feed_of(index)
         real = feed._read
 
         def broken(after, limit):

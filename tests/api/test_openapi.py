@@ -23,7 +23,7 @@ def test_every_answer_to_any_request_is_one_that_is_described(service):
 
         @given(case=operation.as_strategy())
         @settings(
-            max_examples=8,
+            max_examples=4,
             deadline=None,
             derandomize=True,
             phases=[Phase.explicit, Phase.generate],

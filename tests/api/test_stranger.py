@@ -141,6 +141,7 @@ def test_every_list_is_read_to_its_end_page_by_page(stranger):
         name
         for name, (_, _, operation) in stranger.operations.items()
         if {"cursor", "limit"} <= {each["name"] for each in operation.get("parameters", [])}
+        and "security" not in operation
     ]
     assert {"list_models", "list_licenses", "list_events", "list_anchors"} <= set(lists)
     model = stranger.call("list_models")["models"][0]["model_id"]
