@@ -77,6 +77,8 @@ def _complete(document: dict[str, Any]) -> None:
             example = _EXAMPLES.get(parameter["schema"].get("pattern", ""))
             if example is not None:
                 parameter["schema"].setdefault("examples", [example])
+        if "requestBody" in operation:
+            _exemplify(operation["requestBody"], components["schemas"])
         for status, response in operation["responses"].items():
             problem = response.get("content", {}).get(problems.MEDIA_TYPE)
             if problem is not None:
@@ -88,6 +90,39 @@ def _complete(document: dict[str, Any]) -> None:
             response["headers"] = response.get("headers", {}) | {
                 name: {"$ref": f"#/components/headers/{name}"} for name in names
             }
+
+
+def _exemplify(body: dict[str, Any], schemas: dict[str, Any]) -> None:
+    """Give a body an example of what it must hold, where its shape has none of its own."""
+    for media in body["content"].values():
+        name = media["schema"].get("$ref", "").rpartition("/")[2]
+        if name and not schemas[name].get("examples") and "example" not in media:
+            media["example"] = _example(schemas[name], schemas)
+
+
+def _example(schema: dict[str, Any], schemas: dict[str, Any]) -> Any:
+    if "$ref" in schema:
+        return _example(schemas[schema["$ref"].rpartition("/")[2]], schemas)
+    if schema.get("examples"):
+        return schema["examples"][0]
+    for known in ("const", "default"):
+        if known in schema:
+            return schema[known]
+    if "enum" in schema:
+        return schema["enum"][0]
+    if "anyOf" in schema:
+        return _example(schema["anyOf"][0], schemas)
+    match schema.get("type"):
+        case "object":
+            members = schema.get("properties", {})
+            return {name: _example(members[name], schemas) for name in schema.get("required", ())}
+        case "array":
+            return [_example(schema["items"], schemas)] * max(1, schema.get("minItems", 0))
+        case "integer":
+            return schema.get("minimum", 1)
+        case "boolean":
+            return True
+    return _EXAMPLES.get(schema.get("pattern", ""), "text")
 
 
 def _operations(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:

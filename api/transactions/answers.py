@@ -71,7 +71,7 @@ class SignedAsked(Shape):
     """A signed transaction."""
 
     raw: str = Field(
-        pattern="^0x([0-9a-fA-F]{2})+$", max_length=2 + 2 * MAX_BYTES, examples=["0x02f8…"]
+        pattern="^0x([0-9a-fA-F]{2})+$", max_length=2 + 2 * MAX_BYTES, examples=["0x02f8"]
     )
 
 
