@@ -117,7 +117,7 @@ def test_whatever_must_be_given_has_an_example_that_fits(stranger):
             content = operation["requestBody"]["content"]["application/json"]
             schema = stranger.resolved(content["schema"])
             examples = [*schema.get("examples", []), content.get("example")]
-            assert examples[0], f"no example of a body of {name}"
+            assert examples[0] is not None, f"no example of a body of {name}"
             stranger.fits(examples[0], content["schema"])
 
 
