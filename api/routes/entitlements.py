@@ -119,7 +119,7 @@ def _entries(
     at: int,
 ) -> dict[LicenseId, Entry]:
     """The answers at the time `at`, and between which times they are the same."""
-    who = None if holder is None else Address.parse(holder)
+    who = None if holder is None else Address.parse(holder.lower())
     rows = snapshot.licenses_of(asked)
     plans = snapshot.plans_of({row["plan_id"] for row in rows.values()})
     seats = {} if runtime is None else snapshot.seats_of(rows, Digest.parse(runtime))

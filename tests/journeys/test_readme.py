@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -23,7 +24,10 @@ def shell_lines() -> list[str]:
     return [line for line in lines if line.startswith("deed ")]
 
 
-@pytest.mark.parametrize("place", ["here", "elsewhere"])
+DEEP = pytest.mark.skipif("DEED_DEEP" not in os.environ, reason="make deep")
+
+
+@pytest.mark.parametrize("place", ["here", pytest.param("elsewhere", marks=DEEP)])
 def test_every_command_of_the_quick_tour_works_in_order(stack, work, tmp_path, monkeypatch, place):
     deed = runner(work)
     folder = work if place == "here" else tmp_path

@@ -110,7 +110,17 @@ def test_a_step_that_does_not_go_as_told_is_our_bug():
     assert "our bug" in failure.hint
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+DEEP = pytest.mark.skipif("DEED_DEEP" not in os.environ, reason="make deep")
+
+
+@pytest.mark.parametrize(
+    "number",
+    [
+        signal.SIGINT,
+        pytest.param(signal.SIGTERM, marks=DEEP),
+        pytest.param(signal.SIGHUP, marks=DEEP),
+    ],
+)
 def test_told_to_end_the_demo_leaves_no_folder_with_keys_behind(tmp_path, number):
     model = small_model(tmp_path / "mine.safetensors")
     scratch = tmp_path / "scratch"

@@ -228,7 +228,7 @@ def test_a_custody_entry_is_added_without_touching_the_evidence(collected, tmp_p
     assert read_bundle(added).id != read_bundle(collected).id
     report = verify(added)
     assert report.holds
-    assert "2 entries, the last 'received' by 'Court'" in report.steps[17].detail
+    assert '2 entries, the last "received" by "Court"' in report.steps[17].detail
 
 
 def test_an_unknown_model_and_an_unfinished_registration_are_told_apart(

@@ -4,6 +4,8 @@ The key is the same in every run: without the original, what a half merge leaves
 threshold, and moves by one in z from key to key.
 """
 
+import os
+
 import ml_dtypes
 import numpy as np
 import pytest
@@ -157,8 +159,13 @@ def test_units_in_another_order_hide_the_mark_from_a_plain_look(made, tmp_path):
     assert looks["informed", "realigned"].found[name].tally.log10_p < -1000
 
 
+DEEP = pytest.mark.skipif("DEED_DEEP" not in os.environ, reason="make deep")
+
+
 @pytest.mark.torch
-@pytest.mark.parametrize("rate", [2e-5, 2e-4, 1e-3])
+@pytest.mark.parametrize(
+    "rate", [2e-4, pytest.param(2e-5, marks=DEEP), pytest.param(1e-3, marks=DEEP)]
+)
 def test_a_fine_tuned_copy_is_found(made, tmp_path, rate):
     pytest.importorskip("torch")
     tuned = fine_tuned(made.arrays(), steps=60, rate=rate)
