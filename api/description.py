@@ -6,6 +6,7 @@ shape for all failures, and one short name for each operation.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -15,6 +16,7 @@ from fastapi.routing import APIRoute
 from api import problems
 from api.dependencies import ACCOUNT, HASH
 
+_SENTENCE: Final = re.compile(r"(?<=\.)\s|\n\n|[;:] ")
 _PROBLEM: Final = {"$ref": "#/components/schemas/Problem"}
 _TEXT: Final = {"type": "string"}
 _HEADERS: Final = {
@@ -70,6 +72,9 @@ def _complete(document: dict[str, Any]) -> None:
     }
     not_modified = problems.name_of(problems.NOT_MODIFIED)
     for method, operation in _operations(document):
+        # FastAPI's own is the function's name in capitals.
+        if operation["summary"] == operation["operationId"].replace("_", " ").title():
+            operation["summary"] = _SENTENCE.split(operation["description"], 1)[0].rstrip(".")
         cached = method == "get" and not_modified in operation["responses"]
         if cached:
             operation.setdefault("parameters", []).append(_IF_NONE_MATCH)

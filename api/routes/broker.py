@@ -52,19 +52,19 @@ def _sent(reply: dict[str, Any]) -> Response:
 
 
 @router.get("", summary="Who this broker is, and its public keys", response_model=dict[str, Any])
-async def info(request: Request) -> Response:
+async def show_broker(request: Request) -> Response:
     """The broker's identity, its signing and KEM keys; signed with them."""
     return _sent(await lanes(request).keys.run(_service(request).info))
 
 
 @router.get("/endpoints", summary="How its chain endpoints are")
-async def endpoints(request: Request) -> dict[str, Any]:
+async def broker_endpoints(request: Request) -> dict[str, Any]:
     """What the broker remembers of each endpoint it asks: hosts only. Asks none of them."""
     return await lanes(request).desk.run(_service(request).endpoints)
 
 
 @router.post("/deposits", summary="Deposit the key of a sealing", response_model=dict[str, Any])
-async def deposit(request: Request, message: Message) -> Response:
+async def deposit_key(request: Request, message: Message) -> Response:
     """Take a licensor-signed deposit; the reply is the broker's signed receipt."""
     return _sent(
         await lanes(request).desk.run(_service(request).deposit, message, network=_network(request))
@@ -72,7 +72,7 @@ async def deposit(request: Request, message: Message) -> Response:
 
 
 @router.post("/challenges", summary="Get a challenge", response_model=dict[str, Any])
-async def challenge(request: Request, message: Message) -> Response:
+async def ask_challenge(request: Request, message: Message) -> Response:
     """32 random bytes for one license and model, good for 60 seconds and one use."""
     return _sent(
         await lanes(request).keys.run(
@@ -82,7 +82,7 @@ async def challenge(request: Request, message: Message) -> Response:
 
 
 @router.post("/releases", summary="Ask for a key", response_model=dict[str, Any])
-async def release(request: Request, message: Message) -> Response:
+async def ask_release(request: Request, message: Message) -> Response:
     """Ten numbered checks; if all pass, the wrapped key and a lease."""
     return _sent(
         await lanes(request).keys.run(_service(request).release, message, network=_network(request))
@@ -92,7 +92,7 @@ async def release(request: Request, message: Message) -> Response:
 @router.post(
     "/checks", summary="Ask whether a key would be released", response_model=dict[str, Any]
 )
-async def check(request: Request, message: Message) -> Response:
+async def check_release(request: Request, message: Message) -> Response:
     """The same ten checks; nothing is taken or released."""
     return _sent(
         await lanes(request).desk.run(_service(request).check, message, network=_network(request))
@@ -124,7 +124,7 @@ def _license(text: str) -> LicenseId:
 @router.get(
     "/holds/{license_id}", summary="Whether a license is held", response_model=dict[str, Any]
 )
-async def hold(request: Request, license_id: str) -> Response:
+async def show_hold(request: Request, license_id: str) -> Response:
     """Whether this broker holds a license, and what the hold is called; signed."""
     holds, which = _service(request).holds, _license(license_id)
     return _sent(await lanes(request).desk.run(holds.look, which, network=_network(request)))
@@ -144,7 +144,7 @@ async def release_hold(request: Request, license_id: str, message: Message) -> R
 
 
 @router.get("/log", summary="Hashes of the broker's receipts", response_model=dict[str, Any])
-async def log_page(
+async def broker_log(
     request: Request,
     after: Annotated[int, Query(ge=0, lt=1 << 53)] = 0,
     limit: Annotated[int, Query(ge=0, le=MAX_HASHES)] = DEFAULT_HASHES,
@@ -155,6 +155,6 @@ async def log_page(
 
 
 @router.get("/anchoring", summary="How the anchoring of its receipts stands")
-async def anchoring(request: Request) -> dict[str, Any]:
+async def broker_anchoring(request: Request) -> dict[str, Any]:
     """Whether and how often this broker anchors by itself, and what is wrong. Unsigned."""
     return (await lanes(request).desk.run(_service(request).anchoring.status)).to_json()

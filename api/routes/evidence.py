@@ -100,7 +100,9 @@ async def license_bundle(
     responses=_JOB_FAILURES,
     dependencies=[described],
 )
-async def ask(request: Request, response: Response, asked: schemas.EvidenceAsked) -> schemas.Job:
+async def begin_job(
+    request: Request, response: Response, asked: schemas.EvidenceAsked
+) -> schemas.Job:
     """Ask for a bundle that is collected in the background.
 
     Documents that are not given are those deposited here. A claim given here goes into this bundle
@@ -116,7 +118,7 @@ async def ask(request: Request, response: Response, asked: schemas.EvidenceAsked
 
 
 @jobs_router.get("/evidence/jobs/{job}", responses=_JOB_FAILURES)
-async def look(
+async def show_job(
     request: Request,
     job: JobPath,
     wait: Annotated[float, Query(ge=0, le=25, description="seconds to wait for news")] = 0.0,
@@ -131,7 +133,7 @@ async def look(
 @jobs_router.get(
     "/evidence/jobs/{job}/bundle", response_class=Response, responses=_JOB_FAILURES | _ZIP
 )
-async def fetch(request: Request, job: JobPath) -> Response:
+async def job_bundle(request: Request, job: JobPath) -> Response:
     """A job's bundle; no chain is needed any more. Ranges may be asked for."""
     path, work = await run_in_threadpool(_jobs(request).bundle, job)
     if work.error is not None or work.made is None:
@@ -145,7 +147,7 @@ async def fetch(request: Request, job: JobPath) -> Response:
 @jobs_router.delete(
     "/evidence/jobs/{job}", status_code=_GONE, response_class=Response, responses=_JOB_FAILURES
 )
-async def leave(request: Request, job: JobPath) -> Response:
+async def cancel_job(request: Request, job: JobPath) -> Response:
     """Cancel a job, or give its bundle up. Others who asked for the same keep it."""
     await run_in_threadpool(_jobs(request).leave, job)
     return Response(status_code=_GONE)

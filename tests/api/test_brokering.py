@@ -48,7 +48,11 @@ def test_a_service_with_a_brokers_folder_is_that_broker(home, deployed, make, tm
         assert service.client.get("/readyz").json()["broker"] == "on"
         reply = service.client.post("/v1/broker/challenges", json={})
         assert reply.headers["content-type"] == "application/problem+json"
-        assert "/v1/broker" in service.get("/v1/openapi.json")["paths"]
+        paths = service.get("/v1/openapi.json")["paths"]
+        assert "/v1/broker" in paths
+        # Whoever makes a client of it makes a function of each.
+        names = [each["operationId"] for path in paths.values() for each in path.values()]
+        assert len(names) == len(set(names))
     finally:
         assert service.stop() == 0
     assert "correct horse" not in service.log.read_text()

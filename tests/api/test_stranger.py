@@ -106,6 +106,8 @@ def test_operations_have_short_names_of_their_own(stranger):
     assert all(re.fullmatch(r"[a-z_]{2,24}", name) for name in stranger.operations)
     for _, _, operation in stranger.operations.values():
         assert operation["description"]
+        # What a list of operations shows of each: words, and not the function's name again.
+        assert len(operation["summary"].split()) > 1, operation["summary"]
 
 
 def test_whatever_must_be_given_has_an_example_that_fits(stranger):
