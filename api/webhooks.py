@@ -8,7 +8,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-import httpx
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from sqlalchemy import func, select
@@ -53,7 +52,7 @@ def open_webhooks(served: Service) -> Webhooks | None:
         return None
     keys = KeyRing.read(path, make=settings.webhook_key_file is None)
     allowed = tuple(ipaddress.ip_network(each) for each in settings.webhook_networks)
-    way = Way(allowed, trust=httpx.create_ssl_context(), seconds=settings.webhook_timeout)
+    way = Way(allowed, seconds=settings.webhook_timeout)
     worker = Worker(
         Spreader(served.index, write_as_of),
         Reminders(served.index, write_as_of),

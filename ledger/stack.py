@@ -49,6 +49,7 @@ from ledger.chain.transactions import Sender
 from ledger.chain.wallet import dev_wallet
 from ledger.errors import ConfigurationError, UnavailableError, WrongNetwork
 from ledger.ids import Address
+from ledger.remote.bodies import authorities
 
 FOLDER: Final = ".deed"
 ACCOUNTS: Final = ("licensor", "holder", "broker")
@@ -257,7 +258,7 @@ class Stack:
 
     def _wait_ready(self, url: str) -> None:
         deadline = time.monotonic() + _READY_SECONDS
-        with httpx.Client(timeout=5) as client:
+        with httpx.Client(timeout=5, verify=authorities()) as client:
             while time.monotonic() < deadline:
                 self._check_alive()
                 with contextlib.suppress(httpx.HTTPError):

@@ -28,7 +28,7 @@ from ledger.errors import (
     UsageError,
 )
 from ledger.licensing.card import CardFile, LicenseCard
-from ledger.remote.bodies import ACCEPTED, PIECE, Patience, pieces
+from ledger.remote.bodies import ACCEPTED, PIECE, Patience, authorities, pieces
 from ledger.remote.download import SPARE_BYTES
 from ledger.remote.objects import RemoteObject
 from ledger.remote.places import Place, join
@@ -336,7 +336,11 @@ def stream(place: Place, timeout: float) -> Iterator[tuple[httpx.Response, Patie
     with (
         Patience(timeout) as patience,
         httpx.Client(
-            timeout=timeout, follow_redirects=True, event_hooks=hooks, headers=ACCEPTED
+            timeout=timeout,
+            follow_redirects=True,
+            event_hooks=hooks,
+            headers=ACCEPTED,
+            verify=authorities(),
         ) as client,
         client.stream("GET", place.url, extensions=patience.extensions) as response,
     ):

@@ -31,7 +31,7 @@ from ledger.errors import (
 )
 from ledger.ids import Digest
 from ledger.licensing.document import Document
-from ledger.remote.bodies import ACCEPTED, pieces
+from ledger.remote.bodies import ACCEPTED, authorities, pieces
 from ledger.sealed.recipients import KemPublicKey
 
 MAX_REPLY_BYTES: Final = 4 << 20
@@ -97,6 +97,7 @@ class BrokerLink:
                 max_connections=100, max_keepalive_connections=20, keepalive_expiry=KEPT_SECONDS
             ),
             trust_env=parts.hostname not in {"127.0.0.1", "::1", "localhost"},
+            verify=authorities(),
         )
 
     def __repr__(self) -> str:

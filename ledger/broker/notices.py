@@ -132,7 +132,7 @@ class Notices:
         *,
         clock: Callable[[], float] = time.time,
         resolve: Resolve = socket.getaddrinfo,
-        trust: ssl.SSLContext | bool = True,
+        trust: ssl.SSLContext | None = None,
         timeout: float = TIMEOUT,
     ) -> None:
         self._store = store

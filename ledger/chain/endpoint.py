@@ -17,7 +17,7 @@ import httpx
 
 from ledger.canonical import parse_json
 from ledger.errors import ChainUnavailable, FormatError, LedgerError, UsageError
-from ledger.remote.bodies import ACCEPTED, pieces
+from ledger.remote.bodies import ACCEPTED, authorities, pieces
 
 MAX_REPLY_BYTES = 64 << 20
 _ONE_BY_ONE = 3
@@ -79,6 +79,7 @@ class Endpoint:
             limits=httpx.Limits(max_connections=64, max_keepalive_connections=16),
             transport=self._transport,
             trust_env=self._trust_env,
+            verify=authorities(),
             headers={"content-type": "application/json"} | ACCEPTED,
             follow_redirects=False,
         )

@@ -20,7 +20,7 @@ import httpx
 from ledger.canonical import parse_json
 from ledger.client.failures import failure
 from ledger.errors import FormatError, IndexUnavailable, LedgerError, UsageError
-from ledger.remote.bodies import ACCEPTED, pieces
+from ledger.remote.bodies import ACCEPTED, authorities, pieces
 
 MAX_REPLY: Final = 64 << 20
 TRIES: Final = 4
@@ -77,6 +77,7 @@ class Connection:
             follow_redirects=False,
             headers=ACCEPTED,
             trust_env=parts.hostname not in _LOOPBACK,
+            verify=authorities(),
         )
         self.use(credential)
 

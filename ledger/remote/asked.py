@@ -18,7 +18,7 @@ import numpy.typing as npt
 from ledger.canonical import parse_json
 from ledger.errors import FormatError, UnavailableError, UsageError
 from ledger.licensing.document import base64_text
-from ledger.remote.bodies import ACCEPTED, Patience, pieces
+from ledger.remote.bodies import ACCEPTED, Patience, authorities, pieces
 
 MAX_REPLY: Final = 64 << 10
 TRIES: Final = 3
@@ -66,6 +66,7 @@ class RemoteModel:
             headers=ACCEPTED | {"accept": "application/json"},
             follow_redirects=False,
             trust_env=host not in _LOOPBACK,
+            verify=authorities(),
         )
 
     def __repr__(self) -> str:

@@ -8,7 +8,9 @@ by piece, so that a caller who counts stops in time.
 from __future__ import annotations
 
 import contextlib
+import functools
 import socket
+import ssl
 import threading
 import time
 import zlib
@@ -22,6 +24,15 @@ ACCEPTED: Final = {"accept-encoding": "gzip"}
 """Headers of a request whose answer `pieces` reads."""
 
 _GZIP: Final = 16 + zlib.MAX_WBITS
+
+
+@functools.cache
+def authorities() -> ssl.SSLContext:
+    """Whose certificates are believed: those of the public authorities, or of ``SSL_CERT_FILE``.
+
+    Reading them takes 20 ms, which every connection of its own would spend, to this machine too.
+    """
+    return httpx.create_ssl_context()
 
 
 def pieces(response: httpx.Response) -> Iterator[bytes]:

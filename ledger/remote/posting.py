@@ -27,6 +27,7 @@ from typing import Final, TypeVar
 import httpx
 
 from ledger.errors import UsageError
+from ledger.remote.bodies import authorities
 from ledger.remote.resolved import MAX_ADDRESSES, Network, Resolve, addresses_of
 
 SECONDS: Final = 15.0
@@ -65,7 +66,7 @@ class Way:
 
     allowed: Sequence[Network] = ()
     resolve: Resolve = socket.getaddrinfo
-    trust: ssl.SSLContext | bool = True
+    trust: ssl.SSLContext | None = None
     seconds: float = SECONDS
 
 
@@ -144,7 +145,10 @@ async def _send_to(
     async with (
         # (4)
         httpx.AsyncClient(
-            timeout=timeout, follow_redirects=False, trust_env=False, verify=way.trust
+            timeout=timeout,
+            follow_redirects=False,
+            trust_env=False,
+            verify=way.trust or authorities(),
         ) as client,
         client.stream(
             "POST", there, content=body, headers=headers, extensions={"sni_hostname": name}

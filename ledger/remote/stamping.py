@@ -10,6 +10,7 @@ from ledger.errors import StoreUnavailable, TimestampInvalid, UsageError
 from ledger.evidence import der
 from ledger.evidence.timestamps import MAX_TOKEN_BYTES, Token
 from ledger.ids import Digest
+from ledger.remote.bodies import authorities
 
 TIMEOUT_SECONDS = 20.0
 _MAX_ANSWER = MAX_TOKEN_BYTES + 1024
@@ -49,7 +50,9 @@ def request_token(url: str, imprint: Digest, *, timeout: float = TIMEOUT_SECONDS
 def _ask(url: str, host: str, body: bytes, timeout: float) -> bytes:
     headers = {"Content-Type": "application/timestamp-query", "User-Agent": "modeldeed"}
     try:
-        with httpx.stream("POST", url, content=body, headers=headers, timeout=timeout) as answer:
+        with httpx.stream(
+            "POST", url, content=body, headers=headers, timeout=timeout, verify=authorities()
+        ) as answer:
             if answer.status_code != httpx.codes.OK:
                 raise StoreUnavailable(f"{host} answered HTTP {answer.status_code}")
             data = b""
