@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import signal
 from collections import Counter
 from collections.abc import Iterator
@@ -47,8 +48,13 @@ LONG_FILES = (
 )
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Files in the order in which workers take them, each whole: the longest first."""
+    """Put off what is deep; files in the order in which workers take them, the longest first."""
+    if not os.environ.get("DEED_DEEP"):
+        for item in items:
+            if item.get_closest_marker("deep") is not None:
+                item.add_marker(pytest.mark.skip(reason="make deep"))
     if not hasattr(config, "workerinput"):
         return
     counts = Counter(item.path for item in items)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 
@@ -24,10 +23,7 @@ def shell_lines() -> list[str]:
     return [line for line in lines if line.startswith("deed ")]
 
 
-DEEP = pytest.mark.skipif("DEED_DEEP" not in os.environ, reason="make deep")
-
-
-@pytest.mark.parametrize("place", ["here", pytest.param("elsewhere", marks=DEEP)])
+@pytest.mark.parametrize("place", ["here", pytest.param("elsewhere", marks=pytest.mark.deep)])
 def test_every_command_of_the_quick_tour_works_in_order(stack, work, tmp_path, monkeypatch, place):
     deed = runner(work)
     folder = work if place == "here" else tmp_path

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -94,16 +93,13 @@ def wait_until_all_is_final(live: dict) -> None:
             time.sleep(0.02)
 
 
-DEEP = pytest.mark.skipif("DEED_DEEP" not in os.environ, reason="make deep")
-
-
 @pytest.mark.parametrize(
     "number",
     [
         signal.SIGTERM,
         signal.SIGKILL,
-        pytest.param(signal.SIGINT, marks=DEEP),
-        pytest.param(signal.SIGHUP, marks=DEEP),
+        pytest.param(signal.SIGINT, marks=pytest.mark.deep),
+        pytest.param(signal.SIGHUP, marks=pytest.mark.deep),
     ],
 )
 def test_ended_by_a_signal_it_leaves_no_process_and_resumes_with_everything(folder, number):

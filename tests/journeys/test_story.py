@@ -74,6 +74,7 @@ def test_the_demo_tells_the_whole_story_on_a_model_never_seen(tmp_path):
     assert [line for line in progress if line[9:11] != " s"] == []
 
 
+@pytest.mark.deep
 def test_the_demo_compares_tensors_of_types_that_numpy_lacks(tmp_path):
     model = with_four_bit_floats(tmp_path / "four.safetensors")
 
@@ -110,15 +111,12 @@ def test_a_step_that_does_not_go_as_told_is_our_bug():
     assert "our bug" in failure.hint
 
 
-DEEP = pytest.mark.skipif("DEED_DEEP" not in os.environ, reason="make deep")
-
-
 @pytest.mark.parametrize(
     "number",
     [
         signal.SIGINT,
-        pytest.param(signal.SIGTERM, marks=DEEP),
-        pytest.param(signal.SIGHUP, marks=DEEP),
+        pytest.param(signal.SIGTERM, marks=pytest.mark.deep),
+        pytest.param(signal.SIGHUP, marks=pytest.mark.deep),
     ],
 )
 def test_told_to_end_the_demo_leaves_no_folder_with_keys_behind(tmp_path, number):

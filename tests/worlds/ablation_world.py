@@ -56,6 +56,18 @@ class Ablation:
     endless: bool = False
 
 
+def tried(table: Mapping[str, Ablation]) -> dict[str, Ablation]:
+    """All of a table under ``make deep``, else every sixth."""
+    every = 1 if os.environ.get("DEED_DEEP") else 6
+    return {name: table[name] for name in list(table)[::every]}
+
+
+def listed(table: Mapping[str, Ablation]) -> list[Any]:
+    """The table's names as parameters of a test that asks how each ended."""
+    now = tried(table)
+    return [name if name in now else pytest.param(name, marks=pytest.mark.deep) for name in table]
+
+
 def changed_text(ablation: Ablation, text: str) -> str:
     """The module's text without the check."""
     assert text.count(ablation.piece) == 1, (
@@ -100,6 +112,13 @@ def _functions(code: CodeType) -> dict[str, CodeType]:
         else:
             found |= _functions(inner)
     return found
+
+
+def found_once(ablation: Ablation) -> bool:
+    """Whether the program still has the check, as the table says it; no test is run."""
+    module = importlib.import_module(f"ledger.{ablation.module}")
+    assert module.__file__ is not None
+    return bool(changed_text(ablation, Path(module.__file__).read_text()))
 
 
 def _alike(one: CodeType, other: CodeType | None) -> bool:

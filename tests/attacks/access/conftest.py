@@ -25,7 +25,9 @@ def published(deployed, tmp_path_factory):
     return served.publish(deployed, tmp_path_factory.mktemp("models"))
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+@pytest.fixture(
+    scope="module", params=["sqlite", pytest.param("postgresql", marks=pytest.mark.deep)]
+)
 def stand(request, deployed, published, tmp_path_factory):
     """Two processes that serve one database; the second follows nothing."""
     folder = tmp_path_factory.mktemp("stand")

@@ -1,7 +1,6 @@
 """New keys for a broker: nothing is lost at any kill, and the old keys are gone at the end."""
 
 import json
-import os
 import secrets
 import subprocess
 import sys
@@ -72,16 +71,13 @@ def stored(folder, secret, sealing):
         home.keystore.close()
 
 
-DEEP = pytest.mark.skipif("DEED_DEEP" not in os.environ, reason="make deep")
-
-
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize(
     ("start", "end"),
     [
         ("file", "pkcs11"),
-        pytest.param("file", "file", marks=DEEP),
-        pytest.param("pkcs11", "pkcs11", marks=DEEP),
+        pytest.param("file", "file", marks=pytest.mark.deep),
+        pytest.param("pkcs11", "pkcs11", marks=pytest.mark.deep),
     ],
 )
 def test_a_rotation_killed_at_any_step_leaves_a_broker_that_opens_and_goes_on(tmp_path, start, end):

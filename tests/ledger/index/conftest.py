@@ -216,6 +216,24 @@ def postgres_template(postgres: Any) -> str:
     return name
 
 
+# What an endpoint says is judged before any database sees it.
+BEFORE_THE_DATABASE = {
+    "test_faults_blocks.py",
+    "test_faults_forks.py",
+    "test_faults_http.py",
+    "test_faults_logs.py",
+    "test_review_endpoints.py",
+}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of endpoints run on PostgreSQL too when there is time for it."""
+    for item in items:
+        params = getattr(getattr(item, "callspec", None), "params", {})
+        if item.path.name in BEFORE_THE_DATABASE and params.get("database_url") == "postgresql":
+            item.add_marker(pytest.mark.deep)
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """An empty index database, of each kind that the index runs on."""

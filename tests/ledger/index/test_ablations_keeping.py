@@ -260,14 +260,19 @@ ABLATIONS = {
 }
 
 
+@pytest.mark.parametrize("name", ABLATIONS)
+def test_the_program_has_the_check(name):
+    assert world.found_once(ABLATIONS[name])
+
+
 @pytest.fixture(scope="module")
 def ended(tmp_path_factory):
     """How the test of each ablation ended."""
-    return world.try_all(ABLATIONS, tmp_path_factory.mktemp("ablations"), seconds=500)
+    return world.try_all(world.tried(ABLATIONS), tmp_path_factory.mktemp("ablations"), seconds=500)
 
 
 @pytest.mark.chain
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("name", ABLATIONS)
+@pytest.mark.parametrize("name", world.listed(ABLATIONS))
 def test_a_check_that_is_taken_away_is_missed(ended, name):
     assert ended[name] == "failed"
