@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -11,6 +12,8 @@ import jsonschema_rs
 import pytest
 
 pytestmark = pytest.mark.chain
+
+PAGE = Path(__file__).parents[2] / "docs" / "api.md"
 
 world: Any = importlib.import_module("access_world")
 
@@ -201,3 +204,12 @@ def test_a_wallet_signs_in_and_makes_uses_and_revokes_a_key(stranger):
     assert stranger.call("audit", status=403, **mine)["code"] == "SCOPE_MISSING"
     stranger.call("sign_out", status=204, **mine)
     stranger.call("me", status=401, **mine)
+
+
+def test_the_page_about_the_service_names_every_route(stranger):
+    page = re.sub(r"\{[^}]*\}", "{}", PAGE.read_text())
+    routes = {re.sub(r"\{[^}]*\}", "{}", path) for path in stranger.document["paths"]}
+    # Those are in docs/spec/transactions.md.
+    kinds = {each for each in routes if re.fullmatch(r"/v1/transactions/[a-z-]+", each)}
+    assert kinds
+    assert [each for each in routes - kinds if not re.search(re.escape(each) + r"[`?]", page)] == []
