@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test check bench deep chaos contracts docs lock clean
+.PHONY: help setup demo up test ready check lint abi solidity bench deep chaos contracts docs lock clean
 
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
   command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
@@ -58,12 +58,13 @@ $(VENV)/.softhsm: scripts/get_softhsm.py scripts/from_debian.py | $(VENV)/.dev
 	@touch $@
 
 # A connection pooler, for the tests of the index behind one; where there is none they are skipped.
-$(VENV)/.pgbouncer: scripts/get_pgbouncer.py scripts/from_debian.py | $(VENV)/.dev
+$(VENV)/.pgbouncer: scripts/get_pgbouncer.py scripts/from_debian.py | $(VENV)/.dev $(VENV)/.softhsm
 	@$(BIN)/python scripts/get_pgbouncer.py >/dev/null
 	@touch $@
 
 # A browser without windows, for the tests of the page that verifies evidence.
-$(VENV)/.chromium: scripts/get_chromium.py scripts/from_debian.py | $(VENV)/.dev
+# One after the other: they share Debian's cache.
+$(VENV)/.chromium: scripts/get_chromium.py scripts/from_debian.py | $(VENV)/.dev $(VENV)/.pgbouncer
 	@$(BIN)/python scripts/get_chromium.py >/dev/null || { $(BIN)/python scripts/get_chromium.py; exit 2; }
 	@touch $@
 
@@ -99,21 +100,31 @@ demo: setup $(if $(MODEL),,$(VENV)/.models) ## the whole story on a real model (
 up: setup ## the stack, left running: chain, contracts, index, API, broker
 	@$(BIN)/deed up
 
-check: $(VENV)/.dev $(MODULES)/.dev ## format, lint, types, layers, ABI drift, gas
+check: lint abi ## format, lint, types, layers, ABI drift, gas
+
+lint: $(VENV)/.dev
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo | tail -n 5
+
+abi: $(VENV)/.dev $(MODULES)/.dev
 	@$(BIN)/python scripts/build_contracts.py --check
+
+solidity: abi
+	@cd contracts && $(FORGE) test --summary
 
 contracts: $(VENV)/.dev $(MODULES)/.dev ## compile, write the ABI files, run the Solidity tests
 	@$(BIN)/python scripts/build_contracts.py
 	@$(BIN)/python scripts/make_vectors_evidence.py
 	@cd contracts && $(FORGE) test
 
-test: check $(VENV)/.softhsm $(VENV)/.pgbouncer $(VENV)/.chromium ## everything CI runs
-	@cd contracts && $(FORGE) test --summary
+# Downloads, the type checker and the compiler need not wait for each other.
+test: ## everything CI runs
+	@$(MAKE) --no-print-directory -j 3 $(if $(filter output-sync,$(.FEATURES)),--output-sync=target) ready
 	@$(ONE_THREAD) $(BIN)/python -m pytest -n $(WORKERS) --dist loadscope --no-loadscope-reorder -q
+
+ready: lint solidity $(VENV)/.softhsm $(VENV)/.pgbouncer $(VENV)/.chromium
 
 # Other makers' loaders, for the benchmark alone: apart from our packages, and never in their place.
 .peers: requirements-peers.lock | $(VENV)/.dev
