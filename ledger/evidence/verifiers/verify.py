@@ -2114,6 +2114,7 @@ def _shape_of_findings() -> dict[str, Any]:
     model = _fields(
         "model_id:hash licensor:address title:long status:text committed_at:count"
         " registered_block:count",
+        place=[_fields("block:count transaction:count")],
         tensors=ways,
         elements=ways,
     )
@@ -2126,7 +2127,8 @@ def _shape_of_findings() -> dict[str, Any]:
     )
     shared = _fields("cid:hash elements:count packed:flag theirs:long", relation=relation)
     tensors = _fields(
-        "content_root:hash same_packed:flag of:count found:count found_values:count",
+        "content_root:hash same_packed:flag of:count found:count found_values:count values:count"
+        " of_values:count",
         shared=(shared, 0, 100_000),
         set_aside=(hash_, 0, 100_000),
     )
@@ -2175,7 +2177,10 @@ def _shape_of_findings() -> dict[str, Any]:
         kind=_word("file", "folder", "url"),
         files=(_fields("name:path size:count sha256:hash"), 1, 10_000),
     )
-    search = _fields("index:text tensors:count elements:count more:flag", models=(model, 0, 10_000))
+    search = _fields(
+        "index:text chain_id:count tensors:count elements:count more:flag",
+        models=(model, 0, 10_000),
+    )
     return _fields(
         "software:software verdict:verdict",
         format=_word("modeldeed/match/1"),
@@ -2347,6 +2352,10 @@ def _check_shared(tensors: dict[str, Any], said: str) -> None:
         demand(same, said + "one tensor of theirs has two sizes")
     same = tensors["found_values"] == sum(sizes.values())
     demand(same, said + "the number of shared values is another")
+    same = tensors["values"] == sum(of["elements"] for of in shared)
+    demand(same, said + "the number of our values that are shared is another")
+    most = tensors["values"] <= tensors["of_values"]
+    demand(most, said + "more of our values are shared than there are")
     same = tensors["found"] == sum(not of["packed"] for of in shared)
     demand(same, said + "the number of shared tensors is another")
     demand(tensors["found"] <= tensors["of"], said + "more tensors are shared than there are")
@@ -2485,8 +2494,10 @@ def step_match(case: Case) -> str:
     ]
     for of in listed:
         title, history = need(case.title, "the title"), need(case.history, "the title's history")
-        place = (title["committed"], history["registration"]["block"])
-        same = (of["committed_at"], of["registered_block"]) == place
+        stands = (case.chain, title["committed"], history["registration"]["block"])
+        same = (search["chain_id"], of["committed_at"], of["registered_block"]) == stands
+        place = _place_of(case)
+        same = same and (None in (of["place"], place) or of["place"] == place)
         demand(same, "match.json gives this model another time than the chain")
     marked, licensor = hex0(claim["watermark_commitment"]), checksummed(claim["licensor"])
     related = (
@@ -2504,12 +2515,13 @@ def step_match(case: Case) -> str:
         if one["tensors"] is not None:
             _check_membership(case, one["tensors"])
     committed = need(case.title, "the title")["committed"]
+    there = _place_of(case) if search and search["chain_id"] == case.chain else None
     case.match = {
         "digest": hex0(sha256(case.members["match.json"])),
         "suspect": {name: suspect[name] for name in ("name", "kind", "size", "sha256", "received")},
         "verdict": found["verdict"],
         **{name: found[name] for name in ("tried", "untried") if name in found},
-        "sentences": _sentences(found, root, marked, hex0(case.model), committed),
+        "sentences": _sentences(found, root, marked, hex0(case.model), committed, there),
     }
     rows = sum(len(one["units"]["rows"]) for one in found["comparisons"])
     return (
@@ -2529,14 +2541,14 @@ def _check_membership(case: Case, tensors: dict[str, Any]) -> None:
             said = "match.json: %s… " % cid[:18]
             demand(cid in held, said + "is called shared and is no tensor of the claimed model")
             if cid in wanted:
-                elements = 1
-                for dim in held[cid]["shape"]:
-                    elements *= dim
-                same = elements == wanted[cid]["elements"]
+                same = _elements(held[cid]) == wanted[cid]["elements"]
                 same = same and held[cid]["identity"] != wanted[cid]["packed"]
                 demand(same, said + "is of another size or kind in the claimed model")
         size = sum(of["identity"] for of in held.values())
         demand(size == tensors["of"], counts % size)
+        values = sum(_elements(of) for of in held.values())
+        same = values == tensors["of_values"]
+        demand(same, "match.json: the claimed model has %d values" % values)
         return
     packed = any(of["packed"] for of in tensors["shared"])
     for cid in cids:
@@ -2547,14 +2559,60 @@ def _check_membership(case: Case, tensors: dict[str, Any]) -> None:
         demand(size == tensors["of"], counts % size)
 
 
+def _elements(of: dict[str, Any]) -> int:
+    elements = 1
+    for dim in of["shape"]:
+        elements *= dim
+    return elements
+
+
+def _share(values: int, all_: int) -> str:
+    """So many of our values, with their share rounded down."""
+    parts = values * 10_000 // max(all_, 1)
+    percent = "less than 0.01" if values and not parts else "%d.%02d" % divmod(parts, 100)
+    return "%d of %d values of ours (%s %%)" % (values, all_, percent)
+
+
 def _power(stated: int) -> str:
     """A stated bound for people, rounded upwards to a tenth."""
     tenths = -stated // 100_000
     return "10^-%d.%d" % divmod(tenths, 10) if tenths else "1 (no evidence)"
 
 
+def _place_of(case: Case) -> dict[str, int] | None:
+    """Where the commitment that the title's time is of stands; None if the bundle lacks it."""
+    registered = case.history["registration"] if case.history else None
+    title = need(case.title, "the title")
+    event = case.commitment if title["has_commitment"] else registered
+    return dict(zip(("block", "transaction"), event["position"])) if event else None
+
+
+def _committed_when(of: dict[str, Any], committed: int, place: dict[str, int] | None) -> str | None:
+    """How another model's commitment stands to this one's; None if it is later."""
+    at, there = "at second %d" % of["committed_at"], of["place"]
+    if of["committed_at"] > committed:
+        return None
+    if of["committed_at"] < committed:
+        return "earlier than this model, " + at
+    if place is None or there is None:
+        return "in the same second as this model, " + at + ": which came first is not shown"
+    mine, theirs = [(one["block"], one["transaction"]) for one in (place, there)]
+    if theirs > mine:
+        return None
+    if theirs == mine:
+        return "in the same transaction as this model, " + at
+    same = theirs[0] == mine[0]
+    block = "in the same block" if same else "in an earlier block"
+    return "earlier than this model, " + at + ", " + block
+
+
 def _sentences(
-    found: dict[str, Any], root: str, marked: str, model: str, committed: int
+    found: dict[str, Any],
+    root: str,
+    marked: str,
+    model: str,
+    committed: int,
+    place: dict[str, int] | None,
 ) -> list[str]:
     """All that may be said of findings, in the words of the page."""
     suspect, held = found["suspect"], found["comparisons"]
@@ -2607,11 +2665,9 @@ def _sentences(
             % (search["index"], len(search["models"]))
         )
         for of in search["models"]:
-            if of["model_id"] != model and of["committed_at"] < committed:
-                said.append(
-                    "%(model_id)s of %(licensor)s was committed to earlier than this model, at "
-                    "second %(committed_at)d." % of
-                )
+            when = _committed_when(of, committed, place)
+            if of["model_id"] != model and when is not None:
+                said.append("%(model_id)s of %(licensor)s was committed to " % of + when + ".")
         if search["more"]:
             said.append("The index left later registrations out.")
     for of in found["tried"]:
@@ -2650,10 +2706,11 @@ def _of_comparison(one: dict[str, Any], comparisons: int, root: str) -> list[str
         said.append("Equal tensors were not looked for: ours is a sketch.")
     else:
         said.append(
-            "%d of %d tensors of ours are in the suspect, %d values in all; %d more that anybody may "
-            "have were set aside."
+            "%d of %d tensors of ours are in the suspect, with %s; %d more that anybody may have were "
+            "set aside."
             % (
-                *(tensors["found"], tensors["of"], tensors["found_values"]),
+                *(tensors["found"], tensors["of"]),
+                _share(tensors["values"], tensors["of_values"]),
                 len(tensors["set_aside"]),
             )
         )
@@ -3524,7 +3581,11 @@ def step_custody(case: Case) -> str:
         named = not collectors or signer in collectors
         demand(named, "custody entry %d is not signed by a collector you named" % number)
     signed = "; signed by " + ", ".join(dict.fromkeys(signers)) if signers else ""
-    return "%d entries (times are claimed)%s" % (len(log), signed)
+    last = log[-1]
+    given = last["actor"] != "not named"
+    who = in_quotes(last["actor"]) if given else "somebody who is not named"
+    latest = "the last %s by %s (times are claimed)" % (in_quotes(last["action"]), who)
+    return "%d entries, %s%s" % (len(log), latest, signed)
 
 
 # ---- The report ----------------------------------------------------------------------------------
