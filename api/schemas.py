@@ -423,10 +423,21 @@ class SearchAsked(BaseModel):
     cast: list[AskedHash] = Field(default=[], description="against the ids of casts")
 
 
+class Place(Shape):
+    """Where something stands on the chain."""
+
+    block: int
+    transaction: int = Field(description="its index in the block")
+
+
 class SearchHolding(Shape):
     """A registered model and which of the ids asked for it holds."""
 
     model: Model
+    place: Place | None = Field(
+        description="of the commitment that `committed_at` is of: what came first within a second; "
+        "null where the chain alone does not tell which it is"
+    )
     cid: list[Hash] = Field(description="bound by the model's artifact root")
     vid: list[Hash] = Field(description="bound by the model's fingerprint digest")
     cast: list[Hash] = Field(

@@ -67,6 +67,7 @@ def of_model(made: Comparison, ours: Fingerprint) -> dict[str, Any]:
         "content_root": str(ZERO_DIGEST),
         "same_packed": False,
         "of": len({of.cid for of in ours.tensors if of.identity}),
+        "of_values": ours.values,
         "shared": [],
         "set_aside": [],
     }
@@ -94,6 +95,7 @@ def of_model(made: Comparison, ours: Fingerprint) -> dict[str, Any]:
     shared = tensors["shared"]
     tensors["found"] = sum(not of["packed"] for of in shared)
     tensors["found_values"] = sum({of["theirs"]: of["elements"] for of in shared}.values())
+    tensors["values"] = sum(of["elements"] for of in shared)
     place = {
         "kind": "model",
         "artifact_root": str(ours.content_root),
@@ -216,6 +218,7 @@ def of_search(
     host: str,
     found: Sequence[tuple[Mapping[str, Any], Tally]],
     *,
+    chain_id: int,
     tensors: int,
     elements: int,
     more: bool,
@@ -224,6 +227,7 @@ def of_search(
 
     Args:
         host: of the index.
+        chain_id: of the chain that it follows.
         found: models as the index shows them, with how much of the suspect each holds.
         tensors: of the suspect that were asked for.
         elements: their values.
@@ -237,6 +241,7 @@ def of_search(
             "status": _line(str(model["status"])),
             "committed_at": int(model["committed_at"]),
             "registered_block": int(model["registered_block"]),
+            "place": model["place"],
             "tensors": {way: weight.tensors[way] for way in WAYS},
             "elements": {way: weight.elements[way] for way in WAYS},
         }
@@ -245,6 +250,7 @@ def of_search(
     models.sort(key=lambda of: (of["committed_at"], of["registered_block"], of["model_id"]))
     return {
         "index": _line(host),
+        "chain_id": chain_id,
         "tensors": tensors,
         "elements": elements,
         "more": more,

@@ -35,7 +35,7 @@ from ledger.evidence.bundle import (
     parse_bundle,
     read_bundle,
 )
-from ledger.evidence.custody import Entry, append, read_log
+from ledger.evidence.custody import UNNAMED, Entry, append, read_log
 from ledger.evidence.documents import Inclusion
 from ledger.evidence.events import decode
 from ledger.evidence.layout import PLAN_TERMS_WORD, plan_slot
@@ -74,7 +74,7 @@ def collect_model_evidence(
     one: bool = False,
     as_of: int | None = None,
     index: OlderEvidence | None = None,
-    actor: str = "not named",
+    actor: str = UNNAMED,
     note: str = "",
     now: datetime | None = None,
     progress: Callable[[str], None] | None = None,

@@ -1,7 +1,8 @@
 """A suspect as it is received: hashed before anything else reads it, and never changed.
 
-A file or folder is read where it lies. What a URL names is downloaded by ranges into a file of its
-own, pinned to the object that answered first, and read from there.
+A file or folder is read where it lies. What a URL names is downloaded into a file of its own, and
+read from there: by ranges, pinned to the object that answered first, or as one answer from a server
+that gives files only whole.
 """
 
 from __future__ import annotations
@@ -11,15 +12,16 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ledger.errors import (
     LedgerError,
     LimitExceeded,
+    RangesRefused,
     TensorFileError,
     ToolMissing,
     UnavailableError,
@@ -31,7 +33,12 @@ from ledger.evidence.wording import is_plain, one_line
 from ledger.tensors.formats import PREFIX_BYTES, other_format
 from ledger.tensors.regular import open_regular, read_regular, shown
 
+if TYPE_CHECKING:
+    from ledger.remote.objects import RemoteObject
+
 MAX_DOWNLOAD: Final = 1 << 40
+MAX_WHOLE: Final = 1 << 36
+"""Of a server without ranges: what breaks off begins anew."""
 SPARE_BYTES: Final = 256 << 20
 _PIECE: Final = 8 << 20
 _MAX_ON_DISK: Final = 200  # bytes of a name; file systems take 255
@@ -39,6 +46,7 @@ _MAX_SUFFIX: Final = 20
 _OTHERWISE: Final = "download it by other means, and give the file"
 
 Progress = Callable[[int, int], None]
+_Bytes = TypeVar("_Bytes", bytes, bytearray)
 _State = tuple[int, int, int, int, int]
 
 
@@ -88,7 +96,7 @@ def received(
     Args:
         suspect: as the user named it.
         keep: where what a URL names is kept; it goes away afterwards when None.
-        limit: bytes that are downloaded at most.
+        limit: bytes that are downloaded at most; of a server without ranges also `MAX_WHOLE`.
         timeout: seconds within which a server must have sent each piece of 8 MiB.
         now: the examiner's clock.
         progress: called with bytes hashed and in all.
@@ -113,7 +121,9 @@ def received(
         return
     with tempfile.TemporaryDirectory(prefix="modeldeed-suspect-") as folder:
         dest = Path(folder) / _on_disk_as(_name_of(suspect))
-        yield _downloaded(suspect, dest, now, progress, limit=limit, timeout=timeout)
+        there = _downloaded(suspect, dest, now, progress, limit=limit, timeout=timeout)
+        with _told_as(dest, suspect):
+            yield there
 
 
 def unread(suspect: Received, members: Sequence[str]) -> list[tuple[str, str]]:
@@ -219,33 +229,20 @@ def _downloaded(
     limit: int,
     timeout: float,
 ) -> Received:
-    from ledger.remote.objects import RemoteObject
-    from ledger.remote.places import Place
-
-    place = Place.parse(url)
-    with _hinted():
-        source = RemoteObject(place, timeout=timeout)
-    try:
-        if source.size > limit:
-            raise LimitExceeded(
-                f"{source.name} has {source.size} bytes; at most {limit} are downloaded",
-                hint="no model is that large; check the URL",
-            )
-        if source.size > shutil.disk_usage(dest.resolve().parent).free - SPARE_BYTES:
+    with _answering(url, limit, timeout) as (source, size, pieces):
+        if size > shutil.disk_usage(dest.resolve().parent).free - SPARE_BYTES:
             raise UsageError(
-                f"the {source.size} bytes of {source.name} do not fit on the disk",
+                f"the {size} bytes of {source} do not fit on the disk",
                 hint="name a file on another disk with --keep",
             )
-        digest, at = hashlib.sha256(), _utc(now())
+        digest, at, done = hashlib.sha256(), _utc(now()), 0
         try:
             with dest.open("xb") as file:
-                for offset in range(0, source.size, _PIECE):
-                    room = bytearray(min(_PIECE, source.size - offset))
-                    with _hinted():
-                        source.read(offset, memoryview(room))
-                    digest.update(room)
-                    file.write(room)
-                    progress(offset + len(room), source.size)
+                for piece in pieces:
+                    digest.update(piece)
+                    file.write(piece)
+                    done += len(piece)
+                    progress(done, size)
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
@@ -255,12 +252,78 @@ def _downloaded(
             dest.unlink(missing_ok=True)
             raise
         dest.chmod(0o444)
-    finally:
-        source.close()
     name, sha256 = _name_of(url), "0x" + digest.hexdigest()
-    one = {"name": name, "size": source.size, "sha256": sha256}
+    one = {"name": name, "size": size, "sha256": sha256}
     record = {**one, "kind": "url", "received": at, "files": [one]}
     return Received(dest, record, ((dest, _state(dest.stat())),))
+
+
+@contextmanager
+def _answering(
+    url: str, limit: int, timeout: float
+) -> Iterator[tuple[str, int, Iterator[bytes | bytearray]]]:
+    """What a URL's server is called, the file's size and its bytes, piece by piece."""
+    from ledger.remote.objects import RemoteObject
+    from ledger.remote.places import Place
+    from ledger.remote.whole import whole_object
+
+    place = Place.parse(url)
+    with ExitStack() as stack:
+        source = None
+        with _hinted(), suppress(RangesRefused):
+            source = stack.enter_context(closing(RemoteObject(place, timeout=timeout)))
+        if source is not None:
+            _check_size(source.name, source.size, limit)
+            yield source.name, source.size, _hinted_pieces(_by_ranges(source))
+            return
+        with _hinted():
+            answer = stack.enter_context(whole_object(place, timeout=timeout))
+        _check_size(answer.name, answer.size, min(limit, MAX_WHOLE))
+        yield answer.name, answer.size, _hinted_pieces(answer.pieces())
+
+
+def _by_ranges(source: RemoteObject) -> Iterator[bytearray]:
+    for offset in range(0, source.size, _PIECE):
+        room = bytearray(min(_PIECE, source.size - offset))
+        source.read(offset, memoryview(room))
+        yield room
+
+
+def _hinted_pieces(pieces: Iterator[_Bytes]) -> Iterator[_Bytes]:
+    while True:
+        with _hinted():
+            piece = next(pieces, None)
+        if piece is None:
+            return
+        yield piece
+
+
+def _check_size(name: str, size: int, limit: int) -> None:
+    if size == 0:
+        raise TensorFileError(f"{name} is empty", hint="check the URL")
+    if size > limit:
+        why = "no model is that large; check the URL"
+        if limit == MAX_WHOLE:
+            why = f"its server gives files only whole: {_OTHERWISE}"
+        raise LimitExceeded(f"{name} has {size} bytes; at most {limit} are downloaded", hint=why)
+
+
+@contextmanager
+def _told_as(dest: Path, url: str) -> Iterator[None]:
+    """Errors about the file that a URL's bytes lie in for now name the URL's server and file."""
+    from ledger.remote.places import Place
+
+    try:
+        yield
+    except LedgerError as error:
+        # A URL's path may give access, as its query; its last part is in the record anyway.
+        place = Place.parse(url)
+        server = f"{place.scheme}://{place.host}/…"
+        for path, said in ((dest, f"{server}/{_name_of(url)}"), (dest.parent, server)):
+            error.message = error.message.replace(shown(path), said)
+            error.hint = error.hint.replace(shown(path), said)
+        error.args = (error.message,)
+        raise
 
 
 @contextmanager

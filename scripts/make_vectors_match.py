@@ -121,11 +121,19 @@ def _findings(suspect: bytes, held: dict[str, Any], told: dict[str, Any]) -> dic
     }  # fmt: skip
     times = told["times"]
     listed = [
-        {**model, "model_id": _OTHER, "committed_at": 1_767_225_000, "registered_block": 2},
+        {
+            **model, "model_id": _OTHER, "committed_at": 1_767_225_000, "registered_block": 2,
+            "place": {"block": 1, "transaction": 0},
+        },
+        {
+            **model, "model_id": _MARK, "committed_at": times[0]["not_later_than"],
+            "registered_block": 5, "place": None,
+        },
         {
             **model, "model_id": told["model"]["id"], "title": told["model"]["title"],
             "licensor": told["title"]["registered_by"],
             "committed_at": times[0]["not_later_than"], "registered_block": times[1]["block"],
+            "place": {"block": times[0]["block"], "transaction": 0},
         },
     ]  # fmt: skip
     return findings(
@@ -145,8 +153,8 @@ def _findings(suspect: bytes, held: dict[str, Any], told: dict[str, Any]) -> dic
                        "log10_p": -9_000_000}],
             "checks": _checks(1), "proven": True,
         },
-        search={"index": "index.example", "tensors": 2, "elements": 1280, "more": False,
-                "models": listed},
+        search={"index": "index.example", "chain_id": told["chain"]["id"], "tensors": 2,
+                "elements": 1280, "more": False, "models": listed},
         why_not={},
         untried=[
             ("watermark", f"record {_OTHER}", "nothing was marked with it yet"),
@@ -308,6 +316,10 @@ def faults(found: dict[str, Any]) -> dict[str, dict[str, Any]]:
                 "value": found["comparisons"][0]["tensors"]["found"] - 1,
             },
         ),
+        "own-values-other": other("more of our values are shared than listed", *first, "tensors",
+                                  "values", value=1279),
+        "of-values-other": other("the model has fewer values than it has", *first, "tensors",
+                                 "of_values", value=1281),
         "values-other": other("more values are shared than listed", *first, "tensors",
                               "found_values", value=5000),
         "row-bound-other": other("a row's bound is lower than its counts give", *units, "rows", 0,
@@ -335,7 +347,12 @@ def faults(found: dict[str, Any]) -> dict[str, dict[str, Any]]:
         "search-order-other": other("registered models are not in the order of time", "search",
                                     "models", value=swapped),
         "search-time-other": other("this model has another time than on chain", "search", "models",
-                                   1, "committed_at", value=1_767_225_649),
+                                   2, "committed_at", value=1_767_225_649),
+        "search-place-other": other("this model's commitment is in another transaction than on "
+                                    "chain", "search", "models", 2, "place", "transaction",
+                                    value=1),
+        "search-chain-other": other("an index of another chain lists this model", "search",
+                                    "chain_id", value=1),
         "tried-other": other("a method that found something is said to have found nothing",
                              "tried", 3, "result", value="nothing found"),
         "untried-empty": other("a list of what was not tried, without anything", "untried",

@@ -18,7 +18,7 @@ PAGE = VERIFIERS / "page"
 LOGIC = (
     *("base", "hashes", "rlp", "curves", "tables", "wording", "der", "x509", "opentimestamps"),
     *("stamps", "releases", "match", "suspect", "form", "chain", "subject", "licenses"),
-    *("custody", "report", "verify"),
+    *("custody", "report", "verify", "again"),
 )
 SHOWN = ("words", "ui")
 

@@ -76,6 +76,7 @@ def search_many(snapshot: Fresh, asked: schemas.SearchAsked) -> schemas.SearchHo
             schemas.SearchHolding.model_validate(
                 {
                     "model": shown(snapshot, one.model),
+                    "place": one.place and {"block": one.place[0], "transaction": one.place[1]},
                     **{kind: one.ids.get(kind, ()) for kind in kinds},
                 }
             )

@@ -136,7 +136,7 @@ def _committed_text(found: dict[str, Any]) -> str:
 
 
 def _answer(made: Comparison, committed: dict[str, Any] | None) -> Answer:
-    from ledger.fingerprint.wording import power_text, statements
+    from ledger.fingerprint.wording import power_text, statements, values_text
 
     lineage = made.lineage
     rows: list[tuple[str, object]] = [("verdict", made.verdict)]
@@ -148,6 +148,7 @@ def _answer(made: Comparison, committed: dict[str, Any] | None) -> Answer:
                 f"{len(made.exact.learnt)} of {share.tensors + share.packed} of ours are in theirs",
             )
         )
+        rows.append(("values", values_text(made.exact)))
     rows += [
         ("row order", f"{len(lineage.matrices)} matrices, {lineage.tried} pairings counted"),
         ("p at most", power_text(lineage.log10_p_counted)),

@@ -91,7 +91,12 @@ class Methods:
         tensors, elements = searchable(made)
         host = urlsplit(url).netloc
         self.found["search"] = of_search(
-            host, weighed, tensors=tensors, elements=elements, more=more
+            host,
+            weighed,
+            chain_id=self._session.network.profile.chain_id,
+            tensors=tensors,
+            elements=elements,
+            more=more,
         )
         self.listed = [(model, weight.found, tensors) for model, weight in weighed]
         self.remarks = remarks([weight for _, weight in weighed], more=more)
@@ -248,6 +253,7 @@ class Methods:
             "artifact_root": root,
             "model_id": str(first["model_id"]),
             "committed_at": int(first["committed_at"]),
+            "place": first["place"],
         }
 
     @contextmanager

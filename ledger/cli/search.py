@@ -58,16 +58,17 @@ MORE: Final = "Later registrations that hold some of them were left out."
 
 @dataclass(slots=True)
 class Found:
-    """A registered model as the index shows it, and the ids that it holds."""
+    """A registered model as the index shows it, with its `place`, and the ids that it holds."""
 
     model: dict[str, Any]
     held: dict[IdKind, set[Digest]] = field(default_factory=lambda: {k: set() for k in _KINDS})
 
     @property
-    def place(self) -> tuple[int, int, str]:
+    def order(self) -> tuple[int, int, int, str]:
         """Where it stands in time."""
         row = self.model
-        return int(row["committed_at"]), int(row["registered_block"]), str(row["model_id"])
+        at = row["place"] or {"block": int(row["registered_block"]), "transaction": 0}
+        return int(row["committed_at"]), at["block"], at["transaction"], str(row["model_id"])
 
 
 @app.verb("search")
@@ -118,17 +119,28 @@ def ask(url: str, asked: Sequence[AskedId]) -> tuple[list[Found], bool]:
                 # Untyped: what the index says of a model is passed on whole.
                 answer = client.write("POST", "/v1/search", body)
                 for row in answer["models"]:
-                    entry = models.setdefault(row["model"]["model_id"], Found(row["model"]))
+                    model = {**row["model"], "place": _place(row.get("place"))}
+                    entry = models.setdefault(model["model_id"], Found(model))
                     for kind in _KINDS:
                         entry.held[kind] |= _among(row[kind], request[kind])
                 more = more or bool(answer["more"])
-                ordered = sorted(models.values(), key=lambda one: one.place)
+                ordered = sorted(models.values(), key=lambda one: one.order)
             except (KeyError, TypeError, ValueError, AttributeError, UsageError):
                 raise IndexUnavailable(
                     "the index answered something else than was asked for",
                     hint="it may be of another version; ask its operator",
                 ) from None
     return (ordered if models else []), more
+
+
+def _place(given: Any) -> dict[str, int] | None:
+    """An index of an earlier release says nothing of it."""
+    if given is None:
+        return None
+    place = {name: given[name] for name in ("block", "transaction")}
+    if any(type(one) is not int or not 0 <= one < 1 << 53 for one in place.values()):
+        raise ValueError("no place on a chain")
+    return place
 
 
 def _among(given: Sequence[str], asked: set[Digest]) -> set[Digest]:

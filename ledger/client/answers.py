@@ -200,13 +200,22 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """Where something stands on the chain: its block, and the transaction's index in it."""
+
+    block: int
+    transaction: int
+
+
+@dataclass(frozen=True, slots=True)
 class Holding:
-    """A model and which of the ids asked for it holds."""
+    """A model and which of the ids asked for it holds; where its commitment stands, if known."""
 
     model: Model
     cid: tuple[Digest, ...]
     vid: tuple[Digest, ...]
     cast: tuple[Digest, ...]
+    place: Place | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,8 @@ from ledger.evidence.wording import is_plain
 from ledger.ids import ZERO_DIGEST, Address, Digest, keccak256
 
 TAG = "modeldeed/custody/1"
+UNNAMED = "not named"
+"""The actor of an entry whose writer gave no name."""
 MAX_ENTRIES = 10_000
 MAX_SIGNED = 256  # each is a key to recover, which takes plain integers a hundredth of a second
 _TIME = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}Z", re.ASCII)

@@ -5,10 +5,12 @@ Defined in ``docs/spec/evidence-bundle.md``.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ledger.errors import ClaimMismatch, ManifestError, StateProofInvalid, UsageError
 from ledger.evidence.case import Case, NotChecked
+from ledger.evidence.events import Event
 from ledger.evidence.findings import LicenseFinding, license_events, model_digest
 from ledger.evidence.layout import (
     PLAN_MODEL_WORD,
@@ -40,7 +42,11 @@ def check_licenses(case: Case, step: int) -> str:
     about = _alone(case)
     if about is not None and listed != [about]:
         raise ClaimMismatch("the bundle is about another license than it lists", step=step)
-    each = [_license(case, text, step) for text in listed]
+    # Once through all events, and not once for each license.
+    acts: dict[Any, list[Event]] = {}
+    for event in case.events:
+        acts.setdefault(event.args.get("licenseId", event.args.get("id")), []).append(event)
+    each = [_license(case, text, acts, step) for text in listed]
     found = {one.license_id: one for one in each}
     if len(found) != len(listed):
         raise ManifestError("licenses.json names a license twice")
@@ -82,7 +88,9 @@ def _alone(case: Case) -> str | None:
     return str(subject.about["license"]) if subject.kind == "release" else None
 
 
-def _license(case: Case, text: Any, step: int) -> LicenseFinding:
+def _license(
+    case: Case, text: Any, acts: Mapping[Any, Sequence[Event]], step: int
+) -> LicenseFinding:
     try:
         license_id = LicenseId.parse(text if isinstance(text, str) else "")
     except UsageError as error:
@@ -107,7 +115,7 @@ def _license(case: Case, text: Any, step: int) -> LicenseFinding:
         Ext.parse(ext),
         Plan.parse(word(plan_slot(plan), "the plan")).licensor,
         Digest(word(plan_slot(plan, PLAN_TERMS_WORD), "the terms")),
-        license_events(license_id, state, case.events, step=step),
+        license_events(license_id, state, acts.get(int(license_id), ()), step=step),
     )
 
 

@@ -197,6 +197,10 @@ class _Rules:
                 self._fail(f"{what}: one tensor of theirs has two sizes")
         if tensors["found_values"] != sum(sizes.values()):
             self._fail(f"{what}: the number of shared values is another")
+        if tensors["values"] != sum(of["elements"] for of in shared):
+            self._fail(f"{what}: the number of our values that are shared is another")
+        if tensors["values"] > tensors["of_values"]:
+            self._fail(f"{what}: more of our values are shared than there are")
         if tensors["found"] != sum(not of["packed"] for of in shared):
             self._fail(f"{what}: the number of shared tensors is another")
         if tensors["found"] > tensors["of"]:

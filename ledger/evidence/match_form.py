@@ -175,6 +175,7 @@ _SUSPECT: Final = _object(
 _SEARCH: Final = _object(
     {
         "index": _text(),
+        "chain_id": _count,
         "tensors": _count,
         "elements": _count,
         "more": _flag,
@@ -187,6 +188,7 @@ _SEARCH: Final = _object(
                     "status": _text(),
                     "committed_at": _count,
                     "registered_block": _count,
+                    "place": _null_or(_object({"block": _count, "transaction": _count})),
                     "tensors": _object(dict.fromkeys(WAYS, _count)),
                     "elements": _object(dict.fromkeys(WAYS, _count)),
                 }
@@ -220,6 +222,8 @@ _TENSORS: Final = _object(
         "of": _count,
         "found": _count,
         "found_values": _count,
+        "values": _count,
+        "of_values": _count,
         "shared": _list(
             _object(
                 {

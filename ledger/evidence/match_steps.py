@@ -7,6 +7,7 @@ are in `ledger.evidence.match`.
 from __future__ import annotations
 
 import hashlib
+from math import prod
 from typing import Any, Final
 
 from ledger.errors import ClaimMismatch, VerificationError
@@ -46,6 +47,7 @@ def check_match(case: Case, step: int) -> str:
             watermark=str(case.opened().watermark_commitment),
             model_id=str(case.opened().model_id()),
             committed_at=case.held().committed_at,
+            place=_place(case) if _same_chain(case, found) else None,
         ),
     }
     count = sum(len(one["units"]["rows"]) for one in found["comparisons"])
@@ -81,7 +83,7 @@ class _Links:
         if found["trace"] is not None:
             self._trace(found["trace"])
         listed = found["search"]["models"] if found["search"] is not None else []
-        self._searched(listed)
+        self._searched(found["search"], listed)
         about = (
             bool(ours)
             or any(
@@ -118,6 +120,12 @@ class _Links:
                         step=self._step,
                     )
             self._of(size, tensors["of"])
+            values = sum(_elements(of) for of in held.values())
+            if values != tensors["of_values"]:
+                raise VerificationError(
+                    f"{MEMBER}: the claimed model has {values} values, not {tensors['of_values']}",
+                    step=self._step,
+                )
             return
         packed = any(of["packed"] for of in tensors["shared"])
         for cid in cids:
@@ -152,20 +160,40 @@ class _Links:
                 step=self._step,
             )
 
-    def _searched(self, models: list[Any]) -> None:
-        case = self._case
+    def _searched(self, search: Any, models: list[Any]) -> None:
+        case, claim = self._case, self._case.opened()
         for of in models:
-            if of["model_id"] != str(case.opened().model_id()):
+            if of["model_id"] != str(claim.model_id()):
                 continue
-            place = (case.held().committed_at, case.told().registration.position.block)
-            if (of["committed_at"], of["registered_block"]) != place:
+            block = case.told().registration.position.block
+            stands = (claim.chain_id, case.held().committed_at, block)
+            shown = (search["chain_id"], of["committed_at"], of["registered_block"])
+            place = _place(case)
+            other = of["place"] is not None and place is not None and of["place"] != place
+            if shown != stands or other:
                 raise ClaimMismatch(
                     f"{MEMBER} gives this model another time than the chain", step=self._step
                 )
 
 
+def _same_chain(case: Case, found: Any) -> bool:
+    search = found["search"]
+    return search is not None and bool(search["chain_id"] == case.opened().chain_id)
+
+
+def _place(case: Case) -> dict[str, int] | None:
+    """Where the commitment that the title's time is of stands; None if the bundle lacks it."""
+    registered = case.history.registration if case.history is not None else None
+    event = case.commitment if case.held().committed else registered
+    if event is None:
+        return None
+    return {"block": event.position.block, "transaction": event.position.transaction}
+
+
 def _same(shared: Any, held: Any) -> bool:
-    elements = 1
-    for size in held["shape"]:
-        elements *= size
+    elements = _elements(held)
     return bool(elements == shared["elements"] and held["identity"] != shared["packed"])
+
+
+def _elements(held: Any) -> int:
+    return prod(held["shape"])

@@ -5,10 +5,11 @@ The words are those of docs/spec/match.md, "In the report": every verifier makes
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from ledger.evidence.match import UNITS_LEVEL
+from ledger.fingerprint.exact import percent_text
 
 _MARK_LEVEL: Final = "corrected for the tests counted; the level is 10^-38.5."
 _RESTS: Final = (
@@ -32,6 +33,7 @@ def sentences(
     watermark: str | None = None,
     model_id: str | None = None,
     committed_at: int = 0,
+    place: Mapping[str, int] | None = None,
 ) -> list[str]:
     """All sentences about findings, in order.
 
@@ -44,6 +46,8 @@ def sentences(
         watermark: its claim's watermark commitment; None when its claim is not known.
         model_id: its id.
         committed_at: its commitment's time.
+        place: block and transaction of that commitment on the chain that was searched; None when
+            they are not known, or it stands on another chain.
     """
     suspect, held = found["suspect"], found["comparisons"]
     received = (
@@ -61,7 +65,7 @@ def sentences(
     if found["trace"] is not None:
         said += _trace(found["trace"])
     if found["search"] is not None:
-        said += _search(found["search"], model_id, committed_at)
+        said += _search(found["search"], model_id, committed_at, place)
     said += [
         f"Not checked, {of['method']}: {of['why']}."
         for of in found["tried"]
@@ -101,10 +105,11 @@ def _comparison(one: Any, comparisons: int, artifact_root: str | None) -> Iterat
     if tensors is None:
         yield "Equal tensors were not looked for: ours is a sketch."
     else:
+        held, whole = tensors["values"], tensors["of_values"]
         yield (
-            f"{tensors['found']} of {tensors['of']} tensors of ours are in the suspect, "
-            f"{tensors['found_values']} values in all; {len(tensors['set_aside'])} more that "
-            "anybody may have were set aside."
+            f"{tensors['found']} of {tensors['of']} tensors of ours are in the suspect, with "
+            f"{held} of {whole} values of ours ({percent_text(held, whole)} %); "
+            f"{len(tensors['set_aside'])} more that anybody may have were set aside."
         )
     if rows:
         yield (
@@ -189,16 +194,34 @@ def _trace(trace: Any) -> list[str]:
     return [*named, _PROVEN if trace["proven"] else _UNPROVEN]
 
 
-def _search(search: Any, model_id: str | None, committed_at: int) -> Iterator[str]:
+def _search(
+    search: Any, model_id: str | None, committed_at: int, place: Mapping[str, int] | None
+) -> Iterator[str]:
     yield (
         "Registered models that hold tensors of the suspect, by the word of the index "
         f"{search['index']}: {len(search['models'])}."
     )
     for of in search["models"]:
-        if of["model_id"] != model_id and of["committed_at"] < committed_at:
-            yield (
-                f"{of['model_id']} of {of['licensor']} was committed to earlier than this model, "
-                f"at second {of['committed_at']}."
-            )
+        when = _when(of, committed_at, place) if of["model_id"] != model_id else None
+        if when is not None:
+            yield f"{of['model_id']} of {of['licensor']} was committed to {when}."
     if search["more"]:
         yield "The index left later registrations out."
+
+
+def _when(of: Any, committed_at: int, place: Mapping[str, int] | None) -> str | None:
+    """How another model's commitment stands to this one's; None if it is later."""
+    at, there = f"at second {of['committed_at']}", of["place"]
+    if of["committed_at"] != committed_at:
+        earlier = of["committed_at"] < committed_at
+        return f"earlier than this model, {at}" if earlier else None
+    if place is None or there is None:
+        return f"in the same second as this model, {at}: which came first is not shown"
+    if there["block"] != place["block"]:
+        earlier = there["block"] < place["block"]
+        return f"earlier than this model, {at}, in an earlier block" if earlier else None
+    if there["transaction"] > place["transaction"]:
+        return None
+    if there["transaction"] < place["transaction"]:
+        return f"earlier than this model, {at}, in the same block"
+    return f"in the same transaction as this model, {at}"

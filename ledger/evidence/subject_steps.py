@@ -16,7 +16,7 @@ from ledger.errors import (
 )
 from ledger.evidence.bundle import CUSTODY
 from ledger.evidence.case import Case, NotChecked
-from ledger.evidence.custody import check_printed, read_log
+from ledger.evidence.custody import UNNAMED, check_printed, read_log
 from ledger.evidence.documents import Inclusion
 from ledger.evidence.findings import (
     model_digest,
@@ -182,5 +182,6 @@ def check_custody(case: Case, step: int) -> str:
     last = log[-1]
     signers = ", ".join(dict.fromkeys(str(entry.signer) for entry in log if entry.signer))
     signed = f"; signed by {signers}" if signers else ""
-    latest = f"the last {in_quotes(last.action)} by {in_quotes(last.actor)} (times are claimed)"
+    who = "somebody who is not named" if last.actor == UNNAMED else in_quotes(last.actor)
+    latest = f"the last {in_quotes(last.action)} by {who} (times are claimed)"
     return f"{len(log)} entries, {latest}{signed}"

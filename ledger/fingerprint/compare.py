@@ -75,6 +75,16 @@ class Exact:
         """Their values; those of one tensor of theirs once, however often ours repeats it."""
         return sum({witness.theirs: witness.elements for witness in self.learnt}.values())
 
+    @property
+    def our_values(self) -> tuple[int, int] | None:
+        """Values of ours in these tensors and in all, each content id once; None without prints."""
+        if self.prints is None:
+            return None
+        ours = self.prints[0]
+        ids = {tensor.name: tensor.cid for tensor in ours.tensors}
+        found = {ids[witness.ours]: witness.elements for witness in self.learnt}
+        return sum(found.values()), ours.values
+
 
 @dataclass(frozen=True, slots=True)
 class Control:
@@ -315,6 +325,7 @@ def _exact_json(exact: Exact) -> dict[str, Any]:
         **exact.found.to_json(),
         "look_calculated": sorted(exact.calculated),
         "learnt_values": exact.learnt_values,
+        **({} if (held := exact.our_values) is None else {"values": held[0], "of_values": held[1]}),
     }
 
 

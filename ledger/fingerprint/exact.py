@@ -149,6 +149,11 @@ class Fingerprint:
         return _digest(b"\x2f" + roots + struct.pack("<Q", self.n_params))
 
     @property
+    def values(self) -> int:
+        """How many values its different content ids hold, those without identity too."""
+        return sum({tensor.cid: tensor.elements for tensor in self.tensors}.values())
+
+    @property
     def without_identity(self) -> tuple[TensorFingerprint, ...]:
         """The tensors left out of the roots."""
         return tuple(tensor for tensor in self.tensors if not tensor.identity)
@@ -355,6 +360,12 @@ def _named_root(tensors: Iterable[TensorFingerprint]) -> Digest:
 
 def _parameters(tensors: Iterable[TensorFingerprint]) -> int:
     return sum(_elements(t.shape) for t in tensors if DTYPES[t.dtype].kind == "float")
+
+
+def percent_text(some: int, of: int) -> str:
+    """A share in percent with two decimals, rounded down; what there is is never shown as none."""
+    parts = some * 10_000 // max(of, 1)
+    return "less than 0.01" if some and not parts else f"{parts // 100}.{parts % 100:02}"
 
 
 def _elements(shape: tuple[int, ...]) -> int:

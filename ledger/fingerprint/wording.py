@@ -8,8 +8,9 @@ from __future__ import annotations
 import math
 from typing import Final
 
-from ledger.fingerprint.compare import DERIVED, SHARED_VALUES, Comparison
+from ledger.fingerprint.compare import DERIVED, SHARED_VALUES, Comparison, Exact
 from ledger.fingerprint.containment import Relation, Verdict
+from ledger.fingerprint.exact import percent_text
 from ledger.fingerprint.lineage import combined
 
 H0: Final = (
@@ -75,6 +76,13 @@ def power_text(log10_p: float) -> str:
     return "1 (no evidence)" if shown >= 0 else f"10^{shown:.1f}"
 
 
+def values_text(exact: Exact) -> str:
+    """How many values the tensors hold that are in theirs: most tensors may hold next to none."""
+    if (held := exact.our_values) is None:
+        return f"{exact.learnt_values:,} values"
+    return f"{held[0]:,} of {held[1]:,} values of ours ({percent_text(*held)} %)"
+
+
 def statements(made: Comparison, *, sketch_looked_up: bool = False) -> tuple[str, ...]:
     """All sentences of a comparison, in order.
 
@@ -106,7 +114,7 @@ def _exact(made: Comparison) -> list[str]:
     ]
     sentence = f"{len(learnt)} of {whole} tensors of ours are in theirs"
     if ways:
-        sentence += f", {', '.join(ways)}: {exact.learnt_values:,} values"
+        sentence += f", {', '.join(ways)}: {values_text(exact)}"
     sentence += "."
     if ways and exact.learnt_values < SHARED_VALUES:
         sentence += " " + FEW_VALUES.format(least=SHARED_VALUES)

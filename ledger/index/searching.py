@@ -14,8 +14,9 @@ from typing import Any, Final
 
 from sqlalchemy import Select, select
 
+from ledger.claim import commitment_leaf
 from ledger.fingerprint.search import IdKind
-from ledger.ids import Digest
+from ledger.ids import Digest, ModelId
 from ledger.index import tables
 from ledger.index.views import RowMap, Snapshot
 
@@ -30,10 +31,16 @@ MAX_MODELS: Final = 50
 
 @dataclass(frozen=True, slots=True)
 class Holding:
-    """A registered model and the ids asked for that it holds, by kind, each list sorted."""
+    """A registered model and the ids asked for that it holds, by kind, each list sorted.
+
+    Attributes:
+        place: block and transaction of its commitment, which tell what came first within a second;
+            None where the commitment's anchor cannot be told from the chain alone.
+    """
 
     model: RowMap
     ids: Mapping[IdKind, tuple[Digest, ...]]
+    place: tuple[int, int] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +87,25 @@ def holdings(
                     for kind in held
                     if (ids := held[kind].get(bytes(row[BINDS[kind]])))
                 },
+                _place(snapshot, row),
             )
             for row in rows
         ),
         more,
     )
+
+
+def _place(snapshot: Snapshot, model: RowMap) -> tuple[int, int] | None:
+    """Where the commitment that a model's time is of stands on the chain."""
+    name, subject = "ModelRegistered", bytes(model["model_id"])
+    if model["committed"]:
+        leaf = commitment_leaf(ModelId(subject))
+        anchor = snapshot.commitment(leaf, model["committed_at"])
+        if anchor is None or anchor["anchored_at"] != model["committed_at"]:
+            return None
+        name, subject = "RootAnchored", bytes(anchor["root"])
+    logs = snapshot.events(subject=subject, name=name, limit=1)
+    return (int(logs[0]["block"]), int(logs[0]["tx_index"])) if logs else None
 
 
 def _held(

@@ -49,6 +49,7 @@ _REASONS: Final = (
     ("TimedOut", "no answer in time"),
     ("ConnectionRefused", "nobody answers there"),
     ("kind: Connect", "no connection"),
+    ("MissingContentLength", "it does not say how long the file is"),
     ("UnexpectedRange", "it answers with another range"),
 )
 # An interrupt at the wrong moment may leave a thread noted that left long ago.
@@ -59,7 +60,7 @@ _NEVER: Final = datetime.fromtimestamp(0, UTC)
 _Ts = TypeVarTuple("_Ts")
 
 
-class _Loop(asyncio.SelectorEventLoop):
+class WakefulLoop(asyncio.SelectorEventLoop):
     """A loop that knows which threads are waking it.
 
     obstore's threads do, and may lose the interpreter's lock in there. One that asks for it again
@@ -74,6 +75,7 @@ class _Loop(asyncio.SelectorEventLoop):
     def call_soon_threadsafe(
         self, callback: Callable[[*_Ts], object], *args: *_Ts, context: Context | None = None
     ) -> asyncio.Handle:
+        """As any loop's; the calling thread is noted meanwhile."""
         thread = threading.get_ident()
         self.waking[thread] = None
         try:
@@ -81,6 +83,12 @@ class _Loop(asyncio.SelectorEventLoop):
         finally:
             # A statement that calls nothing: no other thread gets the lock before Rust is back.
             del self.waking[thread]
+
+    def settle(self) -> None:
+        """Wait until those threads have left."""
+        patience = time.monotonic() + _LEAVING_SECONDS
+        while self.waking and time.monotonic() < patience:
+            time.sleep(0.001)
 
 
 class RemoteObject:
@@ -109,8 +117,8 @@ class RemoteObject:
         self.requests = 0
         self._place = place
         self._pid = os.getpid()
-        self._store, self._key = _store(place, timeout)
-        self._loop = _Loop()
+        self._store, self._key = store_of(place, timeout)
+        self._loop = WakefulLoop()
         self._closing = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="sealed-remote", daemon=True)
         self._thread.start()
@@ -164,9 +172,7 @@ class RemoteObject:
             if threading.current_thread() is self._thread:
                 return  # the collector ran there; the thread ends by itself
             self._thread.join()
-            patience = time.monotonic() + _LEAVING_SECONDS
-            while self._loop.waking and time.monotonic() < patience:
-                time.sleep(0.001)
+            self._loop.settle()
             self._loop.close()
 
     # -- inside --
@@ -225,7 +231,7 @@ class RemoteObject:
         except LedgerError:
             raise
         except Exception as error:  # noqa: BLE001 - obstore's are many, and their text shows URLs
-            problem = _problem(error, self.name)
+            problem = problem_of(error, self.name)
             if opened and "(HTTP 416)" in problem.message:
                 # What was asked for lay inside the object that was opened.
                 raise ObjectReplaced(f"{self.name} was replaced while it was read") from None
@@ -303,12 +309,12 @@ def listed(
     """
     import obstore
 
-    store, key = _store(place, timeout)
+    store, key = store_of(place, timeout)
     folder = key.rpartition("/")[0]
     try:
         found = obstore.list_with_delimiter(store, folder or None)["objects"]
     except Exception as error:  # noqa: BLE001 - as above
-        raise _problem(error, str(place)) from None
+        raise problem_of(error, str(place)) from None
     for facts in [facts for facts in found if facts["path"].endswith(suffix)][:_MOST_BESIDE]:
         if facts["size"] <= limit:
             yield partial(_whole, store, facts["path"], facts["size"])
@@ -320,10 +326,11 @@ def _whole(store: Any, key: str, size: int) -> bytes:
     try:
         return bytes(obstore.get_range(store, key, start=0, length=size))
     except Exception as error:  # noqa: BLE001 - as above
-        raise _problem(error, key) from None
+        raise problem_of(error, key) from None
 
 
-def _store(place: Place, timeout: float) -> tuple[Any, str]:
+def store_of(place: Place, timeout: float) -> tuple[Any, str]:
+    """Obstore's store of a place, and the key in it; `timeout` is of one whole answer."""
     try:
         from obstore.store import HTTPStore, S3Store
     except ImportError:
@@ -354,7 +361,7 @@ def _store(place: Place, timeout: float) -> tuple[Any, str]:
         # The whole URL is the store's and the key is empty: nothing of it is encoded anew.
         return HTTPStore.from_url(place.url, client_options=client, retry_config=retry), ""
     except Exception as error:  # noqa: BLE001 - as above
-        raise _problem(error, str(place)) from None
+        raise problem_of(error, str(place)) from None
 
 
 def _loopback_endpoint() -> bool:
@@ -363,7 +370,7 @@ def _loopback_endpoint() -> bool:
     return is_loopback(urlsplit(endpoint).hostname or "")
 
 
-def _problem(error: Exception, name: str) -> LedgerError:
+def problem_of(error: Exception, name: str) -> LedgerError:
     """Our error for obstore's, whose text may hold the URL with its signature."""
     kind = type(error).__name__
     if isinstance(error, FileNotFoundError) or kind == "NotFoundError":

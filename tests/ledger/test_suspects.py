@@ -8,19 +8,21 @@ import numpy as np
 import pytest
 from store_world import serving
 
+from ledger import suspects
 from ledger.errors import (
     ConfigurationError,
     LedgerError,
     LimitExceeded,
     ObjectReplaced,
-    RangesRefused,
     StoreUnavailable,
     TensorFileError,
+    UnsupportedModel,
     UsageError,
 )
 from ledger.evidence.match_form import MAX_NAME
 from ledger.examining import failed
 from ledger.suspects import received
+from ledger.tensors.opening import open_weights
 
 NOWHERE = "http://10.255.255.1/x"
 PIECE = 8 << 20
@@ -109,7 +111,6 @@ def test_a_connection_that_breaks_once_is_taken_up_again(server, content):
         ("404", UsageError),
         ("403", ConfigurationError),
         ("503", StoreUnavailable),
-        ("whole", RangesRefused),
         ("cut", StoreUnavailable),
         ("short", StoreUnavailable),
         ("shifted", StoreUnavailable),
@@ -129,6 +130,49 @@ def test_a_server_that_fails_for_good_is_an_error_that_speaks_of_a_file(
     assert "give the file" in caught.value.hint
     assert "card" not in caught.value.hint + caught.value.message
     assert not kept.exists()
+
+
+def whole(then=None):
+    """A server that gives files only whole, and does this when it is asked for one."""
+    return lambda number, first: "whole" if number == 1 or first else then
+
+
+def test_a_file_that_a_server_gives_only_whole_is_downloaded_whole(server, content):
+    server.fault = whole("whole")
+    told = []
+    with received(url(server), progress=lambda done, total: told.append((done, total))) as there:
+        assert there.path.read_bytes() == content
+        assert there.record["sha256"] == "0x" + hashlib.sha256(content).hexdigest()
+    assert server.ranges[1:] == [(0, None)]
+    assert told[-1] == (len(content), len(content))
+    assert len(told) > 1
+
+
+@pytest.mark.parametrize("then", ["404", "drop", "stall", "long", "away"])
+def test_a_server_without_ranges_that_fails_leaves_nothing(server, tmp_path, then):
+    server.fault = whole(f"redirect:{NOWHERE}" if then == "away" else then)
+    kept = tmp_path / "kept.safetensors"
+    with pytest.raises(LedgerError) as caught, received(url(server), keep=kept, timeout=1):
+        pass
+    assert "give the file" in caught.value.hint
+    assert server.url.partition("://")[2] not in caught.value.message
+    assert not kept.exists()
+
+
+def test_of_a_server_without_ranges_a_lower_limit_holds(server, content, monkeypatch):
+    server.fault = whole()
+    monkeypatch.setattr(suspects, "MAX_WHOLE", len(content) - 1)
+    with pytest.raises(LimitExceeded) as caught, received(url(server)):
+        pass
+    assert "only whole" in caught.value.hint
+
+
+def test_an_empty_file_of_a_server_without_ranges_is_said_to_be_empty(server):
+    (server.folder / "empty").write_bytes(b"")
+    server.fault = whole()
+    server.ranges.append((0, 0))  # the answer to a range of nothing is "no such range"
+    with pytest.raises(TensorFileError, match="is empty"), received(url(server, "empty")):
+        pass
 
 
 def test_an_object_that_is_replaced_meanwhile_is_not_taken_for_one_suspect(server, tmp_path):
@@ -230,6 +274,18 @@ def test_a_folder_that_leads_round_or_hides_a_part_is_refused(tmp_path):
     (folder / "loop").symlink_to("loop")
     with pytest.raises(TensorFileError, match="symbolic links"), received(str(folder)):
         pass
+
+
+def test_an_error_names_the_url_and_not_where_its_bytes_lay_for_now(server):
+    (server.folder / "deep").mkdir()
+    (server.folder / "deep" / "m.safetensors").write_bytes(b"<!doctype html><title>Sign in</title>")
+    there = url(server, "deep/m.safetensors?signature=s3cret")
+    with pytest.raises(UnsupportedModel) as caught, received(there) as suspect:
+        open_weights(suspect.path).__enter__()
+    said = f"{caught.value} {caught.value.message} {caught.value.hint}"
+    assert "http://127.0.0.1/…/m.safetensors" in caught.value.message
+    assert "s3cret" not in said
+    assert str(suspect.path.parent) not in said
 
 
 def test_a_reason_names_the_file_and_not_where_the_examiner_kept_it(server):

@@ -179,6 +179,10 @@ class FindingsForger(DocumentForger):
             for of in tensors["shared"]:
                 sizes.setdefault(of["theirs"], of["elements"])
             tensors["found_values"] = min(sum(sizes.values()), (1 << 53) - 1)
+            whole = sum(of["elements"] for of in tensors["shared"])
+            tensors["values"] = min(whole, (1 << 53) - 1)
+            if self.chance.random() < 0.9:
+                tensors["of_values"] = max(tensors["of_values"], tensors["values"])
             tensors["found"] = sum(not of["packed"] for of in tensors["shared"])
         rows = units["rows"]
         counted = [row["log10_p"] for row in rows if not row["fitted"]]

@@ -79,7 +79,8 @@ def shared(values):
     ]  # fmt: skip
     return {
         "content_root": OTHER, "same_packed": True, "of": 102, "found": len(values) - 1,
-        "found_values": sum(values), "shared": each, "set_aside": ["0x" + "e" * 64],
+        "found_values": sum(values), "values": sum(values), "of_values": 22_713_216,
+        "shared": each, "set_aside": ["0x" + "e" * 64],
     }  # fmt: skip
 
 
@@ -157,7 +158,7 @@ def findings():
     ways = {"identity": 0, "cast": 3, "multiset": 0, "cast_multiset": 1}
     model = {
         "licensor": OWNER, "title": "MiniLM", "status": "active", "committed_at": 100,
-        "registered_block": 16, "tensors": ways, "elements": ways,
+        "registered_block": 16, "place": None, "tensors": ways, "elements": ways,
     }  # fmt: skip
     why = {"watermark": "", "search": "", "tensors": "", "units": "", "triggers": "", "trace": ""}
     results = dict.fromkeys(why, "found") | {"watermark": "nothing found"}
@@ -172,9 +173,9 @@ def findings():
         "verdict": "match",
         "tried": [{"method": of, "result": results[of], "why": why[of]} for of in order],
         "search": {
-            "index": "index.example", "tensors": 9, "elements": 9, "more": True,
+            "index": "index.example", "chain_id": 1, "tensors": 9, "elements": 9, "more": True,
             "models": [
-                {**model, "model_id": OTHER},
+                {**model, "model_id": OTHER, "place": {"block": 15, "transaction": 2}},
                 {**model, "model_id": MODEL, "registered_block": 17},
             ],
         },

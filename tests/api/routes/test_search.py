@@ -30,6 +30,12 @@ def test_models_are_found_by_any_of_many_ids_and_casts_are_told_apart(
     assert match["cid"] == [str(ids.cids[0])]
     assert match["vid"] == [str(one) for one in ids.vids]
     assert match["cast"] == [str(one) for one in ids.casts[:3]]
+    # Its commitment's anchoring, in a block before that of the registration.
+    where = match["place"]
+    (story,) = service.get(f"/v1/models/{other.model}/timeline")["entries"][:1]
+    assert (story["kind"], where["block"]) == ("committed", story["block"])
+    block = deployed.rpc.call("eth_getBlockByNumber", [hex(where["block"]), False])
+    assert block["transactions"][where["transaction"]] == story["tx"]
     assert answer["more"] is False
     assert answer["as_of"]["block"] > 0
 

@@ -119,6 +119,29 @@ def test_a_changed_bundle_is_refused_by_the_step_that_finds_it(page, forge, tmp_
     assert "Model  " not in text(page, "report")
 
 
+def results(page):
+    page.wait("!document.getElementById('with-suspect').hidden")
+    words = "[...document.querySelectorAll('#checks .word')].map((of) => of.textContent)"
+    return page.value(words)
+
+
+def test_a_suspect_file_beside_the_bundle_is_looked_into(page, tmp_path):
+    bundle, suspect = VECTORS / "match.evidence.zip", VECTORS / "match.suspect.safetensors"
+    page.drop(suspect, bundle)
+    assert results(page) == ["pass", "pass", "not checked"]
+    assert "2 are found again" in page.value("document.getElementById('checks').textContent")
+    assert "was read" in text(page, "suspect-chosen")
+    other = tmp_path / f"{EVIL.replace('/', '')}.safetensors"
+    other.write_bytes(suspect.read_bytes()[:-1] + b"\x00")
+    page.choose("#suspect", other)
+    assert verdict(page) == "holds, given the blocks it rests on"
+    page.wait("document.querySelectorAll('#checks li').length === 1")
+    assert results(page) == ["FAIL"]
+    assert page.value("document.querySelectorAll('main img, main b').length") == 0
+    page.drop(STAMPED)
+    page.wait("document.getElementById('checks').textContent.includes('no findings')")
+
+
 def test_what_strangers_wrote_is_shown_as_text(page, tmp_path):
     bundle = read_bundle(STAMPED)
     log = append(

@@ -17,9 +17,10 @@ from ledger.canonical import canonical_json
 from ledger.errors import LedgerError
 from ledger.evidence import archive
 from ledger.evidence.bundle import CUSTODY, contents_of, pack, parse_bundle, read_bundle
-from ledger.evidence.custody import append
+from ledger.evidence.custody import UNNAMED, append
 from ledger.evidence.report import render
 from ledger.evidence.verify import examine
+from ledger.investigation import add_custody_entry
 
 ROOT = Path(__file__).resolve().parents[3]
 VECTORS = ROOT / "tests" / "vectors" / "evidence"
@@ -162,6 +163,27 @@ def test_a_forged_bundle_ends_every_step_alike_in_all_three(page, kind):
             agree(page, data)
         except Exception as error:
             raise AssertionError(f"forgery {kind} {seed}, {forger.told}: {error}") from error
+
+
+@pytest.mark.parametrize(
+    ("actor", "said"),
+    [
+        (UNNAMED, "somebody who is not named"),
+        ("not named by me", '"not named by me"'),
+        ('A "B" \\', r'"A \"B\" \\"'),
+    ],
+)
+def test_all_three_tell_the_last_entry_of_the_log_in_the_same_words(page, tmp_path, actor, said):
+    dest = tmp_path / "more.zip"
+    path = VECTORS / "model.evidence.zip"
+    bundle = add_custody_entry(path, dest, actor=actor, action="handed over").read_bytes()
+    told = examine(parse_bundle(bundle), trust=two_verifiers.trusting()[0]).steps[17].detail
+    assert told == f'2 entries, the last "handed over" by {said} (times are claimed)'
+    assert agree(page, bundle)["steps"][17]["detail"] == told
+    assert (
+        two_verifiers.script().verify(bundle, two_verifiers.trusting()[1])["steps"][17]["detail"]
+        == told
+    )
 
 
 def test_the_tables_of_the_page_are_this_versions():

@@ -97,6 +97,8 @@ FAULTS = [
     ((*SHARED, "of"), 1),
     ((*SHARED, "found"), 3),
     ((*SHARED, "found_values"), 5009),
+    ((*SHARED, "values"), 5009),
+    ((*SHARED, "of_values"), 5007),
     ((*SHARED, "shared", 0, "cid"), "0x" + "9" * 64),
     ((*SHARED, "shared", 0, "elements"), 5001),
     ((*SHARED, "shared", 0, "packed"), True),
@@ -373,10 +375,11 @@ def read(page, document):
     return held[0]
 
 
-SAY = """(text, root, mark, model, at) => matchSentences(
+SAY = """(text, root, mark, model, at, place) => matchSentences(
   { opened: { artifactRoot: root, watermark: mark, modelId: model },
     held: { committedAt: BigInt(at) } },
-  readMatch(parseJson(utf8(text), "match.json")))"""
+  readMatch(parseJson(utf8(text), "match.json")),
+  place && place.map(BigInt))"""
 
 
 @pytest.mark.parametrize("made", [findings, nothing_found, of_a_sketch])
@@ -384,11 +387,65 @@ SAY = """(text, root, mark, model, at) => matchSentences(
 def test_findings_are_told_in_the_same_words(page, made, root, mark, at):
     document = made()
     assert read(page, document)
+    told(page, document, root, mark, at, None)
+
+
+@pytest.mark.parametrize(
+    ("at", "place", "expected"),
+    [
+        (99, (16, 0), None),
+        (101, (1, 0), "earlier than this model, at second 100"),
+        (100, None, "in the same second as this model, at second 100: which came first is not"),
+        (100, (16, 0), "earlier than this model, at second 100, in an earlier block."),
+        (100, (15, 3), "earlier than this model, at second 100, in the same block."),
+        (100, (15, 2), "in the same transaction as this model, at second 100."),
+        (100, (15, 1), None),
+        (100, (14, 3), None),
+    ],
+)
+def test_within_a_second_the_chain_tells_which_commitment_came_first(page, at, place, expected):
+    said = told(page, findings(), ROOT, MARK, at, place)
+    when = [of for of in said if of.startswith(f"{OTHER} of ")]
+    if expected is None:
+        assert when == []
+    else:
+        assert when[0].startswith(f"{OTHER} of {OWNER} was committed to {expected}")
+
+
+@pytest.mark.parametrize(
+    ("values", "whole", "percent"),
+    [
+        (0, 0, "0.00"),
+        (0, 5, "0.00"),
+        (1, 10_001, "less than 0.01"),
+        (1, 10_000, "0.01"),
+        (29_312, 22_713_216, "0.12"),
+        (9_999_999, 10_000_000, "99.99"),
+        ((1 << 53) - 1, (1 << 53) - 1, "100.00"),
+    ],
+)
+def test_how_many_of_our_values_are_shared_is_told(page, values, whole, percent):
+    document = nothing_found()
+    sizes = [values] if values else []
+    tensors = {**shared(sizes), "same_packed": False, "set_aside": [], "of_values": whole}
+    one = comparison(1, [], tensors=tensors | {"found": len(sizes)})
+    document["comparisons"] = [one]
+    document["tried"][1]["result"] = "found" if values >= 4096 else "nothing found"
+    document["tried"][2] |= {"result": "not checked", "why": "x"}
+    document["verdict"] = "match" if values >= 4096 else "nothing found"
+    said = told(page, document, ROOT, MARK, 100, None)
+    assert any(f"with {values} of {whole} values of ours ({percent} %); 0" in of for of in said)
+
+
+def told(page, document, root, mark, at, place):
+    """The sentences, in which all three agree."""
     facts = {"artifact_root": root, "watermark": mark, "model_id": MODEL, "committed_at": at}
-    said = sentences(read_match(document), **facts)
-    assert script()._sentences(document, root, mark, MODEL, at) == said
+    there = place and {"block": place[0], "transaction": place[1]}
+    said = sentences(read_match(document), **facts, place=there)
+    assert script()._sentences(document, root, mark, MODEL, at, there) == said
     ids = [bytes.fromhex(of[2:]) for of in (root, mark, MODEL)]
-    assert page(SAY, json.dumps(document), *ids, at) == said
+    assert page(SAY, json.dumps(document), *ids, at, place and list(place)) == said
+    return said
 
 
 @pytest.mark.parametrize("bad", [None, 1.5, "x", -1, 1 << 60, [], {}, True])

@@ -88,11 +88,11 @@ const compareText = (a, b) => compareBytes(utf8(a), utf8(b));
 
 /* ---------------------------------------------------------------- JSON ------------------------ */
 // Read strictly (no key twice, bounded depth, whole numbers within ±(2^53 − 1)), because only
-// one spelling of a document counts: RFC 8785.
+// one spelling of a document counts: RFC 8785. With `wholeAlone` a fraction is refused as well.
 const MAX_DEPTH = 64;
 const MAX_SAFE = BigInt(Number.MAX_SAFE_INTEGER);
 
-function parseJson(bytes, what) {
+function parseJson(bytes, what, wholeAlone = false) {
   let text;
   try {
     text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
@@ -126,6 +126,7 @@ function parseJson(bytes, what) {
     at = pattern.lastIndex;
     const value = Number(found[0]);
     const whole = found[1] === undefined && found[2] === undefined;
+    if (wholeAlone && !whole) bad("a fraction");
     if (!Number.isFinite(value) || (whole && !Number.isSafeInteger(value))) bad("a number too large");
     return value;
   };

@@ -2,6 +2,8 @@
 const CUSTODY = "custody.json";
 const CUSTODY_TEXTS = { time: 20, actor: 200, action: 40, note: 2000, software: 80 };
 const CUSTODY_FIELDS = [...Object.keys(CUSTODY_TEXTS), "sequence", "previous", "contents", "hash"];
+// The actor of an entry whose writer gave no name.
+const UNNAMED = "not named";
 const COPIES = [...PRINTED, ...VERIFIERS];
 
 // One entry, which must follow `previous` and speak of `contents`; its hash, and who signed it.
@@ -68,8 +70,9 @@ function stepCustody(c) {
   }
   const signers = [...new Set(entries.filter((of) => of.signer !== null).map((of) => addressText(of.signer)))];
   const last = log.at(-1);
+  const who = last.actor === UNNAMED ? "somebody who is not named" : inQuotes(last.actor);
   return (
-    `${log.length} entries, the last ${inQuotes(last.action)} by ${inQuotes(last.actor)} (times are claimed)` +
+    `${log.length} entries, the last ${inQuotes(last.action)} by ${who} (times are claimed)` +
     (signers.length ? `; signed by ${signers.join(", ")}` : "")
   );
 }

@@ -31,14 +31,24 @@ function padded(data, block, lengthBytes, littleEndian = false) {
   return all;
 }
 
-function sha256(data) {
-  const h = SHA256_H.slice();
-  const w = new Uint32Array(64);
-  // Whole blocks are read in place; only the end is copied and padded.
-  const whole = data.length - (data.length % 64);
-  const tail = padded(data.subarray(whole), 64, 8);
-  new DataView(tail.buffer).setBigUint64(tail.length - 8, BigInt(data.length) * 8n);
-  for (const [part, end] of [[data, whole], [tail, tail.length]]) {
+// SHA-256 of what comes in parts; all but the last are of whole blocks, 64 bytes each.
+class RunningSha256 {
+  constructor() {
+    this.h = SHA256_H.slice();
+    this.w = new Uint32Array(64);
+    this.size = 0;
+    this.rest = EMPTY;
+  }
+  update(data) {
+    demand(!this.rest.length, "a part of a text to be hashed has no whole blocks");
+    // Whole blocks are read in place; only the end is copied and padded.
+    const whole = data.length - (data.length % 64);
+    this.blocks(data, whole);
+    this.rest = data.subarray(whole);
+    this.size += data.length;
+  }
+  blocks(part, end) {
+    const { h, w } = this;
     for (let at = 0; at < end; at += 64) {
       for (let i = 0, j = at; i < 16; i++, j += 4)
         w[i] = (part[j] << 24) | (part[j + 1] << 16) | (part[j + 2] << 8) | part[j + 3];
@@ -60,9 +70,19 @@ function sha256(data) {
       h[0] += a; h[1] += b; h[2] += c; h[3] += d; h[4] += e; h[5] += f; h[6] += g; h[7] += k;
     }
   }
-  const out = new Uint8Array(32);
-  h.forEach((value, i) => new DataView(out.buffer).setUint32(4 * i, value));
-  return out;
+  digest() {
+    const tail = padded(this.rest, 64, 8);
+    new DataView(tail.buffer).setBigUint64(tail.length - 8, BigInt(this.size) * 8n);
+    this.blocks(tail, tail.length);
+    const out = new Uint8Array(32);
+    this.h.forEach((value, i) => new DataView(out.buffer).setUint32(4 * i, value));
+    return out;
+  }
+}
+function sha256(data) {
+  const running = new RunningSha256();
+  running.update(data);
+  return running.digest();
 }
 
 function sha2Wide(data, start, size) {

@@ -8,7 +8,7 @@ function ownerSlot(id) {
   return bytesOf((2n * id + big(keccak256(join(token.subarray(0, 28), unhex("7d882553"))))) % (1n << 256n), 32);
 }
 
-function readLicense(c, text) {
+function readLicense(c, text, acts) {
   const id = licenseOf(text);
   const name = licenseText(id);
   demand(text === name, `licenses.json: ${name} is written in another way`);
@@ -32,15 +32,13 @@ function readLicense(c, text) {
   demand(same(get(planSlot(plan, 5n), "the model"), c.opened.modelId), `license ${name} is for another model`);
   of.planLicensor = addressText(addressIn(get(planSlot(plan), "the plan")));
   of.termsHash = hex0x(get(planSlot(plan, 6n), "the terms"));
-  of.events = replayLicense(c, of);
+  of.events = replayLicense(acts, of);
   return of;
 }
 
 // Issue, transfers, renewals, suspensions and revocation lead to the word in state.
-function replayLicense(c, of) {
-  const mine = c.events.filter(
-    (event) => event.contract === "LicenseLedger" && (event.args.licenseId ?? event.args.id) === of.id,
-  );
+function replayLicense(acts, of) {
+  const mine = acts.get(of.id) ?? [];
   demand(mine.some((event) => event.name === "LicenseIssued"), `the bundle lacks the issue of license ${of.name}`);
   let [holder, notAfter, status, suspended] = [addressText(new Uint8Array(20)), 0n, 0, false];
   for (const { name, args } of mine) {
@@ -193,7 +191,15 @@ function stepLicenses(c) {
   demand(Array.isArray(listed) && listed.length > 0 && listed.length <= 10000, "licenses.json is a list of licenses");
   const only_ = alone === null || (listed.length === 1 && listed[0] === alone);
   demand(only_, "the bundle is about another license than it lists");
-  const each = listed.map((text) => readLicense(c, text));
+  // Once through all events, and not once for each license.
+  const acts = new Map();
+  for (const event of c.events) {
+    const id = event.args.licenseId ?? event.args.id;
+    if (event.contract !== "LicenseLedger" || id === undefined) continue;
+    if (!acts.has(id)) acts.set(id, []);
+    acts.get(id).push(event);
+  }
+  const each = listed.map((text) => readLicense(c, text, acts));
   const found = new Map(each.map((of) => [of.name, of]));
   demand(found.size === listed.length, "licenses.json names a license twice");
   // By their names, so that those withheld are held against the list too.

@@ -59,11 +59,12 @@ const theSuspect = anObject({
   files: aList(anObject({ name: aText(1024, 1), size: aCount, sha256: aDigest }), 10000, 1),
 });
 const theSearch = anObject({
-  index: aText(), tensors: aCount, elements: aCount, more: aFlag,
+  index: aText(), chain_id: aCount, tensors: aCount, elements: aCount, more: aFlag,
   models: aList(
     anObject({
       model_id: aDigest, licensor: anAddress, title: aText(MATCH_LONG), status: aText(), committed_at: aCount,
-      registered_block: aCount, tensors: perWay, elements: perWay,
+      registered_block: aCount, place: nullOr(anObject({ block: aCount, transaction: aCount })),
+      tensors: perWay, elements: perWay,
     }),
     10000,
   ),
@@ -74,6 +75,7 @@ const theOurs = anObject({
 });
 const theTensors = anObject({
   content_root: aDigest, same_packed: aFlag, of: aCount, found: aCount, found_values: aCount,
+  values: aCount, of_values: aCount,
   shared: aList(
     anObject({
       cid: aDigest, relation: aWord(...MATCH_RELATIONS), elements: aCount, packed: aFlag, theirs: aText(MATCH_LONG),
@@ -235,7 +237,8 @@ function comparisonVerdict({ tensors, ours, log10_p_all: all }) {
   return all <= UNITS_LEVEL ? "derived" : "nothing found";
 }
 
-function checkShared({ shared, set_aside: aside, of: all, found, found_values: values }, what) {
+function checkShared(tensors, what) {
+  const { shared, set_aside: aside, of: all, found } = tensors;
   const cids = shared.map((of) => of.cid);
   inMatch(risingTexts(cids) && risingTexts(aside), `${what}: tensors repeat or are out of order`);
   const known = new Set(cids);
@@ -245,7 +248,11 @@ function checkShared({ shared, set_aside: aside, of: all, found, found_values: v
     if (!sizes.has(of.theirs)) sizes.set(of.theirs, of.elements);
     inMatch(sizes.get(of.theirs) === of.elements, `${what}: one tensor of theirs has two sizes`);
   }
-  inMatch(totalOf([...sizes.values()]) === BigInt(values), `${what}: the number of shared values is another`);
+  const theirs = totalOf([...sizes.values()]) === BigInt(tensors.found_values);
+  inMatch(theirs, `${what}: the number of shared values is another`);
+  const ours = totalOf(shared.map((of) => of.elements)) === BigInt(tensors.values);
+  inMatch(ours, `${what}: the number of our values that are shared is another`);
+  inMatch(tensors.values <= tensors.of_values, `${what}: more of our values are shared than there are`);
   const counted = shared.filter((of) => !of.packed).length;
   inMatch(found === counted, `${what}: the number of shared tensors is another`);
   inMatch(found <= all, `${what}: more tensors are shared than there are`);

@@ -21,7 +21,7 @@ function stepMatch(c) {
     verdict: found.verdict,
     tried: found.tried,
     ...(found.untried === undefined ? {} : { untried: found.untried }),
-    sentences: matchSentences(c, found),
+    sentences: matchSentences(c, found, found.search?.chain_id === c.opened.chainId ? placeOf(c) : null),
   };
   const rows = found.comparisons.reduce((sum, one) => sum + one.units.rows.length, 0);
   return (
@@ -29,6 +29,13 @@ function stepMatch(c) {
     "what they say is recomputed with the file: deed evidence verify --suspect FILE"
   );
 }
+
+// Block and transaction of the commitment that the title's time is of; null if the bundle lacks it.
+function placeOf(c) {
+  const event = c.held.committed ? c.commitment : c.history?.registration;
+  return event ? event.place.slice(0, 2) : null;
+}
+const placeGiven = ({ place }) => place && [BigInt(place.block), BigInt(place.transaction)];
 
 // The rules that tie findings to this bundle's model.
 function checkAbout(c, found) {
@@ -49,7 +56,11 @@ function checkAbout(c, found) {
   const listed = found.search?.models ?? [];
   for (const of of listed.filter((one) => one.model_id === model)) {
     const [committed, block] = [c.held.committedAt, c.told.registration.block];
-    const same_ = BigInt(of.committed_at) === committed && BigInt(of.registered_block) === block;
+    const [shown, place] = [placeGiven(of), placeOf(c)];
+    const same_ =
+      found.search.chain_id === claim.chainId &&
+      BigInt(of.committed_at) === committed && BigInt(of.registered_block) === block &&
+      (!shown || !place || (shown[0] === place[0] && shown[1] === place[1]));
     demand(same_, `${MATCH} gives this model another time than the chain`);
   }
   const licensor = addressText(claim.licensor);
@@ -61,6 +72,8 @@ function checkAbout(c, found) {
   // Last, because it may end without a result.
   for (const one of ours) if (one.tensors !== null) checkMembership(c, one.tensors);
 }
+
+const elementsOf = ({ shape }) => shape.reduce((product, n) => product * BigInt(n), 1n);
 
 // The shared tensors are the claimed model's.
 function checkMembership(c, tensors) {
@@ -75,11 +88,13 @@ function checkMembership(c, tensors) {
       demand(of, `${MATCH}: ${cid.slice(0, 18)}… is called shared and is no tensor of the claimed model`);
       if (!wanted.has(cid)) continue;
       const { elements, packed } = wanted.get(cid);
-      const size = of.shape.reduce((product, n) => product * BigInt(n), 1n);
-      const fits = size === BigInt(elements) && of.identity !== packed;
+      const fits = elementsOf(of) === BigInt(elements) && of.identity !== packed;
       demand(fits, `${MATCH}: ${cid.slice(0, 18)} is of another size or kind in the claimed model`);
     }
     count([...held.values()].filter((of) => of.identity).length);
+    const values = totalOf([...held.values()].map(elementsOf));
+    const known = values === BigInt(tensors.of_values);
+    demand(known, `${MATCH}: the claimed model has ${values} values, not ${tensors.of_values}`);
     return;
   }
   const packed = tensors.shared.some((of) => of.packed);
@@ -97,13 +112,19 @@ function boundText(stated) {
   const tenths = BigInt(-stated) / 100000n;
   return tenths === 0n ? "1 (no evidence)" : `10^-${tenths / 10n}.${tenths % 10n}`;
 }
+// So many of our values, with their share in hundredths of a percent, rounded down.
+function valuesText({ values, of_values: all }) {
+  const parts = (BigInt(values) * 10000n) / BigInt(Math.max(all, 1));
+  const percent = values && !parts ? "less than 0.01" : `${parts / 100n}.${String(parts % 100n).padStart(2, "0")}`;
+  return `${values} of ${all} values of ours (${percent} %)`;
+}
 const PROVEN = {
   true: "The examiner's checks that it needs passed.",
   false: "The examiner's checks that it needs did not all pass: see match.json.",
 };
 const CORRECTED = "corrected for the tests counted; the level is 10^-38.5.";
 
-function matchSentences(c, found) {
+function matchSentences(c, found, place) {
   const { suspect, comparisons } = found;
   const root = hex0x(c.opened.artifactRoot);
   const said = [
@@ -115,7 +136,7 @@ function matchSentences(c, found) {
   ];
   if (found.trace !== null) said.push(...traceSentences(found.trace));
   const committed = c.held.committedAt;
-  if (found.search !== null) said.push(...searchSentences(found.search, hex0x(c.opened.modelId), committed));
+  if (found.search !== null) said.push(...searchSentences(found.search, hex0x(c.opened.modelId), committed, place));
   for (const { method, result, why } of found.tried)
     if (result === "not checked") said.push(`Not checked, ${method}: ${why}.`);
   for (const { method, what, why } of found.untried ?? [])
@@ -146,7 +167,7 @@ function comparisonSentences(one, comparisons, root) {
   const say = (when, text) => when && said.push(text());
   say(tensors === null, () => "Equal tensors were not looked for: ours is a sketch.");
   say(tensors !== null, () =>
-    `${tensors.found} of ${tensors.of} tensors of ours are in the suspect, ${tensors.found_values} values in all; ` +
+    `${tensors.found} of ${tensors.of} tensors of ours are in the suspect, with ${valuesText(tensors)}; ` +
       `${tensors.set_aside.length} more that anybody may have were set aside.`);
   say(rows.length, () =>
     "H0: the hidden units of the two models were put in order independently of each other. " +
@@ -203,13 +224,25 @@ function traceSentences(trace) {
   return [...named, PROVEN[trace.proven]];
 }
 
-function searchSentences(search, model, committed) {
+// How another model's commitment stands to this one's; null if it is later.
+function whenCommitted(of, committed, place) {
+  const [at, there] = [`at second ${of.committed_at}`, placeGiven(of)];
+  if (BigInt(of.committed_at) > committed) return null;
+  if (BigInt(of.committed_at) < committed) return `earlier than this model, ${at}`;
+  if (!place || !there) return `in the same second as this model, ${at}: which came first is not shown`;
+  if (placeBefore(place, there)) return null;
+  if (!placeBefore(there, place)) return `in the same transaction as this model, ${at}`;
+  return `earlier than this model, ${at}, ${there[0] === place[0] ? "in the same block" : "in an earlier block"}`;
+}
+
+function searchSentences(search, model, committed, place) {
   const said = [
     `Registered models that hold tensors of the suspect, by the word of the index ${search.index}: ${search.models.length}.`,
   ];
-  for (const of of search.models)
-    if (of.model_id !== model && BigInt(of.committed_at) < committed)
-      said.push(`${of.model_id} of ${of.licensor} was committed to earlier than this model, at second ${of.committed_at}.`);
+  for (const of of search.models) {
+    const when = of.model_id === model ? null : whenCommitted(of, committed, place);
+    if (when !== null) said.push(`${of.model_id} of ${of.licensor} was committed to ${when}.`);
+  }
   if (search.more) said.push("The index left later registrations out.");
   return said;
 }

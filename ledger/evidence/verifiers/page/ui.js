@@ -4,7 +4,8 @@
 const MAX_ROOT_FILE = 1 << 20;
 const SHOWN_INPUTS = 12;
 const byId = (id) => document.getElementById(id);
-const chosen = { file: null, roots: [] };
+const chosen = { file: null, roots: [], suspect: null };
+const SUSPECT_NAME = /\.safetensors$/i;
 let checks = 0; // a newer check makes an older one's answer void
 
 // From the first letter of a script that runs from right to left to the last before a Latin one.
@@ -120,6 +121,33 @@ async function check() {
   put(byId("progress"), say("done", { name: oneLine(file.name), size: bytes.length, ms }));
   byId("progress").dataset.ms = String(ms);
   show(found);
+  if (chosen.suspect !== null) await showSuspect(bytes, found, chosen.suspect, current);
+}
+
+// What the findings say of the suspect file, once the bundle was checked.
+async function showSuspect(bytes, found, file, current) {
+  const named = { name: oneLine(file.name), size: file.size };
+  const tell = (name, values) => current() && put(byId("suspect-chosen"), say(name, { ...named, ...values }));
+  // A newer check ends this one at its next slice.
+  const gone = new Error();
+  const read = async (begin, end) => {
+    if (!current()) throw gone;
+    return new Uint8Array(await file.slice(begin, end).arrayBuffer());
+  };
+  const proven = found.steps.some((step) => step.number === 16 && step.result === "pass");
+  const progress = (done, size) => tell("suspect_working", { percent: Math.floor((done / size) * 100) });
+  let checks_;
+  try {
+    checks_ = await withSuspect(bytes, { size: file.size, read }, proven, progress);
+  } catch (error) {
+    if (error !== gone) tell("bad_read", { why: oneLine(error.message) });
+    return;
+  }
+  if (!current()) return;
+  tell("suspect_done");
+  const titled = ({ number, title }) => `${number}. ${title}`;
+  byId("checks").replaceChildren(...checks_.map((of) => itemOf(titled(of), { ...of, needed: true, inputs: [] })));
+  byId("with-suspect").hidden = false;
 }
 
 function verdictWords(found) {
@@ -135,7 +163,9 @@ function verdictWords(found) {
   return ["open", "not checked", say("verdict_conditional", { blocks, belong, chain: found.index.chain.id })];
 }
 
-function stepElement({ number, result, needed, detail, inputs }) {
+const stepElement = (step) => itemOf(`${step.number}. ${say(`step_${step.number}`)}`, step);
+
+function itemOf(title, { result, needed, detail, inputs }) {
   const item = element("li", { pass: "pass", fail: "fail", "not checked": "open" }[result]);
   const box = element("details");
   box.open = result === "fail" || (result === "not checked" && needed);
@@ -143,7 +173,7 @@ function stepElement({ number, result, needed, detail, inputs }) {
   const shape = element("span", "shape", SHAPES[result]);
   shape.setAttribute("aria-hidden", "true");
   const more = result === "not checked" && !needed ? `, ${say("not_needed")}` : "";
-  line.append(shape, ` ${number}. ${say(`step_${number}`)}: `, element("span", "word", say(result)), more);
+  line.append(shape, ` ${title}: `, element("span", "word", say(result)), more);
   box.append(line, element("p", "detail", oneLine(detail)));
   if (inputs.length) {
     const names = inputs.slice(0, SHOWN_INPUTS).map(oneLine).join(", ");
@@ -171,6 +201,7 @@ function show(found) {
   const told = (found.report ?? say("report_none")).match(/[^\n]*\n|[^\n]+$/g);
   byId("report").replaceChildren(...told.map((line) => element("span", "line", line)));
   byId("save").disabled = found.report === null;
+  byId("with-suspect").hidden = true;
   byId("answer").hidden = false;
   verdict.focus();
 }
@@ -178,10 +209,20 @@ function show(found) {
 function dropped(transfer) {
   const items = [...transfer.items].filter((item) => item.kind === "file");
   if (!items.length) return complain("bad_none");
-  if (items.length > 1) return complain("bad_many");
-  if (items[0].webkitGetAsEntry?.()?.isDirectory) return complain("bad_folder");
-  const file = items[0].getAsFile();
-  return file === null ? complain("bad_none") : take(file);
+  if (items.some((item) => item.webkitGetAsEntry?.()?.isDirectory)) return complain("bad_folder");
+  const files = items.map((item) => item.getAsFile());
+  if (files.includes(null)) return complain("bad_none");
+  // A model beside the bundle, or after it, is the suspect.
+  const suspects = files.filter((file) => SUSPECT_NAME.test(file.name) && (files.length > 1 || chosen.file !== null));
+  const bundles = files.filter((file) => !suspects.includes(file));
+  if (suspects.length > 1 || bundles.length > 1) return complain("bad_many");
+  if (suspects.length) takeSuspect(suspects[0]);
+  return bundles.length ? take(bundles[0]) : check();
+}
+
+function takeSuspect(file) {
+  chosen.suspect = file;
+  put(byId("suspect-chosen"), file === null ? "" : oneLine(file.name));
 }
 
 function startPage() {
@@ -190,6 +231,10 @@ function startPage() {
     if (byId("file").files.length) take(byId("file").files[0]);
   });
   byId("roots").addEventListener("change", () => takeRoots([...byId("roots").files]).then(check));
+  byId("suspect").addEventListener("change", () => {
+    takeSuspect(byId("suspect").files[0] ?? null);
+    return check();
+  });
   byId("known").addEventListener("submit", (event) => {
     event.preventDefault();
     check();

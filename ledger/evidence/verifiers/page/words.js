@@ -24,6 +24,13 @@ const WORDS = {
     collectors_help: "One address a line: whose signature you accept in the custody log. May stay empty.",
     contracts_label: "Contracts",
     contracts_help: "One a line: NAME=ADDRESS. Needed only if step 5 asks for it. May stay empty.",
+    suspect_label: "The suspect file, if the evidence is of one",
+    suspect_help:
+      "The page looks whether it is the file that was examined and, in a file that ends in .safetensors, for the " +
+      "tensors that the findings name. It may also be dropped together with the bundle. May stay empty.",
+    suspect_working: "{name}: {percent} % read.",
+    suspect_done: "{name} ({size} bytes) was read.",
+    checks_title: "With the suspect file",
     again: "Check again",
     result_title: "3. The answer",
     steps_title: "The steps, one by one",
