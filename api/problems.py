@@ -20,6 +20,7 @@ from starlette.exceptions import HTTPException
 
 from ledger.errors import (
     AccessError,
+    AllowanceTooSmall,
     ChainError,
     ConfigurationError,
     ContractReverted,
@@ -33,6 +34,7 @@ from ledger.errors import (
     LimitExceeded,
     ModelError,
     NotAuthenticated,
+    NotOnSale,
     PendingFinality,
     RateLimited,
     Reorganised,
@@ -67,6 +69,8 @@ STATUSES: tuple[tuple[type[LedgerError], HTTPStatus], ...] = (
     (ContractReverted, HTTPStatus.CONFLICT),
     (TransactionNotTaken, HTTPStatus.CONFLICT),
     (InsufficientFunds, HTTPStatus.CONFLICT),
+    (NotOnSale, HTTPStatus.CONFLICT),
+    (AllowanceTooSmall, HTTPStatus.CONFLICT),
     (EndpointsDisagree, HTTPStatus.SERVICE_UNAVAILABLE),
     (WrongNetwork, HTTPStatus.SERVICE_UNAVAILABLE),
     (ChainError, HTTPStatus.BAD_GATEWAY),

@@ -134,9 +134,14 @@ class PlanCalls(ContractCalls):
         what = "pause" if paused else "resume"
         return self._send(sender, f"{what} plan {plan}", "setPaused", plan, paused)
 
-    def set_roles(self, sender: Sender, plan: int, account: Address, roles: int) -> TxReceipt:
-        """Give an account exactly these roles on a plan. Licensor only."""
-        purpose = f"set the roles of {account} on plan {plan}"
+    def set_roles(
+        self, sender: Sender, plan: int, account: Address, roles: int, *, purpose: str = ""
+    ) -> TxReceipt:
+        """Give an account exactly these roles on a plan. Licensor only.
+
+        `purpose` says what for, where that is more than roles.
+        """
+        purpose = purpose or f"set the roles of {account} on plan {plan}"
         return self._send(sender, purpose, "setRoles", plan, account, int(roles))
 
     def sync_licensor(self, sender: Sender, plan: int) -> TxReceipt:
