@@ -365,7 +365,7 @@ def _text(value: object) -> str | None:
 
 def _plain(value: Any) -> Any:
     """Our value types as JSON."""
-    if isinstance(value, Address | Digest | LicenseId):
+    if isinstance(value, Address | Digest | LicenseId | ModelId):
         return str(value)
     if isinstance(value, bytes):
         return "0x" + value.hex()
