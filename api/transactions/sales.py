@@ -352,7 +352,9 @@ class AllowMarket(Asked):
     about = "Let the market take exactly so much of a token from oneself; 0 ends that. Anyone."
 
     token: AskedAccount
-    amount: str = Field(pattern=r"^(0|[1-9]\d{0,28})$", description="in its smallest units")
+    amount: str = Field(
+        pattern="^(0|[1-9][0-9]{0,28})$", description="in its smallest units", examples=["500"]
+    )
 
     def act(self, to: Contracts, sender: Sender) -> object:
         """Send it."""
