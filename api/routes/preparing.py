@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -20,8 +21,8 @@ from ledger.access.principals import Principal
 from ledger.chain.drafting import draft
 from ledger.chain.market import Price
 from ledger.chain.transactions import Sender
-from ledger.errors import PendingFinality, UsageError
-from ledger.ids import ZERO_ADDRESS, Address, LicenseId
+from ledger.errors import PendingFinality, UnknownRecord, UsageError
+from ledger.ids import ZERO_ADDRESS, Address, LicenseId, quoted
 from ledger.licensing.card import ledger_domain
 from ledger.licensing.voucher import VOUCHER_TYPE, SignedVoucher, Voucher
 
@@ -60,11 +61,30 @@ def _account(who: Principal, asked: Asked) -> Address:
     return account
 
 
+def _of_use(served: Service, asked: Asked) -> None:
+    """Whatever a contract of ours is sent, it keeps: none of them does anything with it.
+
+    Raises:
+        UsageError: `to` is one of them. `approve` gives nothing away, and may name the market.
+    """
+    given = getattr(asked, "to", None)
+    if given is None or asked.kind == "approve":
+        return
+    named = {Address.parse(each) for each in ([given] if isinstance(given, str) else given)}
+    for name, at in served.deployment.addresses.items():
+        if at in named:
+            raise UsageError(
+                f"{at} is the contract {name}, which can do nothing with it",
+                hint="name an account that somebody controls",
+            )
+
+
 def _contracts(served: Service) -> Contracts:
     return Contracts.of(rpc_of(served), served.deployment, served.profile)
 
 
 def _prepared(served: Service, who: Principal, asked: Asked) -> Prepared:
+    _of_use(served, asked)
     to = _contracts(served)
     return _drafted(served, _account(who, asked), lambda sender: asked.act(to, sender))
 
@@ -112,6 +132,7 @@ for _agreed in AGREED:
 
 
 def _step(served: Service, who: Principal, asked: Agreed) -> Step:
+    _of_use(served, asked)
     account, to = _account(who, asked), _contracts(served)
     if not asked.signature:
         first = asked.agreement(to, account)
@@ -146,6 +167,7 @@ async def by_reference(request: Request, who: Writer, asked: IssueByReference) -
 
 
 def _by_reference(served: Service, who: Principal, asked: IssueByReference) -> ByReference:
+    _of_use(served, asked)
     account, to = _account(who, asked), _contracts(served)
     _, plan = to.licenses.plan_of(asked.plan)
     deadline = asked.deadline or int(served.index.now()) + HOUR
@@ -179,4 +201,22 @@ def _referenced(served: Service, account: Address, offer: Voucher) -> LicenseId:
         "the reference was used, and the index has not seen for which license",
         retry_after=1.0,
         hint="ask again in a moment; if it stays so, its signer voided it (cancel-voucher)",
+    )
+
+
+# -- anything else -------------------------------------------------------------------------------
+
+_ALL: tuple[type[Asked], ...] = (*KINDS, *AGREED, IssueByReference)
+_NAMES = sorted(kind.kind for kind in _ALL)
+
+
+# Below all that there are, so that it takes what they leave.
+@router.post("/transactions/{kind}", include_in_schema=False)
+async def no_kind(kind: str) -> None:
+    """No kind of transaction."""
+    near = difflib.get_close_matches(kind[:30], _NAMES, cutoff=0.5)
+    perhaps = f"perhaps {' or '.join(near)}; " if near else ""
+    raise UnknownRecord(
+        f"there is no kind {quoted(kind)} of transactions",
+        hint=f"{perhaps}docs/spec/transactions.md and /v1/openapi.json have all kinds",
     )

@@ -27,6 +27,7 @@ from ledger.chain.registry import InclusionProof, ModelRegistry
 from ledger.chain.rpc import Rpc
 from ledger.chain.transactions import Sender
 from ledger.eip712 import Domain, StructType
+from ledger.errors import ChainError, ContractReverted, UsageError
 from ledger.ids import ZERO_DIGEST, Address, Digest, LicenseId, ModelId, keccak256
 
 AskedAccount = Annotated[
@@ -81,6 +82,22 @@ class Contracts:
     def token(self, address: Address) -> Erc20:
         """A token that pays for licenses."""
         return Erc20(self.rpc, address)
+
+    def token_known(self, address: Address, account: Address) -> None:
+        """Look whether something is a token at all.
+
+        Raises:
+            UsageError: it does not answer as one.
+        """
+        try:
+            self.token(address).balance_of(account)
+        except ChainError as error:
+            if type(error) is not ChainError and not isinstance(error, ContractReverted):
+                raise  # the chain could not be asked
+            raise UsageError(
+                f"what is at {address} does not answer as an ERC-20 token",
+                hint="check the token's address, and that it is on this chain",
+            ) from None
 
     def attempt(self, account: Address, act: Callable[[Sender], object]) -> None:
         """Have the contract say whether it would do this for an account; see `attempt`."""

@@ -62,6 +62,9 @@ class CreatePlan(Asked):
             price=int(self.price),
             **given,
         )
+        if terms.pay_token != ZERO_ADDRESS:
+            # The terms are for good, and the contract looks at the token only when it sells.
+            to.token_known(terms.pay_token, sender.address)
         return to.licenses.create_plan(sender, terms)
 
 

@@ -237,7 +237,8 @@ def _reachable(to: Contracts, account: Address, sold: Sold) -> None:
         f"the market may take {may} units of token {price.pay_token} from {account}, and the "
         f"price is {price.amount}",
         hint=f"have allow-market with token {price.pay_token} and amount {price.amount} mined "
-        "first, or ask for the kind -by-permit",
+        "first; or, where the token takes that, sign it: buy-by-permit, renew-by-permit, "
+        "redeem-by-permit",
     )
 
 
@@ -308,7 +309,8 @@ class ByPermit(Agreed, Purchase):
 def _permitting(to: Contracts, price: Price) -> Erc20:
     if price.coins or not price.amount:
         raise UsageError(
-            f"the price is {price}, which needs no permit", hint="ask for the kind without one"
+            f"the price is {price}, which needs no permit",
+            hint="buy, renew-paid and redeem take none",
         )
     return to.token(price.pay_token)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from ledger.chain.calls import ContractCalls
 from ledger.chain.logs import find_events
+from ledger.chain.market import Price
 from ledger.chain.rpc import BlockId
 from ledger.chain.transactions import Sender, TxReceipt
 from ledger.ids import ZERO_ADDRESS, Address, Digest, LicenseId, ModelId
@@ -124,7 +125,8 @@ class PlanCalls(ContractCalls):
 
     def create_plan(self, sender: Sender, terms: PlanTerms) -> tuple[int, TxReceipt]:
         """Offer licenses of a model whose title the sender holds; gives the plan's number."""
-        purpose = f"create a plan for model {terms.model_id.short}"
+        price = Price(terms.pay_token, terms.price)
+        purpose = f"create a plan for model {terms.model_id.short}, at {price} a license"
         receipt = self._send(sender, purpose, "createPlan", _flat(terms))
         event = self._abi.emitted(receipt.logs, self.address, "PlanCreated")
         return int(event.arguments["planId"]), receipt

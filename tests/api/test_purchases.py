@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from ledger.chain.erc20 import Erc20
-from ledger.chain.licenses import PlanTerms, Role
 from ledger.chain.market import LicenseMarket
 from ledger.chain.wallet import dev_wallet
 from ledger.ids import Address, Digest
@@ -21,7 +20,7 @@ from ledger.licensing.voucher import Voucher
 pytestmark = pytest.mark.chain
 
 writing: Any = importlib.import_module("writing_world")
-code, agreed = writing.code, writing.agreed
+code, agreed, numbered = writing.code, writing.agreed, writing.numbered
 HASH = "0x" + "ab" * 32
 ETHER = 10**18
 PEOPLE = ("licensor", "holder", "buyer", "rival", "stranger", "spare")
@@ -30,6 +29,9 @@ PEOPLE = ("licensor", "holder", "buyer", "rival", "stranger", "spare")
 @pytest.fixture(scope="module")
 def service(deployed, published, tmp_path_factory, make):
     """A service whose operator lets it pass transactions on."""
+    # Who holds something is not held to the limit of those who do not: all here but the stranger.
+    holders = [dev_wallet(name).address for name in ("buyer", "rival", "spare")]
+    deployed.licenses.issue_batch(deployed.sender("licensor"), published.plan, holders)
     folder = tmp_path_factory.mktemp("service")
     running = make.service(folder, deployed.network, DEED_API_RELAY="true").start()
     running.caught_up(deployed.rpc)
@@ -55,19 +57,8 @@ def market(deployed):
 
 
 @pytest.fixture(scope="module")
-def plan(deployed, published, market, service):
-    """A new plan; on sale unless it is told otherwise."""
-    offered = PlanTerms(published.model, Digest.parse(HASH), duration=3600, seats=2)
-
-    def make(*, sale=True, **terms):
-        licensor = deployed.sender("licensor")
-        number, _ = deployed.licenses.create_plan(licensor, replace(offered, **terms))
-        if sale:
-            deployed.licenses.set_roles(licensor, number, market.address, Role.ISSUER)
-        service.caught_up(deployed.rpc)
-        return number
-
-    return make
+def plan(deployed, published, service):
+    return writing.offering(deployed, published.model, service)
 
 
 @pytest.fixture(scope="module")
@@ -77,10 +68,6 @@ def token(deployed, token_world):
     at = token_world.deploy_token(sender, permits=True)
     token_world.mint(sender, at, dev_wallet("buyer").address, 10**9)
     return Erc20(deployed.rpc, at)
-
-
-def numbered(token_id):
-    return f"{int(token_id) >> 32}.{int(token_id) & 0xFFFFFFFF}"
 
 
 # -- the whole way -------------------------------------------------------------------------------
@@ -162,6 +149,19 @@ def test_a_purchase_that_cannot_be_meant_is_refused_by_its_shape(desk, change):
 def test_an_amount_is_plain_decimal_text(desk, token, amount):
     asked = {"token": str(token.address), "amount": amount}
     assert desk.refused("allow-market", "buyer", **asked) == (422, "INVALID_REQUEST")
+
+
+def test_what_would_be_lost_for_good_is_not_prepared(desk, plan, published, market, who):
+    number = plan(price=7)
+    for kind in ("buy", "issue"):
+        lost = {"plan": number, "to": str(market.address)}
+        assert desk.refused(kind, "licensor", **lost) == (422, "USAGE_ERROR")
+    # A plan's token cannot be changed, and nobody could ever pay in this one.
+    terms = {"model": str(published.model), "terms_hash": HASH, "price": "5"}
+    wrong = {"pay_token": who["rival"]}
+    assert desk.refused("plan-create", "licensor", **terms, **wrong) == (422, "USAGE_ERROR")
+    ready = desk.prepare("plan-create", "licensor", **terms, broker_set=0)
+    assert ready["what"].endswith(", at 0.000000000000000005 ETH a license")
 
 
 # -- in a token ----------------------------------------------------------------------------------

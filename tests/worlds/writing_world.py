@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import httpx
+
+from ledger.chain.licenses import PlanTerms, Role
+from ledger.ids import Digest, ModelId
 
 world: Any = importlib.import_module("access_world")
 
@@ -28,6 +33,27 @@ def agreed(wallet: Any, typed: dict[str, Any]) -> str:
     """The signature of a wallet that shows typed data."""
     made = wallet.account.sign_typed_data(full_message=typed)
     return "0x" + bytes(made.signature).hex()
+
+
+def numbered(token_id: int | str) -> str:
+    """A license as the service names it."""
+    return f"{int(token_id) >> 32}.{int(token_id) & 0xFFFFFFFF}"
+
+
+def offering(deployed: Any, model: ModelId, service: Any) -> Callable[..., int]:
+    """Makes plans of a model; they are on sale unless `sale` says otherwise."""
+    usual = PlanTerms(model, Digest(b"\xab" * 32), duration=3600, seats=2)
+    market = deployed.deployment.addresses["LicenseMarket"]
+
+    def make(*, sale: bool = True, **terms: Any) -> int:
+        licensor = deployed.sender("licensor")
+        number, _ = deployed.licenses.create_plan(licensor, replace(usual, **terms))
+        if sale:
+            deployed.licenses.set_roles(licensor, number, market, Role.ISSUER)
+        service.caught_up(deployed.rpc)
+        return int(number)
+
+    return make
 
 
 class Writing:
