@@ -135,6 +135,11 @@ def _step(served: Service, who: Principal, asked: Agreed) -> Step:
     _of_use(served, asked)
     account, to = _account(who, asked), _contracts(served)
     if not asked.signature:
+        if asked.deadline and asked.deadline < to.now():
+            raise UsageError(
+                f"second {asked.deadline} is past: what is signed would be good for nothing",
+                hint="give a later deadline, or none",
+            )
         first = asked.agreement(to, account)
         return Step(
             what=first.what,

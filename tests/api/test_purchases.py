@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ledger.chain.erc20 import Erc20
+from ledger.chain.erc20 import PERMIT_TYPE, Erc20
 from ledger.chain.market import LicenseMarket
 from ledger.chain.wallet import dev_wallet
 from ledger.ids import Address, Digest
@@ -219,7 +219,7 @@ def test_only_a_token_that_plans_name_and_only_the_market_is_let_through(
     assert desk.refused("allow-market", "buyer", token=nothing, amount="5") == (422, "USAGE_ERROR")
 
 
-def test_a_signature_pays_in_place_of_an_allowance(desk, plan, token, deployed):
+def test_a_signature_pays_in_place_of_an_allowance(desk, plan, token, deployed, market):
     number = plan(price=500, pay_token=token.address)
     first = desk.prepare("buy-by-permit", "buyer", plan=number)
     assert first["prepared"] is None
@@ -234,8 +234,14 @@ def test_a_signature_pays_in_place_of_an_allowance(desk, plan, token, deployed):
         422,
         "USAGE_ERROR",
     )
-    late = asked | {"deadline": deployed.rpc.block("latest").timestamp - 1}
-    assert desk.refused("buy-by-permit", "buyer", **late, signature=mine) == wrong
+    past = deployed.rpc.block("latest").timestamp - 1
+    late = {"plan": number, "deadline": past}
+    assert desk.refused("buy-by-permit", "buyer", **late) == (422, "USAGE_ERROR")
+    terms = token.permit_terms(dev_wallet("buyer").address, market.address, 500, deadline=past)
+    old = dev_wallet("buyer").sign_typed(terms[0], PERMIT_TYPE, terms[1])
+    reply = desk.asked("buy-by-permit", "buyer", **late, signature="0x" + old.hex())
+    assert code(reply) == wrong
+    assert "which is past" in reply.json()["detail"]
     made = desk.prepare("buy-by-permit", "buyer", **asked, signature=mine)
     assert made["sign"] is None
     desk.sent("buyer", made["prepared"])
