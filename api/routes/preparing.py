@@ -13,10 +13,18 @@ from api.dependencies import Service, service
 from api.once import described
 from api.strict import StrictRoute
 from api.transactions import AGREED, KINDS
-from api.transactions.answers import ByReference, Prepared, Simulation, Step, Unsigned
+from api.transactions.answers import (
+    ByReference,
+    Prepared,
+    Simulation,
+    Step,
+    Unsigned,
+    VoucherStep,
+)
 from api.transactions.base import HOUR, Agreed, Agreement, Asked, Contracts
 from api.transactions.desk import Writer, decoded, lane_of, rpc_of
 from api.transactions.licenses import IssueByReference
+from api.transactions.promises import OfferVoucher
 from ledger.access.principals import Principal
 from ledger.chain.drafting import draft
 from ledger.chain.market import Price
@@ -135,12 +143,7 @@ def _step(served: Service, who: Principal, asked: Agreed) -> Step:
     _of_use(served, asked)
     account, to = _account(who, asked), _contracts(served)
     if not asked.signature:
-        if asked.deadline and asked.deadline < to.now():
-            raise UsageError(
-                f"second {asked.deadline} is past: what is signed would be good for nothing",
-                hint="give a later deadline, or none",
-            )
-        first = asked.agreement(to, account)
+        first = _agreement(asked, to, account)
         return Step(
             what=first.what,
             signer=str(first.signer),
@@ -152,6 +155,40 @@ def _step(served: Service, who: Principal, asked: Agreed) -> Step:
         raise UsageError("what was signed has a deadline", hint="give the one that `again` had")
     made = _drafted(served, account, lambda sender: asked.act(to, sender))
     return Step(what=made.what, signer=None, sign=None, again=None, prepared=made)
+
+
+def _agreement(asked: Agreed, to: Contracts, account: Address) -> Agreement:
+    if asked.deadline and asked.deadline < to.now():
+        raise UsageError(
+            f"second {asked.deadline} is past: what is signed would be good for nothing",
+            hint="give a later deadline, or none",
+        )
+    return asked.agreement(to, account)
+
+
+@router.post(
+    f"/transactions/{OfferVoucher.kind}",
+    dependencies=[described],
+    summary=OfferVoucher.about.partition(".")[0],
+)
+async def voucher(request: Request, who: Writer, asked: OfferVoucher) -> VoucherStep:
+    """Promise somebody a license, free or for a price of its own: no transaction, and no fee.
+
+    First without `signature`: `sign` is to be signed. Then the same with the members of `again` and
+    `signature`: `voucher` is for who redeems it.
+    """
+    return await lane_of(request, who).run(_voucher, service(request), who, asked)
+
+
+def _voucher(served: Service, who: Principal, asked: OfferVoucher) -> VoucherStep:
+    _of_use(served, asked)
+    account, to = _account(who, asked), _contracts(served)
+    if not asked.signature:
+        first = _agreement(asked, to, account)
+        return VoucherStep(what=first.what, sign=first.to_json(), again=first.again, voucher=None)
+    made = asked.made(to, account)
+    what = f"promises {made.voucher.to} a license of plan {made.voucher.plan}"
+    return VoucherStep(what=what, sign=None, again=None, voucher=made.to_json())
 
 
 # -- by reference --------------------------------------------------------------------------------
@@ -211,7 +248,7 @@ def _referenced(served: Service, account: Address, offer: Voucher) -> LicenseId:
 
 # -- anything else -------------------------------------------------------------------------------
 
-_ALL: tuple[type[Asked], ...] = (*KINDS, *AGREED, IssueByReference)
+_ALL: tuple[type[Asked], ...] = (*KINDS, *AGREED, OfferVoucher, IssueByReference)
 _NAMES = sorted(kind.kind for kind in _ALL)
 
 

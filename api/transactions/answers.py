@@ -72,6 +72,21 @@ class Step(Shape):
     prepared: Prepared | None = Field(description="the transaction")
 
 
+class VoucherStep(Shape):
+    """What the issuer is to sign, or the voucher: one of `sign` and `voucher`."""
+
+    what: str = Field(description="what it promises, for people")
+    sign: dict[str, Any] | None = Field(
+        description="typed data to be signed first (eth_signTypedData_v4)"
+    )
+    again: dict[str, Any] | None = Field(
+        description="members of the same request, to be sent again with the signature"
+    )
+    voucher: dict[str, Any] | None = Field(
+        description="the file for who redeems it (docs/spec/voucher.md)"
+    )
+
+
 class ByReference(Shape):
     """How far the issuing of a license by an external reference has come: one of the three."""
 

@@ -1,17 +1,33 @@
-"""Kinds of transactions about licenses that are promised off chain: batches, and numbers spent."""
+"""Kinds of transactions about licenses that are promised off chain: batches and vouchers."""
 
 from __future__ import annotations
 
+import secrets
 from typing import Annotated, Any
 
 from pydantic import Field
 
 from api.schemas import AskedHash
-from api.transactions.base import Asked, Contracts, OfPlan, Reason, reason_hash
+from api.transactions.base import (
+    HOUR,
+    Agreed,
+    Agreement,
+    Asked,
+    AskedAccount,
+    Contracts,
+    OfPlan,
+    PlanNumber,
+    Reason,
+    Time,
+    reason_hash,
+)
+from ledger.chain.market import Price
 from ledger.chain.transactions import Sender
 from ledger.errors import UsageError
-from ledger.ids import ZERO_DIGEST, Digest
+from ledger.ids import ZERO_ADDRESS, ZERO_DIGEST, Address, Digest
 from ledger.licensing.batch import parse_claim
+from ledger.licensing.reference import MAX_CHARACTERS, reference_hash
+from ledger.licensing.voucher import VOUCHER_TYPE, SignedVoucher, Voucher
 
 
 class OfBatch(OfPlan):
@@ -100,6 +116,85 @@ class CloseBatch(OfBatch):
     def act(self, to: Contracts, sender: Sender) -> object:
         """Send it."""
         return to.licenses.close_batch(sender, self.plan, self.at, reason_hash(self.reason))
+
+
+class OfferVoucher(Agreed):
+    """A license to be promised to one buyer, for a price of its own or none."""
+
+    kind = "voucher"
+    about = "Promise somebody a license, for a price of its own. The licensor, or an ISSUER."
+
+    plan: PlanNumber
+    to: AskedAccount
+    price: str = Field(
+        "0", pattern="^(0|[1-9][0-9]{0,27})$", description="in its smallest units; 0 is free"
+    )
+    pay_token: AskedAccount = Field(str(ZERO_ADDRESS), description="zero is the chain's coin")
+    not_before: Time = Field(0, description="0: when it is redeemed")
+    not_after: Time = 0
+    external_ref: str = Field("", max_length=MAX_CHARACTERS)
+    nonce: str = Field("", pattern="^(0x[0-9a-f]{64})?$", description="as `again` gave it")
+
+    def agreement(self, to: Contracts, account: Address) -> Agreement:
+        """What the issuer signs."""
+        holder, price = Address.parse(self.to), self._price()
+        # Whatever stands against it is said before anybody signs.
+        to.attempt(
+            account,
+            lambda s: to.licenses.issue(s, self.plan, holder, self.not_before, self.not_after),
+        )
+        if price.pay_token != ZERO_ADDRESS:
+            to.token_known(price.pay_token, account)
+        deadline = self.deadline or to.now() + HOUR
+        offer = self._offer(to, account, secrets.randbits(256), deadline)
+        return Agreement(
+            f"promise {holder} a license of plan {self.plan} for {price}",
+            account,
+            to.licenses.domain(),
+            VOUCHER_TYPE,
+            offer.message(),
+            {"deadline": deadline, "nonce": f"0x{offer.nonce:064x}"},
+        )
+
+    def made(self, to: Contracts, account: Address) -> SignedVoucher:
+        """The voucher, which the ledger would redeem now.
+
+        Raises:
+            ContractReverted: it would not: signed by another, or changed since.
+        """
+        if not self.nonce or not self.deadline:
+            raise UsageError(
+                "what was signed has a nonce and a deadline", hint="give those that `again` had"
+            )
+        offer = self._offer(to, account, int(self.nonce, 16), self.deadline)
+        signed = SignedVoucher(to.profile.chain_id, to.licenses.address, offer, self.signed)
+        payer = account if offer.market == ZERO_ADDRESS else offer.market
+        to.attempt(payer, lambda s: to.licenses.redeem(s, signed))
+        return signed
+
+    def _price(self) -> Price:
+        price, token = int(self.price), Address.parse(self.pay_token)
+        if not price and token != ZERO_ADDRESS:
+            raise UsageError("what is free is paid in no token", hint="leave pay_token away")
+        return Price(token, price)
+
+    def _offer(self, to: Contracts, account: Address, nonce: int, deadline: int) -> Voucher:
+        price = self._price()
+        _, state = to.licenses.plan_of(self.plan)
+        return Voucher(
+            account,
+            self.plan,
+            Address.parse(self.to),
+            state.plan_digest,
+            nonce,
+            deadline,
+            market=to.market.address if price.amount else ZERO_ADDRESS,
+            not_before=self.not_before,
+            not_after=self.not_after,
+            pay_token=price.pay_token,
+            price=price.amount,
+            ext_hash=reference_hash(self.external_ref),
+        )
 
 
 class CancelNonce(Asked):

@@ -43,6 +43,7 @@ from ledger.client.written import (
     Relayed,
     Step,
     TransactionStatus,
+    VoucherStep,
 )
 from ledger.errors import AccessError, IndexUnavailable, PendingFinality
 from ledger.ids import Address, Digest, LicenseId, ModelId, keccak256
@@ -246,6 +247,10 @@ class Client(Connection):
         ``signature``, gives `prepared`.
         """
         return read(Step, self.write("POST", f"/v1/transactions/{_part(kind)}", _body(members)))
+
+    def voucher(self, **members: Any) -> VoucherStep:
+        """The next step of promising somebody a license; as `step`, and its end is a voucher."""
+        return read(VoucherStep, self.write("POST", "/v1/transactions/voucher", _body(members)))
 
     def by_reference(self, **members: Any) -> ByReference:
         """The next step of issuing a license for an order, once; docs/spec/transactions.md."""

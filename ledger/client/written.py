@@ -65,6 +65,16 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
+class VoucherStep:
+    """What an issuer is to sign, or the voucher: one of `sign` and `voucher`; as `Step`."""
+
+    what: str
+    sign: dict[str, Any] | None
+    again: dict[str, Any] | None
+    voucher: dict[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
 class ByReference:
     """How far the issuing of a license by an external reference has come: one of the three.
 

@@ -14,8 +14,6 @@ from ledger.chain.market import LicenseMarket
 from ledger.chain.wallet import dev_wallet
 from ledger.ids import Address, Digest
 from ledger.licensing import batch as batches
-from ledger.licensing import voucher as vouchers
-from ledger.licensing.voucher import Voucher
 
 pytestmark = pytest.mark.chain
 
@@ -256,24 +254,25 @@ def test_a_signature_pays_in_place_of_an_allowance(desk, plan, token, deployed, 
     desk.sent("buyer", made["prepared"])
 
 
-def test_a_voucher_with_a_price_is_redeemed_for_it(desk, plan, deployed, market, token, who):
+def test_a_voucher_with_a_price_is_redeemed_for_it(desk, plan, token, who):
     number = plan(price=ETHER, sale=False)
-    state = deployed.licenses.plan_of(number)[1]
-    licensor = dev_wallet("licensor")
 
     def offered(**more):
-        offer = Voucher(
-            licensor.address, number, Address.parse(who["buyer"]), state.plan_digest,
-            secrets.randbits(256), 4_000_000_000, market=market.address, **more,
+        asked = {"plan": number, "to": who["buyer"]} | more
+        first = desk.prepare("voucher", "licensor", **asked)
+        asked |= first["again"]
+        forged = agreed(desk.wallets["rival"], first["sign"])
+        assert desk.refused("voucher", "licensor", **asked, signature=forged) == (
+            409, "VOUCHER_NOT_SIGNED",
         )  # fmt: skip
-        return vouchers.sign(
-            licensor, offer, chain_id=31337, ledger=deployed.licenses.address
-        ).to_json()
+        signature = agreed(desk.wallets["licensor"], first["sign"])
+        return desk.prepare("voucher", "licensor", **asked, signature=signature)["voucher"]
 
-    ready = desk.prepare("redeem", "buyer", voucher=offered(price=9))
+    assert desk.refused("voucher", "rival", plan=number, to=who["buyer"])[0] == 409
+    ready = desk.prepare("redeem", "buyer", voucher=offered(price="9"))
     assert ready["pays"] == "0.000000000000000009 ETH"
     desk.sent("buyer", ready)
-    paper = offered(price=9, pay_token=token.address)
+    paper = offered(price="9", pay_token=str(token.address))
     assert desk.refused("redeem", "buyer", voucher=paper) == (409, "ALLOWANCE_TOO_SMALL")
     first = desk.prepare("redeem-by-permit", "buyer", voucher=paper)
     mine = agreed(desk.wallets["buyer"], first["sign"])
@@ -282,7 +281,7 @@ def test_a_voucher_with_a_price_is_redeemed_for_it(desk, plan, deployed, market,
     )
     desk.sent("buyer", made["prepared"])
     assert desk.refused("redeem-by-permit", "buyer", voucher=paper) == (409, "NONCE_SPENT")
-    void = offered(price=9)
+    void = offered(price="9")
     nonce = void["voucher"]["nonce"]
     desk.do("nonce-cancel", "licensor", nonce=nonce)
     assert desk.refused("nonce-cancel", "licensor", nonce=nonce) == (422, "USAGE_ERROR")

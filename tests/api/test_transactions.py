@@ -396,7 +396,7 @@ def test_every_answer_is_one_that_is_described_also_to_those_who_are_let_in(serv
 
         check()
         seen += 1
-    assert seen == (len(KINDS) + len(AGREED) + 3 if deep else len(some))
+    assert seen == (len(KINDS) + len(AGREED) + 4 if deep else len(some))
 
 
 # -- by reference --------------------------------------------------------------------------------
