@@ -30,6 +30,7 @@ from api.routes import (
     health,
     licenses,
     models,
+    preparing,
     search,
     transactions,
 )
@@ -186,6 +187,7 @@ def _include_routes(app: FastAPI) -> None:
         app.include_router(module.router)
     app.include_router(evidence.jobs_router)
     app.include_router(access_routes.router)
+    app.include_router(preparing.router)
     app.include_router(transactions.router)
     app.include_router(webhook_routes.router)
     app.webhooks.include_router(webhook_routes.sent)

@@ -21,6 +21,10 @@ class PlanAnswer(Answer):
 
     plan: Plan
     roles: list[Role]
+    on_sale: bool = Field(
+        description="whether anyone can buy a license: the market may issue, nothing is paused or "
+        "sold out, and the model is active and its licensor's"
+    )
     finality: Finality = Field(description="of the plan's last change")
 
 

@@ -170,6 +170,8 @@ class Lanes:
         access: looking up keys and sessions, and writing to the audit log.
         wallets: asking contract wallets whether they signed in, which waits for a node.
         transactions: preparing, passing on and following them, each some questions to the chain.
+        strangers: the same for accounts without a role, which anyone can make: so that they hold up
+            nobody but each other.
     """
 
     def __init__(self) -> None:
@@ -178,6 +180,9 @@ class Lanes:
         self.access = Lane("access", threads=3, waiting=256, retry_after=2.0)
         self.wallets = Lane("questions to contract wallets", threads=2, waiting=8, retry_after=5.0)
         self.transactions = Lane("transactions", threads=4, waiting=32, retry_after=2.0)
+        self.strangers = Lane(
+            "transactions of accounts without a role", threads=2, waiting=16, retry_after=2.0
+        )
         self.deposits = Lane("deposits", threads=2, waiting=16, retry_after=2.0)
         self.large = Lane("large deposits", threads=1, waiting=3, retry_after=30.0)
         self.keys = QuickLane(

@@ -20,6 +20,7 @@ from starlette.exceptions import HTTPException
 
 from ledger.errors import (
     AccessError,
+    AllowanceTooSmall,
     ChainError,
     ConfigurationError,
     ContractReverted,
@@ -33,6 +34,7 @@ from ledger.errors import (
     LimitExceeded,
     ModelError,
     NotAuthenticated,
+    NotOnSale,
     PendingFinality,
     RateLimited,
     Reorganised,
@@ -67,6 +69,8 @@ STATUSES: tuple[tuple[type[LedgerError], HTTPStatus], ...] = (
     (ContractReverted, HTTPStatus.CONFLICT),
     (TransactionNotTaken, HTTPStatus.CONFLICT),
     (InsufficientFunds, HTTPStatus.CONFLICT),
+    (NotOnSale, HTTPStatus.CONFLICT),
+    (AllowanceTooSmall, HTTPStatus.CONFLICT),
     (EndpointsDisagree, HTTPStatus.SERVICE_UNAVAILABLE),
     (WrongNetwork, HTTPStatus.SERVICE_UNAVAILABLE),
     (ChainError, HTTPStatus.BAD_GATEWAY),
@@ -202,12 +206,19 @@ def _challenge(error: LedgerError) -> str:
 
 def of_http(error: HTTPException) -> Response:
     """The answer to a failure of HTTP itself."""
-    return of_status(HTTPStatus(error.status_code), headers=dict(error.headers or {}))
+    status = HTTPStatus(error.status_code)
+    detail = error.detail if status is HTTPStatus.BAD_REQUEST else ""
+    return of_status(status, detail=detail, headers=dict(error.headers or {}))
 
 
 def misdirected() -> Response:
     """The answer to a request under a host name that is not ours."""
     return of_status(HTTPStatus.MISDIRECTED_REQUEST, detail="this service has another host name")
+
+
+def bad_request(detail: str) -> HTTPException:
+    """What a route raises at a body that is not strict JSON; `detail` is all that is told."""
+    return HTTPException(HTTPStatus.BAD_REQUEST, detail=detail)
 
 
 def too_large_answer(limit: int) -> Response:

@@ -51,9 +51,9 @@ Account = Annotated[
     Field(pattern="^0x[0-9a-fA-F]{40}$", examples=["0x70997970C51812dc3A010C7d01b50e0d17dc79C8"]),
 ]
 LicenseNumber = Annotated[
-    str, BeforeValidator(_license), Field(pattern=r"^\d+\.\d+$", examples=["7.42"])
+    str, BeforeValidator(_license), Field(pattern=r"^[0-9]+\.[0-9]+$", examples=["7.42"])
 ]
-BigInt = Annotated[str, BeforeValidator(_text), Field(pattern=r"^\d+$", examples=["0"])]
+BigInt = Annotated[str, BeforeValidator(_text), Field(pattern=r"^[0-9]+$", examples=["0"])]
 Finality = Literal["finalized", "safe", "included"]
 
 
@@ -319,9 +319,9 @@ class EntitlementsAsked(Shape):
         frozen=True, extra="ignore", json_schema_extra={"examples": [{"licenses": ["1.1", "1.2"]}]}
     )
 
-    licenses: list[Annotated[str, Field(pattern=r"^\d{1,20}(\.\d{1,10})?$", examples=["1.1"])]] = (
-        Field(min_length=1, max_length=200)
-    )
+    licenses: list[
+        Annotated[str, Field(pattern=r"^[0-9]{1,20}(\.[0-9]{1,10})?$", examples=["1.1"])]
+    ] = Field(min_length=1, max_length=200)
     holder: str | None = Field(default=None, pattern="^0x[0-9a-fA-F]{40}$")
     runtime: str | None = Field(default=None, pattern="^0x[0-9a-f]{64}$")
 
@@ -484,7 +484,7 @@ class EvidenceAsked(BaseModel):
     )
 
     model: AskedHash | None = Field(default=None, description="may be left out beside the others")
-    license: str | None = Field(default=None, pattern=r"^\d{1,20}(\.\d{1,10})?$")
+    license: str | None = Field(default=None, pattern=r"^[0-9]{1,20}(\.[0-9]{1,10})?$")
     release: dict[str, Any] | None = Field(
         default=None, description="a receipt proof (docs/spec/key-release.md)"
     )

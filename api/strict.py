@@ -12,13 +12,19 @@ from typing import Any
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
 
+from api import problems
 from ledger.canonical import parse_json
+from ledger.errors import FormatError
 
 
 class _StrictRequest(Request):
     async def json(self) -> Any:
         if not hasattr(self, "_json"):
-            self._json = parse_json(await self.body(), what="the body")
+            try:
+                self._json = parse_json(await self.body(), what="the body")
+            except FormatError as error:
+                # As it is, the framework would say that there was an error, and not which.
+                raise problems.bad_request(error.message) from None
         return self._json
 
 

@@ -47,6 +47,8 @@ The tree, grouped by what the caller can do about it::
     ├── ChainError
     │   ├── ContractReverted          one subclass per Solidity error, in ledger.chain.reverts
     │   ├── TransactionFailed TransactionNotTaken InsufficientFunds
+    │   ├── NotOnSale                 the market may not sell licenses of the plan
+    │   ├── AllowanceTooSmall         the market may not take the price, or not end the license
     │   ├── RpcRefused (.rpc_code .rpc_message)
     │   ├── WrongNetwork
     │   ├── Reorganised
@@ -649,6 +651,18 @@ class InsufficientFunds(ChainError):
     """The wallet cannot pay for the transaction."""
 
     default_hint = "send the account some coins, or sign with another wallet (--wallet)"
+
+
+class NotOnSale(ChainError):
+    """The market may not sell licenses of a plan."""
+
+    default_hint = "its licensor puts it on sale: deed plan roles PLAN market --grant issuer"
+
+
+class AllowanceTooSmall(ChainError):
+    """What the market is to take was not put within its reach."""
+
+    default_hint = "allow the market what it is to take, then ask again"
 
 
 class RpcRefused(ChainError):

@@ -18,6 +18,7 @@ from api.dependencies import (
     HashQuery,
     LicensePath,
     Limit,
+    Served,
     account,
     as_of,
     digest,
@@ -27,6 +28,7 @@ from api.dependencies import (
 )
 from api.remembered import Remembered
 from ledger.chain.plans import Role
+from ledger.chain.registry import ModelStatus
 from ledger.errors import UnknownRecord
 from ledger.ids import Address, Digest, ModelId
 from ledger.index import catalogue
@@ -73,21 +75,28 @@ def list_plans(
 
 
 @router.get("/plans/{plan}")
-def show_plan(snapshot: Cacheable, plan: PlanNumber) -> shapes.PlanAnswer:
-    """One plan, and which accounts may act for its licensor."""
+def show_plan(snapshot: Cacheable, served: Served, plan: PlanNumber) -> shapes.PlanAnswer:
+    """One plan, which accounts may act for its licensor, and whether it is on sale."""
     row = snapshot.plan(plan)
+    market = served.deployment.addresses["LicenseMarket"].raw
+    held = catalogue.roles(snapshot, row)
+    sells = any(each["account"] == market and Role.ISSUER & each["roles"] for each in held)
+    left = not row["supply"] or row["issued"] < row["supply"]
+    model = snapshot.model(ModelId(row["model_id"]))
+    its = model["licensor"] == row["licensor"] and model["status"] == ModelStatus.ACTIVE
     roles = [
         {
             "account": each["account"],
             "roles": [role.name.lower() for role in Role if role & each["roles"]],  # type: ignore[union-attr]  # members have names
         }
-        for each in catalogue.roles(snapshot, row)
+        for each in held
     ]
     return shapes.PlanAnswer.model_validate(
         {
             "as_of": as_of(snapshot),
             "plan": schemas.Plan.model_validate(row),
             "roles": roles,
+            "on_sale": sells and left and its and not row["paused"],
             "finality": snapshot.as_of.finality(row["born_block"]),
         }
     )
@@ -98,7 +107,7 @@ def list_batches(
     *,
     snapshot: Cacheable,
     model: HashQuery = None,
-    cursor: Annotated[str | None, Query(pattern=r"^\d{1,18}-\d{1,18}$")] = None,
+    cursor: Annotated[str | None, Query(pattern=r"^[0-9]{1,18}-[0-9]{1,18}$")] = None,
     limit: Limit = 50,
 ) -> shapes.BatchPage:
     """Batches of licenses in the order in which they were anchored, optionally of one model."""
@@ -135,7 +144,7 @@ def list_anchors(
     sender: AccountQuery = None,
     since: Annotated[int, Query(ge=0, lt=1 << 53, description="Unix seconds")] = 0,
     until: Annotated[int | None, Query(ge=0, lt=1 << 53, description="Unix seconds")] = None,
-    cursor: Annotated[str | None, Query(pattern=r"^\d{1,18}-[0-9a-f]{64}$")] = None,
+    cursor: Annotated[str | None, Query(pattern=r"^[0-9]{1,18}-[0-9a-f]{64}$")] = None,
     limit: Limit = 50,
 ) -> shapes.AnchorPage:
     """Anchored roots by time, optionally of one sender or between two times, both included."""
@@ -281,7 +290,7 @@ def find(
         str,
         Query(
             max_length=66,
-            pattern=r"^(0x[0-9a-fA-F]{64}|0x[0-9a-fA-F]{40}|\d{4}-\d\d-\d\d)$",
+            pattern=r"^(0x[0-9a-fA-F]{64}|0x[0-9a-fA-F]{40}|[0-9]{4}-[0-9][0-9]-[0-9][0-9])$",
             description="a digest, id or transaction hash; an account; or a UTC day",
             examples=["0x" + "ab" * 32],
         ),

@@ -76,7 +76,7 @@ def list_events(
         HashQuery, Query(description="a model id, an anchored root, or a token id as 32 bytes")
     ] = None,
     from_block: Annotated[int, Query(ge=0, lt=1 << 53)] = 0,
-    cursor: Annotated[str | None, Query(pattern=r"^\d{1,18}-\d{1,18}-[0-9a-f]{64}$")] = None,
+    cursor: Annotated[str | None, Query(pattern=r"^[0-9]{1,18}-[0-9]{1,18}-[0-9a-f]{64}$")] = None,
     limit: Limit = 100,
 ) -> schemas.EventPage:
     """Events in chain order.
@@ -127,7 +127,7 @@ async def stream_events(
     after: Annotated[
         int | None, Query(ge=0, lt=1 << 53, description="a number read before")
     ] = None,
-    last_event_id: Annotated[str, Header(pattern=r"^(\d{1,18})?$")] = "",
+    last_event_id: Annotated[str, Header(pattern=r"^([0-9]{1,18})?$")] = "",
 ) -> Response:
     """What happens, as it happens: server-sent events with the outbox's numbers as their ids.
 

@@ -50,9 +50,41 @@ class Prepared(Shape):
     account: Account = Field(description="who is to sign")
     call: DecodedCall
     transaction: Unsigned
+    pays: str = Field(
+        description="what is sent along in the chain's coin, in words", examples=["0.5 ETH"]
+    )
     simulation: Simulation
     most_fee: BigInt = Field(description="wei that the fee cannot pass")
     test_network: bool
+
+
+class Step(Shape):
+    """What is to be signed first, or the transaction: one of `sign` and `prepared`."""
+
+    what: str = Field(description="what it does, for people")
+    signer: Account | None = Field(description="whose signature `sign` takes")
+    sign: dict[str, Any] | None = Field(
+        description="typed data to be signed first (eth_signTypedData_v4)"
+    )
+    again: dict[str, Any] | None = Field(
+        description="members of the same request, to be sent again with the signature"
+    )
+    prepared: Prepared | None = Field(description="the transaction")
+
+
+class VoucherStep(Shape):
+    """What the issuer is to sign, or the voucher: one of `sign` and `voucher`."""
+
+    what: str = Field(description="what it promises, for people")
+    sign: dict[str, Any] | None = Field(
+        description="typed data to be signed first (eth_signTypedData_v4)"
+    )
+    again: dict[str, Any] | None = Field(
+        description="members of the same request, to be sent again with the signature"
+    )
+    voucher: dict[str, Any] | None = Field(
+        description="the file for who redeems it (docs/spec/voucher.md)"
+    )
 
 
 class ByReference(Shape):

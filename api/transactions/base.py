@@ -1,23 +1,34 @@
 """What every kind of transaction is asked with (docs/spec/transactions.md, "Prepare").
 
 Each kind is a shape with its members and `act`, which has a client of our contracts send it. What
-is not named is refused: a misspelt `not_after` would be a license for ever.
+is not named is refused: a misspelt `not_after` would be a license for ever. A kind that needs what
+somebody signs first is `Agreed`, and says by `agreement` what that is.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.dependencies import LICENSE
 from api.schemas import AskedHash
 from ledger.chain.anchors import Anchors
+from ledger.chain.brokers import BrokerRegistry
+from ledger.chain.deployment import Deployment
+from ledger.chain.drafting import attempt
+from ledger.chain.erc20 import Erc20
 from ledger.chain.licenses import LicenseLedger
-from ledger.chain.registry import ModelRegistry
+from ledger.chain.market import LicenseMarket
+from ledger.chain.profile import ChainProfile
+from ledger.chain.registry import InclusionProof, ModelRegistry
+from ledger.chain.rpc import Rpc
 from ledger.chain.transactions import Sender
-from ledger.ids import ZERO_DIGEST, Digest, LicenseId, ModelId, keccak256
+from ledger.eip712 import Domain, StructType
+from ledger.errors import ChainError, ContractReverted, UsageError
+from ledger.ids import ZERO_DIGEST, Address, Digest, LicenseId, ModelId, keccak256
 
 AskedAccount = Annotated[
     str,
@@ -32,6 +43,14 @@ PlanNumber = Annotated[int, Field(ge=1, lt=1 << 32)]
 Time = Annotated[int, Field(ge=0, lt=1 << 40, description="Unix seconds")]
 Reason = Annotated[str, Field(max_length=4096, description="its Keccak-256 goes on chain")]
 Uint64 = Annotated[int, Field(ge=0, lt=1 << 53)]
+Shares = Annotated[int, Field(ge=0, le=10_000, description="in 1/10,000")]
+Signature = Annotated[
+    str,
+    Field(pattern="^(0x([0-9a-fA-F]{2}){64,8192})?$", description="of what `sign` gave"),
+]
+_WIDE: Final = frozenset({"uint64", "uint96", "uint256"})
+HOUR: Final = 3600
+"""How long what is signed is good, where nobody says otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +60,52 @@ class Contracts:
     licenses: LicenseLedger
     registry: ModelRegistry
     anchors: Anchors
+    market: LicenseMarket
+    brokers: BrokerRegistry
+    rpc: Rpc
+    profile: ChainProfile
+
+    @classmethod
+    def of(cls, rpc: Rpc, deployment: Deployment, profile: ChainProfile) -> Contracts:
+        """Those of a deployment."""
+        at = deployment.addresses
+        return cls(
+            LicenseLedger(rpc, at["LicenseLedger"]),
+            ModelRegistry(rpc, at["ModelRegistry"]),
+            Anchors(rpc, at["Anchors"]),
+            LicenseMarket(rpc, at["LicenseMarket"]),
+            BrokerRegistry(rpc, at["BrokerRegistry"]),
+            rpc,
+            profile,
+        )
+
+    def token(self, address: Address) -> Erc20:
+        """A token that pays for licenses."""
+        return Erc20(self.rpc, address)
+
+    def token_known(self, address: Address, account: Address) -> None:
+        """Look whether something is a token at all.
+
+        Raises:
+            UsageError: it does not answer as one.
+        """
+        try:
+            self.token(address).balance_of(account)
+        except ChainError as error:
+            if type(error) is not ChainError and not isinstance(error, ContractReverted):
+                raise  # the chain could not be asked
+            raise UsageError(
+                f"what is at {address} does not answer as an ERC-20 token",
+                hint="check the token's address, and that it is on this chain",
+            ) from None
+
+    def attempt(self, account: Address, act: Callable[[Sender], object]) -> None:
+        """Have the contract say whether it would do this for an account; see `attempt`."""
+        attempt(self.rpc, self.profile, account, act)
+
+    def now(self) -> int:
+        """The chain's time, in Unix seconds: deadlines are held against that."""
+        return self.rpc.block("latest").timestamp
 
 
 class Asked(BaseModel):
@@ -57,6 +122,74 @@ class Asked(BaseModel):
     def act(self, to: Contracts, sender: Sender) -> object:
         """Send it."""
         raise NotImplementedError
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """What somebody is to sign before there is a transaction (EIP-712).
+
+    Attributes:
+        what: what it lets happen, for people.
+        signer: whose signature it takes.
+        domain: where it counts.
+        type: of the struct.
+        values: of the struct.
+        again: members of the same request, to be sent again with the signature.
+    """
+
+    what: str
+    signer: Address
+    domain: Domain
+    type: StructType
+    values: dict[str, Any]
+    again: dict[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        """Typed data as wallets take them: integers of types beyond 53 bits as decimal text."""
+        made = self.domain.typed_data(self.type, self.values)
+        message = {
+            each["name"]: str(self.values[each["name"]])
+            if each["type"] in _WIDE
+            else made["message"][each["name"]]
+            for each in made["types"][made["primaryType"]]
+        }
+        return made | {"message": message}
+
+
+class Agreed(Asked):
+    """A kind that takes a signature first: asked for without one, it says what to sign."""
+
+    deadline: Time = Field(0, description="until when the signature is good; 0: an hour")
+    signature: Signature = ""
+
+    def agreement(self, to: Contracts, account: Address) -> Agreement:
+        """What is to be signed. `account` is who will send the transaction.
+
+        Raises:
+            ContractReverted: what it is for would be refused now.
+        """
+        raise NotImplementedError
+
+    @property
+    def signed(self) -> bytes:
+        """The signature."""
+        return bytes.fromhex(self.signature[2:])
+
+
+class Proof(BaseModel):
+    """A leaf's place under an anchored T2 root (docs/spec/merkle.md)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    root: AskedHash
+    index: Uint64 = 0
+    size: Annotated[int, Field(ge=1, lt=1 << 53)] = 1
+    path: Annotated[list[AskedHash], Field(max_length=64)] = []
+
+    def of(self) -> InclusionProof:
+        """As the contract's client takes it."""
+        path = tuple(Digest.parse(each) for each in self.path)
+        return InclusionProof(Digest.parse(self.root), self.index, self.size, path)
 
 
 def reason_hash(text: str) -> Digest:

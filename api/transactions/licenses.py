@@ -1,12 +1,9 @@
-"""Kinds of transactions about licenses and runtimes."""
+"""Kinds of transactions about licenses."""
 
 from __future__ import annotations
 
-from typing import Any
-
 from pydantic import Field
 
-from api.schemas import AskedHash
 from api.transactions.base import (
     Asked,
     AskedAccount,
@@ -14,17 +11,14 @@ from api.transactions.base import (
     OfLicense,
     PlanNumber,
     Reason,
+    Signature,
     Time,
     reason_hash,
 )
 from ledger.chain.transactions import Sender
-from ledger.errors import UsageError
 from ledger.ids import Address, Digest
-from ledger.licensing import voucher as vouchers
 from ledger.licensing.reference import MAX_CHARACTERS, reference_hash, reference_nonce
 from ledger.licensing.voucher import Voucher
-
-# -- licenses ------------------------------------------------------------------------------------
 
 
 class Issue(Asked):
@@ -56,9 +50,7 @@ class IssueByReference(Asked):
     not_before: Time = 0
     not_after: Time = 0
     deadline: Time = Field(0, description="until when the signature is good; 0: an hour")
-    signature: str = Field(
-        "", pattern="^(0x([0-9a-fA-F]{2}){64,8192})?$", description="of what `sign` gave"
-    )
+    signature: Signature = ""
 
     def voucher(self, signer: Address, plan_digest: Digest, deadline: int) -> Voucher:
         """What the ledger redeems: its nonce is made from the reference."""
@@ -159,6 +151,19 @@ class Transfer(OfLicense):
         return to.licenses.transfer(sender, self.id, Address.parse(self.to))
 
 
+class Approve(OfLicense):
+    """An account to be let move a license."""
+
+    kind = "approve"
+    about = "Let one account move or end a license (ERC-721), until it moves. The holder."
+
+    to: AskedAccount = Field(description="the zero address takes it back")
+
+    def act(self, to: Contracts, sender: Sender) -> object:
+        """Send it."""
+        return to.licenses.approve(sender, self.id, Address.parse(self.to))
+
+
 class Surrender(OfLicense):
     """A license to be given up."""
 
@@ -230,81 +235,3 @@ class FinishReissue(OfLicense):
     def act(self, to: Contracts, sender: Sender) -> object:
         """Send it."""
         return to.licenses.finish_reissue(sender, self.id)
-
-
-class Redeem(Asked):
-    """A voucher to be redeemed."""
-
-    kind = "redeem"
-    about = "Take the license that a free voucher promises. Anyone, for who is named in it."
-
-    voucher: dict[str, Any] = Field(description="a voucher file (docs/spec/voucher.md)")
-
-    def act(self, to: Contracts, sender: Sender) -> object:
-        """Send it."""
-        signed = vouchers.parse(self.voucher)
-        if (signed.chain_id, signed.ledger) != (sender.profile.chain_id, to.licenses.address):
-            raise UsageError("the voucher is for another chain or ledger", hint="redeem it there")
-        return to.licenses.redeem(sender, signed)
-
-
-# -- runtimes ------------------------------------------------------------------------------------
-
-
-class OfRuntime(OfLicense):
-    """About a runtime's seat."""
-
-    runtime: AskedHash = Field(description="hash of its key (docs/spec/runtime-binding.md)")
-
-    @property
-    def key(self) -> Digest:
-        """The hash of the runtime's key."""
-        return Digest.parse(self.runtime)
-
-
-class BindRuntime(OfRuntime):
-    """A runtime to be given a seat."""
-
-    kind = "bind-runtime"
-    about = "Give a runtime a seat. The holder."
-
-    until: Time = Field(0, description="0: as long as the license")
-    measurement: str = Field("0x" + "00" * 20, pattern="^0x[0-9a-f]{40}$")
-
-    def act(self, to: Contracts, sender: Sender) -> object:
-        """Send it."""
-        measured = bytes.fromhex(self.measurement[2:])
-        return to.licenses.bind_runtime(sender, self.id, self.key, self.until, measured)
-
-
-class ReleaseRuntime(OfRuntime):
-    """A seat to be freed."""
-
-    kind = "release-runtime"
-    about = "Free a runtime's seat once its time is over. Anyone."
-
-    def act(self, to: Contracts, sender: Sender) -> object:
-        """Send it."""
-        return to.licenses.release_runtime(sender, self.id, self.key)
-
-
-class EvictRuntime(OfRuntime):
-    """A seat to be taken away."""
-
-    kind = "evict-runtime"
-    about = "Take a runtime's seat away at once. The licensor, or a REVOKER."
-
-    def act(self, to: Contracts, sender: Sender) -> object:
-        """Send it."""
-        return to.licenses.evict_runtime(sender, self.id, self.key)
-
-
-class CancelGrants(OfLicense):
-    """Grants to be made void."""
-
-    kind = "cancel-grants"
-    about = "Void every runtime grant signed for a license so far. The holder."
-
-    def act(self, to: Contracts, sender: Sender) -> object:
-        """Send it."""
-        return to.licenses.cancel_grants(sender, self.id)

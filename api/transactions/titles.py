@@ -1,149 +1,40 @@
-"""Kinds of transactions about plans, titles and anchors."""
+"""Kinds of transactions about models, their titles, and anchors."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from api.schemas import AskedHash
 from api.transactions.base import (
+    HOUR,
+    Agreed,
+    Agreement,
     Asked,
     AskedAccount,
     Contracts,
     OfModel,
-    OfPlan,
+    Proof,
     Time,
     Uint64,
 )
-from ledger.chain.licenses import PlanTerms, Role
 from ledger.chain.registry import (
     KIND_DETECTION,
     KIND_DISPUTE,
     KIND_IDENTITY,
     KIND_SEALING,
+    REGISTER_TYPE,
     InclusionProof,
     ModelStatus,
+    registry_domain,
 )
 from ledger.chain.transactions import Sender
 from ledger.claim import Claim
-from ledger.ids import ZERO_ADDRESS, Address, Digest, ModelId
+from ledger.errors import UsageError
+from ledger.ids import Address, Digest, ModelId
 
-# -- plans ---------------------------------------------------------------------------------------
-
-
-class CreatePlan(Asked):
-    """A plan to be offered; meanings as in ILicenseLedger.PlanTerms, times in seconds."""
-
-    kind = "plan-create"
-    about = "Offer licenses of a model. Its licensor. A plan's terms are for good."
-
-    model: AskedHash
-    terms_hash: AskedHash = Field(description="of the terms document (docs/spec/terms.md)")
-    duration: Time = Field(31_536_000, description="of a license; 0 is perpetual")
-    grace: int = Field(86_400, ge=0, lt=1 << 24)
-    lease_ttl: int = Field(3600, ge=0, lt=1 << 32)
-    max_offline: int | None = Field(
-        None, ge=0, lt=1 << 32, description="bound on lease and grace; by default their sum"
-    )
-    min_notice: int = Field(0, ge=0, lt=1 << 32)
-    refund_window: int = Field(0, ge=0, lt=1 << 32)
-    reissue_delay: int = Field(604_800, ge=0, lt=1 << 32)
-    seats: int = Field(1, ge=0, lt=1 << 16, description="0 is unlimited")
-    supply: int = Field(0, ge=0, lt=1 << 32, description="0 is unlimited")
-    quota: Uint64 = Field(0, description="0 is unmetered")
-    features: Uint64 = 0
-    broker_set: Uint64 = 1
-    pay_token: AskedAccount = Field(str(ZERO_ADDRESS), description="zero is the chain's coin")
-    price: str = Field("0", pattern=r"^(0|[1-9]\d{0,27})$", description="in its smallest units")
-    floating: bool = True
-    warn_only: bool = False
-    transferable: bool = False
-
-    def act(self, to: Contracts, sender: Sender) -> object:
-        """Send it."""
-        given = self.model_dump(
-            exclude={"account", "model", "terms_hash", "max_offline", "pay_token", "price"}
-        )
-        most = self.lease_ttl + self.grace if self.max_offline is None else self.max_offline
-        terms = PlanTerms(
-            ModelId.parse(self.model),
-            Digest.parse(self.terms_hash),
-            max_offline=most,
-            pay_token=Address.parse(self.pay_token),
-            price=int(self.price),
-            **given,
-        )
-        return to.licenses.create_plan(sender, terms)
-
-
-class PausePlan(OfPlan):
-    """A plan to be paused."""
-
-    kind = "plan-pause"
-    about = "Stop issuing; licenses that exist go on. The licensor, or a GUARDIAN."
-
-    def act(self, to: Contracts, sender: Sender) -> object:
-        """Send it."""
-        return to.licenses.set_paused(sender, self.plan, paused=True)
-
-
-class ResumePlan(OfPlan):
-    """A plan to be resumed."""
-
-    kind = "plan-resume"
-    about = "Issue again. The licensor, or a GUARDIAN."
-
-    def act(self, to: Contracts, sender: Sender) -> object:
-        """Send it."""
-        return to.licenses.set_paused(sender, self.plan, paused=False)
-
-
-class SyncPlan(OfPlan):
-    """A plan to be brought in step with its model's title."""
-
-    kind = "plan-sync"
-    about = "Bring a plan in step with its model's title, which ends all roles. Anyone."
-
-    def act(self, to: Contracts, sender: Sender) -> object:
-        """Send it."""
-        return to.licenses.sync_licensor(sender, self.plan)
-
-
-class PlanRoles(OfPlan):
-    """Roles that an account is to have on a plan, these and no others."""
-
-    kind = "plan-roles"
-    about = "Give an account exactly these roles on a plan. The licensor."
-
-    who: AskedAccount = Field(alias="account")
-    roles: list[Literal["issuer", "revoker", "meter", "guardian"]] = Field(max_length=4)
-
-    def act(self, to: Contracts, sender: Sender) -> object:
-        """Send it."""
-        roles = Role(0)
-        for name in self.roles:
-            roles |= Role[name.upper()]
-        return to.licenses.set_roles(sender, self.plan, Address.parse(self.who), roles)
-
-
-# -- titles and anchors --------------------------------------------------------------------------
-
-
-class Proof(BaseModel):
-    """A leaf's place under an anchored T2 root (docs/spec/merkle.md)."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-    root: AskedHash
-    index: Uint64 = 0
-    size: Annotated[int, Field(ge=1, lt=1 << 53)] = 1
-    path: Annotated[list[AskedHash], Field(max_length=64)] = []
-
-    def of(self) -> InclusionProof:
-        """As the contract's client takes it."""
-        path = tuple(Digest.parse(each) for each in self.path)
-        return InclusionProof(Digest.parse(self.root), self.index, self.size, path)
+# -- anchors -------------------------------------------------------------------------------------
 
 
 class AnchorRoot(Asked):
@@ -172,6 +63,9 @@ class Commit(Asked):
         return to.anchors.commit_phase_a(sender, Digest.parse(self.commitment))
 
 
+# -- registration --------------------------------------------------------------------------------
+
+
 class Register(Asked):
     """A model to be registered."""
 
@@ -185,6 +79,83 @@ class Register(Asked):
         """Send it."""
         proof = None if self.proof is None else self.proof.of()
         return to.registry.register(sender, Claim.from_json(self.claim), proof)
+
+
+class RegisterBatch(Asked):
+    """Models to be registered."""
+
+    kind = "register-batch"
+    about = "Register claims of one licensor, all or none. This service sees their salts."
+
+    claims: list[dict[str, Any]] = Field(min_length=1, max_length=50)
+    proofs: list[Proof | None] = Field(
+        default=[], max_length=50, description="one for each claim, or none at all"
+    )
+
+    def act(self, to: Contracts, sender: Sender) -> object:
+        """Send it."""
+        if self.proofs and len(self.proofs) != len(self.claims):
+            raise UsageError(
+                f"{len(self.proofs)} proofs are not one for each of {len(self.claims)} claims",
+                hint="give null for a claim without one",
+            )
+        claims = [Claim.from_json(each) for each in self.claims]
+        given = self.proofs or [None] * len(claims)
+        proofs = [None if proof is None else proof.of() for proof in given]
+        return to.registry.register_batch(sender, claims, proofs)
+
+
+class RegisterBySignature(Agreed):
+    """A model to be registered that its licensor signs for, and somebody sends."""
+
+    kind = "register-by-signature"
+    about = "Register a model by its licensor's signature. Anyone sends it, and pays the fee."
+
+    claim: dict[str, Any] = Field(description="docs/spec/claim.md")
+    proof: Proof | None = Field(None, description="of its anchored commitment")
+
+    def agreement(self, to: Contracts, account: Address) -> Agreement:  # noqa: ARG002  another signs
+        """What the licensor signs."""
+        claim, proof = Claim.from_json(self.claim), self._proof()
+        # Whatever stands against it is said before anybody signs.
+        to.attempt(claim.licensor, lambda s: to.registry.register(s, claim, proof))
+        deadline = self.deadline or to.now() + HOUR
+        return Agreement(
+            f"let anyone register model {claim.model_id().short} for {claim.licensor}",
+            claim.licensor,
+            registry_domain(claim.chain_id, claim.registry),
+            REGISTER_TYPE,
+            {"modelId": Digest(claim.model_id().raw), "deadline": deadline},
+            {"deadline": deadline},
+        )
+
+    def act(self, to: Contracts, sender: Sender) -> object:
+        """Send it."""
+        return to.registry.register_by_sig(
+            sender,
+            Claim.from_json(self.claim),
+            self._proof(),
+            deadline=self.deadline,
+            signature=self.signed,
+        )
+
+    def _proof(self) -> InclusionProof | None:
+        return None if self.proof is None else self.proof.of()
+
+
+class ConfirmParent(Asked):
+    """A lineage to be agreed to."""
+
+    kind = "parent-confirm"
+    about = "Agree that a claimed model descends from one's own. The licensor of the parent."
+
+    claim: dict[str, Any] = Field(description="of the model that descends (docs/spec/claim.md)")
+    parent: AskedHash
+
+    def act(self, to: Contracts, sender: Sender) -> object:
+        """Send it."""
+        claim = Claim.from_json(self.claim)
+        return to.registry.confirm_parent(sender, claim, ModelId.parse(self.parent))
 
 
 class ProveEarlier(OfModel):
@@ -224,6 +195,9 @@ class Lodge(OfModel):
         return to.registry.lodge(sender, self.id, kind, self.epoch, Digest.parse(self.hash))
 
 
+# -- titles --------------------------------------------------------------------------------------
+
+
 class OfferTitle(OfModel):
     """A title to be offered."""
 
@@ -259,3 +233,56 @@ class SetStatus(OfModel):
     def act(self, to: Contracts, sender: Sender) -> object:
         """Send it."""
         return to.registry.set_status(sender, self.id, ModelStatus[self.status.upper()])
+
+
+# -- a lost wallet -------------------------------------------------------------------------------
+
+
+class SetGuardian(OfModel):
+    """Who may recover a title."""
+
+    kind = "guardian-set"
+    about = "Name who may recover a title, the zero address for nobody. The licensor."
+
+    guardian: AskedAccount
+    delay: Time = Field(604_800, description="seconds from start to finish; a week at least")
+
+    def act(self, to: Contracts, sender: Sender) -> object:
+        """Send it."""
+        who = Address.parse(self.guardian)
+        return to.registry.set_guardian(sender, self.id, who, self.delay)
+
+
+class StartRecovery(OfModel):
+    """A title to be recovered."""
+
+    kind = "recovery-start"
+    about = "Start to move the title of a lost wallet. The model's guardian."
+
+    to: AskedAccount
+
+    def act(self, to: Contracts, sender: Sender) -> object:
+        """Send it."""
+        return to.registry.start_recovery(sender, self.id, Address.parse(self.to))
+
+
+class VetoRecovery(OfModel):
+    """A recovery to be stopped."""
+
+    kind = "recovery-veto"
+    about = "Stop the recovery of a title. The licensor."
+
+    def act(self, to: Contracts, sender: Sender) -> object:
+        """Send it."""
+        return to.registry.veto_recovery(sender, self.id)
+
+
+class FinishRecovery(OfModel):
+    """A recovery to be finished."""
+
+    kind = "recovery-finish"
+    about = "Move the title of a lost wallet after the delay. The model's guardian."
+
+    def act(self, to: Contracts, sender: Sender) -> object:
+        """Send it."""
+        return to.registry.finish_recovery(sender, self.id)

@@ -49,6 +49,11 @@ _SCOPES_OF: Final = MappingProxyType(
 )
 
 
+_SIGNED_IN: Final = frozenset({"transactions:write"})
+"""What every session may: who buys, claims, or registers a first model holds nothing yet. What it
+may do on chain, the contracts decide."""
+
+
 def scopes_of(roles: Iterable[str]) -> frozenset[str]:
     """Everything that these roles may do together."""
     return frozenset().union(*(_SCOPES_OF[role] for role in roles))
@@ -58,8 +63,9 @@ def reach(granted: Iterable[str] | None, roles: Iterable[str]) -> frozenset[str]
     """What a credential may do now.
 
     Args:
-        granted: a key's own scopes; None for a session, which has all of its account's.
+        granted: a key's own scopes; None for a session, which has all of its account's, and may
+            have transactions prepared whatever that account is.
         roles: of its account, as they are now. A role that is gone takes its scopes along.
     """
     mine = scopes_of(roles)
-    return mine if granted is None else (mine & frozenset(granted)) - SESSION_ONLY
+    return mine | _SIGNED_IN if granted is None else (mine & frozenset(granted)) - SESSION_ONLY

@@ -19,6 +19,10 @@ from ledger.chain.deployment import Deployment
 from ledger.errors import FormatError
 from ledger.ids import Address, keccak256
 
+ERC20 = "ERC-20"
+"""What a token that pays for licenses is called among contracts: it is none of ours."""
+
+_APPROVE = keccak256(b"approve(address,uint256)")[:4]
 _VIEWS = frozenset({"view", "pure"})
 
 
@@ -72,6 +76,25 @@ def read_call(deployment: Deployment, to: Address, data: bytes) -> Call:
         {i["name"]: json_value(i, v) for i, v in zip(item["inputs"], values, strict=True)},
         item["stateMutability"] == "payable",
     )
+
+
+def read_allowance(deployment: Deployment, to: Address, data: bytes) -> Call | None:
+    """Read a call by which a token's owner lets our market take some of it; None if it is none.
+
+    Args:
+        deployment: whose market.
+        to: what is called. That it is a token, and one to have anything to do with, is for the
+            caller to find out.
+        data: the call's data.
+    """
+    market = deployment.addresses["LicenseMarket"].raw.rjust(32, b"\0")
+    if to in deployment.addresses.values() or len(data) != 68 or data[:36] != _APPROVE + market:
+        return None
+    arguments = {
+        "spender": str(deployment.addresses["LicenseMarket"]),
+        "value": str(int.from_bytes(data[36:], "big")),
+    }
+    return Call(ERC20, "approve", arguments, payable=False)
 
 
 def read_results(name: str, function: str, data: bytes) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from ledger.chain.calldata import Call, read_call, read_results
+from ledger.chain.calldata import ERC20, Call, read_allowance, read_call, read_results
 from ledger.chain.deployment import Deployment
 from ledger.chain.profile import ChainProfile
 from ledger.chain.rpc import Block, Rpc, data
@@ -63,7 +63,7 @@ def draft(
 
     Args:
         rpc: the chain.
-        deployment: its contracts; `act` must call one of them.
+        deployment: its contracts; `act` must call one of them, or let its market take a token.
         profile: the chain's profile.
         account: who will sign.
         act: sends by a client of our contracts, such as ``LicenseLedger.issue``.
@@ -87,7 +87,7 @@ def draft(
     else:
         raise AssertionError("nothing was sent, so there is nothing to sign")
     to, raw = Address.parse(fields["to"]), fields["data"]
-    call = read_call(deployment, to, raw)
+    call = read_allowance(deployment, to, raw) or read_call(deployment, to, raw)
     head = rpc.block("latest")
     asked = {
         "from": str(account),
@@ -96,8 +96,48 @@ def draft(
         "value": hex(fields["value"]),
     }
     answer = data(rpc.call("eth_call", [asked, hex(head.number)]))
-    returns = read_results(call.contract, call.function, answer)
+    # Tokens answer `approve` with true, or nothing, or lies.
+    returns = {} if call.contract == ERC20 else read_results(call.contract, call.function, answer)
     return Draft(purposes[0], account, call, fields, returns, head)
+
+
+def attempt(
+    rpc: Rpc, profile: ChainProfile, account: Address, act: Callable[[Sender], object]
+) -> None:
+    """Have the contract say now whether it would do `act` for `account`; nothing is made of it.
+
+    For what another party signs, or another contract does: the account needs no coins, and may be
+    a contract of ours.
+
+    Raises:
+        ContractReverted: it would not.
+        ChainUnavailable: no endpoint answers.
+    """
+    try:
+        act(_Trial(rpc, _Pen(account), profile))
+    except _Tried:
+        return
+    raise AssertionError("nothing was sent, so nothing was tried")
+
+
+class _Tried(Exception):
+    pass
+
+
+class _Trial(Sender):
+    """Sends nothing: the first call is run at the head, and that is all."""
+
+    def send(
+        self,
+        to: Address | None,
+        data_: bytes,
+        value: int = 0,
+        *,
+        purpose: str = "",  # noqa: ARG002  nobody is shown it
+    ) -> NoReturn:
+        call = {"from": str(self.address), "to": str(to), "data": "0x" + data_.hex()}
+        self.rpc.call("eth_call", [call | {"value": hex(value)}, "latest"])
+        raise _Tried
 
 
 class _Shown(Exception):

@@ -65,19 +65,26 @@ class Erc20:
         Raises:
             ChainError: the token takes no permits, or none that we know how to sign.
         """
+        domain, values = self.permit_terms(owner.address, spender, amount, deadline=deadline)
+        return permit_bytes(deadline, owner.sign_typed(domain, PERMIT_TYPE, values))
+
+    def permit_terms(
+        self, owner: Address, spender: Address, amount: int, *, deadline: int
+    ) -> tuple[Domain, dict[str, Any]]:
+        """Domain and values of the permit that `owner` may sign now; as `permit`.
+
+        Raises:
+            ChainError: the token takes no permits, or none that we know how to sign.
+        """
         domain = self._permit_domain()
-        nonce = self._number("nonces(address)", ("address",), owner.address, block="latest")
-        values = {
-            "owner": owner.address,
+        nonce = self._number("nonces(address)", ("address",), owner, block="latest")
+        return domain, {
+            "owner": owner,
             "spender": spender,
             "value": amount,
             "nonce": nonce,
             "deadline": deadline,
         }
-        signature = owner.sign_typed(domain, PERMIT_TYPE, values)
-        kinds = ("uint256", "uint8", "bytes32", "bytes32")
-        parts = (deadline, signature[64], signature[:32], signature[32:64])
-        return abi_encode(kinds, parts)
 
     def _permit_domain(self) -> Domain:
         """The domain of the token's permits.
@@ -118,6 +125,18 @@ class Erc20:
                 hint="check the token's address: deed plan show tells the plan's",
             ) from None
         return int(value)
+
+
+def permit_bytes(deadline: int, signature: bytes) -> bytes:
+    """A signed permit as `LicenseMarket` takes it: deadline, v, r, s in 128 bytes.
+
+    Args:
+        deadline: as it was signed, Unix seconds.
+        signature: 65 bytes ``r ‖ s ‖ v``; v of 0 and 1 become 27 and 28, which tokens want.
+    """
+    v = signature[64] + 27 if signature[64] < 27 else signature[64]
+    kinds = ("uint256", "uint8", "bytes32", "bytes32")
+    return abi_encode(kinds, (deadline, v, signature[:32], signature[32:64]))
 
 
 def _call(signature: str, kinds: tuple[str, ...], *args: Address | int) -> bytes:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from ledger.chain.calls import ContractCalls
 from ledger.chain.rpc import BlockId
-from ledger.chain.transactions import Sender, TxReceipt
+from ledger.chain.transactions import Sender, TxReceipt, exact_ether
 from ledger.ids import ZERO_ADDRESS, Address, Digest, LicenseId, ModelId
 from ledger.licensing.voucher import SignedVoucher
 
@@ -53,6 +53,14 @@ class Price:
     def coins(self) -> int:
         """Wei to send along with the call."""
         return self.amount if self.pay_token == ZERO_ADDRESS else 0
+
+    def __str__(self) -> str:
+        """For people, exact. A token's own name and decimals are whatever it says, so units."""
+        if not self.amount:
+            return "nothing"
+        if self.pay_token != ZERO_ADDRESS:
+            return f"{self.amount} units of token {self.pay_token}"
+        return exact_ether(self.amount)
 
 
 class LicenseMarket(ContractCalls):
@@ -105,7 +113,7 @@ class LicenseMarket(ContractCalls):
         """
         receipt = self._send(
             sender,
-            f"buy a license of plan {plan} for {to}",
+            f"buy a license of plan {plan} for {to}, and pay {price}",
             "buy",
             plan,
             plan_digest,
@@ -120,14 +128,15 @@ class LicenseMarket(ContractCalls):
     ) -> tuple[LicenseId, TxReceipt]:
         """Buy what a voucher promises, at the voucher's price. It names this market."""
         offer = signed.voucher
+        price = Price(offer.pay_token, offer.price)
         receipt = self._send(
             sender,
-            f"buy a license of plan {offer.plan} for {offer.to} with a voucher",
+            f"buy a license of plan {offer.plan} for {offer.to} with a voucher, and pay {price}",
             "buyWithVoucher",
             offer.as_tuple(),
             signed.signature,
             permit,
-            value=Price(offer.pay_token, offer.price).coins,
+            value=price.coins,
         )
         return self._sold(receipt), receipt
 
@@ -144,7 +153,7 @@ class LicenseMarket(ContractCalls):
         permit: bytes = b"",
     ) -> TxReceipt:
         """Pay for one plan duration more; arguments as for `buy`. Anyone may pay for anyone."""
-        purpose = f"pay for renewing license {license_id}"
+        purpose = f"renew license {license_id} for one plan duration, and pay {price}"
         return self._send(
             sender, purpose, "renew", license_id, plan_digest, permit, value=price.coins
         )
@@ -162,7 +171,8 @@ class LicenseMarket(ContractCalls):
 
     def withdraw(self, sender: Sender, pay_token: Address, to: Address) -> tuple[int, TxReceipt]:
         """Send `to` all that the sender is owed in a token; gives the amount."""
-        purpose = f"withdraw what {sender.address} is owed to {to}"
+        owed = Price(pay_token, self.owed(sender.address, pay_token))
+        purpose = f"withdraw {owed}, which {sender.address} is owed, to {to}"
         receipt = self._send(sender, purpose, "withdraw", pay_token, to)
         event = self._abi.emitted(receipt.logs, self.address, "Withdrawn")
         return int(event.arguments["amount"]), receipt
@@ -171,7 +181,8 @@ class LicenseMarket(ContractCalls):
         self, sender: Sender, model: ModelId, pay_token: Address, to: Address
     ) -> tuple[int, TxReceipt]:
         """Send `to` all royalties a model is owed in a token; its titleholder only."""
-        purpose = f"collect the royalties of model {model.short} to {to}"
+        owed = Price(pay_token, self.owed_to_model(model, pay_token))
+        purpose = f"collect the royalties of model {model.short}, {owed}, to {to}"
         receipt = self._send(sender, purpose, "collectRoyalties", model, pay_token, to)
         event = self._abi.emitted(receipt.logs, self.address, "RoyaltiesCollected")
         return int(event.arguments["amount"]), receipt

@@ -8,6 +8,7 @@ from typing import Any
 
 from ledger.chain.calls import ContractCalls
 from ledger.chain.logs import find_events
+from ledger.chain.market import Price
 from ledger.chain.rpc import BlockId
 from ledger.chain.transactions import Sender, TxReceipt
 from ledger.ids import ZERO_ADDRESS, Address, Digest, LicenseId, ModelId
@@ -124,7 +125,8 @@ class PlanCalls(ContractCalls):
 
     def create_plan(self, sender: Sender, terms: PlanTerms) -> tuple[int, TxReceipt]:
         """Offer licenses of a model whose title the sender holds; gives the plan's number."""
-        purpose = f"create a plan for model {terms.model_id.short}"
+        price = Price(terms.pay_token, terms.price)
+        purpose = f"create a plan for model {terms.model_id.short}, at {price} a license"
         receipt = self._send(sender, purpose, "createPlan", _flat(terms))
         event = self._abi.emitted(receipt.logs, self.address, "PlanCreated")
         return int(event.arguments["planId"]), receipt
@@ -134,9 +136,14 @@ class PlanCalls(ContractCalls):
         what = "pause" if paused else "resume"
         return self._send(sender, f"{what} plan {plan}", "setPaused", plan, paused)
 
-    def set_roles(self, sender: Sender, plan: int, account: Address, roles: int) -> TxReceipt:
-        """Give an account exactly these roles on a plan. Licensor only."""
-        purpose = f"set the roles of {account} on plan {plan}"
+    def set_roles(
+        self, sender: Sender, plan: int, account: Address, roles: int, *, purpose: str = ""
+    ) -> TxReceipt:
+        """Give an account exactly these roles on a plan. Licensor only.
+
+        `purpose` says what for, where that is more than roles.
+        """
+        purpose = purpose or f"set the roles of {account} on plan {plan}"
         return self._send(sender, purpose, "setRoles", plan, account, int(roles))
 
     def sync_licensor(self, sender: Sender, plan: int) -> TxReceipt:

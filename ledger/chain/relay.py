@@ -5,6 +5,7 @@ The numbered steps are those of docs/spec/transactions.md, "Relay".
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -12,7 +13,7 @@ import rlp
 from rlp.codec import consume_length_prefix
 from rlp.exceptions import RLPException
 
-from ledger.chain.calldata import Call, read_call
+from ledger.chain.calldata import Call, read_allowance, read_call
 from ledger.chain.deployment import Deployment
 from ledger.chain.rpc import Rpc, quantity
 from ledger.chain.transactions import TxReceipt
@@ -60,8 +61,15 @@ class Signed:
     call: Call
 
 
-def read_signed(raw: bytes, deployment: Deployment) -> Signed:
+def read_signed(
+    raw: bytes, deployment: Deployment, is_token: Callable[[Address], bool] = lambda _: False
+) -> Signed:
     """Read a transaction that may be passed on.
+
+    Args:
+        raw: its bytes.
+        deployment: whose contracts it may call.
+        is_token: whether plans are sold for a token; it may then be let take some of it.
 
     Raises:
         TransactionRefused: (1)-(5) it may not; its `step` says why.
@@ -73,15 +81,18 @@ def read_signed(raw: bytes, deployment: Deployment) -> Signed:
         raise TransactionRefused(
             f"the transaction is for chain {chain_id}, this is chain {deployment.chain_id}", step=2
         )
-    # (3) To a contract of ours.
+    # (3) To a contract of ours, or to a token that plans are sold for.
     if len(to) != 20:
         raise TransactionRefused("it creates a contract", step=3)
     address = Address(to)
-    if address not in deployment.addresses.values():
+    allowance = read_allowance(deployment, address, data)
+    if address not in deployment.addresses.values() and not (
+        allowance is not None and is_token(address)
+    ):
         raise TransactionRefused(f"{address} is none of this deployment's contracts", step=3)
     # (4) To a function of it that changes something, with arguments, and wei where it takes some.
     try:
-        call = read_call(deployment, address, data)
+        call = allowance or read_call(deployment, address, data)
     except FormatError as error:
         raise TransactionRefused(error.message, step=4, hint=error.hint) from None
     if value and not (call.payable and call.contract == "LicenseMarket"):

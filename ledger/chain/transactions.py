@@ -423,6 +423,11 @@ def _nonce_taken(message: str) -> bool:
     )
 
 
+def exact_ether(wei: int) -> str:
+    """An amount for people, to the last wei."""
+    return f"{wei // 10**18}.{wei % 10**18:018d}".rstrip("0").rstrip(".") + " ETH"
+
+
 def ether(wei: int) -> str:
     """An amount for people, exact to a millionth and rounded up."""
     micro = -(-wei // 10**12)

@@ -8,13 +8,17 @@ from ledger.client.answers import (
     License,
     Model,
     Plan,
-    Prepared,
+    Sale,
     Session,
     Statistics,
     Told,
-    TransactionStatus,
 )
 from ledger.client.service import Client
+from ledger.client.written import (
+    Prepared,
+    Step,
+    TransactionStatus,
+)
 
 __all__ = [
     "Client",
@@ -26,8 +30,10 @@ __all__ = [
     "Model",
     "Plan",
     "Prepared",
+    "Sale",
     "Session",
     "Statistics",
+    "Step",
     "Told",
     "TransactionStatus",
 ]

@@ -95,6 +95,41 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
+class RoleHeld:
+    """What an account may do on a plan: issuer, revoker, meter, guardian."""
+
+    account: Address
+    roles: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PlanAnswer:
+    """A plan, who may act on it, and whether anyone can buy a license of it."""
+
+    as_of: AsOf
+    plan: Plan
+    roles: tuple[RoleHeld, ...]
+    on_sale: bool
+    finality: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sale:
+    """How the market sold a license: open (it may be refunded), settled or refunded."""
+
+    as_of: AsOf
+    license_id: LicenseId
+    payer: Address
+    licensor: Address
+    pay_token: Address
+    amount: int
+    sold_at: int
+    refundable_until: int | None
+    state: str
+    finality: str
+
+
+@dataclass(frozen=True, slots=True)
 class License:
     """One license."""
 
@@ -271,100 +306,12 @@ class Key:
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
-    """A call of a contract, decoded."""
-
-    contract: str
-    function: str
-    arguments: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Simulation:
-    """What a call gave at a block."""
-
-    block: int
-    hash: Digest
-    returns: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """A transaction that only lacks its signature.
-
-    Attributes:
-        transaction: as eth-account's ``sign_transaction`` takes it.
-        most_fee: wei that the fee cannot pass.
-    """
-
-    what: str
-    account: Address
-    call: Call
-    transaction: dict[str, str]
-    simulation: Simulation
-    most_fee: int
-    test_network: bool
-
-
-@dataclass(frozen=True, slots=True)
-class ByReference:
-    """How far the issuing of a license by an external reference has come: one of the three.
-
-    Attributes:
-        license: it is issued, once and for all.
-        sign: typed data to be signed first.
-        deadline: to be sent again with the signature.
-        prepared: the transaction that issues it.
-    """
-
-    license: LicenseId | None
-    holder: Address | None
-    sign: dict[str, Any] | None
-    deadline: int | None
-    prepared: Prepared | None
-
-
-@dataclass(frozen=True, slots=True)
-class Relayed:
-    """A transaction that was passed on."""
-
-    hash: Digest
-    account: Address
-    call: Call
-    status_url: str
-
-
-@dataclass(frozen=True, slots=True)
 class Failure:
     """Why something failed, in words."""
 
     code: str
     message: str
     hint: str
-
-
-@dataclass(frozen=True, slots=True)
-class Emitted:
-    """An event of a transaction."""
-
-    contract: str
-    event: str
-    log_index: int
-    arguments: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class TransactionStatus:
-    """What became of a transaction: pending, mined, failed, replaced or dropped."""
-
-    hash: Digest
-    state: str
-    indexed: bool
-    block: int | None = None
-    block_hash: Digest | None = None
-    finality: str | None = None
-    events: tuple[Emitted, ...] = ()
-    error: Failure | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,6 @@ from urllib.parse import quote
 
 from ledger.client import stream
 from ledger.client.answers import (
-    ByReference,
     Entitlement,
     Event,
     Holdings,
@@ -29,16 +28,23 @@ from ledger.client.answers import (
     Model,
     ModelAnswer,
     Plan,
-    Prepared,
-    Relayed,
+    PlanAnswer,
+    Sale,
     Session,
     Statistics,
     Timeline,
     Told,
-    TransactionStatus,
 )
 from ledger.client.connection import Connection, Params
 from ledger.client.reading import read
+from ledger.client.written import (
+    ByReference,
+    Prepared,
+    Relayed,
+    Step,
+    TransactionStatus,
+    VoucherStep,
+)
 from ledger.errors import AccessError, IndexUnavailable, PendingFinality
 from ledger.ids import Address, Digest, LicenseId, ModelId, keccak256
 from ledger.remote.bodies import pieces
@@ -170,6 +176,14 @@ class Client(Connection):
         params = {"licensor": _text(licensor), "model": _text(model)}
         return self._pages("/v1/plans", "plans", Plan, params)
 
+    def plan(self, plan: int, *, as_of: str | int | None = None) -> PlanAnswer:
+        """One plan, who may act on it, and whether it is on sale."""
+        return read(PlanAnswer, self.get(f"/v1/plans/{_part(plan)}", {"as_of": _text(as_of)}))
+
+    def sale(self, license_id: LicenseName) -> Sale:
+        """How the market sold a license."""
+        return read(Sale, self.get(f"/v1/licenses/{_part(license_id)}/sale"))
+
     def statistics(self, licensor: AccountName, *, days: int | None = None) -> Statistics:
         """A licensor's figures."""
         path = f"/v1/licensors/{_part(licensor)}/statistics"
@@ -222,17 +236,25 @@ class Client(Connection):
     def prepare(self, kind: str, **members: Any) -> Prepared:
         """A transaction ready to sign; kinds and members as docs/spec/transactions.md.
 
-        ``account`` says who signs where that is not the caller's own account.
+        ``from_`` says who signs where that is not the caller's own account.
         """
-        body = {name: _plain(value) for name, value in members.items()}
-        if "account" in body and kind != "plan-roles":
-            body["from"] = body.pop("account")
-        return read(Prepared, self.write("POST", f"/v1/transactions/{_part(kind)}", body))
+        return read(Prepared, self.write("POST", f"/v1/transactions/{_part(kind)}", _body(members)))
+
+    def step(self, kind: str, **members: Any) -> Step:
+        """The next step of a kind that somebody signs something for first.
+
+        `sign` is to be signed by `signer`; then the same again, with what `again` holds and
+        ``signature``, gives `prepared`.
+        """
+        return read(Step, self.write("POST", f"/v1/transactions/{_part(kind)}", _body(members)))
+
+    def voucher(self, **members: Any) -> VoucherStep:
+        """The next step of promising somebody a license; as `step`, and its end is a voucher."""
+        return read(VoucherStep, self.write("POST", "/v1/transactions/voucher", _body(members)))
 
     def by_reference(self, **members: Any) -> ByReference:
         """The next step of issuing a license for an order, once; docs/spec/transactions.md."""
-        body = {name: _plain(value) for name, value in members.items()}
-        found = self.write("POST", "/v1/transactions/issue-by-reference", body)
+        found = self.write("POST", "/v1/transactions/issue-by-reference", _body(members))
         return read(ByReference, found)
 
     def relay(self, raw: bytes, *, once: str | None = None) -> Relayed:
@@ -332,6 +354,11 @@ def _list(page: Any, name: str) -> list[Any]:
     return found
 
 
+def _body(members: dict[str, Any]) -> dict[str, Any]:
+    """Members of a request; ``from_`` stands for ``from``, which Python keeps to itself."""
+    return {"from" if name == "from_" else name: _plain(value) for name, value in members.items()}
+
+
 def _part(value: object) -> str:
     """A value as a part of a path."""
     return quote(str(value), safe="")
@@ -343,10 +370,12 @@ def _text(value: object) -> str | None:
 
 def _plain(value: Any) -> Any:
     """Our value types as JSON."""
-    if isinstance(value, Address | Digest | LicenseId):
+    if isinstance(value, Address | Digest | LicenseId | ModelId):
         return str(value)
     if isinstance(value, bytes):
         return "0x" + value.hex()
     if isinstance(value, list | tuple):
         return [_plain(each) for each in value]
+    if isinstance(value, dict):
+        return {name: _plain(each) for name, each in value.items()}
     return value

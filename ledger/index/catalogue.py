@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 from sqlalchemy import ColumnElement, Select, Table, and_, case, func, or_, select, tuple_
 
 from ledger.errors import UnknownRecord
-from ledger.ids import ZERO_DIGEST, Digest, LicenseId, ModelId
+from ledger.ids import ZERO_ADDRESS, ZERO_DIGEST, Address, Digest, LicenseId, ModelId
 from ledger.index import tables
 from ledger.index.decode import decode
 from ledger.index.fold_licenses import REVOKED, SUSPENDED
@@ -381,6 +381,15 @@ def royalties(snapshot: Snapshot, model_id: bytes) -> Sequence[RowMap]:
     table = tables.royalty
     query = select(table).where(snapshot.alive(table), table.c.model_id == model_id)
     return snapshot.rows(query.order_by(table.c.pay_token))
+
+
+def is_pay_token(snapshot: Snapshot, token: Address) -> bool:
+    """Whether a plan is sold for this token; address zero is none."""
+    if token == ZERO_ADDRESS:
+        return False
+    table = tables.plan
+    query = select(table.c.plan_id).where(snapshot.alive(table), table.c.pay_token == token.raw)
+    return snapshot.row(query.limit(1)) is not None
 
 
 def sale(snapshot: Snapshot, license_id: LicenseId) -> RowMap | None:

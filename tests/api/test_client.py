@@ -11,11 +11,13 @@ import shutil
 import socket
 import subprocess
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ledger.chain.licenses import Role
 from ledger.chain.reverts import PlanNotAuthorized
 from ledger.chain.wallet import _TEST_KEYS, dev_wallet
 from ledger.client import Client
@@ -143,12 +145,31 @@ def test_a_key_is_made_used_and_revoked(licensor, service):
             machine.get("/v1/auth/me")
 
 
-def test_every_example_of_the_guide_does_what_it_says(service, published, deployed, monkeypatch):
+@pytest.fixture
+def token_plan(deployed, published, token_world, service):
+    """A plan that is sold for a token of which the buyer has some."""
+    deployer, licensor = deployed.sender("deployer"), deployed.sender("licensor")
+    at = token_world.deploy_token(deployer, permits=True)
+    token_world.mint(deployer, at, dev_wallet("buyer").address, 1000)
+    terms, _ = deployed.licenses.plan_of(published.plan)
+    plan, _ = deployed.licenses.create_plan(licensor, replace(terms, pay_token=at, price=500))
+    market = deployed.deployment.addresses["LicenseMarket"]
+    deployed.licenses.set_roles(licensor, plan, market, Role.ISSUER)
+    service.caught_up(deployed.rpc)
+    return plan
+
+
+def test_every_example_of_the_guide_does_what_it_says(
+    service, published, deployed, token_plan, monkeypatch
+):
     monkeypatch.setenv("DEED_API", service.url)
     monkeypatch.setenv("DEED_KEY", "")
     monkeypatch.setenv("PLAN", str(published.plan))
     monkeypatch.setenv("LICENSE", str(published.license))
-    monkeypatch.setenv("WALLET_KEY", "0x" + _TEST_KEYS["licensor"])
+    monkeypatch.setenv("TOKEN_PLAN", str(token_plan))
+    for name in ("WALLET", "BUYER", "HOLDER"):
+        who = name.lower().replace("wallet", "licensor")
+        monkeypatch.setenv(f"{name}_KEY", "0x" + _TEST_KEYS[who])
     # Until the license's block is final, its answer as of the finalized block is a 404.
     final = f"/v1/licenses/{published.license}?min_finality=finalized"
     service.until(lambda: service.client.get(final).status_code == 200)

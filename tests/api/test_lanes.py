@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from dataclasses import replace
 
 import httpx
 import pytest
@@ -12,6 +13,8 @@ from fastapi import FastAPI, Request
 
 from api import problems
 from api.lanes import Lane, lanes
+from api.transactions.desk import lane_of
+from ledger.access.principals import Principal
 from ledger.errors import BrokerUnavailable, IndexUnavailable
 
 
@@ -42,6 +45,25 @@ def test_a_call_that_fails_gives_its_place_back():
                 await lane.run(lambda: 1 // 0)
         with lane.place(), pytest.raises(IndexUnavailable):
             await lane.run(int)
+
+    asyncio.run(go())
+
+
+def test_accounts_without_a_role_wait_for_each_other_and_for_nobody_else():
+    gate = threading.Event()
+
+    async def go():
+        request = Request({"type": "http", "app": FastAPI()})
+        stranger = Principal("session", "x", None, (), frozenset(), 0)
+        holder = replace(stranger, roles=("holder",))
+        theirs = lane_of(request, stranger)
+        crowd = [asyncio.create_task(theirs.run(gate.wait, 20)) for _ in range(18)]
+        await asyncio.sleep(0)
+        with pytest.raises(IndexUnavailable, match="without a role"):
+            await theirs.run(int)
+        assert await lane_of(request, holder).run(lambda: 5) == 5
+        gate.set()
+        await asyncio.gather(*crowd)
 
     asyncio.run(go())
 

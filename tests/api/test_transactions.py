@@ -7,13 +7,12 @@ import os
 import secrets
 from typing import Any
 
-import httpx
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis.specs.openapi.checks import ignored_auth, positive_data_acceptance
 
-from api.transactions import KINDS
+from api.transactions import AGREED, KINDS
 from ledger.chain.wallet import dev_wallet
 from ledger.ids import Address
 from ledger.licensing import voucher as vouchers
@@ -22,6 +21,8 @@ from ledger.licensing.voucher import Voucher
 pytestmark = pytest.mark.chain
 
 world: Any = importlib.import_module("access_world")
+writing: Any = importlib.import_module("writing_world")
+code, sign = writing.code, writing.sign
 LICENSOR, HOLDER = world.Wallet.named("licensor"), world.Wallet.named("holder")
 RIVAL, STRANGER = world.Wallet.named("rival"), world.Wallet.named("stranger")
 DEEP = pytest.mark.skipif("DEED_DEEP" not in os.environ, reason="make deep")
@@ -39,49 +40,30 @@ def service(deployed, published, tmp_path_factory, make):
 
 
 @pytest.fixture(scope="module")
-def tokens(service):
-    """A session's token, by name."""
-    return {
-        name: wallet.sign_in(service.client)["token"]
-        for name, wallet in {"licensor": LICENSOR, "holder": HOLDER, "stranger": STRANGER}.items()
-    }
+def desk(service):
+    made = writing.Writing(service, "licensor", "holder", "stranger")
+    yield made
+    made.close()
 
 
 @pytest.fixture
-def ask(service, tokens):
+def ask(desk):
     """A request in somebody's name."""
 
     def request(method, path, who="licensor", **options):
-        headers = options.pop("headers", {}) | (world.bearer(tokens.get(who, who)) if who else {})
-        with httpx.Client(base_url=service.url, timeout=20) as client:
-            return client.request(method, path, headers=headers, **options)
+        return desk.ask(method, path, who, **options)
 
     return request
 
 
 @pytest.fixture
-def prepare(ask):
+def prepare(desk):
     """A prepared transaction."""
 
     def made(kind, who="licensor", **asked):
-        reply = ask("POST", f"/v1/transactions/{kind}", who, json=asked)
-        assert reply.status_code == 200, reply.text
-        return reply.json()
+        return desk.prepare(kind, who, **asked)
 
     return made
-
-
-def code(reply):
-    assert reply.headers["content-type"] == "application/problem+json", reply.text
-    told = reply.json()
-    assert told["hint"]
-    return reply.status_code, told["code"]
-
-
-def sign(wallet, prepared, **changed):
-    """As a program with eth-account does it: the transaction as it stands."""
-    made = wallet.account.sign_transaction(prepared["transaction"] | changed)
-    return "0x" + bytes(made.raw_transaction).hex()
 
 
 def relay(ask, raw, who="licensor"):
@@ -258,14 +240,26 @@ def test_a_hash_that_nobody_knows_is_404(ask):
 # -- what is refused -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("who", "expected"), [
-    (None, (401, "NOT_AUTHENTICATED")), ("stranger", (403, "SCOPE_MISSING")),
-])  # fmt: skip
-def test_only_those_with_the_scope_have_anything_prepared_or_told(ask, who, expected):
+@pytest.mark.parametrize("scope", [None, "statistics:read"])
+def test_only_those_with_the_scope_have_anything_prepared_or_told(service, ask, scope):
+    who, expected = None, (401, "NOT_AUTHENTICATED")
+    if scope is not None:
+        database = world.Desk(f"sqlite:///{service.environment['DEED_API_DATABASE_URL']}")
+        (who, _), expected = database.key(scope), (403, "SCOPE_MISSING")
+        database.close()
     asked = {"plan": 1, "to": RIVAL.address}
     assert code(ask("POST", "/v1/transactions/issue", who, json=asked)) == expected
     assert code(ask("POST", "/v1/transactions", who, json={"raw": "0x02"})) == expected
     assert code(ask("GET", f"/v1/transactions/{HASH}", who)) == expected
+
+
+def test_an_account_that_holds_nothing_does_what_the_contracts_let_anyone_do(ask):
+    root = "0x" + secrets.token_hex(32)
+    ready = ask("POST", "/v1/transactions/anchor", "stranger", json={"root": root})
+    assert relay(ask, sign(STRANGER, ready.json()), "stranger").status_code == 202
+    # A session, and no key: that would outlive whatever it was made for.
+    asked = {"name": "x", "scopes": ["transactions:write"]}
+    assert code(ask("POST", "/v1/keys", "stranger", json=asked)) == (403, "SCOPE_MISSING")
 
 
 @pytest.mark.parametrize(("change", "status"), [
@@ -317,9 +311,12 @@ def test_every_kind_is_answered_in_words_whatever_stands_in_it(service, ask, pub
         "runtime": HASH, "model": HASH, "terms_hash": HASH, "account": RIVAL.address, "roles": [],
         "root": HASH, "commitment": HASH, "claim": {"format": "x"}, "proof": {"root": HASH},
         "record": "sealing", "hash": HASH, "status": "active", "voucher": {"type": "x"},
+        "count": 1, "indexes": [0], "nonce": HASH, "token": RIVAL.address, "amount": "1",
+        "royalties": [], "payees": [], "bps": 1, "brokers": [1], "claims": [{}], "parent": HASH,
+        "guardian": RIVAL.address, "cumulative": 1, "receipts_root": HASH,
     }  # fmt: skip
     seen = set()
-    for kind in KINDS:
+    for kind in (*KINDS, *AGREED):
         asked = {
             field.alias or name: of[field.alias or name]
             for name, field in kind.model_fields.items()
@@ -372,10 +369,10 @@ def test_huge_and_hostile_bodies_are_refused(ask):
 
 
 @pytest.mark.parametrize("deep", [False, pytest.param(True, marks=DEEP)])
-def test_every_answer_is_one_that_is_described_also_to_those_who_are_let_in(service, tokens, deep):
+def test_every_answer_is_one_that_is_described_also_to_those_who_are_let_in(service, desk, deep):
     """Checksums and what the chain refuses are no part of a schema: a valid body may be refused."""
     schema = schemathesis.openapi.from_url(f"{service.url}/v1/openapi.json")
-    some = {"issue", "issue-by-reference", "plan-create", "{hash}", "transactions"}
+    some = {"issue", "issue-by-reference", "plan-create", "buy-by-permit", "{hash}", "transactions"}
     seen = 0
     for found in schema.get_all_operations():
         operation = found.ok()
@@ -393,13 +390,13 @@ def test_every_answer_is_one_that_is_described_also_to_those_who_are_let_in(serv
         )
         def check(case):
             case.call_and_validate(
-                headers=world.bearer(tokens["licensor"]),
+                headers=world.bearer(desk.tokens["licensor"]),
                 excluded_checks=[positive_data_acceptance, ignored_auth],
             )
 
         check()
         seen += 1
-    assert seen == (len(KINDS) + 3 if deep else len(some))
+    assert seen == (len(KINDS) + len(AGREED) + 4 if deep else len(some))
 
 
 # -- by reference --------------------------------------------------------------------------------

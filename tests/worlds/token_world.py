@@ -1,4 +1,8 @@
-"""ERC-20 tokens, plain and with permits, compiled from OpenZeppelin's when a test needs one."""
+"""ERC-20 tokens, plain and with permits, made of OpenZeppelin's.
+
+Their code is kept beside this file, since compiling it takes ten seconds of every worker that needs
+one. Run this file (``python tests/worlds/token_world.py``) after changing the source.
+"""
 
 from __future__ import annotations
 
@@ -24,15 +28,27 @@ contract PermitCoin is Coin, ERC20Permit("Test coin") {}
 """
 
 
+KEPT = Path(__file__).with_name("coins.json")
+
+
 @cache
 def bytecode(name: str) -> bytes:
     """Creation code of a token."""
+    kept = json.loads(KEPT.read_text())
+    assert kept["source"] == keccak256(SOURCE.encode()).hex(), "run this file: its source changed"
+    return bytes.fromhex(kept[name])
+
+
+def compiled() -> dict[str, str]:
+    """Creation code of both, and of which source."""
     request = {
         "language": "Solidity",
         "sources": {"Coin.sol": {"content": SOURCE}},
         "settings": {
             "evmVersion": "cancun",
-            "outputSelection": {"*": {"*": ["evm.bytecode.object"]}},
+            "optimizer": {"enabled": True},
+            "metadata": {"bytecodeHash": "none"},
+            "outputSelection": {"Coin.sol": {"*": ["evm.bytecode.object"]}},
         },
     }
     command = ["node", "--stack-size=8000", ROOT / "scripts" / "solc", "--standard-json"]
@@ -45,8 +61,9 @@ def bytecode(name: str) -> bytes:
         text=True,
         check=True,
     )
-    answer = json.loads(done.stdout)
-    return bytes.fromhex(answer["contracts"]["Coin.sol"][name]["evm"]["bytecode"]["object"])
+    found = json.loads(done.stdout)["contracts"]["Coin.sol"]
+    code = {name: each["evm"]["bytecode"]["object"] for name, each in found.items()}
+    return {"source": keccak256(SOURCE.encode()).hex(), **code}
 
 
 def deploy_token(sender: Sender, *, permits: bool = False) -> Address:
@@ -61,3 +78,7 @@ def mint(sender: Sender, token: Address, to: Address, amount: int) -> None:
     """Make some of it for an account."""
     selector = keccak256(b"mint(address,uint256)")[:4]
     sender.send(token, selector + encode(["address", "uint256"], [str(to).lower(), amount]))
+
+
+if __name__ == "__main__":
+    KEPT.write_text(json.dumps(compiled(), indent=1) + "\n")

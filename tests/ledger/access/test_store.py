@@ -224,7 +224,7 @@ def test_nobody_revokes_or_sees_the_key_of_another_account(store):
 
 def test_a_session_begins_with_a_nonce_and_ends_when_it_is_ended(store):
     token, who = signed_in(store)
-    assert (who.account, who.roles, who.scopes) == (ALICE, (), frozenset())
+    assert (who.account, who.roles, who.scopes) == (ALICE, (), {"transactions:write"})
     assert store.resolve(token) == who
     store.end_session(who)
     with pytest.raises(CredentialRevoked, match="ended"):
@@ -357,7 +357,7 @@ def test_operators_and_auditors_are_granted_and_taken_back(store):
     assert [(a, r) for a, r, _, _ in store.roles()] == [(ALICE, "operator")]
     assert store.revoke_role(LOCAL, ALICE, "operator")
     assert not store.revoke_role(LOCAL, ALICE, "operator")
-    assert store.resolve(token).scopes == frozenset()
+    assert store.resolve(token).scopes == {"transactions:write"}
     assert [act for act, _ in acts(store)][2:] == ["role.granted", "role.revoked"]
     for role in ("licensor", "king"):
         with pytest.raises(UsageError):
