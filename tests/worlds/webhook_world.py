@@ -9,6 +9,7 @@ import queue
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -112,6 +113,14 @@ def verify(secret: str, headers: dict[str, str], body: bytes) -> bool:
     except SignatureInvalid:
         return False
     return True
+
+
+def until(holds: Callable[[], Any], *, seconds: float = 20) -> None:
+    """Wait until `holds()`: a receiver has a message before its sender has written that down."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 class Clock:

@@ -339,7 +339,7 @@ def test_a_worker_sends_and_is_gone_at_once_when_it_is_told_to_stop(stand, hooks
     release = threading.Event()
     slow.before = lambda _: release.wait(60)
     stuck, _ = hooks.add(slow.url)
-    hooks.add(taking.url)
+    quick, _ = hooks.add(taking.url)
     worker = Worker(hooks.spreader, hooks.reminders, hooks.sending)
     stop = threading.Event()
     thread = threading.Thread(target=worker.run, args=(stop,))
@@ -350,6 +350,8 @@ def test_a_worker_sends_and_is_gone_at_once_when_it_is_told_to_stop(stand, hooks
         taking.next()
         taking.next()
         slow.next()
+        # Told to stop before it has noted the second, it would send that again.
+        world.until(lambda: state(hooks, quick.id).waiting == 0)
         stop.set()
         thread.join(hooks.way.seconds - 5)
         assert not thread.is_alive()
@@ -367,16 +369,17 @@ def test_a_worker_sends_and_is_gone_at_once_when_it_is_told_to_stop(stand, hooks
 
 def test_no_secret_and_no_path_is_in_the_log(stand, hooks, receiver, caplog):
     caplog.set_level("DEBUG")
-    _, secret = hooks.add(receiver.url)
+    endpoint, secret = hooks.add(receiver.url)
     receiver.answers = [500]
     worker = Worker(hooks.spreader, hooks.reminders, hooks.sending)
     stop = threading.Event()
     thread = threading.Thread(target=worker.run, args=(stop,))
     thread.start()
     happen(stand, hooks, 1)
-    receiver.next()
+    world.until(lambda: state(hooks, endpoint.id).failures == 1)
     stop.set()
     thread.join(20)
     ours = "".join(r.getMessage() for r in caplog.records if not r.name.startswith("httpx"))
+    assert "webhook not taken" in ours
     for each in ("hunter2", secret.removeprefix("whsec_"), world.KEY):
         assert each not in ours
