@@ -43,12 +43,14 @@ from ledger.chain.rpc import Rpc
 from ledger.index.database import open_database
 from ledger.index.endpoints import Endpoints
 from ledger.index.follow import Follower
+from ledger.index.given import telling
 from ledger.index.keeper import Keeper
 from ledger.index.pool import Source
 from ledger.index.views import Index
 from ledger.webhooks.worker import Worker
 
 if TYPE_CHECKING:
+    from api.tracing import Traces
     from ledger.broker.service import BrokerService
 
 log = structlog.get_logger("api")
@@ -112,8 +114,7 @@ def create_app(settings: Settings, opened: Opened | None = None) -> Front:
             front.begin(memory)
             app.state.feed = Feed(served.index, memory.watch)
             _register_gauges(registry, held)
-            if traces is not None and served.follower is not None:
-                served.follower.around = traces.work
+            _surround(held, traces)
             stop = threading.Event()
             threads = _start(served, stop)
             jobs = app.state.evidence_jobs = evidence.open_jobs(served)
@@ -182,6 +183,17 @@ def _framework(lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]])
     app.state.webhooks = None
     app.state.memory = None
     return app
+
+
+def _surround(held: Opened, traces: Traces | None) -> None:
+    """What is done about each transaction of the follower."""
+    follower = held.service.follower
+    if follower is None:
+        return
+    if traces is not None:
+        follower.around = traces.work
+    if held.webhooks is not None:
+        follower.around = telling(follower.around, held.webhooks.worker.wake)
 
 
 def _register_gauges(registry: CollectorRegistry, held: Opened) -> None:

@@ -77,12 +77,11 @@ def _endpoints(session: Session, database: str | None) -> Iterator[Endpoints]:
 
 
 def _data(each: Endpoint) -> dict[str, Any]:
-    state = "failing" if each.failures else "enabled"
     return {
         "id": each.id,
         "owner": each.owner,
         "host": urlsplit(each.asked.url).hostname or "",
-        "state": state if each.enabled else "disabled",
+        "state": each.state,
         "reason": each.reason,
         "waiting": each.waiting,
         "dead": each.dead,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
 from ledger.ids import Address, Digest
@@ -59,3 +59,15 @@ class Around(Protocol):
 def alone(_name: str, /, **_counts: int) -> AbstractContextManager[None]:
     """Nothing around it."""
     return contextlib.nullcontext()
+
+
+def telling(around: Around, told: Callable[[], None]) -> Around:
+    """What `around` makes, and a call after each transaction that was committed."""
+
+    @contextmanager
+    def surround(name: str, /, **counts: int) -> Iterator[None]:
+        with around(name, **counts):
+            yield
+        told()
+
+    return surround

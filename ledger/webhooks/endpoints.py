@@ -27,6 +27,7 @@ from ledger.remote.resolved import Network, in_networks, is_public
 from ledger.webhooks.filters import TEST
 from ledger.webhooks.keeping import WAITING, Addressed, begin, keep, origin_of
 from ledger.webhooks.keys import KeyRing, secret_text
+from ledger.webhooks.rights import via_of
 
 MAX_ENDPOINTS: Final = 20
 """Endpoints of one owner."""
@@ -64,6 +65,7 @@ class Endpoint:
         owner: ``account:0x…``, or ``key:ID`` of a key that is no account's.
         asked: what its owner wants.
         enabled, disabled_at, reason: whether it is sent to; since when and why not.
+        paused_at: since when the right is gone by which it is sent to, as `reason` says.
         failures, failing_since: attempts since the last that was taken, and since when.
         old_secret_until: Unix seconds until which the secret before signs too; 0 it does not.
         waiting, dead: deliveries in these states.
@@ -75,12 +77,22 @@ class Endpoint:
     created_at: int
     enabled: bool
     disabled_at: int | None
+    paused_at: int | None
     reason: str
     failures: int
     failing_since: int | None
     old_secret_until: int
     waiting: int
     dead: int
+
+    @property
+    def state(self) -> str:
+        """How it stands: disabled, paused, failing or enabled."""
+        if not self.enabled:
+            return "disabled"
+        if self.paused_at is not None:
+            return "paused"
+        return "failing" if self.failures else "enabled"
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +162,7 @@ class Endpoints:
                     created_at=now,
                     claim="",
                     claimed_until_ms=0,
-                    **_columns(asked),
+                    **_columns(asked, _via(by)),
                     **_ENABLED,
                 )
             )
@@ -186,8 +198,9 @@ class Endpoints:
             owner: whose it must be.
             id_: the endpoint.
             changes: new values of `Asked`; members of `filters` one by one.
-            enabled: whether it is to be sent to. One that was disabled begins anew, and what
-                waited for it is sent at once.
+            enabled: whether it is to be sent to. One that was disabled begins anew, one that was
+                paused goes on, and what waited for it is sent at once; from now on by the right of
+                whoever says so.
         """
         if "url" in changes:
             self._check(changes["url"])
@@ -202,13 +215,16 @@ class Endpoints:
                 changes.get("description", before.description),
                 changes.get("expiring_days", before.expiring_days),
             )
-            values = _columns(asked)
+            values = _columns(asked, _via(by) if enabled else via_of(row.filters))
             detail = _shown(asked)
             if asked.url != before.url:
                 values |= {"failures": 0, "failing_since": None, "resting_until_ms": 0}
-            if enabled is not None and enabled != row.enabled:
+            paused = row.enabled and row.reason
+            if enabled is not None and (enabled != row.enabled or paused):
                 detail["enabled"] = enabled
                 values |= self._turned(connection, id_) if enabled else self._off(BY_OWNER)
+                if paused and enabled:
+                    values["since_seq"] = row.since_seq  # what happened meanwhile waits
             connection.execute(update(table).where(table.c.id == id_).values(**values))
             self._record(connection, by, "webhook.changed", id_, detail)
             return self._endpoint(connection, owner, id_)
@@ -407,6 +423,10 @@ class Endpoints:
         trail.append(connection, entry, now_ms=int(self._index.now() * 1000))
 
 
+def _via(by: By) -> str:
+    return by.via if by.via.startswith("key:") else ""
+
+
 _ENABLED: Final = {
     "enabled": True,
     "disabled_at": None,
@@ -420,11 +440,12 @@ _DELIVERIES: Final = select(
 ).join(webhook_message, webhook_message.c.id == webhook_delivery.c.message)
 
 
-def _columns(asked: Asked) -> dict[str, Any]:
+def _columns(asked: Asked, via: str) -> dict[str, Any]:
+    told = {**asked.filters, "via": via}
     return {
         "url": asked.url,
         "description": asked.description,
-        "filters": json.dumps(dict(asked.filters), sort_keys=True),
+        "filters": json.dumps(told, sort_keys=True),
         "expiring_days": asked.expiring_days,
     }
 
@@ -435,7 +456,9 @@ def _shown(asked: Asked) -> dict[str, Any]:
 
 
 def _asked(row: Any) -> Asked:
-    return Asked(row.url, json.loads(row.filters), row.description, row.expiring_days)
+    filters = json.loads(row.filters)
+    filters.pop("via", None)
+    return Asked(row.url, filters, row.description, row.expiring_days)
 
 
 def _counts(connection: Connection, id_: str) -> dict[str, int]:
@@ -455,7 +478,8 @@ def _endpoint(row: Any, counts: Mapping[str, int]) -> Endpoint:
         _asked(row),
         row.created_at,
         row.enabled,
-        row.disabled_at,
+        None if row.enabled else row.disabled_at,
+        row.disabled_at if row.enabled else None,
         row.reason,
         row.failures,
         row.failing_since,

@@ -19,7 +19,10 @@ from sqlalchemy import select, update
 
 from api.webhooks import write_as_of
 from ledger.access.principals import By
+from ledger.access.roles import OPERATOR
+from ledger.access.store import AccessStore
 from ledger.errors import SignatureInvalid
+from ledger.ids import Address
 from ledger.index import tables
 from ledger.index.database import open_database, writing
 from ledger.index.views import Index
@@ -30,6 +33,7 @@ from ledger.webhooks.endpoints import Asked, Endpoints
 from ledger.webhooks.filters import USUAL
 from ledger.webhooks.keys import KeyRing
 from ledger.webhooks.reminders import Reminders
+from ledger.webhooks.rights import Rights
 from ledger.webhooks.sending import Sending
 from ledger.webhooks.spreading import Spreader
 
@@ -154,6 +158,11 @@ class Hooks:
         self.spreader = Spreader(self.index, write_as_of)
         self.reminders = Reminders(self.index, write_as_of)
         self.sending = Sending(self.index, keys, self.way, chance=lambda: 0.0)
+        # The owner is an operator here: the index has nobody's titles.
+        account = Address.parse(OWNER.removeprefix("account:").lower())
+        appointed = {OPERATOR: frozenset({account})}
+        self.access = AccessStore(self.engine, self.index.chain_id, appointed, self.clock)
+        self.rights = Rights(self.index, self.access)
 
     def add(self, url: str, *, owner: str = OWNER, days: int = 0, **filters: Any) -> Any:
         """An endpoint with its secret as ``secret_of[id]``."""

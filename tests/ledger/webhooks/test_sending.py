@@ -15,6 +15,7 @@ import pytest
 from sqlalchemy import select, update
 
 from ledger.index.database import writing
+from ledger.index.given import telling
 from ledger.index.webhook_tables import webhook_endpoint
 from ledger.webhooks.keys import KeyRing
 from ledger.webhooks.sending import DISABLED_AFTER, KEYLESS, PAUSES
@@ -340,7 +341,7 @@ def test_a_worker_sends_and_is_gone_at_once_when_it_is_told_to_stop(stand, hooks
     slow.before = lambda _: release.wait(60)
     stuck, _ = hooks.add(slow.url)
     quick, _ = hooks.add(taking.url)
-    worker = Worker(hooks.spreader, hooks.reminders, hooks.sending)
+    worker = Worker(hooks.spreader, hooks.reminders, hooks.sending, hooks.rights)
     stop = threading.Event()
     thread = threading.Thread(target=worker.run, args=(stop,))
     thread.start()
@@ -367,11 +368,37 @@ def test_a_worker_sends_and_is_gone_at_once_when_it_is_told_to_stop(stand, hooks
         thread.join(20)
 
 
+def test_a_worker_that_looks_seldom_is_woken_by_what_was_committed_and_by_a_stop(
+    stand, hooks, receiver, monkeypatch
+):
+    monkeypatch.setattr("ledger.webhooks.worker.LOOK_SECONDS", 3600.0)
+    hooks.add(receiver.url)
+    worker = Worker(hooks.spreader, hooks.reminders, hooks.sending, hooks.rights)
+    worker.wake()  # before it runs
+    stand.follower.around = telling(stand.follower.around, worker.wake)
+    stop = threading.Event()
+    thread = threading.Thread(target=worker.run, args=(stop,))
+    thread.start()
+    try:
+        for _ in range(3):
+            log = stories.emit(
+                "Anchors", "RootAnchored", root=stand.chain.rng.randbytes(32), sender=bytes(20)
+            )
+            stand.chain.grow(transactions=[[log]])
+            stand.catch_up()
+            receiver.next("event.applied")
+    finally:
+        stop.set()
+        thread.join(20)
+    assert not thread.is_alive()
+    worker.wake()  # after it ended
+
+
 def test_no_secret_and_no_path_is_in_the_log(stand, hooks, receiver, caplog):
     caplog.set_level("DEBUG")
     endpoint, secret = hooks.add(receiver.url)
     receiver.answers = [500]
-    worker = Worker(hooks.spreader, hooks.reminders, hooks.sending)
+    worker = Worker(hooks.spreader, hooks.reminders, hooks.sending, hooks.rights)
     stop = threading.Event()
     thread = threading.Thread(target=worker.run, args=(stop,))
     thread.start()
