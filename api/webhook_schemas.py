@@ -9,10 +9,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from api.schemas import AskedHash, AsOf, EventItem, Hash, LicenseNumber, Shape
 from ledger.ids import Address, Digest, LicenseId
-from ledger.webhooks.endpoints import KEEP_HOURS, MAX_URL, Asked
-from ledger.webhooks.endpoints import Delivery as DeliveryFacts
-from ledger.webhooks.endpoints import Endpoint as EndpointFacts
+from ledger.webhooks.endpoints import KEEP_HOURS, MAX_URL
 from ledger.webhooks.filters import CHOSEN, USUAL
+from ledger.webhooks.records import Asked
+from ledger.webhooks.records import Delivery as DeliveryFacts
+from ledger.webhooks.records import Endpoint as EndpointFacts
 
 MessageType = Literal["event.applied", "event.retracted", "event.finalized", "license.expiring"]
 _USUAL: tuple[MessageType, ...] = ("event.applied", "event.retracted", "license.expiring")

@@ -15,7 +15,8 @@ from ledger.cli.session import Session
 from ledger.cli.verb import Verbs
 
 if TYPE_CHECKING:
-    from ledger.webhooks.endpoints import Endpoint, Endpoints
+    from ledger.webhooks.endpoints import Endpoints
+    from ledger.webhooks.records import Endpoint
 
 app = Verbs("Webhooks of the service: whose they are and how they stand.")
 

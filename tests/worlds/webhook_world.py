@@ -29,9 +29,10 @@ from ledger.index.views import Index
 from ledger.index.webhook_tables import webhook_delivery
 from ledger.remote.posting import Way
 from ledger.remote.received import verify_message
-from ledger.webhooks.endpoints import Asked, Endpoints
+from ledger.webhooks.endpoints import Endpoints
 from ledger.webhooks.filters import USUAL
 from ledger.webhooks.keys import KeyRing
+from ledger.webhooks.records import Asked
 from ledger.webhooks.reminders import Reminders
 from ledger.webhooks.rights import Rights
 from ledger.webhooks.sending import Sending

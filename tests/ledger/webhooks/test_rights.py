@@ -15,7 +15,7 @@ from ledger.ids import Address
 from ledger.index.access_tables import access_audit
 from ledger.index.database import writing
 from ledger.index.webhook_tables import webhook_endpoint
-from ledger.webhooks.endpoints import Asked
+from ledger.webhooks.records import Asked
 from ledger.webhooks.rights import PAUSED_SECONDS, STALE_SECONDS, Rights
 
 world: Any = importlib.import_module("webhook_world")
