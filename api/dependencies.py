@@ -13,7 +13,7 @@ from fastapi import Depends, Path, Query, Request, Response
 from api.feed import Feed
 from api.memory import Memory
 from api.problems import NotModified
-from api.schemas import AsOf
+from api.schemas import AS_OF, AsOf
 from api.settings import Settings
 from ledger.chain.deployment import Deployment
 from ledger.chain.profile import ChainProfile
@@ -66,7 +66,7 @@ HASH = "^0x[0-9a-f]{64}$"
 ACCOUNT = "^0x[0-9a-fA-F]{40}$"
 
 ModelPath = Annotated[str, Path(pattern=HASH, examples=["0x" + "ab" * 32])]
-LICENSE = r"^\d{1,20}(\.\d{1,10})?$"
+LICENSE = r"^[0-9]{1,20}(\.[0-9]{1,10})?$"
 
 LicensePath = Annotated[
     str,
@@ -79,13 +79,13 @@ LicensePath = Annotated[
 HashQuery = Annotated[str | None, Query(pattern=HASH)]
 AccountQuery = Annotated[str | None, Query(pattern=ACCOUNT)]
 Limit = Annotated[int, Query(ge=1, le=500, description="rows on a page")]
-NUMBER_CURSOR = r"^\d{1,18}$"
+NUMBER_CURSOR = r"^[0-9]{1,18}$"
 
 
 AsOfQuery = Annotated[
     str | None,
     Query(
-        pattern=r"^(latest|safe|finalized|\d{1,15}|\d{4}-\d\d-\d\d(T\d\d:\d\d:\d\dZ)?)$",
+        pattern=AS_OF,
         description="answer as of a block's number, `safe`, `finalized`, or the end of a UTC day "
         "or second",
         examples=["finalized"],

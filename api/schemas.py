@@ -51,9 +51,13 @@ Account = Annotated[
     Field(pattern="^0x[0-9a-fA-F]{40}$", examples=["0x70997970C51812dc3A010C7d01b50e0d17dc79C8"]),
 ]
 LicenseNumber = Annotated[
-    str, BeforeValidator(_license), Field(pattern=r"^\d+\.\d+$", examples=["7.42"])
+    str, BeforeValidator(_license), Field(pattern=r"^[0-9]+\.[0-9]+$", examples=["7.42"])
 ]
-BigInt = Annotated[str, BeforeValidator(_text), Field(pattern=r"^\d+$", examples=["0"])]
+_DAY = "[0-9]{4}-[0-9]{2}-[0-9]{2}"
+_TIME = "T[0-9]{2}:[0-9]{2}:[0-9]{2}Z"
+# Never \d, which takes the digits of every script.
+AS_OF = rf"^(latest|safe|finalized|[0-9]{{1,15}}|{_DAY}({_TIME})?)$"
+BigInt = Annotated[str, BeforeValidator(_text), Field(pattern=r"^[0-9]+$", examples=["0"])]
 Finality = Literal["finalized", "safe", "included"]
 
 
@@ -319,9 +323,9 @@ class EntitlementsAsked(Shape):
         frozen=True, extra="ignore", json_schema_extra={"examples": [{"licenses": ["1.1", "1.2"]}]}
     )
 
-    licenses: list[Annotated[str, Field(pattern=r"^\d{1,20}(\.\d{1,10})?$", examples=["1.1"])]] = (
-        Field(min_length=1, max_length=200)
-    )
+    licenses: list[
+        Annotated[str, Field(pattern=r"^[0-9]{1,20}(\.[0-9]{1,10})?$", examples=["1.1"])]
+    ] = Field(min_length=1, max_length=200)
     holder: str | None = Field(default=None, pattern="^0x[0-9a-fA-F]{40}$")
     runtime: str | None = Field(default=None, pattern="^0x[0-9a-f]{64}$")
 
@@ -473,7 +477,7 @@ class EvidenceAsked(BaseModel):
     )
 
     model: AskedHash | None = Field(default=None, description="may be left out beside the others")
-    license: str | None = Field(default=None, pattern=r"^\d{1,20}(\.\d{1,10})?$")
+    license: str | None = Field(default=None, pattern=r"^[0-9]{1,20}(\.[0-9]{1,10})?$")
     release: dict[str, Any] | None = Field(
         default=None, description="a receipt proof (docs/spec/key-release.md)"
     )
@@ -486,7 +490,9 @@ class EvidenceAsked(BaseModel):
     terms: list[dict[str, Any]] = Field(default=[], max_length=100)
     cards: list[dict[str, Any]] = Field(default=[], max_length=1000)
     tensors: bool = Field(default=True, description="whether the list of tensors is disclosed")
-    as_of: int | None = Field(default=None, ge=0, lt=1 << 53, description="a final block")
+    as_of: Annotated[int, Field(ge=0, lt=1 << 53)] | Annotated[str, Field(pattern=AS_OF)] | None = (
+        Field(default=None, description="a final block, as in a query; by default the newest")
+    )
     note: str = Field(default="", max_length=2000, description="for the custody log, one line")
 
 

@@ -13,7 +13,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from ledger.errors import UsageError
 from ledger.ids import Address
 
-RATE = r"^(\d{1,6}(\.\d{1,6})?/[1-9]\d{0,6})?$"
+RATE = r"^([0-9]{1,6}(\.[0-9]{1,6})?/[1-9][0-9]{0,6})?$"
 _ORIGIN = re.compile(r"(https?)://([a-z0-9.\-]+|\[[0-9a-f:]+\])(:[0-9]{1,5})?")
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]"})
 

@@ -36,7 +36,7 @@ Events = Annotated[
 ]
 Models = Annotated[list[AskedHash], Field(max_length=100)]
 Licenses = Annotated[
-    list[Annotated[str, Field(pattern=r"^\d{1,9}\.\d{1,9}$", examples=["1.1"])]],
+    list[Annotated[str, Field(pattern=r"^[0-9]{1,9}\.[0-9]{1,9}$", examples=["1.1"])]],
     Field(max_length=100),
 ]
 Licensors = Annotated[

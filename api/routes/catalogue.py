@@ -98,7 +98,7 @@ def list_batches(
     *,
     snapshot: Cacheable,
     model: HashQuery = None,
-    cursor: Annotated[str | None, Query(pattern=r"^\d{1,18}-\d{1,18}$")] = None,
+    cursor: Annotated[str | None, Query(pattern=r"^[0-9]{1,18}-[0-9]{1,18}$")] = None,
     limit: Limit = 50,
 ) -> shapes.BatchPage:
     """Batches of licenses in the order in which they were anchored, optionally of one model."""
@@ -135,7 +135,7 @@ def list_anchors(
     sender: AccountQuery = None,
     since: Annotated[int, Query(ge=0, lt=1 << 53, description="Unix seconds")] = 0,
     until: Annotated[int | None, Query(ge=0, lt=1 << 53, description="Unix seconds")] = None,
-    cursor: Annotated[str | None, Query(pattern=r"^\d{1,18}-[0-9a-f]{64}$")] = None,
+    cursor: Annotated[str | None, Query(pattern=r"^[0-9]{1,18}-[0-9a-f]{64}$")] = None,
     limit: Limit = 50,
 ) -> shapes.AnchorPage:
     """Anchored roots by time, optionally of one sender or between two times, both included."""
@@ -281,7 +281,7 @@ def find(
         str,
         Query(
             max_length=66,
-            pattern=r"^(0x[0-9a-fA-F]{64}|0x[0-9a-fA-F]{40}|\d{4}-\d\d-\d\d)$",
+            pattern=r"^(0x[0-9a-fA-F]{64}|0x[0-9a-fA-F]{40}|[0-9]{4}-[0-9][0-9]-[0-9][0-9])$",
             description="a digest, id or transaction hash; an account; or a UTC day",
             examples=["0x" + "ab" * 32],
         ),

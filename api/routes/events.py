@@ -71,12 +71,12 @@ def list_events(
     *,
     snapshot: Cacheable,
     contract: Contract | None = None,
-    event: Annotated[str | None, Query(max_length=64, pattern=r"^\w+$")] = None,
+    event: Annotated[str | None, Query(max_length=64, pattern="^[0-9A-Za-z_]+$")] = None,
     subject: Annotated[
         HashQuery, Query(description="a model id, an anchored root, or a token id as 32 bytes")
     ] = None,
     from_block: Annotated[int, Query(ge=0, lt=1 << 53)] = 0,
-    cursor: Annotated[str | None, Query(pattern=r"^\d{1,18}-\d{1,18}-[0-9a-f]{64}$")] = None,
+    cursor: Annotated[str | None, Query(pattern=r"^[0-9]{1,18}-[0-9]{1,18}-[0-9a-f]{64}$")] = None,
     limit: Limit = 100,
 ) -> schemas.EventPage:
     """Events in chain order.
@@ -117,7 +117,7 @@ def list_events(
 async def stream_events(
     request: Request,
     *,
-    event: Annotated[str | None, Query(max_length=64, pattern=r"^\w+$")] = None,
+    event: Annotated[str | None, Query(max_length=64, pattern="^[0-9A-Za-z_]+$")] = None,
     subject: Annotated[
         HashQuery, Query(description="a model id, an anchored root, or a token id as 32 bytes")
     ] = None,
@@ -127,7 +127,7 @@ async def stream_events(
     after: Annotated[
         int | None, Query(ge=0, lt=1 << 53, description="a number read before")
     ] = None,
-    last_event_id: Annotated[str, Header(pattern=r"^(\d{1,18})?$")] = "",
+    last_event_id: Annotated[str, Header(pattern=r"^([0-9]{1,18})?$")] = "",
 ) -> Response:
     """What happens, as it happens: server-sent events with the outbox's numbers as their ids.
 

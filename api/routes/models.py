@@ -76,7 +76,7 @@ def list_models(
     licensor: AccountQuery = None,
     artifact_root: HashQuery = None,
     parent: HashQuery = None,
-    cursor: Annotated[str | None, Query(pattern=r"^\d{1,18}-[0-9a-f]{64}$")] = None,
+    cursor: Annotated[str | None, Query(pattern=r"^[0-9]{1,18}-[0-9a-f]{64}$")] = None,
     limit: Limit = 50,
 ) -> schemas.ModelPage:
     """Registered models in order of registration, optionally of one licensor, content or parent."""

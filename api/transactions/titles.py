@@ -55,7 +55,7 @@ class CreatePlan(Asked):
     features: Uint64 = 0
     broker_set: Uint64 = 1
     pay_token: AskedAccount = Field(str(ZERO_ADDRESS), description="zero is the chain's coin")
-    price: str = Field("0", pattern=r"^(0|[1-9]\d{0,27})$", description="in its smallest units")
+    price: str = Field("0", pattern=r"^(0|[1-9][0-9]{0,27})$", description="in its smallest units")
     floating: bool = True
     warn_only: bool = False
     transferable: bool = False

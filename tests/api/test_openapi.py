@@ -47,3 +47,45 @@ def test_the_description_is_openapi_3_1_and_names_every_route(service):
         for operation in operations.values():
             problem = operation["responses"].get("422", {}).get("content", {})
             assert path == "/healthz" or path == "/readyz" or "application/problem+json" in problem
+
+
+ARABIC = "\u0661"  # a digit one, which int() reads
+DIGITS = [
+    f"/v1/licenses/{ARABIC}",
+    f"/v1/licenses/1.{ARABIC}",
+    f"/v1/entitlements/{ARABIC}.1",
+    f"/v1/models?as_of={ARABIC}",
+    f"/v1/models?as_of=2026-11-2{ARABIC}",
+    f"/v1/models?cursor={ARABIC}-{'ab' * 32}",
+    f"/v1/events?cursor={ARABIC}-1-{'ab' * 32}",
+    f"/v1/anchors?cursor={ARABIC}-{'ab' * 32}",
+    f"/v1/batches?cursor=1-{ARABIC}",
+    f"/v1/brokers?cursor={ARABIC}",
+    f"/v1/find?q=2026-11-2{ARABIC}",
+    f"/v1/evidence/models/0x{'ab' * 32}?as_of={ARABIC}",
+    f"/v1/evidence/licenses/{ARABIC}",
+]
+
+
+@pytest.mark.parametrize("path", DIGITS)
+def test_digits_of_other_scripts_are_no_digits(service, path):
+    reply = service.client.get(path)
+    assert reply.status_code == 422, reply.text
+    # It is that digit and nothing else.
+    assert service.client.get(path.replace(ARABIC, "1")).status_code != 422
+
+
+def test_digits_of_other_scripts_are_none_in_bodies_either(service):
+    for path, body in (
+        ("/v1/entitlements", {"licenses": [f"{ARABIC}.1"]}),
+        ("/v1/evidence/jobs", {"license": ARABIC}),
+        ("/v1/evidence/jobs", {"model": "0x" + "ab" * 32, "as_of": ARABIC}),
+    ):
+        assert service.client.post(path, json=body).status_code == 422
+
+
+def test_no_pattern_depends_on_whose_regular_expressions_read_it(service):
+    text = service.client.get("/v1/openapi.json").text
+    assert "\\\\d" not in text
+    assert "\\\\w" not in text
+    assert "\\\\s" not in text
