@@ -82,6 +82,7 @@ class Traces:
             )
         else:
             exporter = OTLPSpanExporter()
+            logging.getLogger(OTLPSpanExporter.__module__).addFilter(_without_urls)
         return cls(exporter, origin=settings.origin)
 
     def surround(self, app: FastAPI) -> None:
@@ -189,6 +190,15 @@ def _fail(span: Span, what: str) -> None:
     """Mark a span as failed, by a class or a status: messages may hold what was asked for."""
     span.set_attribute("error.type", what)
     span.set_status(StatusCode.ERROR)
+
+
+def _without_urls(record: logging.LogRecord) -> bool:
+    """Let a collector's failures be logged by their class: their texts have its URL."""
+    if isinstance(record.args, tuple):
+        record.args = tuple(
+            type(each).__name__ if isinstance(each, BaseException) else each for each in record.args
+        )
+    return True
 
 
 def _sent(scope: Scope) -> dict[str, str]:

@@ -332,13 +332,15 @@ def test_a_collector_that_hangs_holds_up_no_request_and_no_end(hanging, monkeypa
     assert not ending.is_alive()
 
 
-def test_without_a_collector_the_service_answers_and_ends(url, tmp_path, monkeypatch):
-    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{free_port()}")
+def test_without_a_collector_the_service_answers_and_ends(url, tmp_path, monkeypatch, caplog):
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{free_port()}/hunter8")
     monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "1")
     monkeypatch.setattr(Traces, "close", functools.partialmethod(Traces.close, 0.2))
     served = Served(url, tmp_path)
     assert [served.ask("/v1/models?limit=6") for _ in range(3)] == [200, 200, 200]
+    until(lambda: "ConnectionError" in caplog.text)
     served.close()
+    assert "hunter8" not in caplog.text
 
 
 def test_each_transaction_of_the_follower_is_a_span_that_is_exported_at_the_end(
