@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import AsyncIterator
-from contextlib import ExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 from starlette.concurrency import run_in_threadpool
 
-from api import access, anchoring, brokering, description, problems, webhooks
+from api import access, anchoring, brokering, description, problems, telemetry, webhooks
 from api.dependencies import Service
 from api.direct import Direct
 from api.feed import Feed
@@ -44,12 +44,14 @@ from ledger.chain.rpc import Rpc
 from ledger.index.database import open_database
 from ledger.index.endpoints import Endpoints
 from ledger.index.follow import Follower
+from ledger.index.given import telling
 from ledger.index.keeper import Keeper
 from ledger.index.pool import Source
 from ledger.index.views import Index
 from ledger.webhooks.worker import Worker
 
 if TYPE_CHECKING:
+    from api.tracing import Traces
     from ledger.broker.service import BrokerService
 
 log = structlog.get_logger("api")
@@ -91,8 +93,12 @@ def create_app(settings: Settings, opened: Opened | None = None) -> Front:
     """The application for `settings`, and what answers from memory in front of it.
 
     Its lifespan opens what was not opened before, follows the chain, and closes everything.
+
+    Raises:
+        ConfigurationError: traces are asked for that cannot be made.
     """
     registry, tally = CollectorRegistry(), Tally()
+    traces = telemetry.open_traces(settings)
     hosts = Hosts(frozenset(name.lower() for name in settings.allowed_hosts))
 
     @asynccontextmanager
@@ -109,6 +115,7 @@ def create_app(settings: Settings, opened: Opened | None = None) -> Front:
             front.begin(memory)
             app.state.feed = Feed(served.index, memory.watch)
             _register_gauges(registry, held)
+            _surround(held, traces)
             stop = threading.Event()
             threads = _start(served, stop)
             jobs = app.state.evidence_jobs = evidence.open_jobs(served)
@@ -132,25 +139,11 @@ def create_app(settings: Settings, opened: Opened | None = None) -> Front:
                 if jobs is not None:
                     jobs.close()
                 memory.close()
+                if traces is not None:
+                    await run_in_threadpool(traces.close)
 
-    app = FastAPI(
-        title="modeldeed",
-        version=__version__,
-        description=_ABOUT,
-        lifespan=lifespan,
-        openapi_url="/v1/openapi.json",
-        # The documentation pages would load script from a foreign host.
-        docs_url=None,
-        redoc_url=None,
-        redirect_slashes=False,
-        generate_unique_id_function=description.operation_id,
-    )
-    description.complete(app)
+    app = _framework(lifespan)
     app.state.registry = registry
-    app.state.broker = None
-    app.state.evidence_jobs = None
-    app.state.webhooks = None
-    app.state.memory = None
     _include_routes(app)
     app.add_middleware(Once, limit=settings.max_body)
     # Inside what answers the hot calls, which are public, unless those are to be limited too.
@@ -165,8 +158,43 @@ def create_app(settings: Settings, opened: Opened | None = None) -> Front:
         BodyLimit, limit=settings.max_body, larger={"/leaves": settings.max_leaves_body}
     )
     app.add_middleware(Boundary, hosts=hosts, registry=registry, tally=tally)
+    if traces is not None:
+        traces.surround(app)
     front = Front(app, hosts=hosts, tally=tally, whole=not access.limits(settings))
     return front
+
+
+def _framework(lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]]) -> FastAPI:
+    app = FastAPI(
+        title="modeldeed",
+        version=__version__,
+        description=_ABOUT,
+        lifespan=lifespan,
+        openapi_url="/v1/openapi.json",
+        # The documentation pages would load script from a foreign host.
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        generate_unique_id_function=description.operation_id,
+        telemetry=telemetry.FASTAPI_OWN,
+    )
+    description.complete(app)
+    app.state.broker = None
+    app.state.evidence_jobs = None
+    app.state.webhooks = None
+    app.state.memory = None
+    return app
+
+
+def _surround(held: Opened, traces: Traces | None) -> None:
+    """What is done about each transaction of the follower."""
+    follower = held.service.follower
+    if follower is None:
+        return
+    if traces is not None:
+        follower.around = traces.work
+    if held.webhooks is not None:
+        follower.around = telling(follower.around, held.webhooks.worker.wake)
 
 
 def _register_gauges(registry: CollectorRegistry, held: Opened) -> None:

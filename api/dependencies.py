@@ -13,7 +13,7 @@ from fastapi import Depends, Path, Query, Request, Response
 from api.feed import Feed
 from api.memory import Memory
 from api.problems import NotModified
-from api.schemas import AsOf
+from api.schemas import AS_OF, AsOf
 from api.settings import Settings
 from ledger.chain.deployment import Deployment
 from ledger.chain.profile import ChainProfile
@@ -85,7 +85,7 @@ NUMBER_CURSOR = r"^[0-9]{1,18}$"
 AsOfQuery = Annotated[
     str | None,
     Query(
-        pattern=r"^(latest|safe|finalized|[0-9]{1,15}|[0-9]{4}-[0-9][0-9]-[0-9][0-9](T[0-9][0-9]:[0-9][0-9]:[0-9][0-9]Z)?)$",
+        pattern=AS_OF,
         description="answer as of a block's number, `safe`, `finalized`, or the end of a UTC day "
         "or second",
         examples=["finalized"],

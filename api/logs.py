@@ -7,7 +7,7 @@ import sys
 
 import structlog
 
-_QUIET = ("httpx", "httpcore", "alembic", "uvicorn.access", "asyncio")
+_QUIET = ("httpx", "httpcore", "urllib3", "alembic", "uvicorn.access", "asyncio")
 
 
 def configure(level: str) -> None:

@@ -53,6 +53,10 @@ Account = Annotated[
 LicenseNumber = Annotated[
     str, BeforeValidator(_license), Field(pattern=r"^[0-9]+\.[0-9]+$", examples=["7.42"])
 ]
+_DAY = "[0-9]{4}-[0-9]{2}-[0-9]{2}"
+_TIME = "T[0-9]{2}:[0-9]{2}:[0-9]{2}Z"
+# Never \d, which takes the digits of every script.
+AS_OF = rf"^(latest|safe|finalized|[0-9]{{1,15}}|{_DAY}({_TIME})?)$"
 BigInt = Annotated[str, BeforeValidator(_text), Field(pattern=r"^[0-9]+$", examples=["0"])]
 Finality = Literal["finalized", "safe", "included"]
 
@@ -497,7 +501,9 @@ class EvidenceAsked(BaseModel):
     terms: list[dict[str, Any]] = Field(default=[], max_length=100)
     cards: list[dict[str, Any]] = Field(default=[], max_length=1000)
     tensors: bool = Field(default=True, description="whether the list of tensors is disclosed")
-    as_of: int | None = Field(default=None, ge=0, lt=1 << 53, description="a final block")
+    as_of: Annotated[int, Field(ge=0, lt=1 << 53)] | Annotated[str, Field(pattern=AS_OF)] | None = (
+        Field(default=None, description="a final block, as in a query; by default the newest")
+    )
     note: str = Field(default="", max_length=2000, description="for the custody log, one line")
 
 

@@ -182,6 +182,8 @@ class Boundary:
         self._tally.add(route, status, seconds)
         if not _logger.isEnabledFor(logging.INFO):
             return
+        # Where the request is traced too, so that either is found by the other.
+        trace_id = scope["state"].get("trace_id")
         log.info(
             "request",
             request_id=request_id,
@@ -189,6 +191,7 @@ class Boundary:
             route=route,
             status=status,
             ms=round(seconds * 1000, 1),
+            **({} if trace_id is None else {"trace_id": trace_id}),
         )
 
 

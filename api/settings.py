@@ -60,6 +60,8 @@ class Settings(BaseSettings):
         webhook_timeout: seconds that a receiver has to answer.
         max_body, max_leaves_body: bytes that a request body may have.
         log_level: debug, info, warning or error.
+        telemetry: ``otlp`` sends traces of requests to a collector, as the standard ``OTEL_*``
+            variables say; ``console`` prints them. It needs the extra ``otel``.
     """
 
     model_config = SettingsConfigDict(env_prefix="DEED_API_", frozen=True, extra="ignore")
@@ -98,6 +100,7 @@ class Settings(BaseSettings):
     max_body: int = Field(1 << 20, gt=0)
     max_leaves_body: int = Field(64 << 20, gt=0)
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$")
+    telemetry: str = Field("", pattern="^(otlp|console)?$")
 
     @field_validator(
         "allowed_hosts",

@@ -9,10 +9,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from api.schemas import AskedHash, AsOf, EventItem, Hash, LicenseNumber, Shape
 from ledger.ids import Address, Digest, LicenseId
-from ledger.webhooks.endpoints import KEEP_HOURS, MAX_URL, Asked
-from ledger.webhooks.endpoints import Delivery as DeliveryFacts
-from ledger.webhooks.endpoints import Endpoint as EndpointFacts
+from ledger.webhooks.endpoints import KEEP_HOURS, MAX_URL
 from ledger.webhooks.filters import CHOSEN, USUAL
+from ledger.webhooks.records import Asked
+from ledger.webhooks.records import Delivery as DeliveryFacts
+from ledger.webhooks.records import Endpoint as EndpointFacts
 
 MessageType = Literal["event.applied", "event.retracted", "event.finalized", "license.expiring"]
 _USUAL: tuple[MessageType, ...] = ("event.applied", "event.retracted", "license.expiring")
@@ -77,7 +78,8 @@ class WebhookChanges(Shape):
     expiring_days: Days | None = None
     description: Description | None = None
     enabled: bool | None = Field(
-        None, description="true: sent to again, what waits at once; false: not sent to"
+        None,
+        description="true: sent to again, what waits at once, by your right; false: not sent to",
     )
 
     def changes(self) -> dict[str, Any]:
@@ -128,9 +130,12 @@ class Webhook(Shape):
     licenses: list[str]
     licensors: list[str]
     expiring_days: int
-    state: Literal["enabled", "failing", "disabled"]
-    reason: str = Field(description="why it is disabled; empty otherwise")
+    state: Literal["enabled", "failing", "paused", "disabled"]
+    reason: str = Field(description="why it is disabled or paused; empty otherwise")
     disabled_at: int | None
+    paused_at: int | None = Field(
+        description="since when the right is gone by which it is sent to; what happens waits"
+    )
     failing_since: int | None = Field(description="since when nothing was taken")
     failures: int = Field(description="attempts since the last that was taken")
     waiting: int = Field(description="deliveries that wait")
@@ -157,7 +162,6 @@ class NewWebhook(Webhook):
 
 def _members(facts: EndpointFacts) -> dict[str, Any]:
     told = facts.asked.filters
-    state = "failing" if facts.failures else "enabled"
     return {
         "id": facts.id,
         "url": facts.asked.url,
@@ -168,9 +172,10 @@ def _members(facts: EndpointFacts) -> dict[str, Any]:
         "licenses": [str(LicenseId(int(each))) for each in told["licenses"]],
         "licensors": [str(Address(bytes.fromhex(each))) for each in told["licensors"]],
         "expiring_days": facts.asked.expiring_days,
-        "state": state if facts.enabled else "disabled",
+        "state": facts.state,
         "reason": facts.reason,
         "disabled_at": facts.disabled_at,
+        "paused_at": facts.paused_at,
         "failing_since": facts.failing_since,
         "failures": facts.failures,
         "waiting": facts.waiting,

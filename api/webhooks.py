@@ -12,6 +12,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 from sqlalchemy import func, select
 
+from api.access import open_access
 from api.dependencies import Service
 from api.schemas import AsOf
 from ledger.errors import LedgerError
@@ -22,6 +23,7 @@ from ledger.webhooks.endpoints import Endpoints
 from ledger.webhooks.keeping import DEAD, WAITING, place_of
 from ledger.webhooks.keys import KeyRing
 from ledger.webhooks.reminders import Reminders
+from ledger.webhooks.rights import Rights
 from ledger.webhooks.sending import Sending
 from ledger.webhooks.spreading import Spreader
 from ledger.webhooks.worker import Worker
@@ -57,6 +59,7 @@ def open_webhooks(served: Service) -> Webhooks | None:
         Spreader(served.index, write_as_of),
         Reminders(served.index, write_as_of),
         Sending(served.index, keys, way),
+        Rights(served.index, open_access(served)),
     )
     return Webhooks(Endpoints(served.index, keys, allowed), worker)
 
@@ -83,10 +86,13 @@ class WebhookGauges(Collector):
     def _database(self) -> Iterator[Metric]:
         index, made, table = self._served.index, webhook_delivery, webhook_endpoint
         with index.reading() as connection:
-            counted = select(table.c.enabled, func.count()).group_by(table.c.enabled)
-            states: dict[bool, int] = {
-                bool(enabled): int(count) for enabled, count in connection.execute(counted)
-            }
+            counted = select(table.c.enabled, table.c.reason != "", func.count()).group_by(
+                table.c.enabled, table.c.reason != ""
+            )
+            states = {"enabled": 0, "paused": 0, "disabled": 0}
+            for enabled, reason, number in connection.execute(counted):
+                state = ("paused" if reason else "enabled") if enabled else "disabled"
+                states[state] += int(number)
             waiting = select(func.count(), func.min(made.c.made_at_ms)).where(
                 made.c.state == WAITING
             )
@@ -97,8 +103,8 @@ class WebhookGauges(Collector):
             last = index.journal.outbox.place(connection).last_seq
             place = place_of(connection, index.chain_id)
         endpoints = GaugeMetricFamily("deed_webhook_endpoints", "By state", labels=["state"])
-        endpoints.add_metric(["enabled"], states.get(True, 0))
-        endpoints.add_metric(["disabled"], states.get(False, 0))
+        for state, number in states.items():
+            endpoints.add_metric([state], number)
         yield endpoints
         lag = 0.0 if oldest is None else max(0.0, index.now() - oldest / 1000)
         for name, text, value in (

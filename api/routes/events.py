@@ -71,7 +71,7 @@ def list_events(
     *,
     snapshot: Cacheable,
     contract: Contract | None = None,
-    event: Annotated[str | None, Query(max_length=64, pattern=r"^\w+$")] = None,
+    event: Annotated[str | None, Query(max_length=64, pattern="^[0-9A-Za-z_]+$")] = None,
     subject: Annotated[
         HashQuery, Query(description="a model id, an anchored root, or a token id as 32 bytes")
     ] = None,
@@ -117,7 +117,7 @@ def list_events(
 async def stream_events(
     request: Request,
     *,
-    event: Annotated[str | None, Query(max_length=64, pattern=r"^\w+$")] = None,
+    event: Annotated[str | None, Query(max_length=64, pattern="^[0-9A-Za-z_]+$")] = None,
     subject: Annotated[
         HashQuery, Query(description="a model id, an anchored root, or a token id as 32 bytes")
     ] = None,

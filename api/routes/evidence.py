@@ -25,6 +25,7 @@ from api.dependencies import (
     Service,
     license_id,
     model_id,
+    moment,
     service,
 )
 from api.evidence_jobs import EvidenceJobs, Work
@@ -58,7 +59,12 @@ _ACCEPTED = int(problems.ACCEPTED)
 _GONE = int(problems.NO_CONTENT)
 _JOB_FAILURES = problems.WRITE_FAILURES
 FinalBlock = Annotated[
-    int | None, Query(ge=0, lt=1 << 53, description="a final block; by default the newest")
+    str | None,
+    Query(
+        pattern=schemas.AS_OF,
+        description="a final block: its number, `finalized`, or the last of a UTC day or second; "
+        "by default the newest",
+    ),
 ]
 JobPath = Annotated[str, PathParameter(pattern="^[0-9a-f]{32}$", examples=["ab" * 16])]
 
@@ -73,8 +79,10 @@ async def bundle(request: Request, id: ModelPath, as_of: FinalBlock = None) -> R
     collect` makes the same bundle without this service, and without waiting: this service collects
     one at a time and answers 503 meanwhile.
     """
-    asked = {"model": str(model_id(id)), "as_of": as_of}
-    return await lanes(request).evidence.run(_streamed, service(request), asked)
+    served = service(request)
+    at = await run_in_threadpool(_block, served, as_of)
+    asked = {"model": str(model_id(id)), "as_of": at}
+    return await lanes(request).evidence.run(_streamed, served, asked)
 
 
 @router.get(
@@ -90,7 +98,8 @@ async def license_bundle(
     """Collect the evidence of one license, and of its model's title; as for a model."""
     served, which = service(request), license_id(license)
     model = await run_in_threadpool(_model_of, served, which)
-    asked = {"model": str(model), "license": str(which), "as_of": as_of}
+    at = await run_in_threadpool(_block, served, as_of)
+    asked = {"model": str(model), "license": str(which), "as_of": at}
     return await lanes(request).evidence.run(_streamed, served, asked)
 
 
@@ -112,6 +121,8 @@ async def begin_job(
     served, jobs = service(request), _jobs(request)
     subject = await run_in_threadpool(_subject, served, asked)
     wanted = asked.model_dump(mode="json", exclude_none=True) | {"model": subject["model"]}
+    if asked.as_of is not None:
+        wanted["as_of"] = await run_in_threadpool(_block, served, asked.as_of)
     number, work = await run_in_threadpool(jobs.ask, wanted, subject)
     response.headers["Location"] = f"/v1/evidence/jobs/{number}"
     return _job(jobs, number, work)
@@ -262,6 +273,20 @@ def _absent(what: str, which: ModelId) -> UnknownRecord:
         f"the {what} of model {which.short} was not deposited here",
         hint="its licensor can collect the bundle: deed evidence collect",
     )
+
+
+def _block(served: Service, as_of: int | str | None) -> int | None:
+    """The number of the block that is meant. A number is held against the chain itself.
+
+    Raises:
+        UnknownRecord: there is no such day or time, or the index has not read so far.
+        PendingFinality: the block that was named is not final.
+    """
+    if as_of is None or isinstance(as_of, int) or as_of.isdigit():
+        return None if as_of is None else int(as_of)
+    which = moment(as_of)
+    with served.index.snapshot(which.block, at=which.at, settled="finalized") as snapshot:
+        return snapshot.as_of.block
 
 
 def _model_of(served: Service, which: LicenseId) -> ModelId:

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Body, Depends, Header, Path, Query, Request, Resp
 
 from api import problems
 from api import webhook_schemas as schemas
-from api.access import require
+from api.access import SAFE, require
 from api.dependencies import NUMBER_CURSOR, service
 from api.lanes import lanes
 from api.once import described
@@ -56,7 +56,10 @@ def _endpoints(request: Request) -> Endpoints:
 
 
 async def _run(request: Request, call: Any, *args: Any, **given: Any) -> Any:
-    return await lanes(request).access.run(call, *args, **given)
+    done = await lanes(request).access.run(call, *args, **given)
+    if request.method not in SAFE:
+        request.app.state.webhooks.worker.wake()
+    return done
 
 
 async def _act(request: Request, call: Any, *args: Any, **given: Any) -> Any:

@@ -95,7 +95,7 @@ class FileCustodian:
         """Make a KEK. Option ``log2_n``: the cost of scrypt."""
         only(options, "log2_n")
         cost = options.get("log2_n", str(COST))
-        if not cost.isdecimal() or len(cost) > 2:
+        if not (cost.isascii() and cost.isdigit()) or len(cost) > 2:
             raise UsageError("log2_n must be a number", hint="leave it away for the usual cost")
         kek = bytearray(secrets.token_bytes(KEK_BYTES))
         sealed = encrypt_with_passphrase(kek, secret, purpose=PURPOSE, cost=int(cost))

@@ -16,6 +16,7 @@ from ledger.chain.profile import ChainProfile
 from ledger.chain.rpc import Block, Rpc, data
 from ledger.chain.transactions import Sender, TxPreview
 from ledger.eip712 import Domain, StructType
+from ledger.errors import WalletError
 from ledger.ids import Address, Digest
 
 
@@ -72,6 +73,7 @@ def draft(
         ContractReverted: the contract refuses it now.
         InsufficientFunds: the account cannot pay for it.
         UsageError: the arguments do not fit.
+        WalletError: `act` has the account sign something else than a transaction.
         ChainUnavailable: no endpoint answers.
     """
     purposes: list[str] = []
@@ -157,8 +159,19 @@ class _Pen:
     def sign_transaction(self, transaction: dict[str, Any]) -> bytes:
         raise _Shown(transaction)
 
-    def sign_digest(self, digest: Digest) -> NoReturn:
-        raise NotImplementedError
+    def sign_digest(self, digest: Digest) -> NoReturn:  # noqa: ARG002  the protocol's name
+        raise self._absent()
 
-    def sign_typed(self, domain: Domain, kind: StructType, values: dict[str, Any]) -> NoReturn:
-        raise NotImplementedError
+    def sign_typed(
+        self,
+        domain: Domain,  # noqa: ARG002  as above
+        kind: StructType,  # noqa: ARG002
+        values: dict[str, Any],  # noqa: ARG002
+    ) -> NoReturn:
+        raise self._absent()
+
+    def _absent(self) -> WalletError:
+        return WalletError(
+            f"the key of {self.address} is not here to sign what goes into the transaction",
+            hint="sign it with that wallet, and give the signature with the request",
+        )

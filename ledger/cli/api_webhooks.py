@@ -15,7 +15,8 @@ from ledger.cli.session import Session
 from ledger.cli.verb import Verbs
 
 if TYPE_CHECKING:
-    from ledger.webhooks.endpoints import Endpoint, Endpoints
+    from ledger.webhooks.endpoints import Endpoints
+    from ledger.webhooks.records import Endpoint
 
 app = Verbs("Webhooks of the service: whose they are and how they stand.")
 
@@ -77,12 +78,11 @@ def _endpoints(session: Session, database: str | None) -> Iterator[Endpoints]:
 
 
 def _data(each: Endpoint) -> dict[str, Any]:
-    state = "failing" if each.failures else "enabled"
     return {
         "id": each.id,
         "owner": each.owner,
         "host": urlsplit(each.asked.url).hostname or "",
-        "state": state if each.enabled else "disabled",
+        "state": each.state,
         "reason": each.reason,
         "waiting": each.waiting,
         "dead": each.dead,

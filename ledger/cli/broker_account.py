@@ -136,7 +136,7 @@ def receipt(
     from ledger.broker import anchoring
     from ledger.broker.store import BrokerStore
 
-    if not which.isdigit():
+    if not (which.isascii() and which.isdigit()):
         return _verified(Path(which))
     made = _open(session, home)
     store = BrokerStore(made.database)

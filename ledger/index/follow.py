@@ -15,9 +15,8 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 from sqlalchemy import Engine
 
@@ -29,7 +28,6 @@ from ledger.errors import (
     UnavailableError,
     WrongNetwork,
 )
-from ledger.ids import Address, Digest
 from ledger.index.ahead import Range, ReadAhead
 from ledger.index.ancestor import find_fork
 from ledger.index.apart import Apart
@@ -45,6 +43,7 @@ from ledger.index.fetch import (
     read_heads,
     read_span,
 )
+from ledger.index.given import Around, Contracted, Finality, alone
 from ledger.index.journal import Cursor, Journal
 from ledger.index.packed import Packed
 from ledger.index.receipts import Rule
@@ -68,44 +67,6 @@ TEST_NETWORK_KEPT = 2000
 # A fenced follower stays on watch and takes over when the leader has written nothing for so long.
 LEADER_SILENT_MS = 30_000
 MAX_WAIT_SECONDS = 5.0
-
-
-class Finality(Protocol):
-    """The part of `ledger.chain.profile.ChainProfile` that following needs."""
-
-    @property
-    def test_network(self) -> bool:
-        """Whether undoing finalized blocks is allowed, as on a local chain."""
-        ...
-
-    @property
-    def finality_depth(self) -> int:
-        """Blocks below the head that count as final where the endpoint names none."""
-        ...
-
-
-class Contracted(Protocol):
-    """The part of `ledger.chain.deployment.Deployment` that following needs."""
-
-    @property
-    def chain_id(self) -> int:
-        """EIP-155 chain id."""
-        ...
-
-    @property
-    def genesis_hash(self) -> Digest:
-        """Hash of block 0."""
-        ...
-
-    @property
-    def block(self) -> int:
-        """The block of the first contract's creation."""
-        ...
-
-    @property
-    def addresses(self) -> Mapping[str, Address]:
-        """Contracts by name."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +96,9 @@ class Follower:
         profile: the chain's finality rule.
         now: Unix time in seconds.
         poll: seconds between two looks at an idle chain.
+
+    Attributes:
+        around: what each transaction of the journal is done within, such as a span.
     """
 
     def __init__(
@@ -153,6 +117,7 @@ class Follower:
         self._profile = profile
         self._now = now
         self._poll = poll
+        self.around: Around = alone
         self._contracts = Contracts.of(deployment.addresses)
         self._journal = Journal(deployment.chain_id)
         self._holder = f"{socket.gethostname()[:40]}:{os.getpid()}"
@@ -365,7 +330,9 @@ class Follower:
             spans.append(span)
         vouch(self._node, [header for span in spans for header in span.headers], heads)
         quiet = without_collection() if backfill else contextlib.nullcontext()
-        with quiet, writing(self._engine, durable=not backfill) as connection:
+        counts = {"logs": sum(span.count for span in spans), "last": spans[-1].last}
+        told = self.around("index.append", first=cursor.next_block, **counts)
+        with told, quiet, writing(self._engine, durable=not backfill) as connection:
             if backfill and cursor.last_hash is None:
                 leave_out(connection)
             self._journal.append(
@@ -475,7 +442,8 @@ class Follower:
                 hint="the index stays as it is; check the endpoint against others, and only then "
                 f"run deed index accept-reorg {ancestor}",
             )
-        with writing(self._engine) as connection:
+        told = self.around("index.roll_back", last=cursor.block, ancestor=ancestor)
+        with told, writing(self._engine) as connection:
             self._journal.roll_back(connection, cursor, ancestor, heads, self._now_ms())
         self._reorgs += 1
         log.warning(

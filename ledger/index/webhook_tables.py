@@ -20,7 +20,7 @@ webhook_endpoint = Table(
     Column("owner", String(80), nullable=False),
     Column("url", Text, nullable=False),
     Column("description", String(200), nullable=False),
-    # JSON (ledger.webhooks.filters).
+    # JSON (ledger.webhooks.filters), and in it `via`: the account's key that made it.
     Column("filters", Text, nullable=False),
     Column("expiring_days", Integer, nullable=False),
     # What the secret is derived from, and what the one before it was, which signs until then.
@@ -28,6 +28,7 @@ webhook_endpoint = Table(
     Column("key_name", String(16), nullable=False),
     Column("old_key_name", String(16), nullable=True),
     Column("old_until", BigInteger, nullable=False),
+    # Enabled with a reason: paused, since `disabled_at`.
     Column("enabled", Boolean, nullable=False),
     Column("disabled_at", BigInteger, nullable=True),
     Column("reason", String(200), nullable=False),

@@ -7,9 +7,7 @@ endpoint is not there.
 from __future__ import annotations
 
 import ipaddress
-import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -27,6 +25,18 @@ from ledger.remote.resolved import Network, in_networks, is_public
 from ledger.webhooks.filters import TEST
 from ledger.webhooks.keeping import WAITING, Addressed, begin, keep, origin_of
 from ledger.webhooks.keys import KeyRing, secret_text
+from ledger.webhooks.records import (
+    Asked,
+    Delivery,
+    Endpoint,
+    asked_of,
+    columns,
+    counts_of,
+    delivery_of,
+    endpoint_of,
+    shown,
+)
+from ledger.webhooks.rights import via_of
 
 MAX_ENDPOINTS: Final = 20
 """Endpoints of one owner."""
@@ -37,68 +47,6 @@ KEEP_HOURS: Final = 24
 BY_OWNER: Final = "disabled by its owner"
 _HOUR: Final = 3600
 _UNKNOWN_HINT: Final = "GET /v1/webhooks lists the ones there are"
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What an endpoint is to be.
-
-    Attributes:
-        url: where messages go.
-        description: for people.
-        filters: the members that `ledger.webhooks.filters.Filter.of` reads.
-        expiring_days: how long before a license's end its reminder comes; 0 never.
-    """
-
-    url: str
-    filters: Mapping[str, Any]
-    description: str = ""
-    expiring_days: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """One endpoint, without what its secret is made of.
-
-    Attributes:
-        owner: ``account:0x…``, or ``key:ID`` of a key that is no account's.
-        asked: what its owner wants.
-        enabled, disabled_at, reason: whether it is sent to; since when and why not.
-        failures, failing_since: attempts since the last that was taken, and since when.
-        old_secret_until: Unix seconds until which the secret before signs too; 0 it does not.
-        waiting, dead: deliveries in these states.
-    """
-
-    id: str
-    owner: str
-    asked: Asked
-    created_at: int
-    enabled: bool
-    disabled_at: int | None
-    reason: str
-    failures: int
-    failing_since: int | None
-    old_secret_until: int
-    waiting: int
-    dead: int
-
-
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """One message to one endpoint, and what became of it; times are Unix seconds."""
-
-    number: int
-    message: str
-    type: str
-    sequence: int | None
-    state: str
-    attempts: int
-    made_at: float
-    tried_at: float | None
-    next_at: float | None
-    done_at: float | None
-    last_status: int | None
-    trouble: str
 
 
 class Endpoints:
@@ -150,11 +98,11 @@ class Endpoints:
                     created_at=now,
                     claim="",
                     claimed_until_ms=0,
-                    **_columns(asked),
+                    **columns(asked, _via(by)),
                     **_ENABLED,
                 )
             )
-            self._record(connection, by, "webhook.created", id_, _shown(asked))
+            self._record(connection, by, "webhook.created", id_, shown(asked))
             return self._endpoint(connection, owner, id_), secret_text(secret)
 
     def all(self, owner: str | None = None) -> list[Endpoint]:
@@ -165,7 +113,7 @@ class Endpoints:
             query = query.where(table.c.owner == owner)
         with reading(self._index.engine) as connection:
             rows = connection.execute(query.order_by(table.c.created_at, table.c.id)).all()
-            return [_endpoint(row, _counts(connection, row.id)) for row in rows]
+            return [endpoint_of(row, counts_of(connection, row.id)) for row in rows]
 
     def get(self, owner: str, id_: str) -> Endpoint:
         """One of an owner's endpoints.
@@ -186,15 +134,16 @@ class Endpoints:
             owner: whose it must be.
             id_: the endpoint.
             changes: new values of `Asked`; members of `filters` one by one.
-            enabled: whether it is to be sent to. One that was disabled begins anew, and what
-                waited for it is sent at once.
+            enabled: whether it is to be sent to. One that was disabled begins anew, one that was
+                paused goes on, and what waited for it is sent at once; from now on by the right of
+                whoever says so.
         """
         if "url" in changes:
             self._check(changes["url"])
         table = webhook_endpoint
         with writing(self._index.engine) as connection:
             row = self._row(connection, owner, id_, lock=True)
-            before = _asked(row)
+            before = asked_of(row)
             filters = {**before.filters, **changes.get("filters", {})}
             asked = Asked(
                 changes.get("url", before.url),
@@ -202,13 +151,16 @@ class Endpoints:
                 changes.get("description", before.description),
                 changes.get("expiring_days", before.expiring_days),
             )
-            values = _columns(asked)
-            detail = _shown(asked)
+            values = columns(asked, _via(by) if enabled else via_of(row.filters))
+            detail = shown(asked)
             if asked.url != before.url:
                 values |= {"failures": 0, "failing_since": None, "resting_until_ms": 0}
-            if enabled is not None and enabled != row.enabled:
+            paused = row.enabled and row.reason
+            if enabled is not None and (enabled != row.enabled or paused):
                 detail["enabled"] = enabled
                 values |= self._turned(connection, id_) if enabled else self._off(BY_OWNER)
+                if paused and enabled:
+                    values["since_seq"] = row.since_seq  # what happened meanwhile waits
             connection.execute(update(table).where(table.c.id == id_).values(**values))
             self._record(connection, by, "webhook.changed", id_, detail)
             return self._endpoint(connection, owner, id_)
@@ -235,7 +187,7 @@ class Endpoints:
                 (webhook_endpoint, webhook_endpoint.c.id),
             ):
                 connection.execute(delete(table).where(column == id_))
-            self._record(connection, by, "webhook.deleted", id_, _shown(_asked(row)))
+            self._record(connection, by, "webhook.deleted", id_, shown(asked_of(row)))
 
     def rotate(
         self, by: By, owner: str, id_: str, *, keep_hours: int = KEEP_HOURS
@@ -318,7 +270,7 @@ class Endpoints:
         with reading(self._index.engine) as connection:
             self._row(connection, owner, id_)
             rows = connection.execute(query.order_by(table.c.number.desc()).limit(limit))
-            return [_delivery(row) for row in rows]
+            return [delivery_of(row) for row in rows]
 
     def retry(self, owner: str, id_: str, message: str) -> Delivery:
         """Send a message again now, whatever became of it, with all its attempts before it.
@@ -388,7 +340,7 @@ class Endpoints:
         return row
 
     def _endpoint(self, connection: Connection, owner: str, id_: str) -> Endpoint:
-        return _endpoint(self._row(connection, owner, id_), _counts(connection, id_))
+        return endpoint_of(self._row(connection, owner, id_), counts_of(connection, id_))
 
     @staticmethod
     def _delivery(connection: Connection, id_: str, message: str) -> Delivery:
@@ -398,13 +350,17 @@ class Endpoints:
         ).one_or_none()
         if row is None:
             raise UnknownRecord("there is no such delivery", hint="its webhook lists its own")
-        return _delivery(row)
+        return delivery_of(row)
 
     def _record(
         self, connection: Connection, by: By, act: str, id_: str, detail: dict[str, Any]
     ) -> None:
         entry = Act(by.actor, act, f"webhook:{id_}", by.via, request=by.request, detail=detail)
         trail.append(connection, entry, now_ms=int(self._index.now() * 1000))
+
+
+def _via(by: By) -> str:
+    return by.via if by.via.startswith("key:") else ""
 
 
 _ENABLED: Final = {
@@ -418,68 +374,3 @@ _ENABLED: Final = {
 _DELIVERIES: Final = select(
     webhook_delivery, webhook_message.c.type, webhook_message.c.sequence
 ).join(webhook_message, webhook_message.c.id == webhook_delivery.c.message)
-
-
-def _columns(asked: Asked) -> dict[str, Any]:
-    return {
-        "url": asked.url,
-        "description": asked.description,
-        "filters": json.dumps(dict(asked.filters), sort_keys=True),
-        "expiring_days": asked.expiring_days,
-    }
-
-
-def _shown(asked: Asked) -> dict[str, Any]:
-    """What the audit log says of it: the host, since a path may open something."""
-    return {"host": urlsplit(asked.url).hostname or "", "types": list(asked.filters["types"])}
-
-
-def _asked(row: Any) -> Asked:
-    return Asked(row.url, json.loads(row.filters), row.description, row.expiring_days)
-
-
-def _counts(connection: Connection, id_: str) -> dict[str, int]:
-    table = webhook_delivery
-    rows: Iterable[Any] = connection.execute(
-        select(table.c.state, func.count())
-        .where(table.c.endpoint == id_, table.c.state != "delivered")
-        .group_by(table.c.state)
-    )
-    return {state: int(count) for state, count in rows}
-
-
-def _endpoint(row: Any, counts: Mapping[str, int]) -> Endpoint:
-    return Endpoint(
-        row.id,
-        row.owner,
-        _asked(row),
-        row.created_at,
-        row.enabled,
-        row.disabled_at,
-        row.reason,
-        row.failures,
-        row.failing_since,
-        row.old_until,
-        counts.get(WAITING, 0),
-        counts.get("dead", 0),
-    )
-
-
-def _delivery(row: Any) -> Delivery:
-    def seconds(ms: int | None) -> float | None:
-        return None if ms is None else ms / 1000
-
-    return Delivery(
-        row.number,
-        row.message,
-        row.type,
-        row.sequence,
-        row.state,
-        row.attempts,
-        row.made_at_ms / 1000,
-        seconds(row.tried_at_ms),
-        row.next_at_ms / 1000 if row.state == WAITING else None,
-        seconds(row.done_at_ms),
-        row.last_status,
-        row.trouble,
-    )

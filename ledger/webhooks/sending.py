@@ -43,6 +43,8 @@ KEYLESS: Final = "the key that its secret comes from is not here: rotate it"
 SLACK_SECONDS: Final = 5.0
 """By which a claim outlasts an attempt."""
 _AT_A_TIME: Final = 16
+# An enabled one with a reason is paused.
+_SENT_TO: Final = (webhook_endpoint.c.enabled, webhook_endpoint.c.reason == "")
 _TROUBLE: Final = 200
 
 
@@ -99,7 +101,7 @@ class Sending:
             select(table.c.id)
             .where(
                 table.c.chain_id == self._index.chain_id,
-                table.c.enabled,
+                *_SENT_TO,
                 table.c.claimed_until_ms <= now,
                 table.c.resting_until_ms <= now,
                 exists().where(
@@ -144,7 +146,7 @@ class Sending:
                 .where(
                     table.c.id == endpoint,
                     table.c.claim == self._claim,
-                    table.c.enabled,
+                    *_SENT_TO,
                     table.c.resting_until_ms <= now,
                     made.c.state == WAITING,
                     made.c.next_at_ms <= now,

@@ -8,6 +8,7 @@ thread, one call at a time.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import threading
 from collections.abc import Callable
@@ -16,6 +17,8 @@ from typing import Final, TypeVar
 
 from ledger.errors import LedgerError
 from ledger.webhooks.reminders import Reminders
+from ledger.webhooks.rights import LOOK_SECONDS as RIGHTS_SECONDS
+from ledger.webhooks.rights import Rights
 from ledger.webhooks.sending import Sending
 from ledger.webhooks.spreading import Spreader
 
@@ -23,9 +26,10 @@ log = logging.getLogger("webhooks")
 
 T = TypeVar("T")
 
-LOOK_SECONDS: Final = 0.2
-"""Between two looks for something to do."""
-UNUSED_SECONDS: Final = 1.0
+LOOK_SECONDS: Final = 1.0
+"""Between two looks for something to do, unless somebody wakes the worker: what other processes
+commit is seen by these."""
+UNUSED_SECONDS: Final = 5.0
 """The same where nobody ever made an endpoint."""
 REMIND_SECONDS: Final = 30.0
 PRUNE_SECONDS: Final = 3600.0
@@ -42,12 +46,18 @@ class Worker:
         spreader: makes messages of the outbox.
         reminders: makes messages of licenses that end.
         sending: sends them.
+        rights: says to which endpoints.
     """
 
-    def __init__(self, spreader: Spreader, reminders: Reminders, sending: Sending) -> None:
+    def __init__(
+        self, spreader: Spreader, reminders: Reminders, sending: Sending, rights: Rights
+    ) -> None:
         self._spreader = spreader
         self._reminders = reminders
         self._sending = sending
+        self._rights = rights
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._woken = asyncio.Event()
         self._database = ThreadPoolExecutor(1, thread_name_prefix="webhooks-db")
         self._drains: dict[str, asyncio.Task[None]] = {}
         self.trouble = ""
@@ -58,15 +68,25 @@ class Worker:
         """Attempts of this process by outcome."""
         return dict(self._sending.counts)
 
+    def wake(self) -> None:
+        """Look at once: there is something new. From any thread, and before or after `run` too."""
+        loop = self._loop
+        if loop is not None:
+            with contextlib.suppress(RuntimeError):  # it has ended
+                loop.call_soon_threadsafe(self._woken.set)
+
     def run(self, stop: threading.Event) -> None:
         """Work until `stop` is set. Errors become `trouble`; the next turn tries again."""
         asyncio.run(self._main(stop))
         self._database.shutdown()
 
     async def _main(self, stop: threading.Event) -> None:
-        loop = asyncio.get_running_loop()
-        remind_at = prune_at = loop.time()
+        loop = self._loop = asyncio.get_running_loop()
+        # `stop` is a thread's event, which the other workers share; no loop can wait for it.
+        threading.Thread(target=self._tell, args=(stop,), daemon=True).start()
+        remind_at = prune_at = rights_at = loop.time()
         while not stop.is_set():
+            self._woken.clear()
             try:
                 if loop.time() >= remind_at:
                     remind_at = loop.time() + REMIND_SECONDS
@@ -79,6 +99,9 @@ class Worker:
                     wait = UNUSED_SECONDS
                 else:
                     wait = 0.0 if spread else LOOK_SECONDS
+                    if loop.time() >= rights_at:
+                        rights_at = loop.time() + RIGHTS_SECONDS
+                        await self._call(self._rights.look)
                     await self._begin()
                 self.trouble = ""
             except LedgerError as error:
@@ -89,13 +112,24 @@ class Worker:
                 # As in the follower: a bug here must not end the service.
                 log.exception("the webhooks' worker failed")
                 self.trouble, wait = "the worker failed; see the log", _FAILED_SECONDS
-            until = loop.time() + wait
-            # `stop` is a thread's event, which the other workers share; no loop can wait for it.
-            while not stop.is_set() and loop.time() < until:  # noqa: ASYNC110
-                await asyncio.sleep(0.05)
+            await self._rest(stop, loop.time() + wait)
         for task in self._drains.values():
             task.cancel()
         await asyncio.gather(*self._drains.values(), return_exceptions=True)
+
+    async def _rest(self, stop: threading.Event, until: float) -> None:
+        loop = asyncio.get_running_loop()
+        while not stop.is_set() and (left := until - loop.time()) > 0:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._woken.wait(), left)
+            # What is in trouble is not made to try again by every block.
+            if not self.trouble:
+                return
+            self._woken.clear()
+
+    def _tell(self, stop: threading.Event) -> None:
+        stop.wait()
+        self.wake()
 
     async def _begin(self) -> None:
         free = MOST - len(self._drains)
@@ -130,6 +164,8 @@ class Worker:
             self._drains.pop(endpoint, None)
             if not failed:
                 await self._let_go(endpoint)
+                # What was spread since it last looked was passed over for its claim.
+                self._woken.set()
 
     async def _let_go(self, endpoint: str) -> None:
         try:

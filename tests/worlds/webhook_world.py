@@ -9,6 +9,7 @@ import queue
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -18,17 +19,22 @@ from sqlalchemy import select, update
 
 from api.webhooks import write_as_of
 from ledger.access.principals import By
+from ledger.access.roles import OPERATOR
+from ledger.access.store import AccessStore
 from ledger.errors import SignatureInvalid
+from ledger.ids import Address
 from ledger.index import tables
 from ledger.index.database import open_database, writing
 from ledger.index.views import Index
 from ledger.index.webhook_tables import webhook_delivery
 from ledger.remote.posting import Way
 from ledger.remote.received import verify_message
-from ledger.webhooks.endpoints import Asked, Endpoints
+from ledger.webhooks.endpoints import Endpoints
 from ledger.webhooks.filters import USUAL
 from ledger.webhooks.keys import KeyRing
+from ledger.webhooks.records import Asked
 from ledger.webhooks.reminders import Reminders
+from ledger.webhooks.rights import Rights
 from ledger.webhooks.sending import Sending
 from ledger.webhooks.spreading import Spreader
 
@@ -114,6 +120,14 @@ def verify(secret: str, headers: dict[str, str], body: bytes) -> bool:
     return True
 
 
+def until(holds: Callable[[], Any], *, seconds: float = 20) -> None:
+    """Wait until `holds()`: a receiver has a message before its sender has written that down."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
 class Clock:
     """Unix time that a test moves."""
 
@@ -145,6 +159,11 @@ class Hooks:
         self.spreader = Spreader(self.index, write_as_of)
         self.reminders = Reminders(self.index, write_as_of)
         self.sending = Sending(self.index, keys, self.way, chance=lambda: 0.0)
+        # The owner is an operator here: the index has nobody's titles.
+        account = Address.parse(OWNER.removeprefix("account:").lower())
+        appointed = {OPERATOR: frozenset({account})}
+        self.access = AccessStore(self.engine, self.index.chain_id, appointed, self.clock)
+        self.rights = Rights(self.index, self.access)
 
     def add(self, url: str, *, owner: str = OWNER, days: int = 0, **filters: Any) -> Any:
         """An endpoint with its secret as ``secret_of[id]``."""

@@ -146,6 +146,17 @@ def test_an_earlier_final_block_may_be_named_and_a_later_one_not(
     reply = service.client.get(path, params={"as_of": at})
     assert reply.headers["deed-as-of"] == str(at)
     assert reply.content == same(deployed, deposited, tmp_path / "a.zip", reply.headers)
+    # By name or day too, as everywhere; the index says which block that is.
+    service.caught_up(deployed.rpc)
+    named = service.client.get(path, params={"as_of": "finalized"})
+    shown = service.get("/v1/models", as_of="finalized")["as_of"]
+    assert int(named.headers["deed-as-of"]) <= shown["block"]
+    job = ended(service, asked(service, model=str(deposited.model), as_of="finalized")["job"])
+    assert int(named.headers["deed-as-of"]) <= job["as_of"]
+    old = service.client.get(path, params={"as_of": "2000-01-01"})
+    assert (old.status_code, old.json()["code"]) == (404, "UNKNOWN_RECORD")
+    young = service.client.get(path, params={"as_of": "latest"})
+    assert (young.status_code, young.json()["code"]) == (409, "PENDING_FINALITY")
     late = service.client.get(path, params={"as_of": head + 100})
     assert (late.status_code, late.json()["code"]) == (422, "USAGE_ERROR")
 

@@ -174,6 +174,34 @@ def test_anothers_webhook_is_not_there_and_nobody_else_comes_in(service, tokens,
     ask(service, "DELETE", path, tokens["licensor"])
 
 
+def test_a_revoked_keys_webhook_rests_until_its_account_takes_it_over(
+    service, deployed, tokens, receiver
+):
+    holder = access.bearer(tokens["holder"])
+    asked = {"name": "ci", "scopes": ["webhooks:write"]}
+    key = service.client.post("/v1/keys", json=asked, headers=holder).json()
+    hook = made(service, key["key"], receiver.url)
+    path = f"/{hook['id']}"
+    assert service.client.delete(f"/v1/keys/{key['id']}", headers=holder).status_code == 200
+    shown = {}
+
+    def paused():
+        shown.update(ask(service, "GET", path, tokens["holder"]).json())
+        return shown["state"] == "paused"
+
+    service.until(paused)
+    assert key["id"] in shown["reason"]
+    assert shown["paused_at"]
+    assert 'deed_webhook_endpoints{state="paused"} 1.0' in service.client.get("/metrics").text
+    root = anchor(deployed)
+    service.until(lambda: ask(service, "GET", path, tokens["holder"]).json()["waiting"])
+    assert not receiver.got
+    reply = ask(service, "PATCH", path, tokens["holder"], json={"enabled": True})
+    assert (reply.json()["state"], reply.json()["paused_at"]) == ("enabled", None)
+    assert root_of(receiver.next()) == root
+    ask(service, "DELETE", path, tokens["holder"])
+
+
 @pytest.mark.parametrize(
     "asked",
     [

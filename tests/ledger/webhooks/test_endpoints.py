@@ -66,7 +66,7 @@ def test_a_url_that_can_be_sent_to_is_taken(hooks, url):
 
 def test_without_a_network_for_it_there_is_no_plain_http(hooks):
     strict = Endpoints(hooks.index, KeyRing.read(hooks.path))
-    asked = importlib.import_module("ledger.webhooks.endpoints").Asked
+    asked = world.Asked
     for url in ("http://a.example/", "http://127.0.0.1/"):
         with pytest.raises(UsageError):
             strict.create(world.BY, world.OWNER, asked(url, world.EVERYTHING))

@@ -15,6 +15,7 @@ import pytest
 from sqlalchemy import select, update
 
 from ledger.index.database import writing
+from ledger.index.given import telling
 from ledger.index.webhook_tables import webhook_endpoint
 from ledger.webhooks.keys import KeyRing
 from ledger.webhooks.sending import DISABLED_AFTER, KEYLESS, PAUSES
@@ -339,8 +340,8 @@ def test_a_worker_sends_and_is_gone_at_once_when_it_is_told_to_stop(stand, hooks
     release = threading.Event()
     slow.before = lambda _: release.wait(60)
     stuck, _ = hooks.add(slow.url)
-    hooks.add(taking.url)
-    worker = Worker(hooks.spreader, hooks.reminders, hooks.sending)
+    quick, _ = hooks.add(taking.url)
+    worker = Worker(hooks.spreader, hooks.reminders, hooks.sending, hooks.rights)
     stop = threading.Event()
     thread = threading.Thread(target=worker.run, args=(stop,))
     thread.start()
@@ -350,6 +351,8 @@ def test_a_worker_sends_and_is_gone_at_once_when_it_is_told_to_stop(stand, hooks
         taking.next()
         taking.next()
         slow.next()
+        # Told to stop before it has noted the second, it would send that again.
+        world.until(lambda: state(hooks, quick.id).waiting == 0)
         stop.set()
         thread.join(hooks.way.seconds - 5)
         assert not thread.is_alive()
@@ -365,18 +368,45 @@ def test_a_worker_sends_and_is_gone_at_once_when_it_is_told_to_stop(stand, hooks
         thread.join(20)
 
 
+def test_a_worker_that_looks_seldom_is_woken_by_what_was_committed_and_by_a_stop(
+    stand, hooks, receiver, monkeypatch
+):
+    monkeypatch.setattr("ledger.webhooks.worker.LOOK_SECONDS", 3600.0)
+    hooks.add(receiver.url)
+    worker = Worker(hooks.spreader, hooks.reminders, hooks.sending, hooks.rights)
+    worker.wake()  # before it runs
+    stand.follower.around = telling(stand.follower.around, worker.wake)
+    stop = threading.Event()
+    thread = threading.Thread(target=worker.run, args=(stop,))
+    thread.start()
+    try:
+        for _ in range(3):
+            log = stories.emit(
+                "Anchors", "RootAnchored", root=stand.chain.rng.randbytes(32), sender=bytes(20)
+            )
+            stand.chain.grow(transactions=[[log]])
+            stand.catch_up()
+            receiver.next("event.applied")
+    finally:
+        stop.set()
+        thread.join(20)
+    assert not thread.is_alive()
+    worker.wake()  # after it ended
+
+
 def test_no_secret_and_no_path_is_in_the_log(stand, hooks, receiver, caplog):
     caplog.set_level("DEBUG")
-    _, secret = hooks.add(receiver.url)
+    endpoint, secret = hooks.add(receiver.url)
     receiver.answers = [500]
-    worker = Worker(hooks.spreader, hooks.reminders, hooks.sending)
+    worker = Worker(hooks.spreader, hooks.reminders, hooks.sending, hooks.rights)
     stop = threading.Event()
     thread = threading.Thread(target=worker.run, args=(stop,))
     thread.start()
     happen(stand, hooks, 1)
-    receiver.next()
+    world.until(lambda: state(hooks, endpoint.id).failures == 1)
     stop.set()
     thread.join(20)
     ours = "".join(r.getMessage() for r in caplog.records if not r.name.startswith("httpx"))
+    assert "webhook not taken" in ours
     for each in ("hunter2", secret.removeprefix("whsec_"), world.KEY):
         assert each not in ours
