@@ -45,6 +45,8 @@ from ledger.remote.bodies import pieces
 
 T = TypeVar("T")
 _PAGE: Final = 200
+_MAX_BUNDLE: Final = 256 << 20
+"""What `ledger.evidence` reads at most."""
 _SETTLED: Final = frozenset({"mined", "failed", "replaced"})
 
 LicenseName = LicenseId | str
@@ -286,7 +288,7 @@ class Client(Connection):
 
         Raises:
             FileExistsError: there is one.
-            IndexUnavailable: it broke off; the file is removed.
+            IndexUnavailable: it broke off, or is longer than any bundle; the file is removed.
         """
         path = f"/v1/evidence/jobs/{_part(number)}/bundle"
         with dest.open("xb") as out:
@@ -294,6 +296,10 @@ class Client(Connection):
                 with self.streamed(path) as reply:
                     for piece in pieces(reply):
                         out.write(piece)
+                        if out.tell() > _MAX_BUNDLE:
+                            raise IndexUnavailable(  # noqa: TRY301  the file goes here too
+                                f"{self.origin} sends more than a bundle has"
+                            )
             except BaseException:
                 dest.unlink(missing_ok=True)
                 raise
