@@ -143,7 +143,7 @@ class Access:
         if counted:
             self._wrong.take(network, WRONG)
         try:
-            found = await lanes_of(state).access.run(store.resolve, token)
+            found = await lanes_of(state).credentials.run(store.resolve, token)
         except AccessError as error:
             self._good.pop(hash_, None)
             log.warning(
