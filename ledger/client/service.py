@@ -10,6 +10,7 @@ Every method raises the error that the service's problem names (``NoLicense``, `
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -76,14 +77,12 @@ class Client(Connection):
         """Sign in with a wallet (EIP-4361), and use the session from now on.
 
         Raises:
-            AccessError: the message is not one for this service and account; nothing was signed.
+            AccessError: the message is not the one for this service and account; nothing was
+                signed.
         """
         asked = {"account": str(wallet.address)}
         text = str(self._told("POST", "/v1/auth/nonce", asked, "message"))
-        lines = text.split("\n")
-        domain = self.origin.partition("://")[2]
-        greeting = f"{domain} wants you to sign in with your Ethereum account:"
-        if lines[0] != greeting or lines[1:2] != [str(wallet.address)]:
+        if _sign_in_form(self.origin, wallet.address).fullmatch(text) is None:
             raise AccessError(
                 f"{self.origin} gave a message that is not for it and {wallet.address} to sign",
                 hint="use the URL that its operator publishes (DEED_API_PUBLIC_URL)",
@@ -329,6 +328,23 @@ class Client(Connection):
             if len(rows) < _PAGE or following in {None, cursor} or not isinstance(following, str):
                 return
             cursor = following
+
+
+def _sign_in_form(origin: str, account: Address) -> re.Pattern[str]:
+    """The one message that is signed unseen: docs/spec/access.md, "Sign-in", to the last line.
+
+    A wallet's signature is worth something elsewhere too, so nothing in it is the service's choice
+    but nonce, chain and time.
+    """
+    domain = origin.partition("://")[2]
+    return re.compile(
+        re.escape(
+            f"{domain} wants you to sign in with your Ethereum account:\n{account}\n\n"
+            "Sign in to modeldeed. This costs nothing and sends no transaction.\n\n"
+            f"URI: {origin}/v1/auth/sign-in\nVersion: 1\n"
+        )
+        + r"Chain ID: [0-9]{1,19}\nNonce: [0-9A-Za-z]{8,64}\nIssued At: [0-9T:.Z+\-]{20,35}"
+    )
 
 
 def _list(page: Any, name: str) -> list[Any]:

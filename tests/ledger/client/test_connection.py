@@ -237,7 +237,31 @@ def test_an_answer_that_unpacks_without_end_is_broken_off(monkeypatch):
         client.get("/x")
 
 
-def test_a_message_of_another_site_is_not_signed():
+MESSAGE = """{domain} wants you to sign in with your Ethereum account:
+{account}
+
+Sign in to modeldeed. This costs nothing and sends no transaction.
+
+URI: {origin}/v1/auth/sign-in
+Version: 1
+Chain ID: 31337
+Nonce: x5Eh2c9QmTVrG7kLaB3dWn
+Issued At: 2026-11-28T12:00:00Z"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("{domain}", "bank.example"),
+        ("{account}", "0x0000000000000000000000000000000000000000"),
+        ("Sign in to modeldeed.", "I owe the bearer 1000 ETH."),
+        ("{origin}", "https://bank.example"),
+        ("00Z", "00Z\nResources:\n- https://bank.example/pay"),
+        ("00Z", "00Z\n"),
+        ("", ""),
+    ],
+)
+def test_no_message_is_signed_but_the_one_for_this_site(old, new):
     wallet = dev_wallet("licensor")
     signed: list[Any] = []
 
@@ -248,11 +272,16 @@ def test_a_message_of_another_site_is_not_signed():
             signed.append(digest)
             return wallet.sign_digest(digest)
 
-    other = f"bank.example wants you to sign in with your Ethereum account:\n{wallet.address}\n"
-    with served(ok({"message": other})) as (url, _), Client(url) as client:
+    answer: dict[str, str] = {}
+    with (
+        served(ok(answer), bad(401, code="SIGN_IN_REFUSED")) as (url, _),
+        Client(url) as client,
+    ):
+        domain, text = url.partition("://")[2], MESSAGE.replace(old, new, 1)
+        answer["message"] = text.format(domain=domain, origin=url, account=wallet.address)
         with pytest.raises(AccessError):
             client.sign_in(Careful())
-        assert signed == []
+    assert len(signed) == (1 if old == new else 0)
 
 
 def event(seq: int) -> bytes:
