@@ -50,6 +50,8 @@ WRONG: Final = Rate(600, 1)
 since a good one holds its token until it is found good."""
 RECORDED: Final = Rate(1000, 20)
 """Requests of one key or session that go into the audit log."""
+RECORDED_OF_ACCOUNT: Final = Rate(3000, 60)
+"""Those of all keys and sessions of one account, of which it makes as many as it likes."""
 ROLELESS: Final = Rate(60, 0.2)
 """The same of accounts without a role, of one network: anyone can make such accounts."""
 _GOOD: Final = 10_000
@@ -96,6 +98,7 @@ class Access:
         # ones of their network. It lets in nobody; that is looked up each time.
         self._good: OrderedDict[bytes, None] = OrderedDict()
         self._recorded_of = Buckets("this key or session", time.monotonic, by="this service")
+        self._recorded_of_account = Buckets("this account", time.monotonic, by="this service")
         self._roleless = Buckets("this network", time.monotonic, by="this service")
         self._anonymous = Meter.of("anonymous", settings.rate_anonymous)
         self._principal = Meter.of("principal", settings.rate_principal)
@@ -143,7 +146,7 @@ class Access:
         if counted:
             self._wrong.take(network, WRONG)
         try:
-            found = await lanes_of(state).access.run(store.resolve, token)
+            found = await lanes_of(state).credentials.run(store.resolve, token)
         except AccessError as error:
             self._good.pop(hash_, None)
             log.warning(
@@ -173,6 +176,7 @@ class Access:
         if scope["method"] not in SAFE:
             if principal.roles:
                 self._recorded_of.take(principal.via, RECORDED)
+                self._recorded_of_account.take(principal.actor, RECORDED_OF_ACCOUNT)
             else:
                 self._roleless.take(_network(scope), ROLELESS)
 

@@ -33,6 +33,9 @@ Collect = Callable[[dict[str, Any], Path, Callable[[str], None]], dict[str, Any]
 
 MAX_WAITING: Final = 16
 MAX_ASKERS: Final = 64
+MAX_FAILED: Final = 256
+"""Failures that can be looked at. One takes no time: without a bound anyone could make a hundred a
+second, each with its file and its place in every look-up."""
 REUSE_SECONDS: Final = 60.0
 _MAX_FILE: Final = 256 << 20
 _POLL: Final = 0.5
@@ -85,7 +88,8 @@ class EvidenceJobs:
         folder: theirs alone; made if absent.
         collect: makes a bundle for a request, at a path; called on the worker's thread.
         keep: seconds that a finished one can be fetched.
-        disk: bytes that finished bundles may take; the oldest make room.
+        disk: bytes that finished bundles may take; the oldest make room, as those do that failed
+            beyond `MAX_FAILED`.
         now: Unix seconds.
 
     Raises:
@@ -325,6 +329,9 @@ class EvidenceJobs:
                 self._drop(work)
 
     def _make_room(self, newest: Work) -> None:
+        failed = [w for w in self._works.values() if w.state == "failed"]
+        for work in sorted(failed, key=lambda w: w.ended_at or 0.0)[:-MAX_FAILED]:
+            self._drop(work)
         ended = sorted((w for w in self._works.values() if w.size), key=lambda w: w.ended_at or 0.0)
         total = sum(w.size for w in ended)
         for work in ended:

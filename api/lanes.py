@@ -167,7 +167,8 @@ class Lanes:
         large: reading and checking larger ones, which take ten times their size in memory.
         keys: challenges, releases and heartbeats of the broker, which nothing else may use.
         desk: the broker's other calls; `checks` reads the chain for anyone who asks.
-        access: looking up keys and sessions, and writing to the audit log.
+        credentials: looking up keys and sessions, which waits for nobody who writes.
+        access: keys, sessions, webhooks and the audit log.
         wallets: asking contract wallets whether they signed in, which waits for a node.
         transactions: preparing, passing on and following them, each some questions to the chain.
         strangers: the same for accounts without a role, which anyone can make: so that they hold up
@@ -177,6 +178,7 @@ class Lanes:
     def __init__(self) -> None:
         self.evidence = Lane("evidence bundles", threads=1, waiting=0, retry_after=5.0)
         self.jobs = Lane("evidence jobs", threads=8, waiting=0, retry_after=2.0)
+        self.credentials = Lane("credentials", threads=2, waiting=256, retry_after=2.0)
         self.access = Lane("access", threads=3, waiting=256, retry_after=2.0)
         self.wallets = Lane("questions to contract wallets", threads=2, waiting=8, retry_after=5.0)
         self.transactions = Lane("transactions", threads=4, waiting=32, retry_after=2.0)

@@ -18,6 +18,7 @@ from api import problems
 from api.access import SAFE
 from api.lanes import lanes_of
 from ledger.access.once import MAX_ANSWER, PATTERN, Attempt, Named, OnceStore, parse_name
+from ledger.access.principals import Principal
 from ledger.access.tokens import Token
 from ledger.errors import LedgerError
 
@@ -91,19 +92,19 @@ class Once:
             request = Named.of(token, name, *(part.encode() for part in parts), body)
             state = scope["app"].state
             begun = await lanes_of(state).access.run(_store(state).begin, request)
+            # (5) The answer it had, to whoever may still do what was asked.
+            kept = _read(begun, scope) if isinstance(begun, bytes) else ()
         except LedgerError as error:
             await problems.of_error(error)(scope, receive, send)
             return
         except HTTPException as error:
             await problems.of_http(error)(scope, receive, send)
             return
-        if isinstance(begun, bytes):
-            # (5) The answer it had.
-            for message in _read(begun, scope):
-                await send(message)
-            return
-        # (6) Served now.
-        await self._serve(scope, _again(body, receive), send, begun)
+        for message in kept:
+            await send(message)
+        if isinstance(begun, Attempt):
+            # (6) Served now.
+            await self._serve(scope, _again(body, receive), send, begun)
 
     async def _body(self, receive: Receive) -> bytes | None:
         parts: list[bytes] = []
@@ -184,15 +185,23 @@ def _written(held: list[Message], scope: Scope) -> bytes:
         "status": start["status"],
         "headers": [[n.decode("latin-1"), v.decode("latin-1")] for n, v in start["headers"]],
         "route": getattr(scope.get("route"), "path", "unknown"),
+        "needed": sorted(scope["state"]["principal"].needed),
     }
     body = b"".join(each.get("body", b"") for each in held[1:])
     return json.dumps(head).encode() + b"\n" + body
 
 
 def _read(kept: bytes, scope: Scope) -> tuple[Message, Message]:
+    """The answer that was kept.
+
+    Raises:
+        ScopeMissing, SignInTooOld: who asks may not do what was asked any more.
+    """
     first, _, body = kept.partition(b"\n")
     head = json.loads(first)
     scope["route"] = Route(head["route"])
+    who: Principal = scope["state"]["principal"]
+    who.need_again(head.get("needed", ()), scope["app"].state.access.now())
     headers = [(n.encode("latin-1"), v.encode("latin-1")) for n, v in head["headers"]]
     return (
         {"type": "http.response.start", "status": head["status"], "headers": [*headers, _REPLAYED]},

@@ -35,6 +35,8 @@ HELD_SECONDS: Final = 120
 """After which an attempt counts as dead: no answer takes so long."""
 MAX_NAMES: Final = 10_000
 MAX_ANSWER: Final = 256 << 10
+MAX_KEPT: Final = 32 << 20
+"""Bytes of answers kept for one credential: 10,000 of the largest would be 2.5 GB of database."""
 PATTERN: Final = r'"[!#-\[\]-~]{1,255}"|[A-Za-z0-9_.:~\-]{1,255}'
 
 _NAME = re.compile(PATTERN)
@@ -155,11 +157,15 @@ class OnceStore:
                 # Its process died. Whether it took effect nobody knows: it is served anew.
                 connection.execute(update(table).where(*where).values(row))
             else:
-                count = select(func.count()).select_from(table).where(mine)
-                if connection.execute(count).scalar_one() > MAX_NAMES:
+                kept = func.coalesce(func.sum(func.length(table.c.answer)), 0)
+                held = select(func.count(), kept).select_from(table).where(mine)
+                count, size = connection.execute(held).one()
+                if count > MAX_NAMES or size > MAX_KEPT:
+                    what = f"{MAX_NAMES} idempotency keys"
+                    if size > MAX_KEPT:
+                        what = f"{MAX_KEPT >> 20} MiB of answers under idempotency keys"
                     raise RateLimited(
-                        f"this credential has {MAX_NAMES} idempotency keys of the last 24 hours",
-                        retry_after=600.0,
+                        f"this credential has {what} of the last 24 hours", retry_after=600.0
                     )
         return Attempt(request, attempt)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from ledger.access.roles import ROLES, SCOPES, SESSION_ONLY
@@ -12,6 +13,7 @@ from ledger.ids import Address
 MAX_KEY_DAYS: Final = 366
 FRESH_SECONDS: Final = 900
 """Between signing in and making an API key."""
+_FRESH: Final = "a fresh sign-in"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,7 @@ class Principal:
         scopes: what it may do.
         expires_at: Unix seconds.
         signed_at: when its wallet signed in, or the key was made; Unix seconds.
+        needed: what was asked of it so far and was there, for whoever repeats the request.
     """
 
     kind: Literal["session", "key"]
@@ -35,6 +38,7 @@ class Principal:
     scopes: frozenset[str]
     expires_at: int
     signed_at: int = 0
+    needed: set[str] = field(default_factory=set, compare=False, repr=False)
 
     @property
     def actor(self) -> str:
@@ -53,6 +57,7 @@ class Principal:
             ScopeMissing: it is not there, or is not there any more.
         """
         if scope in self.scopes:
+            self.needed.add(scope)
             return
         roles = ", ".join(self.roles) or "no role"
         raise ScopeMissing(
@@ -79,6 +84,19 @@ class Principal:
                 f"this needs a sign-in of the last {FRESH_SECONDS // 60} minutes",
                 max_age=FRESH_SECONDS,
             )
+        self.needed.add(_FRESH)
+
+    def need_again(self, needed: Iterable[str], now: float) -> None:
+        """Pass only where all that was needed before (`needed`) is there now.
+
+        Raises:
+            ScopeMissing, SignInTooOld: it is not.
+        """
+        for each in needed:
+            if each == _FRESH:
+                self.need_fresh(now)
+            else:
+                self.need(each)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Self
+from weakref import WeakValueDictionary
 
 from ledger.chain.finality import finalized_block
 from ledger.chain.profile import ChainProfile
@@ -36,7 +37,8 @@ _MAX_ATTEMPTS = 8
 _GAS_MARK = 4096
 _FIRST_POLL = 0.02
 _LAST_POLL = 1.0
-_LOCKS: dict[tuple[int, Address], threading.Lock] = {}
+# As long as a sender has it: a service makes senders for whatever account it is asked about.
+_LOCKS: WeakValueDictionary[tuple[int, Address], threading.Lock] = WeakValueDictionary()
 _LOCKS_GUARD = threading.Lock()
 
 

@@ -10,6 +10,7 @@ Every method raises the error that the service's problem names (``NoLicense``, `
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -51,6 +52,8 @@ from ledger.remote.bodies import pieces
 
 T = TypeVar("T")
 _PAGE: Final = 200
+_MAX_BUNDLE: Final = 256 << 20
+"""What `ledger.evidence` reads at most."""
 _SETTLED: Final = frozenset({"mined", "failed", "replaced"})
 
 LicenseName = LicenseId | str
@@ -80,14 +83,12 @@ class Client(Connection):
         """Sign in with a wallet (EIP-4361), and use the session from now on.
 
         Raises:
-            AccessError: the message is not one for this service and account; nothing was signed.
+            AccessError: the message is not the one for this service and account; nothing was
+                signed.
         """
         asked = {"account": str(wallet.address)}
         text = str(self._told("POST", "/v1/auth/nonce", asked, "message"))
-        lines = text.split("\n")
-        domain = self.origin.partition("://")[2]
-        greeting = f"{domain} wants you to sign in with your Ethereum account:"
-        if lines[0] != greeting or lines[1:2] != [str(wallet.address)]:
+        if _sign_in_form(self.origin, wallet.address).fullmatch(text) is None:
             raise AccessError(
                 f"{self.origin} gave a message that is not for it and {wallet.address} to sign",
                 hint="use the URL that its operator publishes (DEED_API_PUBLIC_URL)",
@@ -308,7 +309,7 @@ class Client(Connection):
 
         Raises:
             FileExistsError: there is one.
-            IndexUnavailable: it broke off; the file is removed.
+            IndexUnavailable: it broke off, or is longer than any bundle; the file is removed.
         """
         path = f"/v1/evidence/jobs/{_part(number)}/bundle"
         with dest.open("xb") as out:
@@ -316,6 +317,10 @@ class Client(Connection):
                 with self.streamed(path) as reply:
                     for piece in pieces(reply):
                         out.write(piece)
+                        if out.tell() > _MAX_BUNDLE:
+                            raise IndexUnavailable(  # noqa: TRY301  the file goes here too
+                                f"{self.origin} sends more than a bundle has"
+                            )
             except BaseException:
                 dest.unlink(missing_ok=True)
                 raise
@@ -345,6 +350,23 @@ class Client(Connection):
             if len(rows) < _PAGE or following in {None, cursor} or not isinstance(following, str):
                 return
             cursor = following
+
+
+def _sign_in_form(origin: str, account: Address) -> re.Pattern[str]:
+    """The one message that is signed unseen: docs/spec/access.md, "Sign-in", to the last line.
+
+    A wallet's signature is worth something elsewhere too, so nothing in it is the service's choice
+    but nonce, chain and time.
+    """
+    domain = origin.partition("://")[2]
+    return re.compile(
+        re.escape(
+            f"{domain} wants you to sign in with your Ethereum account:\n{account}\n\n"
+            "Sign in to modeldeed. This costs nothing and sends no transaction.\n\n"
+            f"URI: {origin}/v1/auth/sign-in\nVersion: 1\n"
+        )
+        + r"Chain ID: [0-9]{1,19}\nNonce: [0-9A-Za-z]{8,64}\nIssued At: [0-9T:.Z+\-]{20,35}"
+    )
 
 
 def _list(page: Any, name: str) -> list[Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, Final
+from typing import Final
 
 import httpx
 
@@ -18,6 +18,7 @@ from ledger.remote.bodies import pieces
 SILENCE_SECONDS: Final = 45.0
 """After which a connection counts as broken: the service sends a comment every 15 s."""
 _LONGEST: Final = 1 << 20
+_ENDLESS: Final = "the service sends an event without an end"
 _FIRST_PAUSE: Final = 0.5
 _LAST_PAUSE: Final = 30.0
 
@@ -39,6 +40,7 @@ def events(
 
     Raises:
         UnknownRecord: what follows `after` is no longer kept: read the journal instead.
+        FormatError: an entry that is none; the service may be of another version.
         LedgerError: the service refuses, for another reason than being busy.
     """
     wait = _FIRST_PAUSE
@@ -47,9 +49,11 @@ def events(
         try:
             with connection.streamed("/v1/events/stream", params, headers) as reply:
                 for number, data in _sent(reply):
+                    told = None if data is None else _told(data)
+                    # Not before it was read: what cannot be is no break, after which to go on.
                     after, wait = number, _FIRST_PAUSE
-                    if data is not None:
-                        yield read(Told, _parsed(data))
+                    if told is not None:
+                        yield told
         except UnavailableError as error:
             pause(max(wait, min(error.retry_after, _LAST_PAUSE)))
             wait = min(2 * wait, _LAST_PAUSE)
@@ -61,7 +65,11 @@ def _sent(reply: httpx.Response) -> Iterator[tuple[int, str | None]]:
     """Each event's number, and its data; no data where only the number was told."""
     number: int | None = None
     data: list[str] = []
+    size = 0
     for line in _lines(reply):
+        size += len(line)
+        if size > _LONGEST:
+            raise IndexUnavailable(_ENDLESS)
         name, _, value = line.partition(":")
         value = value.removeprefix(" ")
         if name == "id" and value.isascii() and value.isdigit() and len(value) < 19:
@@ -71,7 +79,7 @@ def _sent(reply: httpx.Response) -> Iterator[tuple[int, str | None]]:
         elif not line:
             if number is not None:
                 yield number, "\n".join(data) if data else None
-            number, data = None, []
+            number, data, size = None, [], 0
 
 
 def _lines(reply: httpx.Response) -> Iterator[str]:
@@ -79,13 +87,16 @@ def _lines(reply: httpx.Response) -> Iterator[str]:
     for piece in pieces(reply):
         *whole, held = (held + piece).split(b"\n")
         if len(held) > _LONGEST:
-            raise IndexUnavailable("the service sends an event without an end")
+            raise IndexUnavailable(_ENDLESS)
         for line in whole:
             yield line.removesuffix(b"\r").decode("utf-8", "replace")
 
 
-def _parsed(data: str) -> Any:
+def _told(data: str) -> Told:
     try:
-        return parse_json(data.encode(), what="the event")
-    except FormatError:
-        raise IndexUnavailable("the service sends an event that is no JSON") from None
+        return read(Told, parse_json(data.encode(), what="the event"))
+    except (FormatError, IndexUnavailable) as error:
+        raise FormatError(
+            f"the service sends an event that cannot be read: {error.message}",
+            hint="it may be of another version; ask its operator",
+        ) from None

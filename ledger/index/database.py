@@ -19,6 +19,8 @@ from ledger.errors import ConfigurationError, IndexUnavailable, UsageError
 from ledger.index import access_tables as _access_tables  # noqa: F401  its tables join the rest
 from ledger.index import webhook_tables as _webhook_tables  # noqa: F401  likewise
 
+log = logging.getLogger(__name__)
+
 MIGRATIONS = Path(__file__).parent / "migrations"
 BUSY_SECONDS = 10
 PAGE_BYTES = 16_384
@@ -168,7 +170,14 @@ def _unavailable(engine: Engine, done: str, error: DBAPIError) -> IndexUnavailab
     if isinstance(error, OperationalError):
         # Locked, full, gone: the driver's first line says which. Of other errors it may say more of
         # the rows than a log should hold.
-        said += f": {str(error.orig).partition(chr(10))[0][:_SAID]}"
+        line = str(error.orig).partition(chr(10))[0][:_SAID]
+        if engine.dialect.name == "postgresql" and done != "opened":
+            # It names the server, its address, the user: for the operator who starts this, and for
+            # the log. What is said of a later failure reaches whoever asks the service.
+            log.warning("the index database cannot be %s: %s", done, line)
+            said = type(error.orig).__name__
+        else:
+            said += f": {line}"
     hint = (
         "check that the server runs, that the URL names it, and its disk's free space"
         if engine.dialect.name == "postgresql"

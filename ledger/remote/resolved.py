@@ -22,6 +22,9 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 _NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
 # Public by its number, and inside Azure the platform's own: every virtual machine reaches it.
 _PLATFORMS: Final = frozenset({ipaddress.ip_address("168.63.129.16")})
+# Protocols' own (RFC 6890), and the platform's in Oracle's older clouds; Pythons before 3.11.10
+# count all but ten of its addresses as public.
+_PROTOCOLS: Final = ipaddress.ip_network("192.0.0.0/24")
 EVERYWHERE: Final[tuple[Network, ...]] = (
     ipaddress.ip_network("0.0.0.0/0"),
     ipaddress.ip_network("::/0"),
@@ -42,6 +45,8 @@ def is_public(text: str) -> bool:
     except ValueError:
         return False
     if not address.is_global or address.is_multicast or address in _PLATFORMS:
+        return False
+    if address in _PROTOCOLS:
         return False
     if address.is_reserved and address not in _NAT64:
         return False

@@ -10,9 +10,13 @@ import httpx
 import pytest
 from pydantic import ValidationError
 
+from api import access
 from api.settings import Settings
 from ledger.access import trail
 from ledger.access.message import parse_message
+from ledger.access.principals import Principal
+from ledger.broker.limits import Rate
+from ledger.errors import RateLimited
 from ledger.ids import Address
 
 pytestmark = pytest.mark.chain
@@ -290,6 +294,24 @@ def test_limits_are_told_in_headers_and_end_in_429(deployed, make, tmp_path):
     finally:
         desk.close()
         limited.stop()
+
+
+def test_an_account_writes_no_more_for_having_many_keys(tmp_path, monkeypatch):
+    monkeypatch.setattr(access, "RECORDED_OF_ACCOUNT", Rate(3, 1e-6))
+    layer = access.Access(None, settings=Settings(deployment=tmp_path, database_url="x.db"))
+
+    def write(key, account):
+        who = Principal("key", key, account, ("licensor",), frozenset(), 1 << 40)
+        layer._count({"type": "http", "method": "POST"}, who, [])
+
+    one, other = (Address(bytes([n]) * 20) for n in (1, 2))
+    for key in "abc":
+        write(key, one)
+    with pytest.raises(RateLimited, match="this account"):
+        write("d", one)
+    write("e", other)
+    # A key of no account is for itself.
+    write("f", None)
 
 
 def test_floods_of_nonces_end_in_429_and_others_still_read(deployed, make, tmp_path):

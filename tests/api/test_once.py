@@ -11,6 +11,12 @@ from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import update
+
+from ledger.access.principals import FRESH_SECONDS
+from ledger.ids import Address
+from ledger.index.access_tables import access_session
+from ledger.index.database import writing
 
 pytestmark = pytest.mark.chain
 
@@ -100,6 +106,46 @@ def test_a_revoked_credential_gets_no_answer_that_it_once_had(service, session):
     assert post(service.url, one, None, "/v1/auth/sign-out").status_code == 204
     again = post(service.url, one, name, json=key_asked())
     assert code(again) == (401, "CREDENTIAL_REVOKED")
+
+
+def test_who_may_not_do_it_any_more_gets_no_answer_that_shows_a_secret(service):
+    desk = world.Desk(f"sqlite:///{service.environment['DEED_API_DATABASE_URL']}")
+    wallet, name = world.Wallet.named("stranger"), secrets.token_hex(8)
+    whose = Address.parse(wallet.address)
+    asked = {"url": "https://hooks.example/deed"}
+    try:
+        desk.store.grant_role(world.LOCAL, whose, "operator")
+        token = wallet.sign_in(service.client)["token"]
+        first = post(service.url, token, name, "/v1/webhooks", json=asked)
+        assert first.status_code == 201
+        desk.store.revoke_role(world.LOCAL, whose, "operator")
+        again = post(service.url, token, name, "/v1/webhooks", json=asked)
+        assert code(again) == (403, "SCOPE_MISSING")
+        assert first.json()["secret"] not in again.text
+        desk.store.grant_role(world.LOCAL, whose, "operator")
+        assert post(service.url, token, name, "/v1/webhooks", json=asked).json() == first.json()
+        path = f"/v1/webhooks/{first.json()['id']}"
+        assert post(service.url, token, None, path, method="DELETE").status_code == 204
+    finally:
+        desk.store.revoke_role(world.LOCAL, whose, "operator")
+        desk.close()
+
+
+def test_a_session_that_is_too_old_to_make_a_key_gets_none_that_it_made_before(service):
+    desk = world.Desk(f"sqlite:///{service.environment['DEED_API_DATABASE_URL']}")
+    session, name = LICENSOR.sign_in(service.client), secrets.token_hex(8)
+    token = session["token"]
+    first = post(service.url, token, name, json=key_asked())
+    assert first.status_code == 201
+    table = access_session
+    with writing(desk.engine) as connection:
+        earlier = table.c.created_at - FRESH_SECONDS
+        mine = table.c.id == session["id"]
+        connection.execute(update(table).where(mine).values(created_at=earlier))
+    desk.close()
+    again = post(service.url, token, name, json=key_asked())
+    assert code(again) == (401, "SIGN_IN_TOO_OLD")
+    assert first.json()["key"] not in again.text
 
 
 def test_names_that_cannot_be_read_and_bodies_beyond_the_limit_are_refused(service, session):

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import importlib
 import socket
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
+
+from ledger.index.database import writing
 
 pytestmark = pytest.mark.chain
 
@@ -69,6 +72,21 @@ def test_sign_ins_that_wait_for_a_deaf_node_hold_up_nobody_elses_credential(floo
         # Nobody had to be given up for that.
         assert "CHAIN_UNAVAILABLE" not in codes(each for each in attempts if each.done())
         assert "CHAIN_UNAVAILABLE" in codes(attempts)
+
+
+def test_writes_that_wait_for_the_database_hold_up_no_look_up_of_a_credential(flooded):
+    service, desk = flooded
+    key, _ = desk.key("audit:read")
+    writer = world.Wallet.named("licensor").sign_in(service.client)["token"]
+    assert ask(service, "GET", "/v1/auth/me", key).status_code == 200
+    with ThreadPoolExecutor(6) as pool:
+        # For as long as this transaction lasts nothing gets into the audit log.
+        with writing(desk.engine):
+            writes = [pool.submit(ask, service, "POST", "/v1/nowhere", writer) for _ in range(6)]
+            time.sleep(0.5)
+            assert ask(service, "GET", "/v1/auth/me", key).status_code == 200
+            assert not any(each.done() for each in writes)
+        assert [each.result().status_code for each in writes] == [404] * 6
 
 
 def codes(attempts):

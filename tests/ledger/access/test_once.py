@@ -118,6 +118,20 @@ def test_names_are_bounded_for_each_credential(names, monkeypatch):
     assert isinstance(names.begin(request(token=new_token("session"))), Attempt)
 
 
+def test_kept_answers_are_bounded_for_each_credential(names, monkeypatch, clock):
+    monkeypatch.setattr(once, "MAX_KEPT", 1000)
+    for name in "abc":
+        attempt = names.begin(request(name=name))
+        names.end(attempt, b"x" * 400)
+    with pytest.raises(RateLimited, match="of answers"):
+        names.begin(request(name="d"))
+    # What is there is given all the same, and of another credential nothing is held back.
+    assert names.begin(request(name="a")) == b"x" * 400
+    assert isinstance(names.begin(request(token=new_token("session"))), Attempt)
+    clock.pass_(once.KEPT_SECONDS)
+    assert isinstance(names.begin(request(name="d")), Attempt)
+
+
 PROCESS = """
 import sys, threading
 from ledger.access.once import Attempt, Named, OnceStore

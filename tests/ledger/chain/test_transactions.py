@@ -1,12 +1,14 @@
 """Sending: each transaction takes effect once, and every failure says what to do."""
 
+import gc
 import multiprocessing
 import threading
 
 import pytest
 
-from ledger.chain import reverts
+from ledger.chain import reverts, transactions
 from ledger.chain.dev import DevChain
+from ledger.chain.drafting import _Pen
 from ledger.chain.profile import profile_for
 from ledger.chain.rpc import Rpc, quantity
 from ledger.chain.transactions import Sender, ether, wait_final
@@ -19,7 +21,7 @@ from ledger.errors import (
     TransactionFailed,
     UsageError,
 )
-from ledger.ids import Digest
+from ledger.ids import Address, Digest
 
 pytestmark = pytest.mark.chain
 BOB = dev_wallet("holder").address
@@ -84,6 +86,19 @@ def test_saying_no_sends_nothing(deployed):
 def test_a_test_key_is_refused_on_a_public_chain(deployed):
     with pytest.raises(UsageError, match="test account"):
         Sender(deployed.rpc, dev_wallet("licensor"), profile_for(1))
+
+
+def test_accounts_that_were_only_asked_about_leave_nothing_behind():
+    """A service makes a sender for whatever account a stranger names."""
+    before = len(transactions._LOCKS)
+    profile = profile_for(31337)
+    with Rpc("http://127.0.0.1:9") as rpc:
+        one, same = (Sender(rpc, _Pen(BOB), profile) for _ in range(2))
+        assert one._lock is same._lock
+        for number in range(100):
+            Sender(rpc, _Pen(Address(root(number).raw[-20:])), profile)
+    gc.collect()
+    assert len(transactions._LOCKS) <= before + 1
 
 
 def test_threads_sharing_an_account_each_get_their_transaction_in(deployed):

@@ -7,17 +7,22 @@ import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
 
+from api.problems import of_error, of_status
 from ledger.chain.wallet import dev_wallet
 from ledger.client import Client
 from ledger.client.connection import Connection
+from ledger.client.failures import _kinds, failure
 from ledger.errors import (
     AccessError,
+    FormatError,
     IndexUnavailable,
+    NoLicense,
     RateLimited,
     RequestUnderWay,
     UnknownRecord,
@@ -183,6 +188,29 @@ def test_a_failure_without_a_problem_is_told_by_its_status(status, kind, body):
         client.get("/x")
 
 
+@pytest.mark.parametrize("kind", sorted(_kinds().values(), key=lambda kind: kind.__name__))
+def test_every_error_of_the_tree_is_told_again_with_its_members(kind):
+    body = json.loads(of_error(kind("what is wrong")).body)
+    found = failure(body["status"], body | {"hint": "the way out"}, None)
+    assert (type(found), found.message, found.hint) == (kind, "what is wrong", "the way out")
+
+
+def test_a_path_that_is_not_there_is_no_missing_license():
+    body = json.loads(of_status(HTTPStatus.NOT_FOUND).body)
+    assert body["code"] == NoLicense.code
+    assert type(failure(body["status"], body, None)) is UnknownRecord
+
+
+@pytest.mark.parametrize("told", [True, -1, 1e999, 10**400, "5", None])
+def test_a_delay_that_cannot_be_meant_is_none(told):
+    plain = failure(503, {"code": "INDEX_UNAVAILABLE"}, None)
+    assert isinstance(plain, IndexUnavailable)
+    found = failure(503, {"code": "INDEX_UNAVAILABLE", "retry_after": told}, None)
+    assert isinstance(found, IndexUnavailable)
+    assert found.retry_after == plain.retry_after
+    assert type(found.retry_after) is float
+
+
 def test_what_a_service_says_cannot_write_on_the_terminal():
     with (
         served(bad(404, code="UNKNOWN_RECORD", detail="\x1b[2Jgone\n\u202e" + "x" * 9000)) as (
@@ -209,7 +237,31 @@ def test_an_answer_that_unpacks_without_end_is_broken_off(monkeypatch):
         client.get("/x")
 
 
-def test_a_message_of_another_site_is_not_signed():
+MESSAGE = """{domain} wants you to sign in with your Ethereum account:
+{account}
+
+Sign in to modeldeed. This costs nothing and sends no transaction.
+
+URI: {origin}/v1/auth/sign-in
+Version: 1
+Chain ID: 31337
+Nonce: x5Eh2c9QmTVrG7kLaB3dWn
+Issued At: 2026-11-28T12:00:00Z"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("{domain}", "bank.example"),
+        ("{account}", "0x0000000000000000000000000000000000000000"),
+        ("Sign in to modeldeed.", "I owe the bearer 1000 ETH."),
+        ("{origin}", "https://bank.example"),
+        ("00Z", "00Z\nResources:\n- https://bank.example/pay"),
+        ("00Z", "00Z\n"),
+        ("", ""),
+    ],
+)
+def test_no_message_is_signed_but_the_one_for_this_site(old, new):
     wallet = dev_wallet("licensor")
     signed: list[Any] = []
 
@@ -220,11 +272,16 @@ def test_a_message_of_another_site_is_not_signed():
             signed.append(digest)
             return wallet.sign_digest(digest)
 
-    other = f"bank.example wants you to sign in with your Ethereum account:\n{wallet.address}\n"
-    with served(ok({"message": other})) as (url, _), Client(url) as client:
+    answer: dict[str, str] = {}
+    with (
+        served(ok(answer), bad(401, code="SIGN_IN_REFUSED")) as (url, _),
+        Client(url) as client,
+    ):
+        domain, text = url.partition("://")[2], MESSAGE.replace(old, new, 1)
+        answer["message"] = text.format(domain=domain, origin=url, account=wallet.address)
         with pytest.raises(AccessError):
             client.sign_in(Careful())
-        assert signed == []
+    assert len(signed) == (1 if old == new else 0)
 
 
 def event(seq: int) -> bytes:
@@ -246,6 +303,46 @@ def test_a_stream_goes_on_after_breaks_from_the_last_number(waits):
     ids = [headers.get("last-event-id") for _, _, headers, _ in seen]
     assert ids == [None, "43", "43", "43", "44"]
     assert seen[0][1] == "/v1/events/stream?event=X"
+
+
+@pytest.mark.parametrize("data", [b"{", b"[]", b'{"seq": "x"}'])
+def test_an_event_that_cannot_be_read_is_told_and_not_passed_over(data, waits):
+    body = event(42) + b"id: 43\ndata: " + data + b"\n\n" + event(44)
+    with talking((200, {}, body)) as (client, seen):
+        stream = client.listen(pause=waits.append)
+        assert next(stream).seq == 42
+        with pytest.raises(FormatError, match="cannot be read"):
+            next(stream)
+    assert len(seen) == 1
+
+
+def test_an_event_without_an_end_is_broken_off(monkeypatch, waits):
+    from ledger.client import stream
+
+    monkeypatch.setattr(stream, "_LONGEST", 1 << 12)
+    # Short lines that never come to an empty one, as well as one long line.
+    endless = b"id: 1\n" + b"data: []\n" * 1000
+    gone = bad(404, code="UNKNOWN_RECORD")
+    long = b"data: " + b"x" * 8192
+    with (
+        talking((200, {}, endless), (200, {}, long), gone) as (client, seen),
+        pytest.raises(UnknownRecord),
+    ):
+        next(client.listen(pause=waits.append))
+    assert len(seen) == len(waits) + 1 == 3
+
+
+def test_a_bundle_without_an_end_fills_no_disk(monkeypatch, tmp_path):
+    from ledger.client import service
+
+    monkeypatch.setattr(service, "_MAX_BUNDLE", 1 << 16)
+    bomb = gzip.compress(b" " * (8 << 20))
+    with (
+        talking((200, {"content-encoding": "gzip"}, bomb)) as (client, _),
+        pytest.raises(IndexUnavailable, match="more than a bundle"),
+    ):
+        client.fetch_bundle("ab" * 16, tmp_path / "x.zip")
+    assert not (tmp_path / "x.zip").exists()
 
 
 def test_the_client_is_light():

@@ -32,7 +32,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from ledger.errors import ConfigurationError, IndexUnavailable, UsageError
 from ledger.index import tables
-from ledger.index.database import MIGRATIONS, migrate, open_database, writing
+from ledger.index.database import MIGRATIONS, migrate, open_database, reading, writing
 from ledger.index.views import Index
 
 
@@ -224,6 +224,18 @@ def test_a_server_that_is_not_there_is_said_to_be_so_without_its_password(tmp_pa
     assert "hunter2" not in caught.value.message
     assert "cannot be opened" in caught.value.message
     assert "that the server runs" in caught.value.hint
+
+
+def test_who_asks_is_not_told_where_the_server_is_and_the_log_is(tmp_path, caplog):
+    engine = create_engine(f"postgresql+psycopg://deed:hunter2@/index?host={tmp_path}")
+    with pytest.raises(IndexUnavailable) as read, reading(engine) as connection:
+        connection.execute(select(1))
+    with pytest.raises(IndexUnavailable) as written, writing(engine):
+        pass
+    assert read.value.message == "the index database cannot be read: OperationalError"
+    assert written.value.message == "the index database cannot be written: OperationalError"
+    assert ["connection to server" in each.getMessage() for each in caplog.records] == [True] * 2
+    assert "hunter2" not in caplog.text
 
 
 def test_an_interrupted_transaction_leaves_nothing(engine):

@@ -1,0 +1,41 @@
+"""Evidence jobs that fail: what is kept of them has an end."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from api import evidence_jobs
+from api.evidence_jobs import EvidenceJobs
+from ledger.errors import UnknownRecord
+
+
+def refused(request, dest, progress):
+    raise UnknownRecord("the claim was not deposited here")
+
+
+@pytest.fixture
+def jobs(tmp_path):
+    made = EvidenceJobs(tmp_path / "jobs", refused, keep=3600, disk=1 << 20)
+    stop = threading.Event()
+    worker = threading.Thread(target=made.run, args=(stop,))
+    worker.start()
+    yield made
+    stop.set()
+    worker.join()
+    made.close()
+
+
+def test_failures_make_room_for_each_other_and_the_newest_stay(jobs, tmp_path, monkeypatch):
+    monkeypatch.setattr(evidence_jobs, "MAX_FAILED", 3)
+    numbers = []
+    for n in range(6):
+        number, _ = jobs.ask({"model": "0x00", "note": str(n)}, {"kind": "model", "model": "0x00"})
+        assert jobs.look(number, wait=20).state == "failed"
+        numbers.append(number)
+    for number in numbers[:3]:
+        with pytest.raises(UnknownRecord, match="its time is over"):
+            jobs.look(number)
+    assert [jobs.look(number).state for number in numbers[3:]] == ["failed"] * 3
+    assert len(list((tmp_path / "jobs").glob("*.json"))) == 3
