@@ -18,7 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from two_verifiers import SCRIPT, agree, script, trusting
 
-from ledger.canonical import canonical_json
+from ledger.canonical import canonical_json, parse_json
+from ledger.errors import LedgerError, ManifestError
 from ledger.evidence import archive
 from ledger.ids import keccak256
 
@@ -202,3 +203,71 @@ def test_signatures_of_another_library_verify_and_changed_ones_do_not(script, cu
     changed = signature[:-1] + bytes([signature[-1] ^ 1])
     with pytest.raises(script.Fail):
         script.check_signature(algorithm, public, message, changed)
+
+
+def test_what_is_hashed_side_by_side_is_what_is_hashed_alone():
+    chance = random.Random("side by side")
+    texts = [chance.randbytes(size) for size in (0, 1, 135, 136, 137, 271, 272, 65_536, 65_537)]
+    texts += [chance.randbytes(chance.randrange(700)) for _ in range(700)]
+    script().keccak_ahead([*texts, texts[3]])
+    assert all(script()._kept[text] == keccak256(text) for text in texts if len(text) <= 65_536)
+    assert all(script().keccak(text) == keccak256(text) for text in texts)
+
+
+def test_a_signature_is_of_the_same_account_whoever_is_thought_to_have_made_it():
+    chance = random.Random("whoever")
+    makers = [PrivateKey(chance.randbytes(32)) for _ in range(3)]
+    accounts = [keccak256(key.public_key.format(compressed=False)[1:])[12:] for key in makers]
+    for _ in range(3):
+        for key, account in zip(makers, accounts, strict=True):
+            digest = chance.randbytes(32)
+            signature = bytearray(key.sign_recoverable(digest, hasher=None))
+            signature[64] += 27
+            for likely in (b"", *accounts):
+                assert script().recover(digest, bytes(signature), likely) == account
+            signature[64] = 55 - signature[64]  # the other key with that signature
+            other = script().recover(digest, bytes(signature))
+            assert other != account
+            assert script().recover(digest, bytes(signature), account) == other
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"a":1,"b":[true,null,"\u00e9\\n\\u0001\u007f"]}',
+        '{"\ue000":1,"\U00010000":2}',
+        '{"\U00010000":2,"\ue000":1}',
+        '{"b":1,"a":2}',
+        '{"a": 1}',
+        '{"a":1.0}',
+        '{"a":1.5}',
+        '{"a":1e21}',
+        '{"a":1e+21}',
+        '{"a":-0}',
+        '{"a":9007199254740991}',
+        '{"a":9007199254740992}',
+        '{"a":100000000000000000000}',
+        '{"a":"\\/"}',
+        '{"a":"\\ud800"}',
+        '{"a":"\\u00e9"}',
+        "[]",
+    ],
+)
+def test_only_canonical_json_is_read_by_whatever_way(text):
+    held = []
+    for read, refused in (
+        (script().read_json, script().Fail),
+        (canonical_only, LedgerError),
+    ):
+        try:
+            held.append(read(text.encode(), "it"))
+        except refused:
+            held.append(None)
+    assert held[0] == held[1]
+
+
+def canonical_only(data, what):
+    value = parse_json(data, what=what)
+    if canonical_json(value) != data:
+        raise ManifestError("another spelling")
+    return value

@@ -94,7 +94,11 @@ class Ledger:
         self.rpc.call("anvil_reorg", [depth, []])
 
     def register(
-        self, *, artifact_root: bytes | None = None, digest: bytes | None = None
+        self,
+        *,
+        artifact_root: bytes | None = None,
+        digest: bytes | None = None,
+        committed: bool = True,
     ) -> ModelId:
         """Commit and register a model of random content, by account 1."""
         claim = (
@@ -107,9 +111,12 @@ class Ledger:
             secrets.token_bytes(32),
         )
         (model_id,) = self.ask("ModelRegistry", "modelIdOf", claim)
-        leaf = keccak256(b"\x00modeldeed/commit/1" + model_id.raw)
-        self.do("Anchors", "anchor", leaf)
-        self.do("ModelRegistry", "register", claim, (leaf, 0, 1, []))
+        proof: tuple[Any, ...] = (bytes(32), 0, 0, [])
+        if committed:
+            leaf = keccak256(b"\x00modeldeed/commit/1" + model_id.raw)
+            self.do("Anchors", "anchor", leaf)
+            proof = (leaf, 0, 1, [])
+        self.do("ModelRegistry", "register", claim, proof)
         self.models.append(ModelId(model_id.raw))
         return self.models[-1]
 

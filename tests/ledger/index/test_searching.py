@@ -93,6 +93,21 @@ def test_models_come_in_time_order_with_what_each_holds(engine, two):
     assert asked(engine) == ([], False)
 
 
+def test_a_model_stands_where_it_was_committed_to_or_else_registered(engine, ledger, follower, two):
+    (first, _), ids = two
+    deposit(engine, first, ids)
+    root, digest = ids.content_root().raw, ids.content_id().raw
+    ledger.register(artifact_root=root, digest=digest, committed=False)
+    while not follower.step():
+        pass
+    with Index(engine, 31337).snapshot() as snapshot:
+        found = holdings(snapshot, {"cid": ids.cids}, limit=50).found
+    assert [one.model["committed"] for one in found] == [True, True, False]
+    # The ledger's transactions are each in a block of its own, committing before registering.
+    blocks = [one.model["registered_block"] for one in found]
+    assert [one.place for one in found] == [(blocks[0] - 1, 0), (blocks[1] - 1, 0), (blocks[2], 0)]
+
+
 def test_the_earliest_are_answered_and_that_there_are_more_is_said(engine, two):
     (first, _), ids = two
     deposit(engine, first, ids)
