@@ -64,7 +64,11 @@ async def relay(request: Request, response: Response, who: Writer, asked: Signed
 
 def _relayed(served: Service, who: Principal, raw: str) -> Signed:
     if not served.settings.relay:
-        raise RelayRefused("this service passes on no transactions")
+        raise RelayRefused(
+            "this service passes on no transactions",
+            hint="send it by a wallet or node of your own (eth_sendRawTransaction), or have the "
+            "operator set DEED_API_RELAY=true",
+        )
     rpc = rpc_of(served)
     # (1)-(5) What it is.
     signed = read_signed(

@@ -135,6 +135,18 @@ def test_what_cannot_be_bought_is_said_in_a_buyers_words(desk, plan, who):
         assert desk.refused(others, "rival", plan=number) == (409, "PLAN_NOT_AUTHORIZED")
 
 
+def test_the_last_license_is_sold_to_one_and_the_other_keeps_the_price(desk, plan, deployed, who):
+    number = plan(price=ETHER, supply=1)
+    first, second = (desk.prepare("buy", name, plan=number) for name in ("buyer", "rival"))
+    before = int(deployed.rpc.call("eth_getBalance", [who["rival"], "latest"]), 16)
+    desk.sent("buyer", first)
+    url = desk.relay(writing.sign(desk.wallets["rival"], second), "rival").json()["status_url"]
+    told = desk.mined(url, "rival")
+    assert (told["state"], told["error"]["error_name"]) == ("failed", "PlanSupplyExceeded")
+    after = int(deployed.rpc.call("eth_getBalance", [who["rival"], "latest"]), 16)
+    assert 0 < before - after <= int(second["most_fee"])
+
+
 @pytest.mark.parametrize("change", [
     {"plan": -1}, {"plan": 7.0}, {"plan": "7"}, {"plan": "٧"}, {"plan": 1 << 400}, {"plan": True},
     {"to": "0x" + "٣" * 40}, {"to": ""}, {"plan_digest": "0x12"}, {"price": 1}, {"from": "me"},
@@ -455,3 +467,12 @@ def test_what_a_metered_license_used_is_anchored(desk, plan, deployed, who):
     desk.do("anchor-usage", "licensor", **used)
     assert desk.refused("anchor-usage", "licensor", **used)[0] == 409
     desk.do("plan-royalty", "licensor", plan=number, bps=250)
+
+
+def test_brokers_are_put_into_a_set_for_a_plan_to_name(desk, deployed):
+    keys = Digest(secrets.token_bytes(32)), Digest(secrets.token_bytes(32))
+    broker, _ = deployed.brokers.register_broker(deployed.sender("broker"), *keys, "http://x.test")
+    assert desk.refused("broker-set", "licensor", brokers=[broker], threshold=2)[0] == 409
+    assert desk.refused("broker-set", "licensor", brokers=[broker, 9999])[0] == 409
+    made = desk.do("broker-set", "licensor", brokers=[broker])["BrokerSetCreated"]
+    assert deployed.brokers.broker_set_of(int(made["setId"])).broker_ids == (broker,)
