@@ -136,19 +136,20 @@ def test_a_role_that_a_reorganisation_took_back_lets_nobody_in(stand, world, dep
     """Neither the session nor a key of whom the chain made a holder for a moment."""
     holder = world.Wallet.fresh()
     account = Address.parse(holder.address)
-    _, receipt = deployed.licenses.issue(deployed.sender("licensor"), published.plan, account)
-    session = signed_in(stand, holder)
-    stand.services[0].until(
-        lambda: stand.ask("GET", "/v1/auth/me", session, at=1).json()["roles"] == ["holder"]
-    )
-    asked = {"name": "x", "scopes": ["evidence:write"]}
-    key = stand.ask("POST", "/v1/keys", session, json=asked).json()["key"]
-    assert stand.ask("GET", "/v1/auth/me", key, at=1).json()["scopes"] == ["evidence:write"]
-    depth = deployed.rpc.block("latest").number - receipt.block_number + 1
-    deployed.rpc.call("anvil_reorg", [depth, []])
-    stand.services[0].until(
-        lambda: stand.ask("GET", "/v1/auth/me", session, at=1).json()["roles"] == []
-    )
+    with deployed.chain.hold_finality():
+        _, receipt = deployed.licenses.issue(deployed.sender("licensor"), published.plan, account)
+        session = signed_in(stand, holder)
+        stand.services[0].until(
+            lambda: stand.ask("GET", "/v1/auth/me", session, at=1).json()["roles"] == ["holder"]
+        )
+        asked = {"name": "x", "scopes": ["evidence:write"]}
+        key = stand.ask("POST", "/v1/keys", session, json=asked).json()["key"]
+        assert stand.ask("GET", "/v1/auth/me", key, at=1).json()["scopes"] == ["evidence:write"]
+        depth = deployed.rpc.block("latest").number - receipt.block_number + 1
+        deployed.rpc.call("anvil_reorg", [depth, []])
+        stand.services[0].until(
+            lambda: stand.ask("GET", "/v1/auth/me", session, at=1).json()["roles"] == []
+        )
     for at in (0, 1):
         reply = stand.ask("POST", "/v1/keys", session, json=asked, at=at)
         assert refusal(reply) == (403, "SCOPE_MISSING")
