@@ -23,6 +23,7 @@ from api.dependencies import (
 from api.remembered import Remembered
 from ledger.errors import UnknownRecord
 from ledger.ids import LicenseId
+from ledger.index import listing
 from ledger.index.views import RowMap
 from ledger.licensing.reference import MAX_CHARACTERS, reference_hash
 
@@ -54,7 +55,8 @@ def list_licenses(
     limit: Limit = 50,
 ) -> schemas.LicensePage:
     """Licenses by number, optionally of one holder, model, plan or external reference."""
-    rows = snapshot.licenses(
+    rows = listing.licenses(
+        snapshot,
         holder=account(holder),
         model_id=digest(model),
         plan_id=plan,

@@ -33,7 +33,7 @@ from ledger.claim import Claim, manifest_hash
 from ledger.errors import ClaimMismatch, ManifestError, UnknownRecord
 from ledger.fingerprint import ids
 from ledger.ids import Digest, ModelId
-from ledger.index import catalogue, library
+from ledger.index import catalogue, library, listing
 from ledger.index.database import writing
 from ledger.index.timeline import timeline
 from ledger.index.views import RowMap, Snapshot
@@ -80,7 +80,8 @@ def list_models(
     limit: Limit = 50,
 ) -> schemas.ModelPage:
     """Registered models in order of registration, optionally of one licensor, content or parent."""
-    rows = snapshot.models(
+    rows = listing.models(
+        snapshot,
         licensor=account(licensor),
         artifact_root=digest(artifact_root),
         parent=digest(parent),

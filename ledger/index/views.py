@@ -20,12 +20,9 @@ from sqlalchemy import (
     Select,
     Table,
     and_,
-    exists,
     func,
     or_,
     select,
-    tuple_,
-    union,
 )
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -34,17 +31,13 @@ from ledger.errors import (
     PendingFinality,
     Reorganised,
     UnknownRecord,
-    UsageError,
 )
 from ledger.ids import Digest, LicenseId, ModelId
 from ledger.index import tables
+from ledger.index.chronicle import Place, page
 from ledger.index.journal import Cursor, Journal
-from ledger.licensing.reference import reference_subject
 
 RowMap = Mapping[str, Any]
-Place = tuple[int, int]
-
-
 Tag = Literal["latest", "safe", "finalized"]
 
 
@@ -238,14 +231,25 @@ class Snapshot:
 
     # -- pieces ----------------------------------------------------------------------------------
 
-    def alive(self, table: Table) -> ColumnElement[bool]:
-        """Rows of a state table as they were at the end of this view's block."""
+    def alive(
+        self, table: Table, *, chain: ColumnElement[Any] | None = None
+    ) -> ColumnElement[bool]:
+        """Rows of a state table as they were at the end of this view's block.
+
+        Args:
+            table: which.
+            chain: where a subquery leads to the rows, its column of the chain. SQLite takes an id
+                for a reason to go through all rows that have it, and then asks the subquery.
+        """
+        here = table.c.chain_id == (self.chain_id if chain is None else chain)
         block = self.as_of.block
-        return and_(
-            table.c.chain_id == self.chain_id,
-            table.c.born_block <= block,
-            or_(table.c.died_block.is_(None), table.c.died_block > block),
-        )
+        if block == self.as_of.points["latest"].block:
+            # Also what the indexes of live versions are made of.
+            return and_(here, table.c.died_block.is_(None))
+        # An expression, since an index of births holds half of the table below a block.
+        born = table.c.born_block + 0
+        died = table.c.died_block
+        return and_(here, born <= block, or_(died.is_(None), died > block))
 
     def rows(self, query: Select[Any]) -> Sequence[RowMap]:
         """All rows of a query."""
@@ -271,56 +275,6 @@ class Snapshot:
                 hint="check the id and the network; a new registration takes a moment to be read",
             )
         return row
-
-    def models(
-        self,
-        *,
-        licensor: bytes | None = None,
-        artifact_root: bytes | None = None,
-        parent: bytes | None = None,
-        after: tuple[int, bytes] | None = None,
-        limit: int = 50,
-    ) -> Sequence[RowMap]:
-        """Models in order of registration (block, then id)."""
-        table = tables.model
-        place = (table.c.registered_block, table.c.model_id)
-        query = select(table).where(self.alive(table)).order_by(*place).limit(limit)
-        if licensor is not None:
-            query = query.where(table.c.licensor == licensor)
-        if artifact_root is not None:
-            query = query.where(table.c.artifact_root == artifact_root)
-        if parent is not None:
-            link = tables.parent
-            query = query.where(
-                exists().where(
-                    self.alive(link),
-                    link.c.model_id == table.c.model_id,
-                    link.c.parent == parent,
-                )
-            )
-        if after is not None:
-            query = query.where(tuple_(*place) > after)
-        return self.rows(query)
-
-    def claims(self, bound: Mapping[str, Select[Any]], *, limit: int) -> Sequence[RowMap]:
-        """Models any of whose columns is among the values given for it, earliest commitment first.
-
-        Args:
-            bound: a query for the values of each column.
-            limit: models at most.
-        """
-        table, named = tables.model, tables.model.alias("named")
-        # One query for each column, because each has an index of its own.
-        ids = [
-            select(named.c.model_id).where(named.c[column].in_(values))
-            for column, values in bound.items()
-        ]
-        return self.rows(
-            select(table)
-            .where(self.alive(table), table.c.model_id.in_(union(*ids)))
-            .order_by(table.c.committed_at, table.c.registered_block, table.c.model_id)
-            .limit(limit)
-        )
 
     def titles(self, model_id: ModelId) -> Sequence[RowMap]:
         """Holders of the title, first to last."""
@@ -411,39 +365,6 @@ class Snapshot:
         )
         return {row["license_id"]: row for row in found}
 
-    def licenses(
-        self,
-        *,
-        holder: bytes | None = None,
-        model_id: bytes | None = None,
-        plan_id: int | None = None,
-        external: Digest | None = None,
-        after: int | None = None,
-        limit: int = 50,
-    ) -> Sequence[RowMap]:
-        """Licenses by number; `external`: hash of the reference they were issued under."""
-        table = tables.license_
-        query = select(table).where(self.alive(table)).order_by(table.c.license_id).limit(limit)
-        for column, value in (("holder", holder), ("model_id", model_id), ("plan_id", plan_id)):
-            if value is not None:
-                query = query.where(table.c[column] == value)
-        if external is not None:
-            named = [license_.value for license_, _ in self.referenced(external)]
-            query = query.where(table.c.license_id.in_(named))
-        if after is not None:
-            query = query.where(table.c.license_id > after)
-        return self.rows(query)
-
-    def referenced(self, ext_hash: Digest) -> Sequence[tuple[LicenseId, RowMap]]:
-        """Licenses that were issued under an external reference, with the event that says so.
-
-        The oldest first, 500 at most. Other licensors' too: a reference is anyone's to use.
-        """
-        subject = reference_subject(ext_hash).raw
-        rows = self.events(contract="LicenseLedger", subject=subject, limit=500)
-        # The first indexed argument of both events is the license.
-        return [(LicenseId(int.from_bytes(row["topics"][32:64], "big")), row) for row in rows]
-
     def seats(self, license_id: LicenseId) -> Sequence[RowMap]:
         """A license's recorded seats, by time of binding."""
         table = tables.seat
@@ -478,48 +399,19 @@ class Snapshot:
         limit: int = 100,
     ) -> Sequence[RowMap]:
         """Journal entries in chain order, of blocks from `first` to `last`, both included."""
-        table = tables.raw_log
         end = self.as_of.block if last is None else min(last, self.as_of.block)
-        query = (
-            select(table)
-            .where(
-                table.c.chain_id == self.chain_id,
-                table.c.block.between(first, end),
+        return self.rows(
+            page(
+                self.chain_id,
+                contract=contract,
+                name=name,
+                subject=subject,
+                first=first,
+                last=end,
+                after=after,
+                limit=limit,
             )
-            .order_by(table.c.block, table.c.log_index)
-            .limit(limit)
         )
-        if contract is not None:
-            query = query.where(table.c.contract == contract)
-        if name is not None:
-            query = query.where(table.c.event == name)
-        if subject is not None:
-            link = tables.log_subject
-            query = query.join(
-                link,
-                and_(
-                    link.c.chain_id == table.c.chain_id,
-                    link.c.block == table.c.block,
-                    link.c.log_index == table.c.log_index,
-                ),
-            ).where(link.c.subject == subject)
-        if after is not None:
-            query = query.where(tuple_(table.c.block, table.c.log_index) > after)
-        return self.rows(query)
-
-    def every_event(
-        self, contract: str, name: str, *, subject: bytes | None = None, first: int = 0
-    ) -> Iterator[RowMap]:
-        """The same of one event, page after page."""
-        after: Place | None = None
-        while True:
-            rows = self.events(
-                contract=contract, name=name, subject=subject, first=first, after=after, limit=1000
-            )
-            yield from rows
-            if len(rows) < 1000:
-                return
-            after = rows[-1]["block"], rows[-1]["log_index"]
 
     def block_at(self, time: int) -> int:
         """As `block_at`, up to this view's block."""
@@ -563,25 +455,3 @@ class Snapshot:
             select(func.count()).select_from(table).where(table.c.chain_id == self.chain_id)
         ).scalar_one()
         return int(count)
-
-
-def parse_place(text: str) -> tuple[Place, bytes]:
-    """Read the text form of an event's place: ``block-index-hash``.
-
-    Raises:
-        UsageError: anything else.
-    """
-    block, _, rest = text.partition("-")
-    index, _, digits = rest.partition("-")
-    try:
-        place, hash_ = (int(block), int(index)), Digest.parse(digits).raw
-    except (ValueError, UsageError):
-        place, hash_ = (-1, -1), b""
-    if not (0 <= place[0] < 1 << 62 and 0 <= place[1] < 1 << 62):
-        raise UsageError("the cursor is not one this service gave", hint="begin without a cursor")
-    return place, hash_
-
-
-def format_place(row: RowMap) -> str:
-    """The reverse of `parse_place`, of a journal entry."""
-    return f"{row['block']}-{row['log_index']}-{bytes(row['block_hash']).hex()}"

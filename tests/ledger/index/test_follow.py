@@ -17,7 +17,7 @@ from ledger.chain.abi_codec import contract
 from ledger.chain.rpc import Rpc
 from ledger.errors import ChainUnavailable, Fenced, Reorganised, WrongNetwork
 from ledger.ids import LicenseId
-from ledger.index import bulk, journal, outbox, tables, versions
+from ledger.index import bulk, journal, listing, outbox, tables, versions
 from ledger.index.database import open_database
 from ledger.index.deferred import SECONDARY
 from ledger.index.follow import Follower
@@ -36,7 +36,7 @@ def test_the_index_shows_what_the_contracts_show_at_every_block(ledger, engine, 
     license_ = None
     for block in range(first, last + 1):
         with index.snapshot(block) as snapshot:
-            rows = snapshot.models()
+            rows = listing.models(snapshot)
             seen = next((row for row in rows if row["model_id"] == model.raw), None)
             holder, registered, committed, status, proven = ledger.ask(
                 "ModelRegistry", "modelOf", model.raw, block=block
@@ -56,7 +56,7 @@ def test_the_index_shows_what_the_contracts_show_at_every_block(ledger, engine, 
                     assert (row["features"], row["seats"]) == (terms["features"], terms["seats"])
                     assert row["issued"] == state["issued"]
                     assert row["plan_digest"] == state["planDigest"].raw
-                for row in snapshot.licenses(model_id=model.raw):
+                for row in listing.licenses(snapshot, model_id=model.raw):
                     license_ = row["license_id"]
                     held = ledger.ask("LicenseLedger", "licenseOf", license_, block=block)
                     assert row["holder"] == held[0].raw
