@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, cast
@@ -60,7 +61,12 @@ def memory_of(request: Request) -> Memory:
     return cast("Memory", request.app.state.memory)
 
 
-Served = Annotated[Service, Depends(service)]
+async def _served(request: Request) -> Service:
+    return service(request)
+
+
+# Asynchronous, as `moment`: what waits for nothing needs no thread.
+Served = Annotated[Service, Depends(_served)]
 
 HASH = "^0x[0-9a-f]{64}$"
 ACCOUNT = "^0x[0-9a-fA-F]{40}$"
@@ -138,7 +144,7 @@ class Moment:
     settled: Tag
 
 
-def moment(as_of: AsOfQuery = None, min_finality: FinalityQuery = None) -> Moment:
+async def moment(as_of: AsOfQuery = None, min_finality: FinalityQuery = None) -> Moment:
     """What `as_of` and `min_finality` come to.
 
     Raises:
@@ -170,20 +176,20 @@ def last_second(text: str) -> int:
 
 _DAY = 86_400
 
+Asked = Annotated[Moment, Depends(moment)]
 
-def fresh(served: Served, which: Annotated[Moment, Depends(moment)]) -> Iterator[Snapshot]:
+
+def fresh(served: Served, which: Asked) -> Iterator[Snapshot]:
     """A snapshot whose answer is not to be kept."""
     with served.index.snapshot(which.block, at=which.at, settled=which.settled) as snapshot:
         yield snapshot
 
 
-def cacheable(
-    request: Request,
-    response: Response,
-    served: Served,
-    which: Annotated[Moment, Depends(moment)],
-) -> Iterator[Snapshot]:
-    """A snapshot whose answer has an ETag.
+@contextmanager
+def answering(
+    request: Request, served: Service, which: Moment
+) -> Iterator[tuple[Snapshot, dict[str, str]]]:
+    """A snapshot whose answer has an ETag, and the headers that say so.
 
     The tag changes with the block, its finality and the deposited documents, and when the index
     falls behind; within it only `lag_s` differs, which is why it is a weak one (RFC 9110, 8.8.1).
@@ -198,10 +204,17 @@ def cacheable(
         etag = _etag(request, snapshot, mark.deposits, stale=stale)
         if etag in request.headers.get("if-none-match", ""):
             raise NotModified(etag)
-        response.headers["ETag"] = etag
-        response.headers["Cache-Control"] = "no-cache"
         if not stale:
             request.scope["state"]["basis"] = (mark, ready_lag)
+        yield snapshot, {"ETag": etag, "Cache-Control": "no-cache"}
+
+
+def cacheable(
+    request: Request, response: Response, served: Served, which: Asked
+) -> Iterator[Snapshot]:
+    """A snapshot whose answer has an ETag (`answering`)."""
+    with answering(request, served, which) as (snapshot, headers):
+        response.headers.update(headers)
         yield snapshot
 
 

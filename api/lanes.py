@@ -163,6 +163,7 @@ class Lanes:
     Attributes:
         evidence: a bundle reads hundreds of proofs from the chain: one at a time, and none waits.
         jobs: askers who wait for news of an evidence job.
+        lists: pages of models and licenses; each holds a connection of the database's pool.
         deposits: checking documents of the ordinary size.
         large: reading and checking larger ones, which take ten times their size in memory.
         keys: challenges, releases and heartbeats of the broker, which nothing else may use.
@@ -178,6 +179,8 @@ class Lanes:
         self.access = Lane("access", threads=3, waiting=256, retry_after=2.0)
         self.wallets = Lane("questions to contract wallets", threads=2, waiting=8, retry_after=5.0)
         self.transactions = Lane("transactions", threads=4, waiting=32, retry_after=2.0)
+        # Whoever may connect may wait (`api.wire.MAX_CONNECTIONS`): a page is not refused.
+        self.lists = QuickLane("lists", threads=4, waiting=512, retry_after=1.0)
         self.deposits = Lane("deposits", threads=2, waiting=16, retry_after=2.0)
         self.large = Lane("large deposits", threads=1, waiting=3, retry_after=30.0)
         self.keys = QuickLane(

@@ -4,46 +4,48 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request, Response
 
-from api import problems, schemas
+from api import pages, problems, schemas
 from api.dependencies import (
     NUMBER_CURSOR,
     AccountQuery,
+    Asked,
     Cacheable,
     HashQuery,
     LicensePath,
     Limit,
+    Served,
     account,
     as_of,
     digest,
     license_id,
-    number_cursor,
 )
+from api.pages import LICENSE_STATUS
 from api.remembered import Remembered
 from ledger.errors import UnknownRecord
 from ledger.ids import LicenseId
 from ledger.index import listing
-from ledger.index.views import RowMap
+from ledger.index.views import RowMap, Snapshot
 from ledger.licensing.reference import MAX_CHARACTERS, reference_hash
 
 router = APIRouter(
     prefix="/v1", tags=["licenses"], responses=problems.READ_FAILURES, route_class=Remembered
 )
 
-_STATUS = {1: "active", 2: "suspended", 3: "revoked"}
-
 
 def shown(row: RowMap) -> schemas.License:
     """A license's row as it is answered."""
-    values: dict[str, Any] = {**row, "status": _STATUS.get(row["status"], "revoked")}
+    values: dict[str, Any] = {**row, "status": LICENSE_STATUS.get(row["status"], "revoked")}
     return schemas.License.model_validate(values)
 
 
-@router.get("/licenses")
-def list_licenses(
+@router.get("/licenses", response_model=schemas.LicensePage)
+async def list_licenses(
+    request: Request,
+    served: Served,
+    which: Asked,
     *,
-    snapshot: Cacheable,
     holder: AccountQuery = None,
     model: HashQuery = None,
     plan: Annotated[int | None, Query(ge=0, lt=1 << 32)] = None,
@@ -53,23 +55,22 @@ def list_licenses(
     ] = "",
     cursor: Annotated[str | None, Query(pattern=NUMBER_CURSOR)] = None,
     limit: Limit = 50,
-) -> schemas.LicensePage:
+) -> Response:
     """Licenses by number, optionally of one holder, model, plan or external reference."""
-    rows = listing.licenses(
-        snapshot,
-        holder=account(holder),
-        model_id=digest(model),
-        plan_id=plan,
-        external=reference_hash(external_ref) if external_ref else None,
-        after=number_cursor(cursor),
-        limit=limit,
-    )
-    more = len(rows) == limit
-    return schemas.LicensePage(
-        as_of=as_of(snapshot),
-        licenses=[shown(row) for row in rows],
-        next_cursor=str(rows[-1]["license_id"]) if more else None,
-    )
+
+    def write(snapshot: Snapshot) -> str:
+        rows = listing.licenses(
+            snapshot,
+            holder=account(holder),
+            model_id=digest(model),
+            plan_id=plan,
+            external=reference_hash(external_ref) if external_ref else None,
+            after=None if cursor is None else int(cursor),
+            limit=limit,
+        )
+        return pages.licenses(rows, limit)
+
+    return await pages.page(request, served, which, write)
 
 
 @router.get("/licenses/{license}")

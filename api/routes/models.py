@@ -9,14 +9,16 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from api import catalogue_schemas, problems, schemas
+from api import catalogue_schemas, pages, problems, schemas
 from api.dependencies import (
     NUMBER_CURSOR,
     AccountQuery,
+    Asked,
     Cacheable,
     HashQuery,
     Limit,
     ModelPath,
+    Served,
     Service,
     account,
     as_of,
@@ -42,7 +44,6 @@ router = APIRouter(
     prefix="/v1", tags=["models"], responses=problems.READ_FAILURES, route_class=Remembered
 )
 
-_STATUS = {1: "active", 2: "withdrawn", 3: "compromised"}
 # For a whole body; 64 MiB at 5 Mbit/s.
 BODY_SECONDS = 120
 _EXAMPLE_FINGERPRINT = {"format": "mfp1", "level": "core", "tensors": []}
@@ -60,7 +61,7 @@ def shown_all(snapshot: Snapshot, rows: Collection[RowMap]) -> list[schemas.Mode
         schemas.Model.model_validate(
             {
                 **row,
-                "status": _STATUS.get(row["status"], "active"),
+                "status": pages.MODEL_STATUS.get(row["status"], "active"),
                 "title": titles.get(bytes(row["manifest_hash"])),
                 "finality": snapshot.as_of.finality(row["registered_block"]),
             }
@@ -69,33 +70,32 @@ def shown_all(snapshot: Snapshot, rows: Collection[RowMap]) -> list[schemas.Mode
     ]
 
 
-@router.get("/models")
-def list_models(
+@router.get("/models", response_model=schemas.ModelPage)
+async def list_models(
+    request: Request,
+    served: Served,
+    which: Asked,
     *,
-    snapshot: Cacheable,
     licensor: AccountQuery = None,
     artifact_root: HashQuery = None,
     parent: HashQuery = None,
     cursor: Annotated[str | None, Query(pattern=r"^\d{1,18}-[0-9a-f]{64}$")] = None,
     limit: Limit = 50,
-) -> schemas.ModelPage:
+) -> Response:
     """Registered models in order of registration, optionally of one licensor, content or parent."""
-    rows = listing.models(
-        snapshot,
-        licensor=account(licensor),
-        artifact_root=digest(artifact_root),
-        parent=digest(parent),
-        after=None if cursor is None else _place(cursor),
-        limit=limit,
-    )
-    more = len(rows) == limit
-    return schemas.ModelPage(
-        as_of=as_of(snapshot),
-        models=shown_all(snapshot, rows),
-        next_cursor=f"{rows[-1]['registered_block']}-{rows[-1]['model_id'].hex()}"
-        if more
-        else None,
-    )
+
+    def write(snapshot: Snapshot) -> str:
+        rows = listing.models(
+            snapshot,
+            licensor=account(licensor),
+            artifact_root=digest(artifact_root),
+            parent=digest(parent),
+            after=None if cursor is None else _place(cursor),
+            limit=limit,
+        )
+        return pages.models(snapshot, rows, limit)
+
+    return await pages.page(request, served, which, write)
 
 
 def _place(cursor: str) -> tuple[int, bytes]:

@@ -11,7 +11,18 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any, Final
 
-from sqlalchemy import Select, Subquery, and_, false, func, select, tuple_, union_all
+from sqlalchemy import (
+    ColumnElement,
+    FromClause,
+    Select,
+    Subquery,
+    and_,
+    false,
+    func,
+    select,
+    tuple_,
+    union_all,
+)
 
 from ledger.errors import UsageError
 from ledger.ids import Digest
@@ -62,12 +73,7 @@ def page(
         select(log)
         .join(
             places,
-            # By the places' own chain: a value here would let SQLite begin with the journal.
-            and_(
-                log.c.chain_id == places.c.chain_id,
-                log.c.block == places.c.block,
-                log.c.log_index == places.c.log_index,
-            ),
+            _same(log, places),
         )
         .order_by(places.c.block, places.c.log_index)
     )
@@ -98,9 +104,15 @@ class _Window:
         """Entries of one event."""
         log = tables.raw_log
         query = select(log.c.chain_id, log.c.block, log.c.log_index).where(log.c.event == name)
-        if contract is not None and name in _SHARED:
-            query = query.where(log.c.contract == contract)
-        return self.cut(query, log).subquery()
+        if contract is None or name not in _SHARED:
+            return self.cut(query, log).subquery()
+        # Few ever: all of them, and then whose they are. DISTINCT keeps the two steps apart.
+        query = query.where(log.c.chain_id == self._chain_id)
+        every = query.where(log.c.block.between(self._first, self._last)).distinct().subquery()
+        theirs = select(every).join(log, _same(log, every))
+        return self.cut(
+            theirs.where(func.coalesce(log.c.contract, "") == contract), every
+        ).subquery()
 
     def of_contract(self, contract: str) -> Subquery:
         """Entries of one contract: of all its events, each from where the index has it."""
@@ -119,11 +131,7 @@ class _Window:
         if contract is not None or name is not None:
             query = query.join(
                 log,
-                and_(
-                    log.c.chain_id == link.c.chain_id,
-                    log.c.block == link.c.block,
-                    log.c.log_index == link.c.log_index,
-                ),
+                _same(log, link),
             )
             # Not the bare columns: the index of events holds far more than one subject's.
             if contract is not None:
@@ -131,6 +139,11 @@ class _Window:
             if name is not None:
                 query = query.where(func.coalesce(log.c.event, "") == name)
         return self.cut(query, link).subquery()
+
+
+def _same(one: FromClause, other: FromClause) -> ColumnElement[bool]:
+    # By the chain of the places: its value here would let SQLite begin with the journal.
+    return and_(*(one.c[key] == other.c[key] for key in ("chain_id", "block", "log_index")))
 
 
 def parse_place(text: str) -> tuple[Place, bytes]:

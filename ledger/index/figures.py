@@ -13,8 +13,6 @@ from ledger.index.fold_licenses import REVOKED, SUSPENDED
 from ledger.index.views import RowMap, Snapshot
 from ledger.licensing.entitlement import PERPETUAL
 
-_SERIALS = 1 << 32
-
 
 @dataclass(frozen=True, slots=True)
 class Figures:
@@ -84,11 +82,7 @@ def figures(snapshot: Snapshot, licensor: bytes, *, at: int, within: int) -> Fig
         .select_from(
             license_.join(
                 offered,
-                # A plan's licenses are numbered in a row (`ledger.ids.LicenseId`).
-                and_(
-                    license_.c.license_id >= offered.c.plan_id * _SERIALS,
-                    license_.c.license_id < (offered.c.plan_id + 1) * _SERIALS,
-                ),
+                license_.c.plan_id == offered.c.plan_id,
             )
         )
         .where(snapshot.alive(license_, chain=offered.c.chain_id))

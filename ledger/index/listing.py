@@ -1,23 +1,51 @@
 """Pages of models and licenses, and models by what their claims bind.
 
 Lists are keyset pages: `after` is the place of the last row, and each filter has an index in the
-order of its list, so that a page costs what it holds, however many rows there are.
+order of its list, so that a page costs what it holds, however many rows there are. Statements are
+built once for each set of filters, since putting one together costs more than running it.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import Select, Table, select, tuple_, union
+from sqlalchemy import (
+    BigInteger,
+    Label,
+    LargeBinary,
+    Row,
+    Select,
+    Table,
+    bindparam,
+    false,
+    select,
+    tuple_,
+    union,
+)
 
 from ledger.ids import Digest, LicenseId
 from ledger.index import tables
-from ledger.index.views import RowMap, Snapshot
+from ledger.index.views import RowMap, Snapshot, alive
 from ledger.licensing.reference import reference_subject
 
-_SERIAL_BITS = 32
-_MOST_LICENSE = (1 << 63) - 1
+MODEL: Final = (
+    "model_id", "licensor", "status", "artifact_root", "fingerprint_digest",
+    "watermark_commitment", "manifest_hash", "registered_at", "registered_block", "registered_tx",
+    "committed", "committed_at", "title_sequence", "pending_licensor", "guardian", "recovery_to",
+    "recovery_ready_at", "sealing_epoch", "sealing_hash",
+)  # fmt: skip
+"""Columns of a model in a list. After them comes ``manifest``: the deposited one, or None."""
+
+LICENSE: Final = (
+    "license_id", "plan_id", "model_id", "holder", "status", "held", "suspended_at", "issued_at",
+    "not_before", "not_after", "revoked_at", "revoked_by", "reason", "seats_used", "grant_nonce",
+)  # fmt: skip
+"""Columns of a license in a list."""
+
+_CHAIN: Final = bindparam("chain_id", type_=BigInteger)
+_BLOCK: Final = bindparam("block", type_=BigInteger)
 
 
 def models(
@@ -28,52 +56,94 @@ def models(
     parent: bytes | None = None,
     after: tuple[int, bytes] | None = None,
     limit: int = 50,
-) -> Sequence[RowMap]:
-    """Models in order of registration (block, then id)."""
-    return snapshot.rows(
-        models_query(
-            snapshot,
-            licensor=licensor,
-            artifact_root=artifact_root,
-            parent=parent,
-            after=after,
-            limit=limit,
-        )
-    )
+) -> Sequence[Row[Any]]:
+    """Models in order of registration (block, then id): rows of `MODEL` and the manifest."""
+    given = {"licensor": licensor, "artifact_root": artifact_root, "parent": parent}
+    asked: dict[str, Any] = {k: value for k, value in given.items() if value is not None}
+    query = _models(frozenset(asked), begun=after is not None, past=not snapshot.at_head)
+    if after is not None:
+        asked |= {"after": after[0], "after_id": after[1]}
+    return _page(snapshot, query, asked, limit)
 
 
-def models_query(
-    snapshot: Snapshot,
-    *,
-    licensor: bytes | None,
-    artifact_root: bytes | None,
-    parent: bytes | None,
-    after: tuple[int, bytes] | None,
-    limit: int,
-) -> Select[Any]:
-    """What `models` asks."""
-    table = tables.model
+@functools.cache
+def _models(filters: frozenset[str], *, begun: bool, past: bool) -> Select[Any]:
+    table, document = tables.model, tables.document
     place = (table.c.registered_block, table.c.model_id)
-    query = select(table)
-    if parent is None:
-        query = query.where(snapshot.alive(table))
-    else:
+    block = _BLOCK if past else None
+    manifest: Label[Any] = (
+        select(document.c.body)
+        .where(document.c.kind == "manifest", document.c.hash == table.c.manifest_hash)
+        .scalar_subquery()
+        .label("manifest")
+    )
+    query: Select[Any] = select(*(table.c[name] for name in MODEL), manifest)
+    if "parent" in filters:
         link = tables.parent
         child = (
             select(link.c.chain_id, link.c.model_id)
             .distinct()
-            .where(snapshot.alive(link), link.c.parent == parent)
+            .where(alive(link, _CHAIN, block), link.c.parent == bindparam("parent"))
             .subquery()
         )
-        query = query.join(child, table.c.model_id == child.c.model_id).where(
-            snapshot.alive(table, chain=child.c.chain_id)
+        query = query.join(child, table.c.model_id == child.c.model_id)
+        query = query.where(alive(table, child.c.chain_id, block))
+    else:
+        query = query.where(alive(table, _CHAIN, block))
+    for name in filters - {"parent"}:
+        query = query.where(table.c[name] == bindparam(name))
+    if past:
+        # Later registrations end the list, whatever else they are.
+        query = query.where(table.c.registered_block <= _BLOCK)
+    if begun:
+        after = (
+            bindparam("after", type_=BigInteger),
+            bindparam("after_id", type_=LargeBinary),
         )
-    query = narrowed(query, table, licensor=licensor, artifact_root=artifact_root)
-    if after is not None:
-        query = query.where(table.c.registered_block >= after[0], tuple_(*place) > after)
-    # Of a past block: later registrations end the list, whatever else they are.
-    query = query.where(table.c.registered_block <= snapshot.as_of.block)
-    return query.order_by(*place).limit(limit)
+        query = query.where(table.c.registered_block >= after[0], tuple_(*place) > tuple_(*after))
+    return query.order_by(*place).limit(bindparam("limit"))
+
+
+def licenses(
+    snapshot: Snapshot,
+    *,
+    holder: bytes | None = None,
+    model_id: bytes | None = None,
+    plan_id: int | None = None,
+    external: Digest | None = None,
+    after: int | None = None,
+    limit: int = 50,
+) -> Sequence[Row[Any]]:
+    """Licenses by number: rows of `LICENSE`. `external`: hash of the reference they go by."""
+    given = {"holder": holder, "model_id": model_id, "plan_id": plan_id, "after": after}
+    asked: dict[str, Any] = {k: value for k, value in given.items() if value is not None}
+    query = _licenses(frozenset(asked), past=not snapshot.at_head)
+    if external is not None:
+        named = {id_.value for id_, _ in referenced(snapshot, external)}
+        query = query.where(tables.license_.c.license_id.in_(named) if named else false())
+    return _page(snapshot, query, asked, limit)
+
+
+@functools.cache
+def _licenses(filters: frozenset[str], *, past: bool) -> Select[Any]:
+    table = tables.license_
+    query = select(*(table.c[name] for name in LICENSE)).where(
+        alive(table, _CHAIN, _BLOCK if past else None)
+    )
+    for name in filters - {"after"}:
+        query = query.where(table.c[name] == bindparam(name))
+    if "after" in filters:
+        query = query.where(table.c.license_id > bindparam("after"))
+    return query.order_by(table.c.license_id).limit(bindparam("limit"))
+
+
+def _page(
+    snapshot: Snapshot, query: Select[Any], asked: dict[str, Any], limit: int
+) -> Sequence[Row[Any]]:
+    asked |= {"chain_id": snapshot.chain_id, "limit": limit}
+    if not snapshot.at_head:
+        asked["block"] = snapshot.as_of.block
+    return snapshot.connection.execute(query, asked).all()
 
 
 def claims(snapshot: Snapshot, bound: Mapping[str, Select[Any]], *, limit: int) -> Sequence[RowMap]:
@@ -102,55 +172,6 @@ def claims(snapshot: Snapshot, bound: Mapping[str, Select[Any]], *, limit: int) 
         .order_by(table.c.committed_at, table.c.registered_block, table.c.model_id)
         .limit(limit)
     )
-
-
-def licenses(
-    snapshot: Snapshot,
-    *,
-    holder: bytes | None = None,
-    model_id: bytes | None = None,
-    plan_id: int | None = None,
-    external: Digest | None = None,
-    after: int | None = None,
-    limit: int = 50,
-) -> Sequence[RowMap]:
-    """Licenses by number; `external`: hash of the reference they were issued under."""
-    return snapshot.rows(
-        licenses_query(
-            snapshot,
-            holder=holder,
-            model_id=model_id,
-            plan_id=plan_id,
-            external=external,
-            after=after,
-            limit=limit,
-        )
-    )
-
-
-def licenses_query(
-    snapshot: Snapshot,
-    *,
-    holder: bytes | None,
-    model_id: bytes | None,
-    plan_id: int | None,
-    external: Digest | None,
-    after: int | None,
-    limit: int,
-) -> Select[Any]:
-    """What `licenses` asks."""
-    table = tables.license_
-    number = table.c.license_id
-    query = select(table).where(snapshot.alive(table)).order_by(number).limit(limit)
-    query = narrowed(query, table, holder=holder, model_id=model_id)
-    low, high = 0 if after is None else after + 1, _MOST_LICENSE
-    if plan_id is not None:
-        # A plan's licenses are numbered in a row (`ledger.ids.LicenseId`).
-        low = max(low, plan_id << _SERIAL_BITS)
-        high = min(high, (plan_id + 1 << _SERIAL_BITS) - 1)
-    if external is not None:
-        query = query.where(number.in_([id_.value for id_, _ in referenced(snapshot, external)]))
-    return query.where(number >= low, number <= high)
 
 
 def referenced(snapshot: Snapshot, ext_hash: Digest) -> Sequence[tuple[LicenseId, RowMap]]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 from sqlalchemy import (
+    BigInteger,
     ColumnElement,
     Connection,
     Engine,
@@ -21,6 +22,7 @@ from sqlalchemy import (
     Table,
     and_,
     func,
+    literal,
     or_,
     select,
 )
@@ -221,6 +223,19 @@ def block_at(connection: Connection, chain_id: int, head: int, time: int) -> int
     return found
 
 
+Alive = ColumnElement[bool]
+
+
+def alive(table: Table, chain: ColumnElement[Any], block: ColumnElement[Any] | None) -> Alive:
+    """Rows of a state table as they were at the end of a block; of the index's own for None."""
+    if block is None:
+        # As it stands in the indexes of live versions.
+        return and_(table.c.chain_id == chain, table.c.died_block.is_(None))
+    # An expression, since an index of births holds half of the table below a block.
+    born, died = table.c.born_block + 0, table.c.died_block
+    return and_(table.c.chain_id == chain, born <= block, or_(died.is_(None), died > block))
+
+
 class Snapshot:
     """One consistent view; ends with its transaction."""
 
@@ -228,12 +243,12 @@ class Snapshot:
         self.connection = connection
         self.chain_id = chain_id
         self.as_of = as_of
+        # Whether nothing has happened since.
+        self.at_head = as_of.block == as_of.points["latest"].block
 
     # -- pieces ----------------------------------------------------------------------------------
 
-    def alive(
-        self, table: Table, *, chain: ColumnElement[Any] | None = None
-    ) -> ColumnElement[bool]:
+    def alive(self, table: Table, *, chain: ColumnElement[Any] | None = None) -> Alive:
         """Rows of a state table as they were at the end of this view's block.
 
         Args:
@@ -241,15 +256,11 @@ class Snapshot:
             chain: where a subquery leads to the rows, its column of the chain. SQLite takes an id
                 for a reason to go through all rows that have it, and then asks the subquery.
         """
-        here = table.c.chain_id == (self.chain_id if chain is None else chain)
-        block = self.as_of.block
-        if block == self.as_of.points["latest"].block:
-            # Also what the indexes of live versions are made of.
-            return and_(here, table.c.died_block.is_(None))
-        # An expression, since an index of births holds half of the table below a block.
-        born = table.c.born_block + 0
-        died = table.c.died_block
-        return and_(here, born <= block, or_(died.is_(None), died > block))
+        return alive(
+            table,
+            literal(self.chain_id, BigInteger) if chain is None else chain,
+            None if self.at_head else literal(self.as_of.block, BigInteger),
+        )
 
     def rows(self, query: Select[Any]) -> Sequence[RowMap]:
         """All rows of a query."""

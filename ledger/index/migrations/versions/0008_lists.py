@@ -11,29 +11,32 @@ depends_on = None
 # Name, table, columns before, columns now.
 _INDEXES = (
     ("ix_model_artifact_root", "model", ["artifact_root"],
-     ["chain_id", "artifact_root", "registered_block", "model_id"]),
+     ["artifact_root", "chain_id", "registered_block", "model_id"]),
     ("ix_model_fingerprint_digest", "model", ["fingerprint_digest"],
-     ["chain_id", "fingerprint_digest", "model_id"]),
+     ["fingerprint_digest", "chain_id", "model_id"]),
     ("ix_model_licensor", "model", ["licensor"],
-     ["chain_id", "licensor", "registered_block", "model_id"]),
+     ["licensor", "chain_id", "registered_block", "model_id"]),
     ("ix_model_manifest_hash", "model", ["manifest_hash"],
-     ["chain_id", "manifest_hash", "model_id"]),
+     ["manifest_hash", "chain_id", "model_id"]),
     ("ix_model_watermark_commitment", "model", ["watermark_commitment"],
-     ["chain_id", "watermark_commitment", "model_id"]),
-    ("ix_parent_parent", "parent", ["parent"], ["chain_id", "parent", "model_id"]),
+     ["watermark_commitment", "chain_id", "model_id"]),
+    ("ix_parent_parent", "parent", ["parent"], ["parent", "chain_id", "model_id"]),
     ("ix_sealing_record_hash", "sealing", ["record_hash"],
-     ["chain_id", "record_hash", "model_id", "epoch"]),
+     ["record_hash", "chain_id", "model_id", "epoch"]),
     ("ix_record_record_hash", "record", ["record_hash"],
-     ["chain_id", "record_hash", "model_id", "block", "log_index"]),
-    ("ix_plan_model_id", "plan", ["model_id"], ["chain_id", "model_id", "plan_id"]),
-    ("ix_plan_licensor", "plan", ["licensor"], ["chain_id", "licensor", "plan_id"]),
-    ("ix_plan_plan_digest", "plan", ["plan_digest"], ["chain_id", "plan_digest", "plan_id"]),
-    ("ix_plan_terms_hash", "plan", ["terms_hash"], ["chain_id", "terms_hash", "plan_id"]),
-    ("ix_license_holder", "license", ["holder"], ["chain_id", "holder", "license_id"]),
-    ("ix_license_model_id", "license", ["model_id"], ["chain_id", "model_id", "license_id"]),
-    ("ix_anchor_sender", "anchor", ["sender"], ["chain_id", "sender", "anchored_at", "root"]),
+     ["record_hash", "chain_id", "model_id", "block", "log_index"]),
+    ("ix_plan_model_id", "plan", ["model_id"], ["model_id", "chain_id", "plan_id"]),
+    ("ix_plan_licensor", "plan", ["licensor"], ["licensor", "chain_id", "plan_id"]),
+    ("ix_plan_plan_digest", "plan", ["plan_digest"], ["plan_digest", "chain_id", "plan_id"]),
+    ("ix_plan_terms_hash", "plan", ["terms_hash"], ["terms_hash", "chain_id", "plan_id"]),
+    ("ix_license_holder", "license", ["holder"], ["holder", "chain_id", "license_id"]),
+    ("ix_license_model_id", "license", ["model_id"], ["model_id", "chain_id", "license_id"]),
+    ("ix_anchor_sender", "anchor", ["sender"], ["sender", "chain_id", "anchored_at", "root"]),
 )  # fmt: skip
-_REGISTERED = ("ix_model_registered", "model", ["chain_id", "registered_block", "model_id"])
+_NEW = (
+    ("ix_model_registered", "model", ["chain_id", "registered_block", "model_id"]),
+    ("ix_license_plan_id", "license", ["plan_id", "chain_id", "license_id"]),
+)
 _STATE = (
     "model", "parent", "title", "sealing", "record", "plan", "role", "license", "seat", "anchor",
     "phase_a", "broker", "broker_set", "receipt_root", "sale", "revenue", "owed", "royalty",
@@ -62,7 +65,8 @@ def upgrade() -> None:
             op.drop_index(name, table)
             op.create_index(name, table, columns)
     if "ix_model_licensor" in there:
-        op.create_index(*_REGISTERED)
+        for name, table, columns in _NEW:
+            op.create_index(name, table, columns)
     for table in _STATE:
         name = f"ix_{table}_died"
         if name in there:
@@ -95,8 +99,9 @@ def downgrade() -> None:
         if name in there:
             op.drop_index(name, table)
             op.create_index(name, table, ["chain_id", "died_block"])
-    if _REGISTERED[0] in there:
-        op.drop_index(_REGISTERED[0], _REGISTERED[1])
+    for name, table, _ in reversed(_NEW):
+        if name in there:
+            op.drop_index(name, table)
     for name, table, columns, _ in reversed(_INDEXES):
         if name in there:
             op.drop_index(name, table)
