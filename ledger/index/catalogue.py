@@ -265,12 +265,13 @@ def lineage(
 
 def _links(snapshot: Snapshot, column: str, ids: Iterable[bytes]) -> list[RowMap]:
     table = tables.parent
+    alive = snapshot.alive(table, led=column == "parent")
     return [
         row
         for part in _parts(ids)
         for row in snapshot.rows(
             select(table)
-            .where(snapshot.alive(table), table.c[column].in_(part))
+            .where(alive, table.c[column].in_(part))
             .order_by(table.c.model_id, table.c.parent)
             .limit(MAX_LINEAGE + 1)
         )

@@ -92,7 +92,7 @@ def _models(filters: frozenset[str], *, begun: bool, past: bool) -> Select[Any]:
         query = query.where(alive(table, _CHAIN, block))
     for name in filters - {"parent"}:
         query = query.where(table.c[name] == bindparam(name))
-    if past:
+    if past and "parent" not in filters:
         # Later registrations end the list, whatever else they are.
         query = query.where(table.c.registered_block <= _BLOCK)
     if begun:
@@ -163,6 +163,8 @@ def claims(snapshot: Snapshot, bound: Mapping[str, Select[Any]], *, limit: int) 
             select(named.c.chain_id, named.c.model_id)
             .join(value, named.c[column] == value.c[column])
             .where(named.c.chain_id == value.c.chain_id)
+            # So that it stays a table of its own, which leads to the rows.
+            .distinct()
         )
     found = union(*ids).subquery()
     return snapshot.rows(

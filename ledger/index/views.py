@@ -226,14 +226,22 @@ def block_at(connection: Connection, chain_id: int, head: int, time: int) -> int
 Alive = ColumnElement[bool]
 
 
-def alive(table: Table, chain: ColumnElement[Any], block: ColumnElement[Any] | None) -> Alive:
-    """Rows of a state table as they were at the end of a block; of the index's own for None."""
+def alive(
+    table: Table,
+    chain: ColumnElement[Any],
+    block: ColumnElement[Any] | None,
+    *,
+    led: bool = False,
+) -> Alive:
+    """As `Snapshot.alive`, at the end of a block; at the index's own for None."""
+    # No planner goes by an index of what stands in an expression.
+    here = (table.c.chain_id + 0 if led else table.c.chain_id) == chain
     if block is None:
         # As it stands in the indexes of live versions.
-        return and_(table.c.chain_id == chain, table.c.died_block.is_(None))
-    # An expression, since an index of births holds half of the table below a block.
+        return and_(here, table.c.died_block.is_(None))
+    # An index of births holds half of the table below a block.
     born, died = table.c.born_block + 0, table.c.died_block
-    return and_(table.c.chain_id == chain, born <= block, or_(died.is_(None), died > block))
+    return and_(here, born <= block, or_(died.is_(None), died > block))
 
 
 class Snapshot:
@@ -248,18 +256,23 @@ class Snapshot:
 
     # -- pieces ----------------------------------------------------------------------------------
 
-    def alive(self, table: Table, *, chain: ColumnElement[Any] | None = None) -> Alive:
+    def alive(
+        self, table: Table, *, chain: ColumnElement[Any] | None = None, led: bool = False
+    ) -> Alive:
         """Rows of a state table as they were at the end of this view's block.
 
         Args:
             table: which.
             chain: where a subquery leads to the rows, its column of the chain. SQLite takes an id
                 for a reason to go through all rows that have it, and then asks the subquery.
+            led: where a list of values leads to the rows, by an index that does not begin with the
+                chain: no index that does is to be taken, for the same reason.
         """
         return alive(
             table,
             literal(self.chain_id, BigInteger) if chain is None else chain,
             None if self.at_head else literal(self.as_of.block, BigInteger),
+            led=led,
         )
 
     def rows(self, query: Select[Any]) -> Sequence[RowMap]:
