@@ -25,7 +25,7 @@ from ledger.index.endpoints import Endpoints
 from ledger.index.follow import Follower
 from ledger.index.keeper import Keeper
 from ledger.index.views import Index, Snapshot, Tag
-from ledger.index.watching import mark_in
+from ledger.index.watching import Mark, State
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,10 @@ LicensePath = Annotated[
 ]
 HashQuery = Annotated[str | None, Query(pattern=HASH)]
 AccountQuery = Annotated[str | None, Query(pattern=ACCOUNT)]
-Limit = Annotated[int, Query(ge=1, le=500, description="rows on a page")]
+LIMIT, MOST = 50, 500
+"""Rows on a page, unless asked for otherwise, and the most that are."""
+COUNT = r"^\d{1,10}$"
+Limit = Annotated[int, Query(ge=1, le=MOST, description="rows on a page")]
 NUMBER_CURSOR = r"^\d{1,18}$"
 
 
@@ -198,7 +201,7 @@ def answering(
         NotModified: the caller has this answer.
     """
     with served.index.snapshot(which.block, at=which.at, settled=which.settled) as snapshot:
-        mark = mark_in(snapshot.connection, snapshot.chain_id)
+        mark = mark_of(snapshot)
         ready_lag = served.settings.ready_lag
         stale = snapshot.as_of.lag_s > ready_lag
         etag = _etag(request, snapshot, mark.deposits, stale=stale)
@@ -218,11 +221,24 @@ def cacheable(
         yield snapshot
 
 
+def mark_of(snapshot: Snapshot) -> Mark:
+    """The mark that a snapshot was made at."""
+    cursor = snapshot.position.cursor
+    return Mark(
+        State(cursor.next_block, cursor.last_hash, cursor.epoch),
+        cursor.safe,
+        cursor.finalized,
+        snapshot.position.deposits,
+        cursor.synced_at_ms,
+        snapshot.position.last_seq,
+    )
+
+
 def _etag(request: Request, snapshot: Snapshot, deposits: int, *, stale: bool) -> str:
     facts = snapshot.as_of
     parts = (
-        request.url.path,
-        request.url.query,
+        request.scope["path"],
+        request.scope["query_string"],
         facts.block,
         facts.hash,
         *((point.block, point.hash) for point in facts.points.values()),

@@ -180,7 +180,7 @@ class Lanes:
         self.wallets = Lane("questions to contract wallets", threads=2, waiting=8, retry_after=5.0)
         self.transactions = Lane("transactions", threads=4, waiting=32, retry_after=2.0)
         # Whoever may connect may wait (`api.wire.MAX_CONNECTIONS`): a page is not refused.
-        self.lists = QuickLane("lists", threads=4, waiting=512, retry_after=1.0)
+        self.lists = QuickLane("lists", threads=2, waiting=512, retry_after=1.0)
         self.deposits = Lane("deposits", threads=2, waiting=16, retry_after=2.0)
         self.large = Lane("large deposits", threads=1, waiting=3, retry_after=30.0)
         self.keys = QuickLane(

@@ -11,6 +11,11 @@ from starlette.concurrency import run_in_threadpool
 
 from api import catalogue_schemas, pages, problems, schemas
 from api.dependencies import (
+    ACCOUNT,
+    COUNT,
+    HASH,
+    LIMIT,
+    MOST,
     NUMBER_CURSOR,
     AccountQuery,
     Asked,
@@ -29,7 +34,6 @@ from api.dependencies import (
 )
 from api.lanes import lanes
 from api.once import described
-from api.remembered import Remembered
 from ledger.canonical import parse_json
 from ledger.claim import Claim, manifest_hash
 from ledger.errors import ClaimMismatch, ManifestError, UnknownRecord
@@ -40,8 +44,51 @@ from ledger.index.database import writing
 from ledger.index.timeline import timeline
 from ledger.index.views import RowMap, Snapshot
 
+
+def _page(
+    licensor: str | None,
+    artifact_root: str | None,
+    parent: str | None,
+    cursor: str | None,
+    limit: int,
+) -> pages.Write:
+    def write(snapshot: Snapshot) -> str:
+        rows = listing.models(
+            snapshot,
+            licensor=account(licensor),
+            artifact_root=digest(artifact_root),
+            parent=digest(parent),
+            after=None if cursor is None else _place(cursor),
+            limit=limit,
+        )
+        return pages.models(snapshot, rows, limit)
+
+    return write
+
+
+def _place(cursor: str) -> tuple[int, bytes]:
+    block, _, digits = cursor.partition("-")
+    return int(block), bytes.fromhex(digits)
+
+
+def _plain(given: pages.Given) -> pages.Write | None:
+    limit = int(given.get("limit", LIMIT))
+    if not 1 <= limit <= MOST:
+        return None
+    licensor, artifact_root = given.get("licensor"), given.get("artifact_root")
+    return _page(licensor, artifact_root, given.get("parent"), given.get("cursor"), limit)
+
+
+CURSOR = r"^\d{1,18}-[0-9a-f]{64}$"
+_FORMS = {
+    "licensor": ACCOUNT, "artifact_root": HASH, "parent": HASH, "cursor": CURSOR, "limit": COUNT,
+}  # fmt: skip
+
 router = APIRouter(
-    prefix="/v1", tags=["models"], responses=problems.READ_FAILURES, route_class=Remembered
+    prefix="/v1",
+    tags=["models"],
+    responses=problems.READ_FAILURES,
+    route_class=pages.quick({"/v1/models": (_FORMS, _plain)}),
 )
 
 # For a whole body; 64 MiB at 5 Mbit/s.
@@ -79,28 +126,13 @@ async def list_models(
     licensor: AccountQuery = None,
     artifact_root: HashQuery = None,
     parent: HashQuery = None,
-    cursor: Annotated[str | None, Query(pattern=r"^\d{1,18}-[0-9a-f]{64}$")] = None,
-    limit: Limit = 50,
+    cursor: Annotated[str | None, Query(pattern=CURSOR)] = None,
+    limit: Limit = LIMIT,
 ) -> Response:
     """Registered models in order of registration, optionally of one licensor, content or parent."""
-
-    def write(snapshot: Snapshot) -> str:
-        rows = listing.models(
-            snapshot,
-            licensor=account(licensor),
-            artifact_root=digest(artifact_root),
-            parent=digest(parent),
-            after=None if cursor is None else _place(cursor),
-            limit=limit,
-        )
-        return pages.models(snapshot, rows, limit)
-
-    return await pages.page(request, served, which, write)
-
-
-def _place(cursor: str) -> tuple[int, bytes]:
-    block, _, digits = cursor.partition("-")
-    return int(block), bytes.fromhex(digits)
+    return await pages.page(
+        request, served, which, _page(licensor, artifact_root, parent, cursor, limit)
+    )
 
 
 @router.get("/models/{id}")

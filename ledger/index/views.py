@@ -37,7 +37,7 @@ from ledger.errors import (
 from ledger.ids import Digest, LicenseId, ModelId
 from ledger.index import tables
 from ledger.index.chronicle import Place, page
-from ledger.index.journal import Cursor, Journal
+from ledger.index.journal import Cursor, Journal, Position
 
 RowMap = Mapping[str, Any]
 Tag = Literal["latest", "safe", "finalized"]
@@ -97,6 +97,8 @@ class Index:
         self.chain_id = chain_id
         self.now = now
         self.journal = Journal(chain_id)
+        # The blocks of the answer before this one: between two steps all are as of the same.
+        self._known: tuple[tuple[Any, ...], Mapping[int, Point]] | None = None
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -130,7 +132,8 @@ class Index:
             PendingFinality: the block asked for is not settled so far.
         """
         with self.reading() as connection:
-            cursor = self.journal.cursor(connection)
+            position = self.journal.position(connection)
+            cursor = position.cursor
             heads: dict[Tag, int] = {
                 "latest": cursor.block,
                 "safe": min(max(cursor.safe, cursor.finalized), cursor.block),
@@ -152,9 +155,8 @@ class Index:
                     f"block {number} is not {settled} yet; block {heads[settled]} is",
                     hint="ask again later, or without a block",
                 )
-            yield Snapshot(
-                connection, self.chain_id, self._as_of(connection, cursor, number, heads)
-            )
+            as_of = self._as_of(connection, cursor, number, heads)
+            yield Snapshot(connection, self.chain_id, as_of, position)
 
     def _number_at(self, connection: Connection, cursor: Cursor, at: int) -> int:
         if at > cursor.last_time:
@@ -172,18 +174,7 @@ class Index:
     ) -> AsOf:
         now = self.now()
         lag = cursor.lag_s(now)
-        table = tables.block
-        wanted = {number, *heads.values()} - {cursor.block}
-        kept: dict[int, Point] = {}
-        if wanted:
-            rows = connection.execute(
-                select(table.c.number, table.c.hash, table.c.time).where(
-                    table.c.chain_id == self.chain_id, table.c.number.in_(wanted)
-                )
-            )
-            kept = {row.number: Point(row.number, Digest(row.hash), row.time) for row in rows}
-        hash_ = None if cursor.last_hash is None else Digest(cursor.last_hash)
-        kept[cursor.block] = Point(cursor.block, hash_, cursor.last_time)
+        kept = self._kept(connection, cursor, frozenset({number, *heads.values()}))
         points = {tag: kept.get(block, Point(block, None, None)) for tag, block in heads.items()}
         here = kept.get(number, Point(number, None, None))
         return AsOf(
@@ -195,6 +186,26 @@ class Index:
             round(now, 1) if lag is None else lag,
             points,
         )
+
+    def _kept(
+        self, connection: Connection, cursor: Cursor, wanted: frozenset[int]
+    ) -> Mapping[int, Point]:
+        """Those of these blocks whose headers are kept."""
+        key = (cursor.next_block, cursor.last_hash, cursor.epoch, wanted)
+        held = self._known
+        if held is not None and held[0] == key:
+            return held[1]
+        table = tables.block
+        rows = connection.execute(
+            select(table.c.number, table.c.hash, table.c.time).where(
+                table.c.chain_id == self.chain_id, table.c.number.in_(wanted)
+            )
+        )
+        kept = {row.number: Point(row.number, Digest(row.hash), row.time) for row in rows}
+        hash_ = None if cursor.last_hash is None else Digest(cursor.last_hash)
+        kept[cursor.block] = Point(cursor.block, hash_, cursor.last_time)
+        self._known = key, kept
+        return kept
 
 
 def block_at(connection: Connection, chain_id: int, head: int, time: int) -> int:
@@ -247,10 +258,13 @@ def alive(
 class Snapshot:
     """One consistent view; ends with its transaction."""
 
-    def __init__(self, connection: Connection, chain_id: int, as_of: AsOf) -> None:
+    def __init__(
+        self, connection: Connection, chain_id: int, as_of: AsOf, position: Position
+    ) -> None:
         self.connection = connection
         self.chain_id = chain_id
         self.as_of = as_of
+        self.position = position
         # Whether nothing has happened since.
         self.at_head = as_of.block == as_of.points["latest"].block
 
