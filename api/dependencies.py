@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, cast
@@ -24,7 +25,7 @@ from ledger.index.endpoints import Endpoints
 from ledger.index.follow import Follower
 from ledger.index.keeper import Keeper
 from ledger.index.views import Index, Snapshot, Tag
-from ledger.index.watching import mark_in
+from ledger.index.watching import Mark, State
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,12 @@ def memory_of(request: Request) -> Memory:
     return cast("Memory", request.app.state.memory)
 
 
-Served = Annotated[Service, Depends(service)]
+async def _served(request: Request) -> Service:
+    return service(request)
+
+
+# Asynchronous, as `_asked`: what waits for nothing needs no thread.
+Served = Annotated[Service, Depends(_served)]
 
 HASH = "^0x[0-9a-f]{64}$"
 ACCOUNT = "^0x[0-9a-fA-F]{40}$"
@@ -78,7 +84,10 @@ LicensePath = Annotated[
 ]
 HashQuery = Annotated[str | None, Query(pattern=HASH)]
 AccountQuery = Annotated[str | None, Query(pattern=ACCOUNT)]
-Limit = Annotated[int, Query(ge=1, le=500, description="rows on a page")]
+LIMIT, MOST = 50, 500
+"""Rows on a page, unless asked for otherwise, and the most that are."""
+COUNT = r"^[0-9]{1,10}$"
+Limit = Annotated[int, Query(ge=1, le=MOST, description="rows on a page")]
 NUMBER_CURSOR = r"^[0-9]{1,18}$"
 
 
@@ -138,7 +147,7 @@ class Moment:
     settled: Tag
 
 
-def moment(as_of: AsOfQuery = None, min_finality: FinalityQuery = None) -> Moment:
+def moment(as_of: str | None, min_finality: Tag | None = None) -> Moment:
     """What `as_of` and `min_finality` come to.
 
     Raises:
@@ -171,19 +180,24 @@ def last_second(text: str) -> int:
 _DAY = 86_400
 
 
-def fresh(served: Served, which: Annotated[Moment, Depends(moment)]) -> Iterator[Snapshot]:
+async def _asked(as_of: AsOfQuery = None, min_finality: FinalityQuery = None) -> Moment:
+    return moment(as_of, min_finality)
+
+
+Asked = Annotated[Moment, Depends(_asked)]
+
+
+def fresh(served: Served, which: Asked) -> Iterator[Snapshot]:
     """A snapshot whose answer is not to be kept."""
     with served.index.snapshot(which.block, at=which.at, settled=which.settled) as snapshot:
         yield snapshot
 
 
-def cacheable(
-    request: Request,
-    response: Response,
-    served: Served,
-    which: Annotated[Moment, Depends(moment)],
-) -> Iterator[Snapshot]:
-    """A snapshot whose answer has an ETag.
+@contextmanager
+def answering(
+    request: Request, served: Service, which: Moment
+) -> Iterator[tuple[Snapshot, dict[str, str]]]:
+    """A snapshot whose answer has an ETag, and the headers that say so.
 
     The tag changes with the block, its finality and the deposited documents, and when the index
     falls behind; within it only `lag_s` differs, which is why it is a weak one (RFC 9110, 8.8.1).
@@ -192,24 +206,44 @@ def cacheable(
         NotModified: the caller has this answer.
     """
     with served.index.snapshot(which.block, at=which.at, settled=which.settled) as snapshot:
-        mark = mark_in(snapshot.connection, snapshot.chain_id)
+        mark = mark_of(snapshot)
         ready_lag = served.settings.ready_lag
         stale = snapshot.as_of.lag_s > ready_lag
         etag = _etag(request, snapshot, mark.deposits, stale=stale)
         if etag in request.headers.get("if-none-match", ""):
             raise NotModified(etag)
-        response.headers["ETag"] = etag
-        response.headers["Cache-Control"] = "no-cache"
         if not stale:
             request.scope["state"]["basis"] = (mark, ready_lag)
+        yield snapshot, {"ETag": etag, "Cache-Control": "no-cache"}
+
+
+def cacheable(
+    request: Request, response: Response, served: Served, which: Asked
+) -> Iterator[Snapshot]:
+    """A snapshot whose answer has an ETag (`answering`)."""
+    with answering(request, served, which) as (snapshot, headers):
+        response.headers.update(headers)
         yield snapshot
+
+
+def mark_of(snapshot: Snapshot) -> Mark:
+    """The mark that a snapshot was made at."""
+    cursor = snapshot.position.cursor
+    return Mark(
+        State(cursor.next_block, cursor.last_hash, cursor.epoch),
+        cursor.safe,
+        cursor.finalized,
+        snapshot.position.deposits,
+        cursor.synced_at_ms,
+        snapshot.position.last_seq,
+    )
 
 
 def _etag(request: Request, snapshot: Snapshot, deposits: int, *, stale: bool) -> str:
     facts = snapshot.as_of
     parts = (
-        request.url.path,
-        request.url.query,
+        request.scope["path"],
+        request.scope["query_string"],
         facts.block,
         facts.hash,
         *((point.block, point.hash) for point in facts.points.values()),

@@ -163,6 +163,7 @@ class Lanes:
     Attributes:
         evidence: a bundle reads hundreds of proofs from the chain: one at a time, and none waits.
         jobs: askers who wait for news of an evidence job.
+        lists: pages of models and licenses; each holds a connection of the database's pool.
         deposits: checking documents of the ordinary size.
         large: reading and checking larger ones, which take ten times their size in memory.
         keys: challenges, releases and heartbeats of the broker, which nothing else may use.
@@ -185,6 +186,9 @@ class Lanes:
         self.strangers = Lane(
             "transactions of accounts without a role", threads=2, waiting=16, retry_after=2.0
         )
+
+        # Whoever may connect may wait (`api.wire.MAX_CONNECTIONS`): a page is not refused.
+        self.lists = QuickLane("lists", threads=2, waiting=512, retry_after=1.0)
         self.deposits = Lane("deposits", threads=2, waiting=16, retry_after=2.0)
         self.large = Lane("large deposits", threads=1, waiting=3, retry_after=30.0)
         self.keys = QuickLane(

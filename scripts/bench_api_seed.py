@@ -99,8 +99,10 @@ def seed(engine: Engine, deployment: Deployment, head: Any, *, models: int, even
             next_block=head.number + 1, last_hash=head.hash.raw, last_time=head.timestamp,
             safe=BLOCKS, finalized=BLOCKS, head=head.number,
         ))  # fmt: skip
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        connection.exec_driver_sql("ANALYZE")
+    if engine.dialect.name == "postgresql":
+        # As its autovacuum would. Of an index on SQLite there are no statistics.
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.exec_driver_sql("ANALYZE")
 
 
 def _fill(engine: Engine, table: Table, rows: Iterable[tuple[Any, ...]]) -> None:

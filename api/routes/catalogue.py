@@ -31,7 +31,7 @@ from ledger.chain.plans import Role
 from ledger.chain.registry import ModelStatus
 from ledger.errors import UnknownRecord
 from ledger.ids import Address, Digest, ModelId
-from ledger.index import catalogue
+from ledger.index import catalogue, figures, finding
 from ledger.index.views import RowMap, Snapshot
 
 router = APIRouter(
@@ -213,7 +213,7 @@ def show_statistics(
     """
     at = snapshot.as_of.time or 0
     which = Address.parse(licensor.lower())
-    found = asdict(catalogue.figures(snapshot, which.raw, at=at, within=days * _DAY))
+    found = asdict(figures.figures(snapshot, which.raw, at=at, within=days * _DAY))
     licenses = {name: found.pop(name) for name in shapes.Licenses.model_fields}
     return shapes.Statistics.model_validate(
         {
@@ -224,11 +224,11 @@ def show_statistics(
             **found,
             "revenue": [
                 {**row, "net": row["taken"] - row["refunded"]}
-                for row in catalogue.revenue(snapshot, which.raw)
+                for row in figures.revenue(snapshot, which.raw)
             ],
             "owed": [
                 {**row, "open": row["accrued"] - row["withdrawn"]}
-                for row in catalogue.owed(snapshot, which.raw)
+                for row in figures.owed(snapshot, which.raw)
             ],
         }
     )
@@ -247,7 +247,7 @@ def show_royalties(
             "model_id": which,
             "royalties": [
                 {**row, "open": row["accrued"] - row["collected"]}
-                for row in catalogue.royalties(snapshot, which.raw)
+                for row in figures.royalties(snapshot, which.raw)
             ],
         }
     )
@@ -257,7 +257,7 @@ def show_royalties(
 def show_sale(snapshot: Cacheable, license: LicensePath) -> shapes.SaleAnswer:  # noqa: A002 -- its name in the URL
     """For what, by whom and when the market sold a license, and whether it was given back."""
     which = license_id(license)
-    row = catalogue.sale(snapshot, which)
+    row = figures.sale(snapshot, which)
     if row is None:
         raise UnknownRecord(
             f"no sale of license {which} as of block {snapshot.as_of.block}",
@@ -301,12 +301,12 @@ def find(
     Tensors are looked for by /v1/search.
     """
     if len(q) == 66:
-        hits = catalogue.find_digest(snapshot, Digest.parse(q.lower()))
+        hits = finding.find_digest(snapshot, Digest.parse(q.lower()))
     elif q.startswith("0x"):
-        hits = catalogue.find_account(snapshot, Address.parse(q.lower()).raw)
+        hits = finding.find_account(snapshot, Address.parse(q.lower()).raw)
     else:
         end = last_second(q)
-        hits = catalogue.find_time(snapshot, end - _DAY + 1, end)
+        hits = finding.find_time(snapshot, end - _DAY + 1, end)
     return shapes.FindAnswer(
         as_of=as_of(snapshot),
         asked=q,

@@ -25,10 +25,11 @@ from api.dependencies import (
 from api.feed import Feed
 from api.remembered import Remembered
 from ledger.broker.limits import network_of
+from ledger.index.chronicle import format_place, parse_place
 from ledger.index.decode import decode, json_values
 from ledger.index.fold_licenses import license_subject
 from ledger.index.journal import topics_of
-from ledger.index.views import RowMap, Snapshot, format_place, parse_place
+from ledger.index.views import RowMap, Snapshot
 
 router = APIRouter(
     prefix="/v1", tags=["events"], responses=problems.READ_FAILURES, route_class=Remembered

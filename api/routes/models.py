@@ -9,14 +9,21 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from api import catalogue_schemas, problems, schemas
+from api import catalogue_schemas, pages, problems, schemas
 from api.dependencies import (
+    ACCOUNT,
+    COUNT,
+    HASH,
+    LIMIT,
+    MOST,
     NUMBER_CURSOR,
     AccountQuery,
+    Asked,
     Cacheable,
     HashQuery,
     Limit,
     ModelPath,
+    Served,
     Service,
     account,
     as_of,
@@ -27,22 +34,63 @@ from api.dependencies import (
 )
 from api.lanes import lanes
 from api.once import described
-from api.remembered import Remembered
 from ledger.canonical import parse_json
 from ledger.claim import Claim, manifest_hash
 from ledger.errors import ClaimMismatch, ManifestError, UnknownRecord
 from ledger.fingerprint import ids
 from ledger.ids import Digest, ModelId
-from ledger.index import catalogue, library
+from ledger.index import catalogue, library, listing
 from ledger.index.database import writing
 from ledger.index.timeline import timeline
 from ledger.index.views import RowMap, Snapshot
 
+
+def _page(
+    licensor: str | None,
+    artifact_root: str | None,
+    parent: str | None,
+    cursor: str | None,
+    limit: int,
+) -> pages.Write:
+    def write(snapshot: Snapshot) -> str:
+        rows = listing.models(
+            snapshot,
+            licensor=account(licensor),
+            artifact_root=digest(artifact_root),
+            parent=digest(parent),
+            after=None if cursor is None else _place(cursor),
+            limit=limit,
+        )
+        return pages.models(snapshot, rows, limit)
+
+    return write
+
+
+def _place(cursor: str) -> tuple[int, bytes]:
+    block, _, digits = cursor.partition("-")
+    return int(block), bytes.fromhex(digits)
+
+
+def _plain(given: pages.Given) -> pages.Write | None:
+    limit = int(given.get("limit", LIMIT))
+    if not 1 <= limit <= MOST:
+        return None
+    licensor, artifact_root = given.get("licensor"), given.get("artifact_root")
+    return _page(licensor, artifact_root, given.get("parent"), given.get("cursor"), limit)
+
+
+CURSOR = r"^[0-9]{1,18}-[0-9a-f]{64}$"
+_FORMS = {
+    "licensor": ACCOUNT, "artifact_root": HASH, "parent": HASH, "cursor": CURSOR, "limit": COUNT,
+}  # fmt: skip
+
 router = APIRouter(
-    prefix="/v1", tags=["models"], responses=problems.READ_FAILURES, route_class=Remembered
+    prefix="/v1",
+    tags=["models"],
+    responses=problems.READ_FAILURES,
+    route_class=pages.quick({"/v1/models": (_FORMS, _plain)}),
 )
 
-_STATUS = {1: "active", 2: "withdrawn", 3: "compromised"}
 # For a whole body; 64 MiB at 5 Mbit/s.
 BODY_SECONDS = 120
 _EXAMPLE_FINGERPRINT = {"format": "mfp1", "level": "core", "tensors": []}
@@ -60,7 +108,7 @@ def shown_all(snapshot: Snapshot, rows: Collection[RowMap]) -> list[schemas.Mode
         schemas.Model.model_validate(
             {
                 **row,
-                "status": _STATUS.get(row["status"], "active"),
+                "status": pages.MODEL_STATUS.get(row["status"], "active"),
                 "title": titles.get(bytes(row["manifest_hash"])),
                 "finality": snapshot.as_of.finality(row["registered_block"]),
             }
@@ -69,37 +117,22 @@ def shown_all(snapshot: Snapshot, rows: Collection[RowMap]) -> list[schemas.Mode
     ]
 
 
-@router.get("/models")
-def list_models(
+@router.get("/models", response_model=schemas.ModelPage)
+async def list_models(
+    request: Request,
+    served: Served,
+    which: Asked,
     *,
-    snapshot: Cacheable,
     licensor: AccountQuery = None,
     artifact_root: HashQuery = None,
     parent: HashQuery = None,
-    cursor: Annotated[str | None, Query(pattern=r"^[0-9]{1,18}-[0-9a-f]{64}$")] = None,
-    limit: Limit = 50,
-) -> schemas.ModelPage:
+    cursor: Annotated[str | None, Query(pattern=CURSOR)] = None,
+    limit: Limit = LIMIT,
+) -> Response:
     """Registered models in order of registration, optionally of one licensor, content or parent."""
-    rows = snapshot.models(
-        licensor=account(licensor),
-        artifact_root=digest(artifact_root),
-        parent=digest(parent),
-        after=None if cursor is None else _place(cursor),
-        limit=limit,
+    return await pages.page(
+        request, served, which, _page(licensor, artifact_root, parent, cursor, limit)
     )
-    more = len(rows) == limit
-    return schemas.ModelPage(
-        as_of=as_of(snapshot),
-        models=shown_all(snapshot, rows),
-        next_cursor=f"{rows[-1]['registered_block']}-{rows[-1]['model_id'].hex()}"
-        if more
-        else None,
-    )
-
-
-def _place(cursor: str) -> tuple[int, bytes]:
-    block, _, digits = cursor.partition("-")
-    return int(block), bytes.fromhex(digits)
 
 
 @router.get("/models/{id}")

@@ -31,6 +31,7 @@ from ledger.chain.market import Price
 from ledger.chain.transactions import Sender
 from ledger.errors import PendingFinality, UnknownRecord, UsageError
 from ledger.ids import ZERO_ADDRESS, Address, LicenseId, quoted
+from ledger.index.listing import referenced
 from ledger.licensing.card import ledger_domain
 from ledger.licensing.voucher import VOUCHER_TYPE, SignedVoucher, Voucher
 
@@ -234,7 +235,7 @@ def _by_reference(served: Service, who: Principal, asked: IssueByReference) -> B
 def _referenced(served: Service, account: Address, offer: Voucher) -> LicenseId:
     """The license that this account issued by this reference before."""
     with served.index.snapshot() as snapshot:
-        for license_, row in snapshot.referenced(offer.ext_hash):
+        for license_, row in referenced(snapshot, offer.ext_hash):
             # The signer is the second indexed argument; the nonce the first that is not.
             mine = bytes(row["topics"][64:96]) == account.raw.rjust(32, b"\0")
             if mine and int.from_bytes(row["data"][:32], "big") == offer.nonce:

@@ -31,8 +31,8 @@ from ledger.errors import (
     UnknownRecord,
 )
 from ledger.ids import Address, Digest
-from ledger.index.catalogue import is_pay_token
 from ledger.index.decode import EVENTS, decode, json_values
+from ledger.index.figures import is_pay_token
 
 router = APIRouter(
     prefix="/v1",

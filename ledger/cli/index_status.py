@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from ledger.index.endpoints import Endpoints
-    from ledger.index.standing import Standing
+from ledger.index.standing import Standing
 
 
 def status_answer(session: Session, engine: Engine, endpoints: Endpoints, *, look: bool) -> Answer:
@@ -79,10 +79,13 @@ def status_answer(session: Session, engine: Engine, endpoints: Endpoints, *, loo
 
 
 def _status_rows(name: str, facts: Standing, data: dict[str, Any]) -> list[tuple[str, object]]:
+    from ledger.index.evidence_store import BACKLOG_COUNTED
+
     cursor, cover = facts.cursor, facts.coverage
     behind, lag = data["behind"], data["lag_s"]
     late = "never on the head" if lag is None else f"on the head {lag:g} s ago"
     lost = f", {cover.lost} could no longer be had" if cover.lost else ""
+    waiting = f"{cover.backlog}{' or more' if cover.backlog >= BACKLOG_COUNTED else ''}"
     rows: list[tuple[str, object]] = [
         ("network", name),
         ("read to", f"block {cursor.block}, {time_text(cursor.last_time)}"),
@@ -97,7 +100,7 @@ def _status_rows(name: str, facts: Standing, data: dict[str, Any]) -> list[tuple
         ),
         (
             "evidence",
-            f"{cover.events} events proved, {cover.backlog} waiting{lost}; {size_text(cover.size)}",
+            f"{cover.events} events proved, {waiting} waiting{lost}; {size_text(cover.size)}",
         ),
         ("reorgs", f"{facts.reorgs}, the deepest {facts.deepest} blocks" if facts.reorgs else "0"),
         *(

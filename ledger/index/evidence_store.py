@@ -30,6 +30,9 @@ from ledger.index.event_proofs import Gathered, Kept, Kind
 BLOCKS_A_TURN: Final = 16
 """Blocks of ours that are looked up at once; each is harvested and committed by itself."""
 
+BACKLOG_COUNTED: Final = 10_000
+"""Waiting events beyond these are not counted: every scrape of metrics asks."""
+
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
@@ -38,7 +41,7 @@ class Coverage:
     Attributes:
         next_block: final blocks below it are done.
         events: events with every proof that they were meant to have.
-        backlog: final events that wait.
+        backlog: final events that wait, up to `BACKLOG_COUNTED` of them.
         lost: proofs that could no longer be had.
         size: bytes of all proofs taken.
     """
@@ -67,12 +70,15 @@ class EvidenceStore:
         )
         next_block = 0 if place is None else int(place.next_block)
         backlog = connection.execute(
-            select(func.count())
-            .select_from(logs)
-            .where(
-                logs.c.chain_id == self.chain_id,
-                logs.c.block >= next_block,
-                logs.c.block <= final,
+            select(func.count()).select_from(
+                select(logs.c.block)
+                .where(
+                    logs.c.chain_id == self.chain_id,
+                    logs.c.block >= next_block,
+                    logs.c.block <= final,
+                )
+                .limit(BACKLOG_COUNTED)
+                .subquery()
             )
         ).scalar_one()
         if place is None:

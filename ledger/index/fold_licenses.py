@@ -251,6 +251,12 @@ def _plan_touched(s: Step) -> None:
     _change_plan(s)
 
 
+def _batch_closed(s: Step) -> None:
+    _change_plan(s)
+    # By which a list of batches finds until when each can be claimed.
+    s.concern(s.raw("root"))
+
+
 def _sublicensed(s: Step) -> None:
     _take_seats(s, s.number("seats"))
     _license_touched(s)
@@ -302,7 +308,7 @@ HANDLERS: dict[tuple[str, str], Callable[[Step], None]] = {
     ("LicenseLedger", "Transfer"): _token_transferred,
     ("LicenseLedger", "BatchAnchored"): _batch_anchored,
     ("LicenseLedger", "BatchRevoked"): _plan_touched,
-    ("LicenseLedger", "BatchClosed"): _plan_touched,
+    ("LicenseLedger", "BatchClosed"): _batch_closed,
     ("LicenseLedger", "PlanResaleRoyaltySet"): _plan_touched,
     ("LicenseLedger", "BatchClaimed"): _license_referenced,
     ("LicenseLedger", "VoucherRedeemed"): _license_referenced,

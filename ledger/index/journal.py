@@ -10,9 +10,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import Connection, delete, insert, select, tuple_, update
+from sqlalchemy import Connection, Row, Select, bindparam, delete, insert, select, tuple_, update
 
 from ledger.canonical import canonical_json
 from ledger.errors import Fenced, IndexUnavailable, WrongNetwork
@@ -70,6 +70,26 @@ class Cursor:
         wrong by as much: that is no freshness, and so counts like age. A second is let pass.
         """
         return lag_s(self.synced_at_ms, now)
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """The cursor, and what else changes answers: documents ever deposited, and outbox entries."""
+
+    cursor: Cursor
+    deposits: int
+    last_seq: int
+
+
+# Built once: every answer begins with one of these.
+_CURSOR: Final = select(*[tables.cursor.c[name] for name in Cursor.__dataclass_fields__]).where(
+    tables.cursor.c.chain_id == bindparam("chain_id")
+)
+_library, _outbox = tables.library_place, tables.outbox_place
+_POSITION: Final = _CURSOR.add_columns(
+    select(_library.c.deposits).where(_library.c.id == 1).scalar_subquery(),
+    select(_outbox.c.last_seq).where(_outbox.c.chain_id == bindparam("chain_id")).scalar_subquery(),
+)
 
 
 def lag_s(synced_at_ms: int, now: float) -> float | None:
@@ -152,17 +172,25 @@ class Journal:
         Raises:
             IndexUnavailable: nothing was ever followed into this database.
         """
-        row = connection.execute(
-            select(*[tables.cursor.c[name] for name in Cursor.__dataclass_fields__]).where(
-                tables.cursor.c.chain_id == self.chain_id
-            )
-        ).one_or_none()
+        return Cursor(*tuple(self._stands(connection, _CURSOR)))
+
+    def position(self, connection: Connection) -> Position:
+        """Read it and the other places.
+
+        Raises:
+            IndexUnavailable: as `cursor`.
+        """
+        *cursor, deposits, last_seq = tuple(self._stands(connection, _POSITION))
+        return Position(Cursor(*cursor), deposits or 0, last_seq or 0)
+
+    def _stands(self, connection: Connection, query: Select[Any]) -> Row[Any]:
+        row = connection.execute(query, {"chain_id": self.chain_id}).one_or_none()
         if row is None:
             raise IndexUnavailable(
                 f"the index has read nothing of chain {self.chain_id} yet",
                 hint="wait until the follower has reached the chain; deed index run is one",
             )
-        return Cursor(*row)
+        return row
 
     def take_over(self, connection: Connection, holder: str) -> int:
         """Become the only process that may commit; whoever holds the old epoch no longer can."""

@@ -25,6 +25,7 @@ from ledger.fingerprint.ids import TensorIds
 from ledger.fingerprint.search import registered_casts
 from ledger.ids import Digest, ModelId
 from ledger.index import tables
+from ledger.index.listing import claims
 from ledger.index.searching import BINDS, bound_by
 from ledger.index.views import RowMap, Snapshot
 
@@ -229,10 +230,10 @@ def search(snapshot: Snapshot, kind: str, id_: Digest, *, limit: int = 50) -> Se
     is right. What was deposited for one model counts for every model whose claim binds the same
     ids: the same artifact root for content ids, the same fingerprint digest for value ids.
     """
-    bound = {BINDS[kind]: bound_by(kind, (id_.raw,))}
+    bound = {BINDS[kind]: bound_by(snapshot, kind, (id_.raw,))}
     return [
         Match(row, *_names(snapshot.connection, bytes(row["model_id"]), kind, id_))
-        for row in snapshot.claims(bound, limit=limit)
+        for row in claims(snapshot, bound, limit=limit)
     ]
 
 

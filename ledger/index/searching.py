@@ -12,12 +12,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Select, select
+from sqlalchemy import BigInteger, ColumnElement, Select, Subquery, literal, select
 
 from ledger.claim import commitment_leaf
 from ledger.fingerprint.search import IdKind
 from ledger.ids import Digest, ModelId
 from ledger.index import tables
+from ledger.index.listing import claims
 from ledger.index.views import RowMap, Snapshot
 
 BINDS: Final[Mapping[str, str]] = {
@@ -51,13 +52,28 @@ class Holdings:
     more: bool
 
 
-def bound_by(kind: str, ids: Iterable[bytes]) -> Select[Any]:
-    """What claims are bound by that hold one of these ids."""
-    leaf, deposited = tables.leaf, tables.model.alias("deposited")
+def bound_by(snapshot: Snapshot, kind: str, ids: Iterable[bytes]) -> Select[Any]:
+    """What claims are bound by that hold one of these ids, and the chain."""
+    deposited = tables.model.alias("deposited")
+    leaf = _leaves(snapshot, kind, ids, tables.leaf.c.model_id)
     return (
-        select(deposited.c[BINDS[kind]])
+        select(deposited.c.chain_id, deposited.c[BINDS[kind]])
         .join(leaf, leaf.c.model_id == deposited.c.model_id)
-        .where(leaf.c.id.in_(list(ids)), leaf.c.kind == kind, deposited.c.died_block.is_(None))
+        .where(deposited.c.chain_id == leaf.c.chain_id, deposited.c.died_block.is_(None))
+    )
+
+
+def _leaves(
+    snapshot: Snapshot, kind: str, ids: Iterable[bytes], *columns: ColumnElement[Any]
+) -> Subquery:
+    # With the chain, by which the models are then found (`Snapshot.alive` says why so).
+    leaf = tables.leaf
+    chain = literal(snapshot.chain_id, BigInteger).label("chain_id")
+    return (
+        select(chain, *columns)
+        .distinct()
+        .where(leaf.c.id.in_(list(ids)), leaf.c.kind == kind)
+        .subquery()
     )
 
 
@@ -74,8 +90,8 @@ def holdings(
     raw = {kind: {one.raw for one in ids} for kind, ids in asked.items() if ids}
     if not raw:
         return Holdings((), more=False)
-    bound = {BINDS[kind]: bound_by(kind, ids) for kind, ids in raw.items()}
-    rows = snapshot.claims(bound, limit=limit + 1)
+    bound = {BINDS[kind]: bound_by(snapshot, kind, ids) for kind, ids in raw.items()}
+    rows = claims(snapshot, bound, limit=limit + 1)
     more, rows = len(rows) > limit, rows[:limit]
     held = {kind: _held(snapshot, kind, ids, rows) for kind, ids in raw.items()}
     return Holdings(
@@ -112,15 +128,15 @@ def _held(
     snapshot: Snapshot, kind: IdKind, ids: Iterable[bytes], rows: Sequence[RowMap]
 ) -> dict[bytes, set[bytes]]:
     """The ids under each value of the column that binds them, of these models."""
-    leaf, deposited = tables.leaf, tables.model.alias("deposited")
+    deposited = tables.model.alias("deposited")
+    leaf = _leaves(snapshot, kind, ids, tables.leaf.c.model_id, tables.leaf.c.id)
     column = deposited.c[BINDS[kind]]
     found = snapshot.connection.execute(
         select(column, leaf.c.id)
         .distinct()
         .join(leaf, leaf.c.model_id == deposited.c.model_id)
         .where(
-            leaf.c.id.in_(list(ids)),
-            leaf.c.kind == kind,
+            deposited.c.chain_id == leaf.c.chain_id,
             column.in_({bytes(row[BINDS[kind]]) for row in rows}),
             deposited.c.died_block.is_(None),
         )

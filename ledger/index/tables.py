@@ -199,6 +199,11 @@ log_subject = Table(
 STATE: dict[str, Table] = {}
 
 
+# Indexes by which lists are asked hold the chain, since SQLite, which has no statistics, takes the
+# one that holds most of what is asked for; and they end with the list's order, so that a page reads
+# its own rows alone. The chain comes second: PostgreSQL sorts by the first column's first bytes.
+
+
 def _state(name: str, keys: list[Column[Any]], *columns: Column[Any] | Index) -> Table:
     for key in keys:
         key.primary_key = True
@@ -211,7 +216,14 @@ def _state(name: str, keys: list[Column[Any]], *columns: Column[Any] | Index) ->
         _column("died_block", BigInteger, nullable=True),
         *columns,
         Index(f"ix_{name}_born", "chain_id", "born_block"),
-        Index(f"ix_{name}_died", "chain_id", "died_block"),
+        # Of the dead alone: "alive" is a reason to look at no more than the whole table.
+        Index(
+            f"ix_{name}_died",
+            "chain_id",
+            "died_block",
+            sqlite_where=text("died_block IS NOT NULL"),
+            postgresql_where=text("died_block IS NOT NULL"),
+        ),
     )
     STATE[name] = table
     return table
@@ -245,17 +257,18 @@ model = _state(
     _column("recovery_ready_at", BigInteger, nullable=True),
     _column("sealing_epoch", UINT64),
     _column("sealing_hash", LargeBinary(32), nullable=True),
-    Index("ix_model_artifact_root", "artifact_root"),
-    Index("ix_model_fingerprint_digest", "fingerprint_digest"),
-    Index("ix_model_licensor", "licensor"),
-    Index("ix_model_manifest_hash", "manifest_hash"),
-    Index("ix_model_watermark_commitment", "watermark_commitment"),
+    Index("ix_model_registered", "chain_id", "registered_block", "model_id"),
+    Index("ix_model_artifact_root", "artifact_root", "chain_id", "registered_block", "model_id"),
+    Index("ix_model_fingerprint_digest", "fingerprint_digest", "chain_id", "model_id"),
+    Index("ix_model_licensor", "licensor", "chain_id", "registered_block", "model_id"),
+    Index("ix_model_manifest_hash", "manifest_hash", "chain_id", "model_id"),
+    Index("ix_model_watermark_commitment", "watermark_commitment", "chain_id", "model_id"),
 )
 parent = _state(
     "parent",
     [_column("model_id", LargeBinary(32)), _column("parent", LargeBinary(32))],
     _column("confirmed_by", LargeBinary(20), nullable=True),
-    Index("ix_parent_parent", "parent"),
+    Index("ix_parent_parent", "parent", "chain_id", "model_id"),
 )
 title = _state(
     "title",
@@ -269,7 +282,7 @@ sealing = _state(
     [_column("model_id", LargeBinary(32)), _column("epoch", UINT64)],
     _column("record_hash", LargeBinary(32)),
     _column("lodged_at", BigInteger),
-    Index("ix_sealing_record_hash", "record_hash"),
+    Index("ix_sealing_record_hash", "record_hash", "chain_id", "model_id", "epoch"),
 )
 record = _state(
     "record",
@@ -282,7 +295,7 @@ record = _state(
     _column("sender", LargeBinary(20)),
     _column("record_hash", LargeBinary(32)),
     _column("lodged_at", BigInteger),
-    Index("ix_record_record_hash", "record_hash"),
+    Index("ix_record_record_hash", "record_hash", "chain_id", "model_id", "block", "log_index"),
 )
 plan = _state(
     "plan",
@@ -312,10 +325,10 @@ plan = _state(
     _column("floating", Boolean),
     _column("warn_only", Boolean),
     _column("transferable", Boolean),
-    Index("ix_plan_model_id", "model_id"),
-    Index("ix_plan_licensor", "licensor"),
-    Index("ix_plan_plan_digest", "plan_digest"),
-    Index("ix_plan_terms_hash", "terms_hash"),
+    Index("ix_plan_model_id", "model_id", "chain_id", "plan_id"),
+    Index("ix_plan_licensor", "licensor", "chain_id", "plan_id"),
+    Index("ix_plan_plan_digest", "plan_digest", "chain_id", "plan_id"),
+    Index("ix_plan_terms_hash", "terms_hash", "chain_id", "plan_id"),
 )
 role = _state(
     "role",
@@ -341,8 +354,9 @@ license_ = _state(
     _column("suspended_at", BigInteger),
     _column("seats_used", BigInteger),
     _column("grant_nonce", UINT64),
-    Index("ix_license_holder", "holder"),
-    Index("ix_license_model_id", "model_id"),
+    Index("ix_license_holder", "holder", "chain_id", "license_id"),
+    Index("ix_license_model_id", "model_id", "chain_id", "license_id"),
+    Index("ix_license_plan_id", "plan_id", "chain_id", "license_id"),
 )
 seat = _state(
     "seat",
@@ -357,7 +371,7 @@ anchor = _state(
     _column("sender", LargeBinary(20)),
     _column("anchored_at", BigInteger),
     Index("ix_anchor_time", "chain_id", "anchored_at", "root"),
-    Index("ix_anchor_sender", "sender"),
+    Index("ix_anchor_sender", "sender", "chain_id", "anchored_at", "root"),
 )
 phase_a = _state(
     "phase_a",

@@ -14,18 +14,17 @@ from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 from sqlalchemy import (
+    BigInteger,
     ColumnElement,
     Connection,
     Engine,
     Select,
     Table,
     and_,
-    exists,
     func,
+    literal,
     or_,
     select,
-    tuple_,
-    union,
 )
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -34,17 +33,13 @@ from ledger.errors import (
     PendingFinality,
     Reorganised,
     UnknownRecord,
-    UsageError,
 )
 from ledger.ids import Digest, LicenseId, ModelId
 from ledger.index import tables
-from ledger.index.journal import Cursor, Journal
-from ledger.licensing.reference import reference_subject
+from ledger.index.chronicle import Place, page
+from ledger.index.journal import Cursor, Journal, Position
 
 RowMap = Mapping[str, Any]
-Place = tuple[int, int]
-
-
 Tag = Literal["latest", "safe", "finalized"]
 
 
@@ -102,6 +97,8 @@ class Index:
         self.chain_id = chain_id
         self.now = now
         self.journal = Journal(chain_id)
+        # The blocks of the answer before this one: between two steps all are as of the same.
+        self._known: tuple[tuple[Any, ...], Mapping[int, Point]] | None = None
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -135,7 +132,8 @@ class Index:
             PendingFinality: the block asked for is not settled so far.
         """
         with self.reading() as connection:
-            cursor = self.journal.cursor(connection)
+            position = self.journal.position(connection)
+            cursor = position.cursor
             heads: dict[Tag, int] = {
                 "latest": cursor.block,
                 "safe": min(max(cursor.safe, cursor.finalized), cursor.block),
@@ -157,9 +155,8 @@ class Index:
                     f"block {number} is not {settled} yet; block {heads[settled]} is",
                     hint="ask again later, or without a block",
                 )
-            yield Snapshot(
-                connection, self.chain_id, self._as_of(connection, cursor, number, heads)
-            )
+            as_of = self._as_of(connection, cursor, number, heads)
+            yield Snapshot(connection, self.chain_id, as_of, position)
 
     def _number_at(self, connection: Connection, cursor: Cursor, at: int) -> int:
         if at > cursor.last_time:
@@ -177,18 +174,7 @@ class Index:
     ) -> AsOf:
         now = self.now()
         lag = cursor.lag_s(now)
-        table = tables.block
-        wanted = {number, *heads.values()} - {cursor.block}
-        kept: dict[int, Point] = {}
-        if wanted:
-            rows = connection.execute(
-                select(table.c.number, table.c.hash, table.c.time).where(
-                    table.c.chain_id == self.chain_id, table.c.number.in_(wanted)
-                )
-            )
-            kept = {row.number: Point(row.number, Digest(row.hash), row.time) for row in rows}
-        hash_ = None if cursor.last_hash is None else Digest(cursor.last_hash)
-        kept[cursor.block] = Point(cursor.block, hash_, cursor.last_time)
+        kept = self._kept(connection, cursor, frozenset({number, *heads.values()}))
         points = {tag: kept.get(block, Point(block, None, None)) for tag, block in heads.items()}
         here = kept.get(number, Point(number, None, None))
         return AsOf(
@@ -200,6 +186,26 @@ class Index:
             round(now, 1) if lag is None else lag,
             points,
         )
+
+    def _kept(
+        self, connection: Connection, cursor: Cursor, wanted: frozenset[int]
+    ) -> Mapping[int, Point]:
+        """Those of these blocks whose headers are kept."""
+        key = (cursor.next_block, cursor.last_hash, cursor.epoch, wanted)
+        held = self._known
+        if held is not None and held[0] == key:
+            return held[1]
+        table = tables.block
+        rows = connection.execute(
+            select(table.c.number, table.c.hash, table.c.time).where(
+                table.c.chain_id == self.chain_id, table.c.number.in_(wanted)
+            )
+        )
+        kept = {row.number: Point(row.number, Digest(row.hash), row.time) for row in rows}
+        hash_ = None if cursor.last_hash is None else Digest(cursor.last_hash)
+        kept[cursor.block] = Point(cursor.block, hash_, cursor.last_time)
+        self._known = key, kept
+        return kept
 
 
 def block_at(connection: Connection, chain_id: int, head: int, time: int) -> int:
@@ -228,23 +234,59 @@ def block_at(connection: Connection, chain_id: int, head: int, time: int) -> int
     return found
 
 
+Alive = ColumnElement[bool]
+
+
+def alive(
+    table: Table,
+    chain: ColumnElement[Any],
+    block: ColumnElement[Any] | None,
+    *,
+    led: bool = False,
+) -> Alive:
+    """As `Snapshot.alive`, at the end of a block; at the index's own for None."""
+    # No planner goes by an index of what stands in an expression.
+    here = (table.c.chain_id + 0 if led else table.c.chain_id) == chain
+    if block is None:
+        # As it stands in the indexes of live versions.
+        return and_(here, table.c.died_block.is_(None))
+    # An index of births holds half of the table below a block.
+    born, died = table.c.born_block + 0, table.c.died_block
+    return and_(here, born <= block, or_(died.is_(None), died > block))
+
+
 class Snapshot:
     """One consistent view; ends with its transaction."""
 
-    def __init__(self, connection: Connection, chain_id: int, as_of: AsOf) -> None:
+    def __init__(
+        self, connection: Connection, chain_id: int, as_of: AsOf, position: Position
+    ) -> None:
         self.connection = connection
         self.chain_id = chain_id
         self.as_of = as_of
+        self.position = position
+        # Whether nothing has happened since.
+        self.at_head = as_of.block == as_of.points["latest"].block
 
     # -- pieces ----------------------------------------------------------------------------------
 
-    def alive(self, table: Table) -> ColumnElement[bool]:
-        """Rows of a state table as they were at the end of this view's block."""
-        block = self.as_of.block
-        return and_(
-            table.c.chain_id == self.chain_id,
-            table.c.born_block <= block,
-            or_(table.c.died_block.is_(None), table.c.died_block > block),
+    def alive(
+        self, table: Table, *, chain: ColumnElement[Any] | None = None, led: bool = False
+    ) -> Alive:
+        """Rows of a state table as they were at the end of this view's block.
+
+        Args:
+            table: which.
+            chain: where a subquery leads to the rows, its column of the chain. SQLite takes an id
+                for a reason to go through all rows that have it, and then asks the subquery.
+            led: where a list of values leads to the rows, by an index that does not begin with the
+                chain: no index that does is to be taken, for the same reason.
+        """
+        return alive(
+            table,
+            literal(self.chain_id, BigInteger) if chain is None else chain,
+            None if self.at_head else literal(self.as_of.block, BigInteger),
+            led=led,
         )
 
     def rows(self, query: Select[Any]) -> Sequence[RowMap]:
@@ -271,56 +313,6 @@ class Snapshot:
                 hint="check the id and the network; a new registration takes a moment to be read",
             )
         return row
-
-    def models(
-        self,
-        *,
-        licensor: bytes | None = None,
-        artifact_root: bytes | None = None,
-        parent: bytes | None = None,
-        after: tuple[int, bytes] | None = None,
-        limit: int = 50,
-    ) -> Sequence[RowMap]:
-        """Models in order of registration (block, then id)."""
-        table = tables.model
-        place = (table.c.registered_block, table.c.model_id)
-        query = select(table).where(self.alive(table)).order_by(*place).limit(limit)
-        if licensor is not None:
-            query = query.where(table.c.licensor == licensor)
-        if artifact_root is not None:
-            query = query.where(table.c.artifact_root == artifact_root)
-        if parent is not None:
-            link = tables.parent
-            query = query.where(
-                exists().where(
-                    self.alive(link),
-                    link.c.model_id == table.c.model_id,
-                    link.c.parent == parent,
-                )
-            )
-        if after is not None:
-            query = query.where(tuple_(*place) > after)
-        return self.rows(query)
-
-    def claims(self, bound: Mapping[str, Select[Any]], *, limit: int) -> Sequence[RowMap]:
-        """Models any of whose columns is among the values given for it, earliest commitment first.
-
-        Args:
-            bound: a query for the values of each column.
-            limit: models at most.
-        """
-        table, named = tables.model, tables.model.alias("named")
-        # One query for each column, because each has an index of its own.
-        ids = [
-            select(named.c.model_id).where(named.c[column].in_(values))
-            for column, values in bound.items()
-        ]
-        return self.rows(
-            select(table)
-            .where(self.alive(table), table.c.model_id.in_(union(*ids)))
-            .order_by(table.c.committed_at, table.c.registered_block, table.c.model_id)
-            .limit(limit)
-        )
 
     def titles(self, model_id: ModelId) -> Sequence[RowMap]:
         """Holders of the title, first to last."""
@@ -411,39 +403,6 @@ class Snapshot:
         )
         return {row["license_id"]: row for row in found}
 
-    def licenses(
-        self,
-        *,
-        holder: bytes | None = None,
-        model_id: bytes | None = None,
-        plan_id: int | None = None,
-        external: Digest | None = None,
-        after: int | None = None,
-        limit: int = 50,
-    ) -> Sequence[RowMap]:
-        """Licenses by number; `external`: hash of the reference they were issued under."""
-        table = tables.license_
-        query = select(table).where(self.alive(table)).order_by(table.c.license_id).limit(limit)
-        for column, value in (("holder", holder), ("model_id", model_id), ("plan_id", plan_id)):
-            if value is not None:
-                query = query.where(table.c[column] == value)
-        if external is not None:
-            named = [license_.value for license_, _ in self.referenced(external)]
-            query = query.where(table.c.license_id.in_(named))
-        if after is not None:
-            query = query.where(table.c.license_id > after)
-        return self.rows(query)
-
-    def referenced(self, ext_hash: Digest) -> Sequence[tuple[LicenseId, RowMap]]:
-        """Licenses that were issued under an external reference, with the event that says so.
-
-        The oldest first, 500 at most. Other licensors' too: a reference is anyone's to use.
-        """
-        subject = reference_subject(ext_hash).raw
-        rows = self.events(contract="LicenseLedger", subject=subject, limit=500)
-        # The first indexed argument of both events is the license.
-        return [(LicenseId(int.from_bytes(row["topics"][32:64], "big")), row) for row in rows]
-
     def seats(self, license_id: LicenseId) -> Sequence[RowMap]:
         """A license's recorded seats, by time of binding."""
         table = tables.seat
@@ -478,48 +437,19 @@ class Snapshot:
         limit: int = 100,
     ) -> Sequence[RowMap]:
         """Journal entries in chain order, of blocks from `first` to `last`, both included."""
-        table = tables.raw_log
         end = self.as_of.block if last is None else min(last, self.as_of.block)
-        query = (
-            select(table)
-            .where(
-                table.c.chain_id == self.chain_id,
-                table.c.block.between(first, end),
+        return self.rows(
+            page(
+                self.chain_id,
+                contract=contract,
+                name=name,
+                subject=subject,
+                first=first,
+                last=end,
+                after=after,
+                limit=limit,
             )
-            .order_by(table.c.block, table.c.log_index)
-            .limit(limit)
         )
-        if contract is not None:
-            query = query.where(table.c.contract == contract)
-        if name is not None:
-            query = query.where(table.c.event == name)
-        if subject is not None:
-            link = tables.log_subject
-            query = query.join(
-                link,
-                and_(
-                    link.c.chain_id == table.c.chain_id,
-                    link.c.block == table.c.block,
-                    link.c.log_index == table.c.log_index,
-                ),
-            ).where(link.c.subject == subject)
-        if after is not None:
-            query = query.where(tuple_(table.c.block, table.c.log_index) > after)
-        return self.rows(query)
-
-    def every_event(
-        self, contract: str, name: str, *, subject: bytes | None = None, first: int = 0
-    ) -> Iterator[RowMap]:
-        """The same of one event, page after page."""
-        after: Place | None = None
-        while True:
-            rows = self.events(
-                contract=contract, name=name, subject=subject, first=first, after=after, limit=1000
-            )
-            yield from rows
-            if len(rows) < 1000:
-                return
-            after = rows[-1]["block"], rows[-1]["log_index"]
 
     def block_at(self, time: int) -> int:
         """As `block_at`, up to this view's block."""
@@ -563,25 +493,3 @@ class Snapshot:
             select(func.count()).select_from(table).where(table.c.chain_id == self.chain_id)
         ).scalar_one()
         return int(count)
-
-
-def parse_place(text: str) -> tuple[Place, bytes]:
-    """Read the text form of an event's place: ``block-index-hash``.
-
-    Raises:
-        UsageError: anything else.
-    """
-    block, _, rest = text.partition("-")
-    index, _, digits = rest.partition("-")
-    try:
-        place, hash_ = (int(block), int(index)), Digest.parse(digits).raw
-    except (ValueError, UsageError):
-        place, hash_ = (-1, -1), b""
-    if not (0 <= place[0] < 1 << 62 and 0 <= place[1] < 1 << 62):
-        raise UsageError("the cursor is not one this service gave", hint="begin without a cursor")
-    return place, hash_
-
-
-def format_place(row: RowMap) -> str:
-    """The reverse of `parse_place`, of a journal entry."""
-    return f"{row['block']}-{row['log_index']}-{bytes(row['block_hash']).hex()}"

@@ -41,3 +41,33 @@ def test_licenses_are_listed_by_holder_model_and_plan(service, published, deploy
         assert number in [license_["license"] for license_ in found]
     stranger = str(deployed.wallet("stranger").address)
     assert service.get("/v1/licenses", holder=stranger)["licenses"] == []
+
+
+def test_a_question_written_in_an_uncommon_way_has_the_common_ones_answer(
+    service, published, deployed
+):
+    """Plain questions pass no framework; it answers the others, and refuses what is none."""
+    holder = str(deployed.wallet("holder").address)
+    for path, plain, other in (
+        ("/v1/licenses", f"holder={holder}", f"holder=%30{holder[1:]}"),
+        ("/v1/licenses", f"plan={published.plan}&limit=50", f"limit=050&plan={published.plan}"),
+        ("/v1/licenses", f"model={published.model}", f"model={published.model}&as_of=latest"),
+        ("/v1/models", f"licensor={holder}", f"licensor={holder}&unknown=1"),
+        ("/v1/models", "limit=1", "limit=1&min_finality=latest"),
+    ):
+        first, second = (service.client.get(f"{path}?{query}") for query in (plain, other))
+        assert first.status_code == second.status_code == 200, second.text
+        members = [{**each.json(), "as_of": None} for each in (first, second)]
+        assert members[0] == members[1]
+        assert {name for name, _ in first.headers.items()} == set(second.headers)
+    for query in (
+        "limit=0", "limit=501", "limit=", "limit=-1", "limit=1e1", "limit=9999999999",
+        f"plan={1 << 32}", "plan=x", "holder=0x1", "holder=", "model=0xAB", "cursor=-1",
+        "cursor=1.1",
+    ):  # fmt: skip
+        reply = service.client.get(f"/v1/licenses?{query}")
+        assert (reply.status_code, reply.headers["content-type"]) == (
+            422,
+            "application/problem+json",
+        ), query
+    assert service.client.get("/v1/models?cursor=1-ab").status_code == 422

@@ -33,6 +33,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from ledger.errors import ConfigurationError, IndexUnavailable, UsageError
 from ledger.index import tables
 from ledger.index.database import MIGRATIONS, migrate, open_database, reading, writing
+from ledger.index.deferred import SECONDARY, leave_out, restore
 from ledger.index.views import Index
 
 
@@ -154,6 +155,32 @@ def test_a_later_revision_keeps_every_row_on_the_way_up_and_on_the_way_down(engi
         assert connection.execute(text("SELECT DISTINCT later FROM license")).scalars().all() == [7]
     alembic(engine, command.downgrade, "-1", beside=later)
     assert everything(engine) == before
+    assert drift(engine) == []
+
+
+def test_closings_of_an_older_index_are_filed_under_their_batches_roots(engine):
+    alembic(engine, command.downgrade, "0007")
+    log, link, root = tables.raw_log, tables.log_subject, b"\xab" * 32
+    values = a_row(log, 1) | {"topics": bytes(64) + root + bytes(32)}
+    closed, other = ({**values, "block": n, "event": e} for n, e in enumerate(("BatchClosed", "x")))
+    with writing(engine) as connection:
+        connection.execute(insert(log), [closed, other])
+    alembic(engine, command.upgrade, "head")
+    with engine.connect() as connection:
+        filed = connection.execute(select(link.c.subject, link.c.block)).all()
+    assert filed == [(root, 0)]
+    alembic(engine, command.downgrade, "0007")
+    with engine.connect() as connection:
+        assert connection.execute(select(link)).all() == []
+
+
+def test_indexes_that_a_backfill_left_out_are_made_at_its_end_in_their_new_shape(engine):
+    alembic(engine, command.downgrade, "0007")
+    with writing(engine) as connection:
+        assert leave_out(connection)
+    alembic(engine, command.upgrade, "head")
+    with writing(engine) as connection:
+        assert restore(connection) == len(SECONDARY)
     assert drift(engine) == []
 
 

@@ -17,7 +17,7 @@ from ledger.chain.abi_codec import contract
 from ledger.chain.rpc import Rpc
 from ledger.errors import ChainUnavailable, Fenced, Reorganised, WrongNetwork
 from ledger.ids import LicenseId
-from ledger.index import bulk, journal, outbox, tables, versions
+from ledger.index import bulk, journal, listing, outbox, tables, versions
 from ledger.index.database import open_database
 from ledger.index.deferred import SECONDARY
 from ledger.index.follow import Follower
@@ -36,19 +36,19 @@ def test_the_index_shows_what_the_contracts_show_at_every_block(ledger, engine, 
     license_ = None
     for block in range(first, last + 1):
         with index.snapshot(block) as snapshot:
-            rows = snapshot.models()
-            seen = next((row for row in rows if row["model_id"] == model.raw), None)
+            rows = listing.models(snapshot)
+            seen = next((row for row in rows if row.model_id == model.raw), None)
             holder, registered, committed, status, proven = ledger.ask(
                 "ModelRegistry", "modelOf", model.raw, block=block
             )
             assert (seen is not None) == (status != 0)
             if seen is not None:
-                assert seen["licensor"] == holder.raw
-                assert (seen["registered_at"], seen["committed_at"]) == (registered, committed)
-                assert (seen["status"], seen["committed"]) == (status, proven)
+                assert seen.licensor == holder.raw
+                assert (seen.registered_at, seen.committed_at) == (registered, committed)
+                assert (seen.status, seen.committed) == (status, proven)
                 epoch, sealing = ledger.ask("ModelRegistry", "sealingOf", model.raw, block=block)
-                assert seen["sealing_epoch"] == epoch
-                assert (seen["sealing_hash"] or bytes(32)) == sealing.raw
+                assert seen.sealing_epoch == epoch
+                assert (seen.sealing_hash or bytes(32)) == sealing.raw
                 for row in snapshot.plans(model):
                     plan = row["plan_id"]
                     terms, state = ledger.ask("LicenseLedger", "planOf", plan, block=block)
@@ -56,13 +56,13 @@ def test_the_index_shows_what_the_contracts_show_at_every_block(ledger, engine, 
                     assert (row["features"], row["seats"]) == (terms["features"], terms["seats"])
                     assert row["issued"] == state["issued"]
                     assert row["plan_digest"] == state["planDigest"].raw
-                for row in snapshot.licenses(model_id=model.raw):
-                    license_ = row["license_id"]
+                for row in listing.licenses(snapshot, model_id=model.raw):
+                    license_ = row.license_id
                     held = ledger.ask("LicenseLedger", "licenseOf", license_, block=block)
-                    assert row["holder"] == held[0].raw
-                    assert (row["not_after"], row["status"]) == held[2:4]
-                    assert (row["seats_used"], row["grant_nonce"]) == held[4:6]
-                    assert row["suspended_at"] == held[6]
+                    assert row.holder == held[0].raw
+                    assert (row.not_after, row.status) == held[2:4]
+                    assert (row.seats_used, row.grant_nonce) == held[4:6]
+                    assert row.suspended_at == held[6]
                     assert len(snapshot.seats(LicenseId(license_))) == held[4]
     assert plan is not None
     assert license_ is not None
