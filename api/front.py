@@ -5,6 +5,9 @@ Steps of docs/spec/entitlement-cache.md, "A request".
 It stands outermost, so it does itself what the layers inside do for others: the host check, the
 security headers, the request id, the count. Whatever is not plainly a question it holds the answer
 to goes on inside: other methods and hosts, credentials, bodies, validators of a client's copy.
+
+A server that knows it (`api.wire`) hands plain questions over by `take`, and they cost it no task
+and no scope; by any other server they come as ASGI has them. Both are decided by the same lines.
 """
 
 from __future__ import annotations
@@ -14,11 +17,11 @@ import contextlib
 import os
 import time
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from api import problems
 from api.direct import again, whole_body
-from api.memory import BATCH, Entry, Key, Memory, Moment, Page, entry_key, together
+from api.memory import BATCH, Entry, Key, Memory, Moment, entry_key, together
 from api.security import Hosts, Tally
 from ledger.canonical import parse_json
 from ledger.errors import LedgerError
@@ -40,12 +43,36 @@ _LOOKED_AT: Final = frozenset(
         b"transfer-encoding",
         b"if-none-match",
         b"expect",
+        b"upgrade",
     }
 )
 _IDS: Final = 4096
 _JSON: Final = (b"content-type", b"application/json")
 _BATCH_BYTES: Final = 16 << 10
 _MOST: Final = 200
+
+
+class Asker(Protocol):
+    """A connection that waits for what it asked."""
+
+    def answer(self, rest: bytes) -> None:
+        """Send an answer with status 200: header lines, an empty one, and the body."""
+        ...
+
+    def inside(self) -> None:
+        """Let the application answer."""
+        ...
+
+
+class Asked:
+    """One question that was taken; nobody waits for its answer any more when `by` is None."""
+
+    __slots__ = ("by", "key", "started")
+
+    def __init__(self, by: Asker, key: Key) -> None:
+        self.by: Asker | None = by
+        self.key = key
+        self.started = time.perf_counter()
 
 
 class Front:
@@ -66,13 +93,50 @@ class Front:
         self._tally = tally
         self._whole = whole
         self._memory: Memory | None = None
-        self._moment: Moment | None = None
+        self._waiting: list[Asked] = []
+        self._serving: set[asyncio.Task[None]] = set()
         self._random = b""
         self._used = 0
 
     def begin(self, memory: Memory) -> None:
         """Answer from `memory` from now on."""
         self._memory = memory if self._whole else None
+
+    def take(self, by: Asker, key: Key, headers: list[tuple[bytes, bytes]]) -> Asked | None:
+        """Take over a GET without a body, whose head is whole; None of what goes inside at once.
+
+        It is answered at a later turn of the loop, in which `by` is told.
+        """
+        memory = self._memory
+        # (1) Whether there is an answer to it at all.
+        if memory is None or not memory.has(key) or not self._plain(headers):
+            return None
+        asked = Asked(by, key)
+        if not self._waiting:
+            # It begins at another turn: whoever is in the list by then had arrived before it asks.
+            task = asyncio.get_running_loop().create_task(self._serve(memory))
+            self._serving.add(task)
+            task.add_done_callback(self._serving.discard)
+        self._waiting.append(asked)
+        return asked
+
+    async def _serve(self, memory: Memory) -> None:
+        """Answer all who have asked by now."""
+        waiting, self._waiting = self._waiting, []
+        moment = await _present(memory)
+        for asked in waiting:
+            if asked.by is None:
+                continue
+            found = None if moment is None else memory.kept(asked.key, moment)
+            if found is None or moment is None:
+                asked.by.inside()
+                continue
+            body = found.body(moment)
+            asked.by.answer(
+                b"content-length: %d\r\n%bx-request-id: %b\r\n\r\n%b"
+                % (len(body), found.lines, self._id(), body)
+            )
+            self._tally.add(found.route, _OK, time.perf_counter() - asked.started)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -84,23 +148,13 @@ class Front:
                 await self._app(scope, receive, send)
             return
         started = time.perf_counter()
-        # (1) Whether there is an answer to it at all.
         key = (scope["path"], scope["query_string"])
-        found: Entry | Page | None = memory.entries.get(key) or memory.pages.get(key)
-        if found is None or not self._plain(scope["headers"]):
-            await self._app(scope, receive, send)
-            return
-        # (2) What the index is now, told after the request came.
-        moment = self._moment
-        try:
-            if moment is None and (moment := self._now(memory)) is None:
-                moment = await memory.present()
-                # (3) That may have ended the answer.
-                found = memory.entries.get(key) or memory.pages.get(key)
-        except LedgerError:
-            found = None  # the route says so in its own words
-        # (4) The clock may have, too.
-        if found is None or moment is None or not found.holds(moment):
+        moment = found = None
+        # (1) Whether there is an answer to it at all.
+        if memory.has(key) and self._plain(scope["headers"]):
+            moment = await _present(memory)
+            found = None if moment is None else memory.kept(key, moment)
+        if found is None or moment is None:
             await self._app(scope, receive, send)
             return
         await self._answer(found.body(moment), found.headers, send)
@@ -126,11 +180,9 @@ class Front:
             return  # the client is gone
         keys, moment, found = _members(body), None, []
         if keys and all(key in memory.entries for key in keys):
-            with contextlib.suppress(LedgerError):
-                # A body may have taken long to come: its moment is of its own.
-                moment = memory.now() or await memory.present()
-                entries = (memory.entries.get(key) for key in keys)
-                found = [each for each in entries if each is not None and each.holds(moment)]
+            moment = await _present(memory)
+            entries = (memory.entries.get(key) for key in keys if moment is not None)
+            found = [each for each in entries if each is not None and each.holds(moment)]
         if moment is None or not keys or len(found) < len(keys):
             await self._app(scope, again(body, receive), send)
             return
@@ -154,20 +206,6 @@ class Front:
                     host = value
         return host in self._hosts.good or self._hosts.known(host or b"")
 
-    def _now(self, memory: Memory) -> Moment | None:
-        """The moment for all requests that have arrived by now.
-
-        The loop runs what is ready in order, and begins a request in a later turn than the one in
-        which its bytes were read. So whoever runs before `_forget` does had arrived before now.
-        """
-        moment = self._moment = memory.now()
-        if moment is not None:
-            asyncio.get_running_loop().call_soon(self._forget)
-        return moment
-
-    def _forget(self) -> None:
-        self._moment = None
-
     def _id(self) -> bytes:
         """As `secrets.token_hex(8)`, the system asked for many at once."""
         at = self._used
@@ -176,6 +214,16 @@ class Front:
             at = 0
         self._used = at + 16
         return self._random[at : at + 16]
+
+
+async def _present(memory: Memory) -> Moment | None:
+    """(2) What the index is after the call, and (3) all dropped that this ends; None if it is mute.
+
+    The route says so in its own words.
+    """
+    with contextlib.suppress(LedgerError):
+        return memory.now() or await memory.present()
+    return None
 
 
 def _members(body: bytes) -> list[Key] | None:

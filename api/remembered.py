@@ -74,8 +74,8 @@ async def _kept(memory: Memory, key: Key) -> Response | None:
         present = memory.now() or await memory.present()
     except LedgerError:
         return None  # the route says so in its own words
-    found = memory.entries.get(key) or memory.pages.get(key)
-    if found is None or not found.holds(present):
+    found = memory.kept(key, present)
+    if found is None:
         return None
     response = Response(found.body(present))
     response.raw_headers += found.headers

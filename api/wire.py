@@ -20,7 +20,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from uvicorn.server import ServerState
 
 from api import problems
-from api.security import HEADERS
+from api.front import Asked, Front
+from api.security import HEADERS, header_lines
 from ledger.broker.limits import network_of
 
 MAX_HEAD: Final = 64 << 10
@@ -49,12 +50,19 @@ class Wire(HttpToolsProtocol):
     _network: str | None = None
     _watch: asyncio.TimerHandle | None = None
     _running: RequestResponseCycle | None = None
+    # The request that was handed to what answers from memory, and has no cycle.
+    _asked: Asked | None = None
+    _front: Front | None = None
+    _given: Any = None
+    _opening = b""
 
     # -- connections -------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
         """Begin, unless the network has too many already."""
         super().connection_made(transport)
+        if isinstance(self.config.app, Front) and not self.root_path:
+            self._front = self.config.app
         # Bytes since the last request's end that were no body.
         self._spent = 0
         # Since when a request is waited for, and for how long.
@@ -73,6 +81,8 @@ class Wire(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """End all that is under way for it."""
         super().connection_lost(exc)
+        if self._asked is not None:
+            self._asked.by = None
         if self._watch is not None:
             self._watch.cancel()
         if self._network is not None:
@@ -116,12 +126,20 @@ class Wire(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """A request begins."""
+        if self._asked is not None:
+            self.inside()  # the other waits behind it, as uvicorn lets it wait
         self._since, self._patience = self.loop.time(), HEAD_SECONDS
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         """Its head is whole."""
         self._patience = BODY_SECONDS
+        if self._may_ask():
+            path, _, query = self.url.partition(b"?")
+            key = (path.decode("latin-1"), query)
+            self._asked = self._front.take(self, key, self.headers)
+            if self._asked is not None:
+                return
         if sum(name == b"host" for name, _ in self.headers) > 1:
             # Of two, a proxy may have gone by the other. The parser makes a 400 of it.
             raise ValueError("several Host headers")
@@ -137,7 +155,51 @@ class Wire(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """It is whole."""
         self._since, self._spent = None, 0
-        super().on_message_complete()
+        if self._asked is None:
+            super().on_message_complete()
+
+    # -- answers from memory -----------------------------------------------------------------------
+
+    def _may_ask(self) -> bool:
+        """Whether it is the only request under way, and its answer needs no more than writing."""
+        parser, most = self.parser, self.limit_concurrency
+        return (
+            self._front is not None
+            and (self.cycle is None or self.cycle.response_complete)
+            and not self.flow.write_paused
+            and parser.get_method() == b"GET"
+            and parser.get_http_version() == "1.1"
+            and parser.should_keep_alive()
+            # Elsewhere decoded, and not looked for under what it is before.
+            and b"%" not in self.url
+            and (most is None or max(len(self.connections), len(self.tasks)) < most)
+        )
+
+    def answer(self, rest: bytes) -> None:
+        """Send an answer from memory."""
+        if self.flow.write_paused:
+            self.inside()
+            return
+        self._asked = None
+        if self.transport.is_closing():
+            return
+        given = self.server_state.default_headers
+        if given is not self._given:
+            self._given, self._opening = given, b"HTTP/1.1 200 OK\r\n" + header_lines(given)
+        self.transport.write(self._opening + rest)
+        self.on_response_complete()
+
+    def inside(self) -> None:
+        """Let the application answer what was asked: the parser has seen nothing after it."""
+        if self._asked is not None:
+            self._asked.by = self._asked = None
+            super().on_headers_complete()
+            super().on_message_complete()
+
+    def shutdown(self) -> None:
+        """Answer what is under way, and end."""
+        self.inside()
+        super().shutdown()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._running = cycle
@@ -148,11 +210,12 @@ class Wire(HttpToolsProtocol):
         self._end(problems.not_http(msg))
 
     def _end(self, answer: Response) -> None:
-        if self._running is not None and not self._running.response_complete:
+        waiting = self._running is not None and not self._running.response_complete
+        if waiting or self._asked is not None:
             self.transport.abort()  # an answer in the middle of another would be part of it
             return
         headers = [*answer.raw_headers, *HEADERS, (b"connection", b"close")]
-        head = b"".join(b"%s: %s\r\n" % pair for pair in headers)
+        head = header_lines(headers)
         line = b"HTTP/1.1 %d %s\r\n" % (answer.status_code, problems.phrase(answer))
         self.transport.write(line + head + b"\r\n" + bytes(answer.body))
         self.transport.close()
