@@ -13,7 +13,6 @@ and no scope; by any other server they come as ASGI has them. Both are decided b
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import time
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
@@ -21,7 +20,7 @@ from typing import Any, Final, Protocol
 
 from api import problems
 from api.direct import again, whole_body
-from api.memory import BATCH, Entry, Key, Memory, Moment, entry_key, together
+from api.memory import BATCH, Entry, Key, Memory, entry_key, together
 from api.security import Hosts, Tally
 from ledger.canonical import parse_json
 from ledger.errors import LedgerError
@@ -53,10 +52,14 @@ _MOST: Final = 200
 
 
 class Asker(Protocol):
-    """A connection that waits for what it asked."""
+    """A connection whose request was taken over."""
 
-    def answer(self, rest: bytes) -> None:
-        """Send an answer with status 200: header lines, an empty one, and the body."""
+    def answer(self, rest: bytes) -> bool:
+        """Send an answer with status 200: header lines, an empty one, and the body.
+
+        Returns:
+            Whether it could be; if not, `inside` is next.
+        """
         ...
 
     def inside(self) -> None:
@@ -65,7 +68,7 @@ class Asker(Protocol):
 
 
 class Asked:
-    """One question that was taken; nobody waits for its answer any more when `by` is None."""
+    """A request that was taken over; `by` is None when nobody waits for its answer any more."""
 
     __slots__ = ("by", "key", "started")
 
@@ -123,19 +126,24 @@ class Front:
     async def _serve(self, memory: Memory) -> None:
         """Answer all who have asked by now."""
         waiting, self._waiting = self._waiting, []
-        moment = await _present(memory)
-        for asked in waiting:
-            if asked.by is None:
-                continue
-            found = None if moment is None else memory.kept(asked.key, moment)
-            if found is None or moment is None:
-                asked.by.inside()
-                continue
-            body = found.body(moment)
-            asked.by.answer(
-                b"content-length: %d\r\n%bx-request-id: %b\r\n\r\n%b"
-                % (len(body), found.lines, self._id(), body)
-            )
+        try:
+            moment = await memory.moment()
+            if moment is not None:
+                for asked in waiting:
+                    self._say(asked, memory, moment)
+        finally:
+            for asked in waiting:
+                if asked.by is not None:
+                    asked.by.inside()
+
+    def _say(self, asked: Asked, memory: Memory, moment: Moment) -> None:
+        found = memory.kept(asked.key, moment)
+        if found is None or asked.by is None:
+            return
+        body = found.body(moment)
+        rest = b"content-length: %d\r\n%bx-request-id: %b\r\n\r\n%b"
+        if asked.by.answer(rest % (len(body), found.lines, self._id(), body)):
+            asked.by = None
             self._tally.add(found.route, _OK, time.perf_counter() - asked.started)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -152,7 +160,7 @@ class Front:
         moment = found = None
         # (1) Whether there is an answer to it at all.
         if memory.has(key) and self._plain(scope["headers"]):
-            moment = await _present(memory)
+            moment = await memory.moment()
             found = None if moment is None else memory.kept(key, moment)
         if found is None or moment is None:
             await self._app(scope, receive, send)
@@ -178,12 +186,14 @@ class Front:
         body = await whole_body(receive)
         if body is None:
             return  # the client is gone
-        keys, moment, found = _members(body), None, []
+        keys = _members(body) or []
+        moment, found = None, []
         if keys and all(key in memory.entries for key in keys):
-            moment = await _present(memory)
-            entries = (memory.entries.get(key) for key in keys if moment is not None)
+            moment = await memory.moment()
+        if moment is not None:
+            entries = (memory.entries.get(key) for key in keys)
             found = [each for each in entries if each is not None and each.holds(moment)]
-        if moment is None or not keys or len(found) < len(keys):
+        if moment is None or len(found) < len(keys):
             await self._app(scope, again(body, receive), send)
             return
         await self._answer(together(found, moment), Entry.headers, send)
@@ -214,16 +224,6 @@ class Front:
             at = 0
         self._used = at + 16
         return self._random[at : at + 16]
-
-
-async def _present(memory: Memory) -> Moment | None:
-    """(2) What the index is after the call, and (3) all dropped that this ends; None if it is mute.
-
-    The route says so in its own words.
-    """
-    with contextlib.suppress(LedgerError):
-        return memory.now() or await memory.present()
-    return None
 
 
 def _members(body: bytes) -> list[Key] | None:

@@ -8,6 +8,7 @@ changes with the clock: how old the index is, and the moment that is asked about
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +19,7 @@ from sqlalchemy import Table, select, union
 
 from api import schemas
 from api.security import completed, header_lines
+from ledger.errors import LedgerError
 from ledger.index import tables
 from ledger.index.journal import lag_s
 from ledger.index.views import AsOf, Index, Snapshot
@@ -231,6 +233,15 @@ class Memory:
             await self._catch_up(mark)
             mark = self._mark or mark
         return self._moment_of(mark)
+
+    async def moment(self) -> Moment | None:
+        """The present moment, as `present`; None where the database does not answer.
+
+        Whoever asked goes on to the route, which says so in its own words.
+        """
+        with contextlib.suppress(LedgerError):
+            return self.now() or await self.present()
+        return None
 
     def _stands(self, mark: Mark) -> bool:
         """Whether this memory is that of `mark`; takes over from it what only tells the age."""

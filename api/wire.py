@@ -82,7 +82,7 @@ class Wire(HttpToolsProtocol):
         """End all that is under way for it."""
         super().connection_lost(exc)
         if self._asked is not None:
-            self._asked.by = None
+            self._asked.by, self._asked = None, None
         if self._watch is not None:
             self._watch.cancel()
         if self._network is not None:
@@ -134,10 +134,9 @@ class Wire(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Its head is whole."""
         self._patience = BODY_SECONDS
-        if self._may_ask():
+        if self._front is not None and self._may_ask():
             path, _, query = self.url.partition(b"?")
-            key = (path.decode("latin-1"), query)
-            self._asked = self._front.take(self, key, self.headers)
+            self._asked = self._front.take(self, (path.decode("latin-1"), query), self.headers)
             if self._asked is not None:
                 return
         if sum(name == b"host" for name, _ in self.headers) > 1:
@@ -164,8 +163,7 @@ class Wire(HttpToolsProtocol):
         """Whether it is the only request under way, and its answer needs no more than writing."""
         parser, most = self.parser, self.limit_concurrency
         return (
-            self._front is not None
-            and (self.cycle is None or self.cycle.response_complete)
+            (self.cycle is None or self.cycle.response_complete)
             and not self.flow.write_paused
             and parser.get_method() == b"GET"
             and parser.get_http_version() == "1.1"
@@ -175,24 +173,25 @@ class Wire(HttpToolsProtocol):
             and (most is None or max(len(self.connections), len(self.tasks)) < most)
         )
 
-    def answer(self, rest: bytes) -> None:
-        """Send an answer from memory."""
-        if self.flow.write_paused:
-            self.inside()
-            return
+    def answer(self, rest: bytes) -> bool:
+        """Send an answer from memory, unless the client has to read others first."""
+        if self.flow.write_paused or self.transport.is_closing():
+            return False
         self._asked = None
-        if self.transport.is_closing():
-            return
         given = self.server_state.default_headers
         if given is not self._given:
             self._given, self._opening = given, b"HTTP/1.1 200 OK\r\n" + header_lines(given)
         self.transport.write(self._opening + rest)
         self.on_response_complete()
+        return True
 
     def inside(self) -> None:
         """Let the application answer what was asked: the parser has seen nothing after it."""
-        if self._asked is not None:
-            self._asked.by = self._asked = None
+        asked, self._asked = self._asked, None
+        if asked is None:
+            return
+        asked.by = None
+        if not self.transport.is_closing():
             super().on_headers_complete()
             super().on_message_complete()
 

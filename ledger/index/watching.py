@@ -191,8 +191,8 @@ class PostgresWatch:
         self._opening: asyncio.Task[None] | None = None
         self._opened_at = float("-inf")
         # Who waits for the question under way, and for the one after it.
-        self._under_way: asyncio.Future[Mark] | None = None
-        self._next: asyncio.Future[Mark] | None = None
+        self._under_way: list[asyncio.Future[Mark]] | None = None
+        self._next: list[asyncio.Future[Mark]] = []
         self._lost: asyncio.TimerHandle | None = None
         self._raw: tuple[bytes | None, ...] = ()
         self._mark: Mark | None = None
@@ -209,17 +209,13 @@ class PostgresWatch:
         """
         if self._server is None:
             await self._call()
-        found = self._next
-        if found is None:
-            loop = asyncio.get_running_loop()
-            found = self._next = loop.create_future()
-            # Who has nobody left to wait must not be complained of.
-            found.add_done_callback(_seen)
-            if self._under_way is None:
-                # After all that have arrived by now: they share it.
-                loop.call_soon(self._send)
-        # One who is cancelled must not take the others' answer with him.
-        return await asyncio.shield(found)
+        loop = asyncio.get_running_loop()
+        if self._under_way is None and not self._next:
+            # After all that have arrived by now: they share it.
+            loop.call_soon(self._send)
+        found: asyncio.Future[Mark] = loop.create_future()
+        self._next.append(found)
+        return await found
 
     def close(self) -> None:
         """Let go of the connection."""
@@ -272,18 +268,20 @@ class PostgresWatch:
                 self._loop.remove_reader(self._socket)
             connection.close()
         self._mark, self._raw = None, ()
-        for waiting in (self._under_way, self._next):
-            if waiting is not None and not waiting.done():
-                waiting.set_exception(IndexUnavailable("the index database does not answer"))
-        self._under_way = self._next = None
+        waiting = [*(self._under_way or ()), *self._next]
+        self._under_way, self._next = None, []
+        _refuse(waiting, "the index database does not answer")
 
     # -- one question ----------------------------------------------------------------------------
 
     def _send(self) -> None:
         server, loop = self._server, self._loop
-        if server is None or loop is None or self._under_way is not None or self._next is None:
+        if self._under_way is not None or not self._next:
             return
-        self._under_way, self._next = self._next, None
+        if server is None or loop is None:
+            self._drop()
+            return
+        self._under_way, self._next = self._next, []
         try:
             server.send_query(self._query)
             server.flush()
@@ -315,14 +313,16 @@ class PostgresWatch:
         if self._lost is not None:
             self._lost.cancel()
             self._lost = None
-        waiting, self._under_way = self._under_way, None
-        if waiting is not None and not waiting.done():
-            try:
-                waiting.set_result(self._read(raw))
-            except IndexUnavailable as error:
-                waiting.set_exception(error)
-        if self._next is not None:
-            self._send()
+        waiting, self._under_way = self._under_way or [], None
+        try:
+            mark = self._read(raw)
+        except IndexUnavailable as error:
+            _refuse(waiting, error.message)
+        else:
+            for each in waiting:
+                if not each.done():  # as one is that was cancelled
+                    each.set_result(mark)
+        self._send()
 
     def _read(self, raw: tuple[bytes | None, ...] | None) -> Mark:
         if self._mark is None or raw != self._raw:
@@ -338,9 +338,10 @@ def _values(block: bytes | None, digest: bytes | None, *rest: bytes | None) -> t
     return next(numbers), hash_, *numbers
 
 
-def _seen(future: asyncio.Future[Mark]) -> None:
-    if not future.cancelled():
-        future.exception()
+def _refuse(waiting: list[asyncio.Future[Mark]], message: str) -> None:
+    for each in waiting:
+        if not each.done():
+            each.set_exception(IndexUnavailable(message))
 
 
 def _own(engine: Engine) -> Any:
