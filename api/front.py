@@ -20,7 +20,7 @@ from typing import Any, Final, Protocol
 
 from api import problems
 from api.direct import again, whole_body
-from api.memory import BATCH, Entry, Key, Memory, entry_key, together
+from api.memory import BATCH, Entry, Key, Memory, Moment, entry_key, together
 from api.security import Hosts, Tally
 from ledger.canonical import parse_json
 from ledger.errors import LedgerError
