@@ -210,10 +210,9 @@ class Front:
         host = None
         for name, value in headers:
             if name in _LOOKED_AT:
-                if name != b"host":
+                if name != b"host" or host is not None:
                     return False
-                if host is None:
-                    host = value
+                host = value
         return host in self._hosts.good or self._hosts.known(host or b"")
 
     def _id(self) -> bytes:
