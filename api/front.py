@@ -18,6 +18,8 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any, Final, Protocol
 
+import structlog
+
 from api import problems
 from api.direct import again, whole_body
 from api.memory import BATCH, Entry, Key, Memory, Moment, entry_key, together
@@ -30,6 +32,8 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+log = structlog.get_logger("api")
 
 _OK: Final = int(problems.OK)
 # A request that carries another of these than a host asks for more than an answer.
@@ -97,7 +101,7 @@ class Front:
         self._whole = whole
         self._memory: Memory | None = None
         self._waiting: list[Asked] = []
-        self._serving: set[asyncio.Task[None]] = set()
+        self._serving: asyncio.Task[None] | None = None
         self._random = b""
         self._used = 0
 
@@ -115,28 +119,35 @@ class Front:
         if memory is None or not memory.has(key) or not self._plain(headers):
             return None
         asked = Asked(by, key)
-        if not self._waiting:
-            # It begins at another turn: whoever is in the list by then had arrived before it asks.
-            task = asyncio.get_running_loop().create_task(self._serve(memory))
-            self._serving.add(task)
-            task.add_done_callback(self._serving.discard)
         self._waiting.append(asked)
+        if self._serving is None:
+            self._serving = asyncio.get_running_loop().create_task(self._serve(memory))
         return asked
 
     async def _serve(self, memory: Memory) -> None:
-        """Answer all who have asked by now."""
-        waiting, self._waiting = self._waiting, []
+        """Answer all who have asked, and after them those who came meanwhile."""
+        try:
+            while self._waiting:
+                # (2) Whoever is in the list has arrived before the index is asked.
+                waiting, self._waiting = self._waiting, []
+                await self._serve_all(waiting, memory)
+        finally:
+            self._serving = None
+
+    async def _serve_all(self, waiting: list[Asked], memory: Memory) -> None:
         try:
             moment = await memory.moment()
             if moment is not None:
                 for asked in waiting:
                     self._say(asked, memory, moment)
-        finally:
-            for asked in waiting:
-                if asked.by is not None:
-                    asked.by.inside()
+        except Exception:
+            log.exception("memory failed")  # the application may not
+        for asked in waiting:
+            if asked.by is not None:
+                asked.by.inside()
 
     def _say(self, asked: Asked, memory: Memory, moment: Moment) -> None:
+        # (3) What the index has ended is gone by now, and (4) the clock may have ended more.
         found = memory.kept(asked.key, moment)
         if found is None or asked.by is None:
             return

@@ -164,7 +164,6 @@ class Wire(HttpToolsProtocol):
         parser, most = self.parser, self.limit_concurrency
         return (
             (self.cycle is None or self.cycle.response_complete)
-            and not self.flow.write_paused
             and parser.get_method() == b"GET"
             and parser.get_http_version() == "1.1"
             and parser.should_keep_alive()

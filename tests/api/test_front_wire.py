@@ -264,6 +264,40 @@ def test_a_question_completed_after_a_commit_is_answered_with_it(licensor, stand
             thread.join(20)
 
 
+def test_a_question_that_comes_while_another_is_under_way_is_not_answered_by_it(
+    licensor, stand, serve, links
+):
+    served = serve()
+    id_ = next(iter(licensor.holders))
+    path = path_of(id_)
+    first, second = links(served), links(served)
+    for link in (first, second):
+        link.ask(path)
+    loop, watch = first.wire.loop, served.memory.watch
+    asking, committed = threading.Event(), threading.Event()
+
+    def ask():
+        first.wire.data_received(question(path))
+        under_way()
+
+    def under_way():
+        if watch.look() is None and watch._under_way is None:
+            loop.call_soon(under_way)
+            return
+        # The loop has read no answer yet, whatever was said of the index.
+        asking.set()
+        assert committed.wait(20)
+        second.wire.data_received(question(path))
+
+    licensor.block([log(SUSPENDED, licenseId=id_, reason=bytes(32))])
+    loop.call_soon_threadsafe(ask)
+    assert asking.wait(20)
+    stand.catch_up()
+    committed.set()
+    assert b'"SUSPENDED"' in second.answer()[1]
+    assert b'"license":"%b"' % path.rpartition("/")[2].encode() in first.answer()[1]
+
+
 def test_who_is_waiting_at_the_end_is_answered_before_it(licensor, serve, links, stand):
     served = serve()
     path = path_of(next(iter(licensor.holders)))
