@@ -121,7 +121,7 @@ ABLATIONS = {
         "api.wire",
         "            self.inside()  # the other",
         "            pass  # the other",
-        WIRE + "test_answers_come_in_the_order_of_the_questions[sqlite]",
+        WIRE + "test_answers_come_in_the_order_of_the_questions[postgresql]",
     ),
     "the last answer says so": Ablation(
         "api.wire",
