@@ -4,6 +4,9 @@ uvicorn bounds heads with h11 alone, waits without end for a request that never 
 for a reader that never reads, and forgets an answer under way when its client has sent the next
 request already and then hangs up. Each of these would let one stranger use up the service's memory
 or its 512 connections.
+
+Where the application answers from memory (`api.front`), plain questions are handed to it without a
+scope, a cycle and a task: docs/spec/entitlement-cache.md, "On a connection".
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 from collections import Counter
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 from weakref import WeakKeyDictionary
 
 from starlette.responses import Response
@@ -20,9 +23,11 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from uvicorn.server import ServerState
 
 from api import problems
-from api.front import Asked, Front
 from api.security import HEADERS, header_lines
 from ledger.broker.limits import network_of
+
+if TYPE_CHECKING:
+    from api.front import Asked, Front
 
 MAX_HEAD: Final = 64 << 10
 """Bytes of a request that are not its body: line, headers, trailers, framing of chunks."""
@@ -61,8 +66,8 @@ class Wire(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
         """Begin, unless the network has too many already."""
         super().connection_made(transport)
-        if isinstance(self.config.app, Front) and not self.root_path:
-            self._front = self.config.app
+        if hasattr(self.config.app, "take") and not self.root_path:
+            self._front = cast("Front", self.config.app)
         # Bytes since the last request's end that were no body.
         self._spent = 0
         # Since when a request is waited for, and for how long.
@@ -185,7 +190,7 @@ class Wire(HttpToolsProtocol):
         return True
 
     def inside(self) -> None:
-        """Let the application answer what was asked: the parser has seen nothing after it."""
+        """Let the application answer: the parser has read nothing after what was asked."""
         asked, self._asked = self._asked, None
         if asked is None:
             return
