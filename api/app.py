@@ -20,6 +20,7 @@ from api.feed import Feed
 from api.front import Front
 from api.memory import Memory
 from api.once import Once
+from api.remembered import Kept
 from api.routes import access as access_routes
 from api.routes import (
     broker,
@@ -145,6 +146,7 @@ def create_app(settings: Settings, opened: Opened | None = None) -> Front:
     app = _framework(lifespan)
     app.state.registry = registry
     _include_routes(app)
+    app.add_middleware(Kept)
     app.add_middleware(Once, limit=settings.max_body)
     # Inside what answers the hot calls, which are public, unless those are to be limited too.
     if not access.limits(settings):
