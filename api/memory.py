@@ -29,6 +29,11 @@ ENTRIES: Final = 100_000
 """Entitlements kept; about 1 kB each."""
 PAGES_BYTES: Final = 64 << 20
 """Bytes of pages kept."""
+MAX_QUERY: Final = 512
+"""Bytes of a query whose answer is kept. Heads may have 64 KiB, and whatever a query says that no
+route reads makes another key: 100,000 of these would be 6 GB that a stranger fills."""
+_PAGE_BESIDE: Final = 1 << 10
+"""About what a page takes beside its body and its query."""
 CHANGES: Final = 1000
 """Changed licenses, seats or plans up to which the others' answers outlive a step of the index."""
 
@@ -345,7 +350,7 @@ class Memory:
     def put(self, key: Key, entry: Entry, mark: Mark) -> None:
         """Keep an entitlement's answer that was made from `mark`, from any thread."""
         with self._changing:
-            if self._mark is None or self._mark.state != mark.state:
+            if self._mark is None or self._mark.state != mark.state or len(key[1]) > MAX_QUERY:
                 return
             while len(self.entries) >= ENTRIES:
                 oldest = next(iter(self.entries))
@@ -363,7 +368,9 @@ class Memory:
         with self._changing:
             if self._mark is None or self._mark.page != mark.page or key in self.pages:
                 return
-            size = len(page.before) + len(page.after)
+            if len(key[1]) > MAX_QUERY:
+                return
+            size = len(page.before) + len(page.after) + len(key[1]) + _PAGE_BESIDE
             if self._sizes + size > PAGES_BYTES:
                 self.pages.clear()
                 self._sizes = 0

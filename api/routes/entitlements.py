@@ -42,8 +42,9 @@ router = APIRouter(
 )
 
 _NEVER = 1 << 62
-# With these an answer is of another moment than the present one, and is not kept.
-_OTHER_MOMENT = frozenset({"at", "as_of", "min_finality"})
+# What a question about the present moment may name. With another word an answer is not kept: it is
+# of another moment, or under one more of the endless names that a stranger can give one answer.
+_PRESENT = frozenset({"holder", "runtime"})
 
 
 @router.get("/entitlements/{license}", response_model=schemas.EntitlementAnswer)
@@ -69,7 +70,7 @@ def check(
     which = license_id(license)
     at = _moment(snapshot, at, now=int(served.index.now()))
     entry = _entries(snapshot, [which], holder, runtime, at)[which]
-    if not _OTHER_MOMENT & request.query_params.keys():
+    if request.query_params.keys() <= _PRESENT:
         key = (request.scope["path"], request.scope["query_string"])
         mark = mark_in(snapshot.connection, snapshot.chain_id)
         memory_of(request).put(key, entry, mark)
@@ -100,7 +101,7 @@ def check_many(
     which = {text: license_id(text) for text in asked.licenses}
     at = _moment(snapshot, None, now=int(served.index.now()))
     entries = _entries(snapshot, list(which.values()), asked.holder, asked.runtime, at)
-    if not _OTHER_MOMENT & request.query_params.keys():
+    if not request.query_params:
         mark = mark_in(snapshot.connection, snapshot.chain_id)
         for text, id_ in which.items():
             key = entry_key(text, asked.holder, asked.runtime)

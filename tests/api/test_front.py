@@ -328,3 +328,23 @@ def test_what_was_worked_out_from_an_earlier_state_is_not_kept(stand, serve):
     memory.put(("late", b""), entry, old)
     memory.put_page(("late", b""), page, old)
     assert ("late", b"") not in {**memory.entries, **memory.pages}
+
+
+def test_words_that_no_route_reads_fill_no_memory(stand, serve):
+    licensor = Licensor(stand)
+    id_, issued = licensor.issue()
+    licensor.block(issued)
+    stand.catch_up()
+    served = serve()
+    served.get("/v1/models")
+    holder = "?holder=0x" + "ab" * 20
+    for number in range(3):
+        for path in (path_of(id_), path_of(id_) + holder, "/v1/models"):
+            joint = "&" if "?" in path else "?"
+            served.get(f"{path}{joint}x{number}={'y' * 600}")
+            served.get(f"{path_of(id_)}?x={number}")
+    assert served.memory.entries == {}
+    assert all(len(query) <= 512 for _, query in served.memory.pages)
+    # What it is all for is still kept.
+    served.get(path_of(id_) + holder)
+    assert len(served.memory.entries) == 1
