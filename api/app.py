@@ -20,6 +20,7 @@ from api.feed import Feed
 from api.front import Front
 from api.memory import Memory
 from api.once import Once
+from api.remembered import Kept
 from api.routes import access as access_routes
 from api.routes import (
     broker,
@@ -151,6 +152,7 @@ def create_app(settings: Settings, opened: Opened | None = None) -> Front:
     app.state.webhooks = None
     app.state.memory = None
     _include_routes(app)
+    app.add_middleware(Kept)
     app.add_middleware(Once, limit=settings.max_body)
     # Inside what answers the hot calls, which are public, unless those are to be limited too.
     if not access.limits(settings):

@@ -5,20 +5,24 @@ Steps of docs/spec/entitlement-cache.md, "A request".
 It stands outermost, so it does itself what the layers inside do for others: the host check, the
 security headers, the request id, the count. Whatever is not plainly a question it holds the answer
 to goes on inside: other methods and hosts, credentials, bodies, validators of a client's copy.
+
+A server that knows it (`api.wire`) hands plain questions over by `take`, and they cost it no task
+and no scope; by any other server they come as ASGI has them. Both are decided by the same lines.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import time
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
-from typing import Any, Final
+from typing import Any, Final, Protocol
+
+import structlog
 
 from api import problems
 from api.direct import again, whole_body
-from api.memory import BATCH, Entry, Key, Memory, Moment, Page, entry_key, together
+from api.memory import BATCH, Entry, Key, Memory, Moment, entry_key, together
 from api.security import Hosts, Tally
 from ledger.canonical import parse_json
 from ledger.errors import LedgerError
@@ -28,6 +32,8 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+log = structlog.get_logger("api")
 
 _OK: Final = int(problems.OK)
 # A request that carries another of these than a host asks for more than an answer.
@@ -40,12 +46,41 @@ _LOOKED_AT: Final = frozenset(
         b"transfer-encoding",
         b"if-none-match",
         b"expect",
+        b"upgrade",
     }
 )
 _IDS: Final = 4096
 _JSON: Final = (b"content-type", b"application/json")
 _BATCH_BYTES: Final = 16 << 10
 _MOST: Final = 200
+_TOGETHER: Final = 64
+
+
+class Asker(Protocol):
+    """A connection whose request was taken over."""
+
+    def answer(self, rest: bytes) -> bool:
+        """Send an answer with status 200: header lines, an empty one, and the body.
+
+        Returns:
+            Whether it could be; if not, `inside` is next.
+        """
+        ...
+
+    def inside(self) -> None:
+        """Let the application answer."""
+        ...
+
+
+class Asked:
+    """A request that was taken over; `by` is None when nobody waits for its answer any more."""
+
+    __slots__ = ("by", "key", "started")
+
+    def __init__(self, by: Asker, key: Key) -> None:
+        self.by: Asker | None = by
+        self.key = key
+        self.started = time.perf_counter()
 
 
 class Front:
@@ -66,13 +101,67 @@ class Front:
         self._tally = tally
         self._whole = whole
         self._memory: Memory | None = None
-        self._moment: Moment | None = None
+        self._waiting: list[Asked] = []
+        self._serving: asyncio.Task[None] | None = None
         self._random = b""
         self._used = 0
 
     def begin(self, memory: Memory) -> None:
         """Answer from `memory` from now on."""
         self._memory = memory if self._whole else None
+
+    def take(self, by: Asker, key: Key, headers: list[tuple[bytes, bytes]]) -> Asked | None:
+        """Take over a GET without a body, whose head is whole; None of what goes inside at once.
+
+        It is answered at a later turn of the loop, in which `by` is told.
+        """
+        memory = self._memory
+        # (1) Whether there is an answer to it at all.
+        if memory is None or not memory.has(key) or not self._plain(headers):
+            return None
+        asked = Asked(by, key)
+        self._waiting.append(asked)
+        if self._serving is None:
+            self._serving = asyncio.get_running_loop().create_task(self._serve(memory))
+        return asked
+
+    async def _serve(self, memory: Memory) -> None:
+        """Answer all who have asked, and after them those who came meanwhile."""
+        try:
+            while self._waiting:
+                count = 0
+                # As long as each turn of the loop brings more, one question serves them too.
+                while count < len(self._waiting) < _TOGETHER:
+                    count = len(self._waiting)
+                    await asyncio.sleep(0)
+                # (2) Whoever is in the list has arrived before the index is asked.
+                waiting, self._waiting = self._waiting, []
+                await self._serve_all(waiting, memory)
+        finally:
+            self._serving = None
+
+    async def _serve_all(self, waiting: list[Asked], memory: Memory) -> None:
+        try:
+            moment = await memory.moment()
+            if moment is not None:
+                for asked in waiting:
+                    self._say(asked, memory, moment)
+        except Exception:
+            log.exception("memory failed")  # the application may not
+        for asked in waiting:
+            if asked.by is not None:
+                asked.by.inside()
+
+    def _say(self, asked: Asked, memory: Memory, moment: Moment) -> None:
+        # (3) What the index has ended is gone by now, and (4) the clock may have ended more.
+        found = memory.kept(asked.key, moment)
+        if found is None or asked.by is None:
+            return
+        body = found.body(moment)
+        rest = b"content-length: %d\r\n%bx-request-id: %b\r\n\r\n%b"
+        if asked.by.answer(rest % (len(body), found.lines, self._id(), body)):
+            asked.by = None
+            self._tally.add(found.route, _OK, time.perf_counter() - asked.started)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -84,23 +173,13 @@ class Front:
                 await self._app(scope, receive, send)
             return
         started = time.perf_counter()
-        # (1) Whether there is an answer to it at all.
         key = (scope["path"], scope["query_string"])
-        found: Entry | Page | None = memory.entries.get(key) or memory.pages.get(key)
-        if found is None or not self._plain(scope["headers"]):
-            await self._app(scope, receive, send)
-            return
-        # (2) What the index is now, told after the request came.
-        moment = self._moment
-        try:
-            if moment is None and (moment := self._now(memory)) is None:
-                moment = await memory.present()
-                # (3) That may have ended the answer.
-                found = memory.entries.get(key) or memory.pages.get(key)
-        except LedgerError:
-            found = None  # the route says so in its own words
-        # (4) The clock may have, too.
-        if found is None or moment is None or not found.holds(moment):
+        moment = found = None
+        # (1) Whether there is an answer to it at all.
+        if memory.has(key) and self._plain(scope["headers"]):
+            moment = await memory.moment()
+            found = None if moment is None else memory.kept(key, moment)
+        if found is None or moment is None:
             await self._app(scope, receive, send)
             return
         await self._answer(found.body(moment), found.headers, send)
@@ -124,14 +203,14 @@ class Front:
         body = await whole_body(receive)
         if body is None:
             return  # the client is gone
-        keys, moment, found = _members(body), None, []
+        keys = _members(body) or []
+        moment, found = None, []
         if keys and all(key in memory.entries for key in keys):
-            with contextlib.suppress(LedgerError):
-                # A body may have taken long to come: its moment is of its own.
-                moment = memory.now() or await memory.present()
-                entries = (memory.entries.get(key) for key in keys)
-                found = [each for each in entries if each is not None and each.holds(moment)]
-        if moment is None or not keys or len(found) < len(keys):
+            moment = await memory.moment()
+        if moment is not None:
+            entries = (memory.entries.get(key) for key in keys)
+            found = [each for each in entries if each is not None and each.holds(moment)]
+        if moment is None or len(found) < len(keys):
             await self._app(scope, again(body, receive), send)
             return
         await self._answer(together(found, moment), Entry.headers, send)
@@ -148,25 +227,10 @@ class Front:
         host = None
         for name, value in headers:
             if name in _LOOKED_AT:
-                if name != b"host":
+                if name != b"host" or host is not None:
                     return False
-                if host is None:
-                    host = value
+                host = value
         return host in self._hosts.good or self._hosts.known(host or b"")
-
-    def _now(self, memory: Memory) -> Moment | None:
-        """The moment for all requests that have arrived by now.
-
-        The loop runs what is ready in order, and begins a request in a later turn than the one in
-        which its bytes were read. So whoever runs before `_forget` does had arrived before now.
-        """
-        moment = self._moment = memory.now()
-        if moment is not None:
-            asyncio.get_running_loop().call_soon(self._forget)
-        return moment
-
-    def _forget(self) -> None:
-        self._moment = None
 
     def _id(self) -> bytes:
         """As `secrets.token_hex(8)`, the system asked for many at once."""

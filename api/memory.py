@@ -8,16 +8,18 @@ changes with the clock: how old the index is, and the moment that is asked about
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final, NamedTuple
 
 from sqlalchemy import Table, select, union
 
 from api import schemas
-from api.security import completed
+from api.security import completed, header_lines
+from ledger.errors import LedgerError
 from ledger.index import tables
 from ledger.index.journal import lag_s
 from ledger.index.views import AsOf, Index, Snapshot
@@ -118,6 +120,7 @@ class Entry:
     tail: bytes
 
     headers: ClassVar = completed([(b"content-type", b"application/json")])
+    lines: ClassVar = header_lines(headers)
     route: ClassVar = ROUTE
 
     def holds(self, moment: Moment) -> bool:
@@ -145,7 +148,7 @@ class Page:
     Attributes:
         before, after: the body around the digits of its age.
         stale_s: seconds without news of the chain from which its validator is another.
-        headers: as sent, but for length and request id.
+        headers: as sent, but for length and request id; `lines` in the form of HTTP/1.1.
         route: names the path in metrics.
     """
 
@@ -154,6 +157,11 @@ class Page:
     stale_s: float
     headers: list[tuple[bytes, bytes]]
     route: str
+    lines: bytes = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Write the lines once."""
+        object.__setattr__(self, "lines", header_lines(self.headers))
 
     def holds(self, moment: Moment) -> bool:
         """Whether the index is as young as its validator says."""
@@ -225,6 +233,15 @@ class Memory:
             await self._catch_up(mark)
             mark = self._mark or mark
         return self._moment_of(mark)
+
+    async def moment(self) -> Moment | None:
+        """The present moment, as `present`; None where the database does not answer.
+
+        Whoever asked goes on to the route, which says so in its own words.
+        """
+        with contextlib.suppress(LedgerError):
+            return self.now() or await self.present()
+        return None
 
     def _stands(self, mark: Mark) -> bool:
         """Whether this memory is that of `mark`; takes over from it what only tells the age."""
@@ -311,6 +328,17 @@ class Memory:
     def _forget(self, license_: int) -> None:
         for key in self._keys.pop(license_, ()):
             self.entries.pop(key, None)
+
+    # -- taking out ------------------------------------------------------------------------------
+
+    def has(self, key: Key) -> bool:
+        """Whether anything is kept under a key, good or not."""
+        return key in self.entries or key in self.pages
+
+    def kept(self, key: Key, moment: Moment) -> Entry | Page | None:
+        """What answers at the present `moment`; the clock may have ended what the index has not."""
+        found = self.entries.get(key) or self.pages.get(key)
+        return found if found is not None and found.holds(moment) else None
 
     # -- putting in ------------------------------------------------------------------------------
 

@@ -1,39 +1,76 @@
-"""Routes whose answers are kept in memory, and taken from there before anything is worked out.
+"""Answers from memory for whoever had to pass the layers in between, and what is kept there.
 
-The front takes most of them earlier. Here come those that had to pass the layers in between:
-credentials, and limits where they are set.
+The front takes most of them earlier. Credentials, and limits where they are set, are looked at
+inside it: then `Kept` answers, before anything is routed. Routes of the class `Remembered` put in
+what they found.
 """
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
 from typing import Any, Final
 
 from fastapi import Request, Response
 
 from api import problems
+from api.direct import Described
 from api.memory import BATCH, Key, Memory, Page, around_lag
 from api.security import completed
 from api.strict import StrictRoute
-from ledger.errors import LedgerError
 from ledger.index.watching import Mark
 
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+_OK: Final = int(problems.OK)
 _MOST_BYTES: Final = 1 << 20
 _CREDENTIALS: Final = ("authorization", "cookie")
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
+class Kept:
+    """Innermost layer: answers what memory holds, and lets `app` answer the rest.
+
+    Args:
+        app: the routes.
+    """
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        memory: Memory | None = None
+        if scope["type"] == "http" and scope["method"] == "GET":
+            memory = getattr(scope["app"].state, "memory", None)
+        if memory is None or not memory.has(key := (scope["path"], scope["query_string"])):
+            await self._app(scope, receive, send)
+            return
+        moment = found = None
+        if not any(name == b"if-none-match" for name, _ in scope["headers"]):
+            moment = await memory.moment()
+            found = None if moment is None else memory.kept(key, moment)
+        if found is None or moment is None:
+            await self._app(scope, receive, send)
+            return
+        scope["route"] = Described(found.route)
+        body = found.body(moment)
+        headers = [(b"content-length", b"%d" % len(body)), *found.headers]
+        await send({"type": "http.response.start", "status": _OK, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+
 class Remembered(StrictRoute):
-    """A strict route that looks into the application's memory first, and keeps what it may."""
+    """A strict route whose answers are kept, where they may be."""
 
     def get_route_handler(self) -> Handler:
-        """The handler, and memory around it."""
+        """The handler, and keeping around it."""
         work = super().get_route_handler()
-        if self.path == BATCH:
-            return _following(work)
-        if self.methods != {"GET"}:
+        if self.path != BATCH and self.methods != {"GET"}:
             return work
         path = self.path
 
@@ -41,45 +78,16 @@ class Remembered(StrictRoute):
             memory: Memory | None = getattr(request.app.state, "memory", None)
             if memory is None:
                 return await work(request)
-            scope = request.scope
-            key = (scope["path"], scope["query_string"])
-            if "if-none-match" not in request.headers:
-                kept = await _kept(memory, key)
-                if kept is not None:
-                    return kept
+            # It must stand where the index does to keep what the route finds.
+            await memory.moment()
             response = await work(request)
+            scope = request.scope
             basis = scope["state"].get("basis")
             if basis is not None and not any(name in request.headers for name in _CREDENTIALS):
-                _keep(memory, key, basis, response, path)
+                _keep(memory, (scope["path"], scope["query_string"]), basis, response, path)
             return response
 
         return handle
-
-
-def _following(work: Handler) -> Handler:
-    """Let memory stand where the index does first, so that it can keep what the route finds."""
-
-    async def handle(request: Request) -> Response:
-        memory: Memory | None = getattr(request.app.state, "memory", None)
-        if memory is not None:
-            with contextlib.suppress(LedgerError):  # the route says so in its own words
-                memory.now() or await memory.present()
-        return await work(request)
-
-    return handle
-
-
-async def _kept(memory: Memory, key: Key) -> Response | None:
-    try:
-        present = memory.now() or await memory.present()
-    except LedgerError:
-        return None  # the route says so in its own words
-    found = memory.entries.get(key) or memory.pages.get(key)
-    if found is None or not found.holds(present):
-        return None
-    response = Response(found.body(present))
-    response.raw_headers += found.headers
-    return response
 
 
 def _keep(
@@ -87,7 +95,7 @@ def _keep(
 ) -> None:
     """Keep a page. Only what has a validator is one, and only what anyone may read."""
     body = response.body
-    if response.status_code != problems.OK or "etag" not in response.headers:
+    if response.status_code != _OK or "etag" not in response.headers:
         return
     parts = around_lag(bytes(body)) if len(body) <= _MOST_BYTES else None
     if parts is not None:

@@ -200,6 +200,11 @@ def completed(given: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]
     return headers
 
 
+def header_lines(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """Headers as HTTP/1.1 has them on the wire."""
+    return b"".join(b"%b: %b\r\n" % pair for pair in headers)
+
+
 class BodyLimit:
     """Refuse bodies beyond a limit, by their declared length or, failing that, as they come.
 

@@ -2,15 +2,18 @@
 
 The index holds 100,000 models with a license each and 1,000,000 events (``bench_api_seed.py``), on
 SQLite and on PostgreSQL. The service is the real one in a process of its own, which also follows a
-real Anvil, idle meanwhile but for its heartbeats; it logs warnings only, as the yardstick does. wrk
-sends on 32 connections from one thread. All runs take turns with the yardstick's on the same two
-cores, on which PostgreSQL, the node and wrk run too; figures are medians.
+real Anvil, idle meanwhile but for its heartbeats; it logs warnings only. The yardstick is the
+smallest FastAPI service by uvicorn as it comes, without a log of requests and without anything of
+ours (``bench_api_hello.py``). wrk sends on 32 connections from one thread. All runs take turns with
+the yardstick's on the same two cores, on which PostgreSQL, the node and wrk run too; figures are
+medians, ratios medians of each turn's.
 
 Rows, for each database: ``asgi_over_fastapi_hello`` entitlements of 5,000 licenses, answered in
-front; ``p99_ms`` of the same runs; ``in_fastapi_over_hello`` the same of a second process that has
-to count requests per network, so that they pass FastAPI; ``list_over_hello`` 200 pages of 50 models
-or licenses between two blocks; ``list_cold_over_hello`` pages that nobody asked for before;
-``block_to_sse_ms_p95`` from the node's word that a block is mined to the listener's line.
+front; ``p99_ms`` of the same runs, beside the yardsticks'; ``in_fastapi_over_hello`` the same of a
+second process that has to count requests per network, so that they are answered inside the FastAPI
+application, behind its layers; ``list_over_hello`` 200 pages of 50 models or licenses between two
+blocks; ``list_cold_over_hello`` pages that nobody asked for before; ``block_to_sse_ms_p95`` from
+the node's word that a block is mined to the listener's line.
 """
 
 from __future__ import annotations
@@ -159,8 +162,10 @@ class Load:
         """The rows of one database."""
         service = {"DEED_API_DATABASE_URL": url}
         counting = {"DEED_API_FOLLOW": "false", "DEED_API_RATE_ANONYMOUS": "999999/999999"}
+        yardstick = str(ROOT / "scripts" / "bench_api_hello.py")
         with (
-            self._served("hello", [str(ROOT / "scripts" / "bench_api_hello.py")], {}) as hello,
+            self._served("hello", [yardstick, "hello"], {}) as hello,
+            self._served("bare", [yardstick, "bare"], {}) as bare,
             self._served("service", ["-m", "api"], service) as ours,
             self._served("counting", ["-m", "api"], service | counting) as inside,
         ):
@@ -171,6 +176,7 @@ class Load:
             pages = [self._page(n) for n in range(PAGES)]
             kinds: dict[str, tuple[Process, Callable[[], list[str]]]] = {
                 "hello": (hello, lambda: ["/hello"]),
+                "bare": (bare, lambda: ["/hello"]),
                 "asgi": (ours, lambda: licenses),
                 "in_fastapi": (inside, lambda: licenses),
                 "list": (ours, lambda: pages),
@@ -205,6 +211,7 @@ class Load:
         base = _median(found["hello"], "rate"), _median(found["hello"], "cpu")
         out = [row(f"hello_{kind}", base[0], "1/s", f"{base[1]:.0f} µs of processor each")]
         bars = {
+            "bare": ("bare_asgi_over_fastapi_hello", "uvicorn alone, no bar"),
             "asgi": ("asgi_over_fastapi_hello", "≥ 3.0"),
             "in_fastapi": ("in_fastapi_over_hello", "≥ 0.8"),
             "list": ("list_over_hello", "≥ 0.35"),
@@ -218,7 +225,9 @@ class Load:
                 for ours, yard in zip(found[name], found["hello"], strict=True)
             )
             out.append(row(f"{what}_{kind}", rate, "1/s", shown, over))
-        out.append(row(f"p99_ms_{kind}", _median(found["asgi"], "p99"), "ms", "≤ 5: bar"))
+        p99 = {name: _median(found[name], "p99") for name in ("asgi", "hello", "bare")}
+        beside = f"≤ 5: bar; hello {p99['hello']:.1f}, bare ASGI {p99['bare']:.1f} ms"
+        out.append(row(f"p99_ms_{kind}", p99["asgi"], "ms", beside))
         return out
 
     @contextlib.contextmanager
@@ -235,14 +244,15 @@ class Load:
             "DEED_API_INDEX_PROOFS": "false",
             **settings,
         }
-        if name == "hello":
+        yardstick = name in {"hello", "bare"}
+        if yardstick:
             command = [*command, str(port)]
         process = subprocess.Popen([sys.executable, *command], cwd=ROOT, env=environment)
         served = Process(name, port, process)
         try:
             for _ in range(600):
                 with contextlib.suppress(OSError, SystemExit):
-                    served.get("/hello" if name == "hello" else "/healthz")
+                    served.get("/hello" if yardstick else "/healthz")
                     break
                 time.sleep(0.1)
             yield served

@@ -1,25 +1,45 @@
-"""The yardstick of ``bench.py api``: the smallest FastAPI service, served as ours is."""
+"""The yardsticks of ``bench.py api``: what others run, by uvicorn as it comes.
+
+``hello`` is the smallest FastAPI service, ``bare`` the same words without any framework: what the
+server itself costs. Neither has anything of ours around it, and neither logs its requests.
+"""
 
 from __future__ import annotations
 
 import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
 
-from api.__main__ import http_config
-
-app = FastAPI()
+hello = FastAPI()
 
 
-@app.get("/hello")
-async def hello() -> dict[str, str]:
+@hello.get("/hello")
+async def say() -> dict[str, str]:
     """Say hello."""
     return {"hello": "world"}
 
 
+async def bare(
+    scope: MutableMapping[str, Any],
+    receive: Callable[[], Awaitable[Any]],
+    send: Callable[[MutableMapping[str, Any]], Awaitable[None]],
+) -> None:
+    """Say it to whatever is asked."""
+    del scope, receive
+    body = b'{"hello":"world"}'
+    headers = [(b"content-length", b"%d" % len(body)), (b"content-type", b"application/json")]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
 if __name__ == "__main__":
-    uvicorn.Server(http_config(app, host="127.0.0.1", port=int(sys.argv[1]))).run()
+    uvicorn.run(
+        {"hello": hello, "bare": bare}[sys.argv[1]],
+        port=int(sys.argv[2]),
+        lifespan="off",
+        log_level="warning",
+        access_log=False,
+    )

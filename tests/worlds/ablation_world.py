@@ -43,9 +43,10 @@ _LOADED = ("-p", "no:cacheprovider", "-p", "no:schemathesis", "-p", "no:xdist", 
 
 @dataclass(frozen=True)
 class Ablation:
-    """A piece of a module of ``ledger``, what stands in its place, and the test that notices.
+    """A piece of a module, what stands in its place, and the test that notices.
 
     Attributes:
+        module: of ``ledger``, or a whole name of ``api``.
         endless: whether the test then goes on for ever, which is how it fails.
     """
 
@@ -54,6 +55,16 @@ class Ablation:
     instead: str
     test: str
     endless: bool = False
+
+    @property
+    def name(self) -> str:
+        """The module's whole name."""
+        return self.module if self.module.startswith("api.") else f"ledger.{self.module}"
+
+    @property
+    def file(self) -> Path:
+        """Where its text is."""
+        return ROOT / f"{self.name.replace('.', '/')}.py"
 
 
 def changed_text(ablation: Ablation, text: str) -> str:
@@ -67,7 +78,7 @@ def changed_text(ablation: Ablation, text: str) -> str:
 @contextmanager
 def taken_away(ablation: Ablation) -> Iterator[None]:
     """The check is not there meanwhile."""
-    module = importlib.import_module(f"ledger.{ablation.module}")
+    module = importlib.import_module(ablation.name)
     assert module.__file__ is not None
     text = Path(module.__file__).read_text()
     whole = compile(text, module.__file__, "exec")

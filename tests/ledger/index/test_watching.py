@@ -51,6 +51,31 @@ def test_a_question_is_answered_with_every_commit_before_it(stand):
     asyncio.run(ask())
 
 
+def test_what_was_written_before_a_question_and_committed_after_it_is_told_by_the_next(stand):
+    stand.chain.grow(3)
+    stand.catch_up()
+
+    async def ask():
+        watch = watch_of(stand.engine, stand.chain.chain_id)
+        try:
+            beat(stand.engine, 1)
+            for number in range(2, 9):
+                with writing(stand.engine, durable=False) as connection:
+                    connection.execute(text("UPDATE cursor SET synced_at_ms = :n"), {"n": number})
+                    for _ in range(2):
+                        assert (await mark_of(watch)).synced_at_ms == number - 1
+                found = await mark_of(watch)
+                assert found.synced_at_ms == number
+                # Others' work moves nothing, and is not taken for ours.
+                with writing(stand.engine, durable=False) as connection:
+                    connection.execute(text("UPDATE library_place SET id = id"))
+                assert await mark_of(watch) == found
+        finally:
+            watch.close()
+
+    asyncio.run(ask())
+
+
 def test_a_mark_tells_blocks_reorganisations_documents_and_rebuilds(stand):
     chain = stand.chain
     chain.grow(4)
