@@ -53,6 +53,7 @@ _IDS: Final = 4096
 _JSON: Final = (b"content-type", b"application/json")
 _BATCH_BYTES: Final = 16 << 10
 _MOST: Final = 200
+_TOGETHER: Final = 64
 
 
 class Asker(Protocol):
@@ -128,6 +129,11 @@ class Front:
         """Answer all who have asked, and after them those who came meanwhile."""
         try:
             while self._waiting:
+                count = 0
+                # As long as each turn of the loop brings more, one question serves them too.
+                while count < len(self._waiting) < _TOGETHER:
+                    count = len(self._waiting)
+                    await asyncio.sleep(0)
                 # (2) Whoever is in the list has arrived before the index is asked.
                 waiting, self._waiting = self._waiting, []
                 await self._serve_all(waiting, memory)

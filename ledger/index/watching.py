@@ -25,6 +25,7 @@ from ledger.errors import IndexUnavailable
 TRIP_SECONDS: Final = 5.0
 """After which a question to the server counts as lost."""
 _RETRY_SECONDS: Final = 1.0
+_TOGETHER: Final = 64
 _MEMBERS: Final = 8
 # Which transactions have ended, by the word of which server; see `PostgresWatch`.
 _ENDED: Final = "pg_current_snapshot(), pg_postmaster_start_time(), pg_is_in_recovery()"
@@ -226,7 +227,7 @@ class PostgresWatch:
         loop = asyncio.get_running_loop()
         if self._under_way is None and not self._next:
             # After all that have arrived by now: they share it.
-            loop.call_soon(self._send)
+            loop.call_soon(self._gather, 0)
         found: asyncio.Future[Mark] = loop.create_future()
         self._next.append(found)
         return await found
@@ -287,6 +288,13 @@ class PostgresWatch:
         _refuse(waiting, "the index database does not answer")
 
     # -- one question ----------------------------------------------------------------------------
+
+    def _gather(self, before: int) -> None:
+        """Send, unless this turn of the loop has brought more: then the next may, too."""
+        if self._loop is not None and before < len(self._next) < _TOGETHER:
+            self._loop.call_soon(self._gather, len(self._next))
+        else:
+            self._send()
 
     def _send(self) -> None:
         server, loop = self._server, self._loop
