@@ -349,8 +349,10 @@ class Memory:
 
     def put(self, key: Key, entry: Entry, mark: Mark) -> None:
         """Keep an entitlement's answer that was made from `mark`, from any thread."""
+        if len(key[1]) > MAX_QUERY:
+            return
         with self._changing:
-            if self._mark is None or self._mark.state != mark.state or len(key[1]) > MAX_QUERY:
+            if self._mark is None or self._mark.state != mark.state:
                 return
             while len(self.entries) >= ENTRIES:
                 oldest = next(iter(self.entries))
@@ -365,10 +367,10 @@ class Memory:
 
     def put_page(self, key: Key, page: Page, mark: Mark) -> None:
         """Keep a page that was made from `mark`, from any thread."""
+        if len(key[1]) > MAX_QUERY:
+            return
         with self._changing:
             if self._mark is None or self._mark.page != mark.page or key in self.pages:
-                return
-            if len(key[1]) > MAX_QUERY:
                 return
             size = len(page.before) + len(page.after) + len(key[1]) + _PAGE_BESIDE
             if self._sizes + size > PAGES_BYTES:

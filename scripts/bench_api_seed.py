@@ -70,7 +70,7 @@ def seed(engine: Engine, deployment: Deployment, head: Any, *, models: int, even
             first=deployment.block,
         )
         leave_out(connection)
-    every = max(1, events // BLOCKS)
+    every = max(1, -(-events // BLOCKS))
     addresses = {name: each.raw for name, each in deployment.addresses.items()}
     state = {
         tables.model: (_model(chain, n, n * events // models // every + 1) for n in range(models)),

@@ -7,7 +7,6 @@ That the text is still found, which is looked at each time, keeps the table true
 from __future__ import annotations
 
 import importlib
-import os
 from typing import Any
 
 import pytest
@@ -156,7 +155,7 @@ def ended(tmp_path_factory):
     return world.try_all(ABLATIONS, tmp_path_factory.mktemp("ablations"), seconds=500)
 
 
-@pytest.mark.skipif("DEED_DEEP" not in os.environ, reason="make deep")
+@pytest.mark.deep
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", ABLATIONS)
 def test_a_step_that_is_taken_away_is_missed(ended, name):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import os
 import secrets
 import threading
 from typing import Any
@@ -20,7 +19,6 @@ from ledger.index.database import writing
 
 pytestmark = pytest.mark.chain
 
-DEEP = pytest.mark.skipif("DEED_DEEP" not in os.environ, reason="make deep")
 world: Any = importlib.import_module("access_world")
 LICENSOR = world.Wallet.named("licensor")
 
@@ -204,7 +202,7 @@ def test_an_evidence_job_is_asked_for_once(service, session, published):
         assert post(service.url, session, None, path, method="DELETE").status_code == 204
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=DEEP)])
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.deep)])
 def two(request, service, deployed, make, tmp_path):
     """Two processes of one service: the second one only reads what the first one follows."""
     with contextlib.ExitStack() as held:

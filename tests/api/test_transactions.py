@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import os
 import secrets
 from typing import Any
 
@@ -25,7 +24,6 @@ writing: Any = importlib.import_module("writing_world")
 code, sign = writing.code, writing.sign
 LICENSOR, HOLDER = world.Wallet.named("licensor"), world.Wallet.named("holder")
 RIVAL, STRANGER = world.Wallet.named("rival"), world.Wallet.named("stranger")
-DEEP = pytest.mark.skipif("DEED_DEEP" not in os.environ, reason="make deep")
 HASH = "0x" + "ab" * 32
 
 

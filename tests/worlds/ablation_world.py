@@ -125,13 +125,6 @@ def _functions(code: CodeType) -> dict[str, CodeType]:
     return found
 
 
-def found_once(ablation: Ablation) -> bool:
-    """Whether the program still has the check, as the table says it; no test is run."""
-    module = importlib.import_module(f"ledger.{ablation.module}")
-    assert module.__file__ is not None
-    return bool(changed_text(ablation, Path(module.__file__).read_text()))
-
-
 def _alike(one: CodeType, other: CodeType | None) -> bool:
     """Whether two pieces of code do the same, on whatever lines they stand."""
     if other is None or len(one.co_consts) != len(other.co_consts):

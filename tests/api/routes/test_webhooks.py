@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import os
 import secrets
 import signal
 import threading
@@ -240,7 +239,7 @@ def test_a_reorganisation_of_the_chain_takes_back_by_id(service, deployed, token
     ask(service, "DELETE", f"/{hook['id']}", tokens["holder"])
 
 
-@pytest.mark.skipif("DEED_DEEP" not in os.environ, reason="starts two services: make deep")
+@pytest.mark.deep  # starts two services
 def test_killed_in_mid_attempt_or_told_to_stop_nothing_is_lost(
     deployed, published, make, tmp_path, receiver
 ):
