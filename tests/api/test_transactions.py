@@ -367,7 +367,7 @@ def test_huge_and_hostile_bodies_are_refused(ask):
 
 
 @pytest.mark.parametrize(
-    "deep", [False, pytest.param(True, marks=[DEEP, pytest.mark.timeout(900)])]
+    "deep", [False, pytest.param(True, marks=[pytest.mark.deep, pytest.mark.timeout(900)])]
 )
 def test_every_answer_is_one_that_is_described_also_to_those_who_are_let_in(service, desk, deep):
     """Checksums and what the chain refuses are no part of a schema: a valid body may be refused."""
