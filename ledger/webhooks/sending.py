@@ -9,11 +9,11 @@ from __future__ import annotations
 import random
 import secrets
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Connection, and_, exists, select, update
+from sqlalchemy import ColumnElement, Connection, and_, exists, func, select, update
 
 from ledger.index.database import reading, writing
 from ledger.index.views import Index
@@ -90,45 +90,95 @@ class Sending:
     def _now_ms(self) -> int:
         return int(self._index.now() * 1000)
 
-    def claim(self, most: int = _AT_A_TIME) -> list[str]:
-        """Claim endpoints for which something is due; their ids.
+    def claim(self, free: int = _AT_A_TIME) -> list[str]:
+        """Claim endpoints for which something is due, fairly among their owners; their ids.
+
+        Args:
+            free: places that are left. An owner whose endpoints hold as many as then remain gets no
+                further one, so that some are left for whoever comes next: one owner alone has half
+                of them, two have two thirds.
 
         Raises:
             IndexUnavailable: the database does not answer.
         """
         now, table, made = self._now_ms(), webhook_endpoint, webhook_delivery
-        wanted = (
-            select(table.c.id)
-            .where(
-                table.c.chain_id == self._index.chain_id,
-                *_SENT_TO,
-                table.c.claimed_until_ms <= now,
-                table.c.resting_until_ms <= now,
-                exists().where(
-                    made.c.endpoint == table.c.id,
-                    made.c.state == WAITING,
-                    made.c.next_at_ms <= now,
-                ),
-            )
-            .order_by(table.c.resting_until_ms, table.c.id)
-            .limit(most)
+        due = (
+            table.c.chain_id == self._index.chain_id,
+            *_SENT_TO,
+            table.c.claimed_until_ms <= now,
+            table.c.resting_until_ms <= now,
+            exists().where(
+                made.c.endpoint == table.c.id,
+                made.c.state == WAITING,
+                made.c.next_at_ms <= now,
+            ),
         )
         # Most looks find nothing, and need not lock anything.
         with reading(self._index.engine) as connection:
-            if not connection.execute(wanted.limit(1)).all():
-                return []
+            chosen = self._fair(connection, due, now, free)
+        if not chosen:
+            return []
         with writing(self._index.engine, durable=False) as connection:
             # On PostgreSQL others pass over rows that this transaction holds; on SQLite there is
             # one writer.
-            found = list(
-                connection.execute(wanted.with_for_update(skip_locked=True, of=table)).scalars()
+            found = set(
+                connection.execute(
+                    select(table.c.id)
+                    .where(table.c.id.in_(chosen), *due)
+                    .with_for_update(skip_locked=True, of=table)
+                ).scalars()
             )
             connection.execute(
                 update(table)
                 .where(table.c.id.in_(found))
                 .values(claim=self._claim, claimed_until_ms=now + self._lease_ms)
             )
-        return found
+        return [each for each in chosen if each in found]
+
+    def _fair(
+        self, connection: Connection, due: Sequence[ColumnElement[bool]], now: int, free: int
+    ) -> list[str]:
+        """Of endpoints with something due, those whose turn it is.
+
+        First come owners who hold the fewest places, and of these who was served the longest ago:
+        `resting_until_ms` is when an endpoint's rest ends or, where it took the last message, then.
+        """
+        table, other = webhook_endpoint, webhook_endpoint.alias()
+        held = (
+            select(func.count())
+            .where(
+                other.c.owner == table.c.owner,
+                other.c.claim == self._claim,
+                other.c.claimed_until_ms > now,
+            )
+            .scalar_subquery()
+        )
+        served = (
+            select(func.max(other.c.resting_until_ms))
+            .where(other.c.owner == table.c.owner, other.c.resting_until_ms <= now)
+            .scalar_subquery()
+        )
+        place = func.row_number().over(
+            partition_by=table.c.owner, order_by=(table.c.resting_until_ms, table.c.id)
+        )
+        found = select(
+            table.c.id,
+            (place + held).label("place"),
+            served.label("served"),
+            table.c.resting_until_ms,
+        ).where(*due)
+        ranked = found.subquery()
+        rows = connection.execute(
+            select(ranked.c.id, ranked.c.place)
+            .order_by(ranked.c.place, ranked.c.served, ranked.c.resting_until_ms, ranked.c.id)
+            .limit(free)
+        )
+        chosen: list[str] = []
+        for id_, number in rows:
+            if number > free - len(chosen):
+                break  # nor anyone after it, who holds as many
+            chosen.append(id_)
+        return chosen
 
     def next(self, endpoint: str) -> Due | None:
         """What is due for an endpoint that this process has claimed; None when it is done with."""
@@ -220,7 +270,7 @@ class Sending:
                 .where(made.c.endpoint == due.endpoint, made.c.state == WAITING)
                 .values(next_at_ms=now)
             )
-        return {"failures": 0, "failing_since": None, "resting_until_ms": 0}
+        return {"failures": 0, "failing_since": None, "resting_until_ms": now}
 
     def _refused(
         self, connection: Connection, due: Due, sent: Sent, row: Any, now: int

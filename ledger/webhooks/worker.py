@@ -35,6 +35,8 @@ REMIND_SECONDS: Final = 30.0
 PRUNE_SECONDS: Final = 3600.0
 MOST: Final = 16
 """Endpoints that one process sends to at once."""
+SLICE_SECONDS: Final = 5.0
+"""After these an endpoint gives its place back, also when more is due: the others have a turn."""
 _TROUBLED_SECONDS: Final = 2.0
 _FAILED_SECONDS: Final = 30.0
 
@@ -139,7 +141,9 @@ class Worker:
             self._drains[endpoint] = asyncio.create_task(self._drain(endpoint))
 
     async def _drain(self, endpoint: str) -> None:
-        """Send to one endpoint while something is due; its claim is given back at the end."""
+        """Send to one endpoint what is due, for a slice of time; its claim is given back then."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + SLICE_SECONDS
         # After a bug the claim is left to run out, so that the same is not met again at once.
         failed = False
         try:
@@ -153,7 +157,7 @@ class Worker:
                         due.attempts + 1,
                         sent.trouble,
                     )
-                if not await self._call(self._sending.record, due, sent):
+                if not await self._call(self._sending.record, due, sent) or loop.time() >= until:
                     return
         except LedgerError as error:
             log.warning("webhooks wait: %s", error.message)

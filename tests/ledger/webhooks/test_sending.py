@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import importlib
 import signal
@@ -14,10 +15,14 @@ from typing import Any
 import pytest
 from sqlalchemy import select, update
 
+from ledger.access.roles import OPERATOR
+from ledger.access.store import AccessStore
+from ledger.ids import Address
 from ledger.index.database import writing
 from ledger.index.given import telling
 from ledger.index.webhook_tables import webhook_endpoint
 from ledger.webhooks.keys import KeyRing
+from ledger.webhooks.rights import Rights
 from ledger.webhooks.sending import DISABLED_AFTER, KEYLESS, PAUSES
 from ledger.webhooks.worker import Worker
 
@@ -26,6 +31,7 @@ stories: Any = importlib.import_module("story_world")
 
 BOTH = pytest.mark.parametrize("database", ["sqlite", "postgresql"], indirect=True)
 DAY = 86_400
+OTHER = "account:0x00000000000000000000000000000000000000b1"
 
 
 def happen(stand: Any, hooks: Any, number: int) -> None:
@@ -366,6 +372,74 @@ def test_a_worker_sends_and_is_gone_at_once_when_it_is_told_to_stop(stand, hooks
         stop.set()
         release.set()
         thread.join(20)
+
+
+@BOTH
+def test_an_owner_of_many_endpoints_leaves_places_for_others(stand, hooks, receiver):
+    for _ in range(20):
+        hooks.add(receiver.url)
+    theirs, _ = hooks.add(receiver.url, owner=OTHER)
+    happen(stand, hooks, 1)
+    first = hooks.sending.claim(16)
+    assert len(first) == 9
+    assert theirs.id in first[:2]
+    # Nobody else waits, and what is left stays free for who comes next.
+    assert hooks.sending.claim(7) == []
+    third, _ = hooks.add(receiver.url, owner=OTHER[:-1] + "2")
+    happen(stand, hooks, 1)
+    assert hooks.sending.claim(7) == [third.id]
+
+
+def test_the_next_place_is_of_the_owner_who_was_served_the_longest_ago(stand, hooks, receivers):
+    ours = [hooks.add(receivers().url)[0].id for _ in range(3)]
+    theirs, _ = hooks.add(receivers().url, owner=OTHER)
+    happen(stand, hooks, 3)
+    turns = []
+    for _ in range(6):
+        hooks.clock.time += 1
+        (id_,) = hooks.sending.claim(1)
+        turns.append(id_)
+        due = hooks.sending.next(id_)
+        assert hooks.sending.record(due, asyncio.run(hooks.sending.attempt(due)))
+        hooks.sending.release(id_)
+    # In turn, whoever begins, though one of them has three times as many.
+    assert [each == theirs.id for each in turns] in ([True, False] * 3, [False, True] * 3)
+    assert {each for each in turns if each != theirs.id} == set(ours)
+
+
+def test_a_receiver_for_which_much_is_due_gives_its_place_back_in_between(
+    stand, hooks, receivers, monkeypatch
+):
+    monkeypatch.setattr("ledger.webhooks.worker.MOST", 1)
+    monkeypatch.setattr("ledger.webhooks.worker.SLICE_SECONDS", 0.0)
+    order: list[str] = []
+    for name, owner in (("busy", world.OWNER), ("other", OTHER)):
+        one = receivers()
+        one.before = lambda _, name=name: order.append(name)
+        hooks.add(one.url, owner=owner)
+    happen(stand, hooks, 3)
+    both = (Address.parse(each.removeprefix("account:").lower()) for each in (world.OWNER, OTHER))
+    access = AccessStore(
+        stand.engine, stand.chain.chain_id, {OPERATOR: frozenset(both)}, hooks.clock
+    )
+    rights = Rights(hooks.index, access)
+    worker = Worker(hooks.spreader, hooks.reminders, hooks.sending, rights)
+    ticking = hooks.sending.record
+
+    def record(*given: Any) -> bool:
+        hooks.clock.time += 1
+        return ticking(*given)
+
+    monkeypatch.setattr(hooks.sending, "record", record)
+    stop = threading.Event()
+    thread = threading.Thread(target=worker.run, args=(stop,))
+    thread.start()
+    try:
+        world.until(lambda: len(order) == 6)
+    finally:
+        stop.set()
+        thread.join(20)
+    assert order in (["busy", "other"] * 3, ["other", "busy"] * 3)
 
 
 def test_a_worker_that_looks_seldom_is_woken_by_what_was_committed_and_by_a_stop(
