@@ -54,10 +54,13 @@ RECORDED_OF_ACCOUNT: Final = Rate(3000, 60)
 """Those of all keys and sessions of one account, of which it makes as many as it likes."""
 ROLELESS: Final = Rate(60, 0.2)
 """The same of accounts without a role, of one network: anyone can make such accounts."""
+ROLELESS_LOOKS: Final = Rate(60, 1)
+"""Their looks at what became of transactions, of one network: each asks the node several times."""
 _GOOD: Final = 10_000
 # Asked by machines that watch the service, or before there is a credential.
 _OPEN: Final = frozenset({"/healthz", "/readyz", "/metrics"})
 _BEGINNING: Final = frozenset({"/v1/auth/nonce", "/v1/auth/sign-in"})
+_LOOKS: Final = "/v1/transactions/"
 _MOST_TEXT: Final = 200
 
 log = structlog.get_logger("api")
@@ -100,6 +103,7 @@ class Access:
         self._recorded_of = Buckets("this key or session", time.monotonic, by="this service")
         self._recorded_of_account = Buckets("this account", time.monotonic, by="this service")
         self._roleless = Buckets("this network", time.monotonic, by="this service")
+        self._looks = Buckets("this network", time.monotonic, by="this service")
         self._anonymous = Meter.of("anonymous", settings.rate_anonymous)
         self._principal = Meter.of("principal", settings.rate_principal)
 
@@ -179,6 +183,8 @@ class Access:
                 self._recorded_of_account.take(principal.actor, RECORDED_OF_ACCOUNT)
             else:
                 self._roleless.take(_network(scope), ROLELESS)
+        elif not principal.roles and scope["path"].startswith(_LOOKS):
+            self._looks.take(_network(scope), ROLELESS_LOOKS)
 
     async def _recorded(
         self, principal: Principal, scope: Scope, receive: Receive, send: Send

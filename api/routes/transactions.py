@@ -107,7 +107,8 @@ async def status(request: Request, who: Writer, hash: TransactionPath) -> Transa
 
 def _status(served: Service, which: Digest) -> TransactionStatus:
     relays = Relays(served.index.engine, served.index.chain_id, served.index.now)
-    found = standing(rpc_of(served), which, relays.find(which))
+    ours = served.deployment.addresses.values()
+    found = standing(rpc_of(served), which, relays.find(which), ours)
     if found is None:
         raise UnknownRecord(
             f"no transaction {which.short} is known to the node, and none was passed on here",

@@ -14,7 +14,7 @@ from ledger.chain.calldata import ERC20, Call, read_allowance, read_call, read_r
 from ledger.chain.deployment import Deployment
 from ledger.chain.profile import ChainProfile
 from ledger.chain.rpc import Block, Rpc, data
-from ledger.chain.transactions import Sender, TxPreview
+from ledger.chain.transactions import MOST_GAS, Sender, TxPreview
 from ledger.eip712 import Domain, StructType
 from ledger.errors import WalletError
 from ledger.ids import Address, Digest
@@ -96,6 +96,7 @@ def draft(
         "to": str(to),
         "data": "0x" + raw.hex(),
         "value": hex(fields["value"]),
+        "gas": hex(fields["gas"]),
     }
     answer = data(rpc.call("eth_call", [asked, hex(head.number)]))
     # Tokens answer `approve` with true, or nothing, or lies.
@@ -138,7 +139,8 @@ class _Trial(Sender):
         purpose: str = "",  # noqa: ARG002  nobody is shown it
     ) -> NoReturn:
         call = {"from": str(self.address), "to": str(to), "data": "0x" + data_.hex()}
-        self.rpc.call("eth_call", [call | {"value": hex(value)}, "latest"])
+        call |= {"value": hex(value), "gas": hex(MOST_GAS)}
+        self.rpc.call("eth_call", [call, "latest"])
         raise _Tried
 
 

@@ -14,6 +14,8 @@ from ledger.eip712 import Domain, StructType, TypedSigner
 from ledger.errors import ChainError, UsageError
 from ledger.ids import Address, keccak256
 
+READ_GAS: Final = 5_000_000
+"""What a token may use to answer a question: its code is anybody's, and the node is ours."""
 PERMIT_TYPE: Final = StructType.parse(
     "Permit(address owner,address spender,uint256 value,uint256 nonce,uint256 deadline)"
 )
@@ -107,7 +109,7 @@ class Erc20:
     def _answer(self, signature: str, kind: str) -> Any:
         """What the token says, or None where it has nothing to say."""
         try:
-            data = self._rpc.eth_call(self.address, _call(signature, ()))
+            data = self._rpc.eth_call(self.address, _call(signature, ()), gas=READ_GAS)
             (value,) = abi_decode([kind], data)
         except (ChainError, DecodingError, ValueError, OverflowError):
             return None
@@ -116,7 +118,8 @@ class Erc20:
     def _number(
         self, signature: str, kinds: tuple[str, ...], *args: Address, block: BlockId
     ) -> int:
-        data = self._rpc.eth_call(self.address, _call(signature, kinds, *args), block)
+        asked = _call(signature, kinds, *args)
+        data = self._rpc.eth_call(self.address, asked, block, gas=READ_GAS)
         try:
             (value,) = abi_decode(["uint256"], data)
         except (DecodingError, ValueError, OverflowError):

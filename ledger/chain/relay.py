@@ -5,7 +5,7 @@ The numbered steps are those of docs/spec/transactions.md, "Relay".
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -16,7 +16,7 @@ from rlp.exceptions import RLPException
 from ledger.chain.calldata import Call, read_allowance, read_call
 from ledger.chain.deployment import Deployment
 from ledger.chain.rpc import Rpc, quantity
-from ledger.chain.transactions import TxReceipt
+from ledger.chain.transactions import MOST_GAS, TxReceipt
 from ledger.eip712 import recover
 from ledger.errors import (
     ChainError,
@@ -216,13 +216,16 @@ class Passed:
     nonce: int
 
 
-def standing(rpc: Rpc, which: Digest, sent: Passed | None) -> Standing | None:
+def standing(
+    rpc: Rpc, which: Digest, sent: Passed | None, ours: Collection[Address] = ()
+) -> Standing | None:
     """How a transaction stands; None where neither the node nor we know of it.
 
     Args:
         rpc: the chain.
         which: its hash.
         sent: what was passed on under that hash, if it was.
+        ours: contracts of which a failed call is run once more, to say why; and what was passed on.
 
     Raises:
         ChainUnavailable: no endpoint answers.
@@ -239,7 +242,13 @@ def standing(rpc: Rpc, which: Digest, sent: Passed | None) -> Standing | None:
         return None if shown is None else Standing("pending")
     if found.status:
         return Standing("mined", found)
-    return Standing("failed", found, _why(rpc, found, shown))
+    explained = sent is not None or _called(shown) in ours
+    return Standing("failed", found, _why(rpc, found, shown if explained else None))
+
+
+def _called(shown: Any) -> Address | None:
+    to = shown.get("to") if isinstance(shown, dict) else None
+    return None if to is None else Address.parse(to.lower())
 
 
 def _receipt(rpc: Rpc, which: Digest) -> TxReceipt | None:
@@ -252,6 +261,7 @@ def _why(rpc: Rpc, receipt: TxReceipt, shown: Any) -> LedgerError:
     if isinstance(shown, dict):
         call = {name: shown[name] for name in ("from", "to", "value") if name in shown}
         call["data"] = shown.get("input", "0x")
+        call["gas"] = hex(min(quantity(shown.get("gas", hex(MOST_GAS))), MOST_GAS))
         try:
             rpc.call("eth_call", [call, hex(max(receipt.block_number - 1, 0))])
         except ContractReverted as error:

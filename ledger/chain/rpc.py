@@ -359,14 +359,24 @@ class Rpc:
             raise ChainError("an endpoint showed something that is not a block")
         return Block.of(raw)
 
-    def eth_call(self, to: Address, data_: bytes, block: BlockId = "latest") -> bytes:
+    def eth_call(
+        self, to: Address, data_: bytes, block: BlockId = "latest", *, gas: int | None = None
+    ) -> bytes:
         """Run a view function at a block; a hash is required to be canonical (EIP-1898).
+
+        Args:
+            to: the contract.
+            data_: the call.
+            block: whose state it sees.
+            gas: what it may use; by default what the node allows, which is for our own contracts.
 
         Raises:
             ContractReverted: decoded to the class of the Solidity error.
             Reorganised: the block of that hash is no longer canonical, or pruned.
         """
         call = {"to": str(to), "data": "0x" + data_.hex()}
+        if gas is not None:
+            call["gas"] = hex(gas)
         try:
             return data(self.call("eth_call", [call, block_param(block)]))
         except RpcRefused as error:

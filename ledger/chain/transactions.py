@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Final, Self
 from weakref import WeakValueDictionary
 
 from ledger.chain.finality import finalized_block
@@ -32,6 +32,10 @@ from ledger.errors import (
     UsageError,
 )
 from ledger.ids import Address, Digest, keccak256
+
+MOST_GAS: Final = 1 << 24
+"""What a transaction may use (EIP-7825), also while it is only tried: it may call anybody's code, a
+token or a contract wallet, and where nothing bounds it a node runs that for a block's worth."""
 
 _MAX_ATTEMPTS = 8
 _GAS_MARK = 4096
@@ -230,12 +234,13 @@ class Sender:
         max_fee = 2 * base + tip
         balance = quantity(self.rpc.call("eth_getBalance", [str(self.address), "latest"]))
         try:
-            estimate = quantity(self.rpc.call("eth_estimateGas", [call]))
+            bounded = call | {"gas": hex(MOST_GAS)}
+            estimate = quantity(self.rpc.call("eth_estimateGas", [bounded]))
         except RpcRefused as error:
             if "insufficient" in error.rpc_message.lower():
                 raise self._poor(balance, value + 21_000 * max_fee) from None
             raise
-        ceiling = quantity(head.raw.get("gasLimit", hex(30_000_000)))
+        ceiling = min(MOST_GAS, quantity(head.raw.get("gasLimit", hex(MOST_GAS))))
         # Equal calls by two processes would be equal bytes, and one of them would take the other's
         # transaction for its own; a few units of gas limit, not spent, tell them apart.
         gas = max(estimate, min(estimate * 5 // 4, ceiling - _GAS_MARK)) + secrets.randbelow(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import secrets
 from typing import Any
 
 import httpx
@@ -312,6 +313,24 @@ def test_an_account_writes_no_more_for_having_many_keys(tmp_path, monkeypatch):
     write("e", other)
     # A key of no account is for itself.
     write("f", None)
+
+
+def test_accounts_without_a_role_look_after_transactions_only_so_often(tmp_path, monkeypatch):
+    monkeypatch.setattr(access, "ROLELESS_LOOKS", Rate(3, 1e-6))
+    layer = access.Access(None, settings=Settings(deployment=tmp_path, database_url="x.db"))
+
+    def look(roles, path="/v1/transactions/0xab", host="10.0.0.1"):
+        who = Principal("session", secrets.token_hex(4), None, roles, frozenset(), 1 << 40)
+        scope = {"type": "http", "method": "GET", "path": path, "client": (host, 1)}
+        layer._count(scope, who, [])
+
+    for _ in range(3):
+        look(())
+    with pytest.raises(RateLimited, match="this network"):
+        look(())
+    look((), host="10.9.0.1")
+    look((), path="/v1/models")
+    look(("holder",))
 
 
 def test_floods_of_nonces_end_in_429_and_others_still_read(deployed, make, tmp_path):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import re
+
 import pytest
 import rlp
 from eth_account import Account
@@ -10,8 +13,9 @@ from hypothesis import strategies as st
 
 from ledger.chain.abi_codec import contract
 from ledger.chain.deployment import Deployment
-from ledger.chain.relay import MAX_BYTES, read_signed
-from ledger.errors import TransactionRefused
+from ledger.chain.relay import MAX_BYTES, Passed, read_signed, standing
+from ledger.chain.transactions import MOST_GAS
+from ledger.errors import ContractReverted, TransactionFailed, TransactionRefused
 from ledger.ids import ZERO_DIGEST, Address, Digest, keccak256
 
 KEY = Account.from_key("0x" + "11" * 32)
@@ -153,3 +157,35 @@ def test_no_changed_byte_is_passed_on_in_the_signers_name(data):
     except TransactionRefused:
         return
     assert str(found.sender) != KEY.address
+
+
+# Reverts with the gas it was given, as an error's four bytes: GAS, MSTORE at 0, REVERT of 28 to 32.
+TELLS_ITS_GAS = "0x5a6000526004601cfd"
+
+
+@pytest.mark.chain
+def test_a_failed_transaction_is_run_again_where_it_is_ours_or_was_passed_on_and_with_its_own_gas(
+    deployed,
+):
+    rpc, other = deployed.rpc, Address(os.urandom(20))
+    rpc.call("anvil_setCode", [str(other), TELLS_ITS_GAS])
+    sender = deployed.wallet("holder").address
+
+    def failed(gas):
+        asked = {"from": str(sender), "to": str(other), "gas": hex(gas)}
+        return Digest.parse(rpc.call("eth_sendTransaction", [asked]))
+
+    def told(which, *given):
+        found = standing(rpc, which, *given)
+        assert found.state == "failed"
+        return found.error
+
+    def ran_with(error):
+        assert isinstance(error, ContractReverted)
+        return int(re.search("0x([0-9a-f]{8})", error.message)[1], 16)
+
+    which = failed(100_000)
+    assert isinstance(told(which, None, [deployed.registry.address]), TransactionFailed)
+    assert 0 < ran_with(told(which, None, [other])) < 100_000
+    assert 0 < ran_with(told(which, Passed(sender, 0))) < 100_000
+    assert 0 < ran_with(told(failed(MOST_GAS + 1_000_000), None, [other])) < MOST_GAS
