@@ -27,7 +27,7 @@ def test_an_account_whose_key_is_elsewhere_signs_nothing_here(deployed):
 
 
 # Does nothing where it has more gas than 2^24, and reverts otherwise.
-WANTS_MUCH = "0x63010000005a11600c57600080fd5b00"
+WANTS_MUCH = "0x63010000005a11600e57600080fd5b00"
 CONTENT = "0x5b00"
 
 
