@@ -18,7 +18,7 @@ from fastapi.security import APIKeyCookie, HTTPBearer
 
 from api import problems
 from api.dependencies import Service
-from api.lanes import lanes_of
+from api.lanes import PARTY, lanes_of
 from api.settings import Settings
 from ledger.access.principals import Principal
 from ledger.access.roles import AUDITOR, OPERATOR
@@ -112,6 +112,13 @@ class Access:
         if scope["type"] != "http" or scope["path"] in _OPEN:
             await self._app(scope, receive, send)
             return
+        before = PARTY.set(_network(scope))
+        try:
+            await self._serve(scope, receive, send)
+        finally:
+            PARTY.reset(before)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers: list[tuple[bytes, bytes]] = []
         principal: Principal | None = None
         try:
@@ -138,6 +145,8 @@ class Access:
             await self._app(scope, receive, send)
             return
         scope.setdefault("state", {}).update(principal=principal, token=token)
+        if principal.roles:
+            PARTY.set(principal.actor)
         if scope["method"] in SAFE:
             await self._app(scope, receive, send)
         else:

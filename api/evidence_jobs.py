@@ -26,13 +26,16 @@ import structlog
 
 from ledger.canonical import canonical_json, parse_json
 from ledger.chain.remembering import kept_beside
-from ledger.errors import IndexUnavailable, LedgerError, UnknownRecord
+from ledger.errors import IndexUnavailable, LedgerError, RateLimited, UnknownRecord
 
 State = Literal["queued", "collecting", "done", "failed"]
 Collect = Callable[[dict[str, Any], Path, Callable[[str], None]], dict[str, Any]]
 
 MAX_WAITING: Final = 16
+MAX_WAITING_OF_ONE: Final = 4
 MAX_ASKERS: Final = 64
+MAX_ASKERS_OF_ONE: Final = 8
+"""Of these numbers one party, a network or an account, may have so many."""
 MAX_FAILED: Final = 256
 """Failures that can be looked at. One takes no time: without a bound anyone could make a hundred a
 second, each with its file and its place in every look-up."""
@@ -122,15 +125,26 @@ class EvidenceJobs:
                 "another service works in this folder of evidence jobs",
                 hint="give each service its own DEED_API_EVIDENCE_FOLDER",
             ) from None
+        # By whom numbers were asked for. In memory alone: which address asked for what is nothing
+        # to keep on a disk, and after a restart whoever asks next is bounded anew.
+        self._party: dict[str, str] = {}
         self._works = self._restored()
 
     # -- asking --------------------------------------------------------------------------------
 
-    def ask(self, request: dict[str, Any], subject: dict[str, Any]) -> tuple[str, Work]:
+    def ask(
+        self, request: dict[str, Any], subject: dict[str, Any], party: str = ""
+    ) -> tuple[str, Work]:
         """Take a request; a number for the asker and the work that answers it.
+
+        Args:
+            request: what is asked for.
+            subject: kind, model and license of it.
+            party: the network or account that asks; empty for nobody in particular.
 
         Raises:
             IndexUnavailable: as many as this service takes are waiting.
+            RateLimited: as many as it takes of this party are.
         """
         key = hashlib.sha256(canonical_json(request)).hexdigest()
         asker = secrets.token_hex(16)
@@ -138,15 +152,26 @@ class EvidenceJobs:
             self._forget()
             work = self._same(key)
             if work is None:
-                if sum(w.state in _ACTIVE for w in self._works.values()) >= MAX_WAITING:
+                active = [w for w in self._works.values() if w.state in _ACTIVE]
+                if len(active) >= MAX_WAITING:
                     raise _busy()
+                if sum(self._asked(w, party) > 0 for w in active) >= MAX_WAITING_OF_ONE:
+                    raise _many()
                 name = secrets.token_hex(8)
                 work = Work(name, key, subject, request, (), self._now())
             if len(work.askers) >= MAX_ASKERS:
                 raise _busy()
+            if self._asked(work, party) >= MAX_ASKERS_OF_ONE:
+                raise _many()
             work = self._put(replace(work, askers=(*work.askers, asker)))
+            if party:
+                self._party[asker] = party
             self._changed.notify_all()
         return asker, work
+
+    def _asked(self, work: Work, party: str) -> int:
+        """How many of a work's numbers are a party's."""
+        return sum(self._party.get(of) == party for of in work.askers) if party else 0
 
     def look(self, asker: str, *, wait: float = 0.0, seen: int = -1) -> Work:
         """How an asker's work stands, at once or when there is news.
@@ -195,6 +220,7 @@ class EvidenceJobs:
         with self._changed:
             work = self._of(asker)
             askers = tuple(of for of in work.askers if of != asker)
+            self._party.pop(asker, None)
             if askers:
                 self._put(replace(work, askers=askers))
             else:
@@ -315,6 +341,8 @@ class EvidenceJobs:
 
     def _drop(self, work: Work) -> None:
         self._works.pop(work.name, None)
+        for asker in work.askers:
+            self._party.pop(asker, None)
         self._remove(work)
 
     def _remove(self, work: Work) -> None:
@@ -361,6 +389,15 @@ class EvidenceJobs:
             if path.is_file() and path.name not in known | {"lock"}:
                 path.unlink(missing_ok=True)
         return works
+
+
+def _many() -> RateLimited:
+    return RateLimited(
+        "evidence jobs: as many as this service takes of one network or account are waiting",
+        retry_after=_AGAIN,
+        hint="ask again when one of them is done, or collect without this service: "
+        "deed evidence collect",
+    )
 
 
 def _busy() -> IndexUnavailable:

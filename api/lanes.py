@@ -13,14 +13,21 @@ import contextlib
 import functools
 import queue
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, ParamSpec, TypeVar
+from contextvars import ContextVar
+from typing import Any, Final, ParamSpec, TypeVar
 
 from anyio import CapacityLimiter, to_thread
 from fastapi import Request
 
 from ledger.errors import BrokerUnavailable, IndexUnavailable, UnavailableError
+
+PARTY: Final[ContextVar[str]] = ContextVar("party", default="")
+"""Whose request is being served, for what is shared out: an account or key with a role, otherwise a
+network, since anyone can make accounts. Empty where nobody is served."""
+_SHARE: Final = 4
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -35,6 +42,7 @@ class Lane:
         waiting: calls that may wait for a thread.
         retry_after: seconds after which a caller who was sent away may come back.
         error: what a caller is sent away with.
+        shared: whether one `PARTY` may have no more than a quarter of the places.
     """
 
     def __init__(
@@ -45,9 +53,12 @@ class Lane:
         waiting: int,
         retry_after: float,
         error: type[UnavailableError] = IndexUnavailable,
+        shared: bool = False,
     ) -> None:
         self._name = name
         self._places = threads + waiting
+        self._each = max(1, self._places // _SHARE) if shared else self._places
+        self._held: Counter[str] = Counter()
         self._limiter = CapacityLimiter(threads)
         self._retry_after = retry_after
         self._error = error
@@ -59,20 +70,36 @@ class Lane:
         Raises:
             UnavailableError: all are taken; of the class and delay that this lane was given.
         """
-        self._take()
+        party = self._take()
         try:
             yield
         finally:
-            self._places += 1
+            self._give(party)
 
-    def _take(self) -> None:
-        if self._places == 0:
+    def has_place(self) -> bool:
+        """Whether a place is left for whom is served now."""
+        return self._places > 0 and self._held.get(PARTY.get(), 0) < self._each
+
+    def _take(self) -> str:
+        if not self.has_place():
+            whose = "this service takes at once" if self._places == 0 else "one may have at once"
             raise self._error(
-                f"{self._name}: as many as this service takes at once are under way",
+                f"{self._name}: as many as {whose} are under way",
                 retry_after=self._retry_after,
                 hint=f"ask again in {self._retry_after:.0f} s",
             )
+        party = PARTY.get()
         self._places -= 1
+        if party:
+            self._held[party] += 1
+        return party
+
+    def _give(self, party: str) -> None:
+        self._places += 1
+        if party:
+            self._held[party] -= 1
+            if not self._held[party]:
+                del self._held[party]
 
     async def run_placed(self, call: Callable[P, T], *args: P.args, **given: P.kwargs) -> T:
         """Run `call` on one of the threads, for a caller who holds a `place`."""
@@ -104,12 +131,18 @@ class QuickLane(Lane):
         waiting: int,
         retry_after: float,
         error: type[UnavailableError] = IndexUnavailable,
+        shared: bool = False,
     ) -> None:
         super().__init__(
-            name, threads=threads, waiting=waiting, retry_after=retry_after, error=error
+            name,
+            threads=threads,
+            waiting=waiting,
+            retry_after=retry_after,
+            error=error,
+            shared=shared,
         )
         self._calls: queue.SimpleQueue[
-            tuple[asyncio.AbstractEventLoop, asyncio.Future[Any], Callable[[], Any]]
+            tuple[asyncio.AbstractEventLoop, asyncio.Future[Any], str, Callable[[], Any]]
         ] = queue.SimpleQueue()
         self._most = threads
         self._threads = 0
@@ -121,7 +154,7 @@ class QuickLane(Lane):
         Raises:
             UnavailableError: no place was left.
         """
-        self._take()
+        party = self._take()
         # All of this but `_work` runs on the event loop, so none of it needs a lock.
         self._open += 1
         if self._open > self._threads < self._most:
@@ -129,25 +162,25 @@ class QuickLane(Lane):
             threading.Thread(target=self._work, name="lane", daemon=True).start()
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
-        self._calls.put((loop, future, functools.partial(call, *args, **given)))
+        self._calls.put((loop, future, party, functools.partial(call, *args, **given)))
         return await future
 
     def _work(self) -> None:
         while True:
-            loop, future, call = self._calls.get()
+            loop, future, party, call = self._calls.get()
             result, failure = None, None
             try:
                 result = call()
             except BaseException as error:  # noqa: BLE001  whoever waits for it raises it
                 failure = error
             with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
-                loop.call_soon_threadsafe(self._ended, future, result, failure)
+                loop.call_soon_threadsafe(self._ended, future, party, result, failure)
             del future, call, result, failure
 
     def _ended(
-        self, future: asyncio.Future[Any], result: Any, failure: BaseException | None
+        self, future: asyncio.Future[Any], party: str, result: Any, failure: BaseException | None
     ) -> None:
-        self._places += 1
+        self._give(party)
         self._open -= 1
         if future.done():
             return
@@ -178,15 +211,20 @@ class Lanes:
 
     def __init__(self) -> None:
         self.evidence = Lane("evidence bundles", threads=1, waiting=0, retry_after=5.0)
-        self.jobs = Lane("evidence jobs", threads=8, waiting=0, retry_after=2.0)
+        self.jobs = Lane("evidence jobs", threads=8, waiting=0, retry_after=2.0, shared=True)
         self.credentials = Lane("credentials", threads=2, waiting=256, retry_after=2.0)
-        self.access = Lane("access", threads=3, waiting=256, retry_after=2.0)
+        self.access = Lane("access", threads=3, waiting=256, retry_after=2.0, shared=True)
         self.wallets = Lane("questions to contract wallets", threads=2, waiting=8, retry_after=5.0)
-        self.transactions = Lane("transactions", threads=4, waiting=32, retry_after=2.0)
-        self.strangers = Lane(
-            "transactions of accounts without a role", threads=2, waiting=16, retry_after=2.0
+        self.transactions = Lane(
+            "transactions", threads=4, waiting=32, retry_after=2.0, shared=True
         )
-
+        self.strangers = Lane(
+            "transactions of accounts without a role",
+            threads=2,
+            waiting=16,
+            retry_after=2.0,
+            shared=True,
+        )
         # Whoever may connect may wait (`api.wire.MAX_CONNECTIONS`): a page is not refused.
         self.lists = QuickLane("lists", threads=2, waiting=512, retry_after=1.0)
         self.deposits = Lane("deposits", threads=2, waiting=16, retry_after=2.0)

@@ -29,7 +29,7 @@ from api.dependencies import (
     service,
 )
 from api.evidence_jobs import EvidenceJobs, Work
-from api.lanes import lanes
+from api.lanes import PARTY, lanes
 from api.once import described
 from api.strict import StrictRoute
 from ledger.chain.network import Network
@@ -123,7 +123,7 @@ async def begin_job(
     wanted = asked.model_dump(mode="json", exclude_none=True) | {"model": subject["model"]}
     if asked.as_of is not None:
         wanted["as_of"] = await run_in_threadpool(_block, served, asked.as_of)
-    number, work = await run_in_threadpool(jobs.ask, wanted, subject)
+    number, work = await run_in_threadpool(jobs.ask, wanted, subject, PARTY.get())
     response.headers["Location"] = f"/v1/evidence/jobs/{number}"
     return _job(jobs, number, work)
 
@@ -135,10 +135,11 @@ async def show_job(
     wait: Annotated[float, Query(ge=0, le=25, description="seconds to wait for news")] = 0.0,
     seen: Annotated[int, Query(ge=-1, le=1000, description="steps known; -1: until the end")] = -1,
 ) -> schemas.Job:
-    """How a job stands; with `wait`, as soon as there is news."""
-    jobs = _jobs(request)
-    work = await lanes(request).jobs.run(jobs.look, job, wait=wait, seen=seen)
-    return _job(jobs, job, work)
+    """How a job stands; with `wait`, as soon as there is news, or at once while many wait."""
+    jobs, lane = _jobs(request), lanes(request).jobs
+    if wait and lane.has_place():
+        return _job(jobs, job, await lane.run(jobs.look, job, wait=wait, seen=seen))
+    return _job(jobs, job, await run_in_threadpool(jobs.look, job))
 
 
 @jobs_router.get(

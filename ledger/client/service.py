@@ -301,7 +301,10 @@ class Client(Connection):
         return read(Job, self.write("POST", "/v1/evidence/jobs", body, once=once))
 
     def job(self, number: str, *, wait: int = 0) -> Job:
-        """How a job stands; with `wait`, at most 25 s, as soon as it has ended."""
+        """How a job stands; with `wait`, at most 25 s, as soon as it has ended.
+
+        A service of which many wait answers at once: pause before asking again.
+        """
         return read(Job, self.get(f"/v1/evidence/jobs/{_part(number)}", {"wait": wait}))
 
     def fetch_bundle(self, number: str, dest: Path) -> None:

@@ -12,10 +12,14 @@ import pytest
 from fastapi import FastAPI, Request
 
 from api import problems
-from api.lanes import Lane, lanes
+from api.access import Access
+from api.lanes import PARTY, Lane, QuickLane, lanes
+from api.settings import Settings
 from api.transactions.desk import lane_of
 from ledger.access.principals import Principal
+from ledger.access.tokens import new_token
 from ledger.errors import BrokerUnavailable, IndexUnavailable
+from ledger.ids import Address
 
 
 def test_a_full_lane_sends_away_at_once_and_says_when_to_come_back():
@@ -66,6 +70,57 @@ def test_accounts_without_a_role_wait_for_each_other_and_for_nobody_else():
         await asyncio.gather(*crowd)
 
     asyncio.run(go())
+
+
+@pytest.mark.parametrize("kind", [Lane, QuickLane])
+def test_one_party_has_a_quarter_of_a_shared_lane(kind):
+    gate = threading.Event()
+
+    async def go():
+        lane = kind("x", threads=2, waiting=6, retry_after=1, shared=True)
+        PARTY.set("10.0.0.0/24")
+        crowd = [asyncio.create_task(lane.run(gate.wait, 20)) for _ in range(2)]
+        await asyncio.sleep(0)
+        assert not lane.has_place()
+        with pytest.raises(IndexUnavailable, match="one may have"):
+            await lane.run(int)
+        PARTY.set("account:0x1")
+        crowd.append(asyncio.create_task(lane.run(gate.wait, 20)))
+        await asyncio.sleep(0)
+        gate.set()
+        await asyncio.gather(*crowd)
+        # Places come back to whom they were of.
+        PARTY.set("10.0.0.0/24")
+        for _ in range(3):
+            assert await lane.run(lambda: 5) == 5
+
+    asyncio.run(go())
+
+
+def test_whoever_has_a_role_has_places_of_their_own_and_others_share_their_networks(tmp_path):
+    seen = []
+
+    async def app(scope, receive, send):
+        seen.append(PARTY.get())
+
+    layer = Access(app, settings=Settings(deployment=tmp_path, database_url="x.db"))
+    account, holder = Address(b"\x01" * 20), new_token("session")
+
+    async def known(scope, token):
+        roles = ("holder",) if token.id == holder.id else ()
+        return Principal("session", token.id, account, roles, frozenset(), 1 << 40)
+
+    layer._known = known
+
+    async def go():
+        for token in (None, holder, new_token("session")):
+            headers = [(b"authorization", f"Bearer {token.text}".encode())] if token else []
+            scope = {"type": "http", "method": "GET", "path": "/v1/me", "headers": headers}
+            await layer(scope | {"client": ("10.0.0.7", 1)}, None, None)
+
+    asyncio.run(go())
+    assert seen == ["10.0.0.0/24", f"account:{account}", "10.0.0.0/24"]
+    assert PARTY.get() == ""
 
 
 def test_key_release_has_threads_when_every_other_one_is_taken():

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
+from fastapi import FastAPI
 
+from api import problems
+from api.evidence_jobs import EvidenceJobs
+from api.lanes import PARTY, lanes_of
+from api.routes.evidence import jobs_router
+from ledger.errors import UnknownRecord
 from ledger.evidence.bundle import read_bundle
 from ledger.evidence.verify import Verdict, verify
 from ledger.investigation import collect_model_evidence
@@ -20,6 +29,7 @@ from ledger.licensing import terms as license_terms
 
 pytestmark = pytest.mark.chain
 JOBS = "/v1/evidence/jobs"
+HASH = "0x" + "ab" * 32
 
 
 @pytest.fixture(scope="module")
@@ -172,6 +182,50 @@ def test_a_job_tells_its_steps_and_gives_the_same_bytes(service, deposited, depl
     assert reply.content == same(deployed, deposited, tmp_path / "a.zip", reply.headers)
     part = service.client.get(done["bundle"], headers={"Range": "bytes=0-3"})
     assert (part.status_code, part.content) == (206, b"PK\x03\x04")
+
+
+def test_while_many_wait_for_news_a_poll_is_answered_at_once_with_what_is_known(tmp_path):
+    gate = threading.Event()
+
+    def collect(_request: Any, _dest: Any, _progress: Any) -> dict[str, Any]:
+        gate.wait(30)
+        raise UnknownRecord("it was a test")
+
+    jobs = EvidenceJobs(tmp_path / "jobs", collect, keep=3600, disk=1 << 20)
+    number, _ = jobs.ask({"note": "x"}, {"kind": "model", "model": HASH})
+    app = FastAPI()
+    app.state.evidence_jobs = jobs
+    app.include_router(jobs_router)
+    problems.install(app)
+
+    async def go() -> None:
+        transport = httpx.ASGITransport(app=app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
+            path = f"{JOBS}/{number}"
+            PARTY.set("10.0.0.0/24")
+            waiting = [asyncio.create_task(client.get(path, params={"wait": 25})) for _ in range(2)]
+            lane = lanes_of(app.state).jobs
+            while lane.has_place():  # noqa: ASYNC110  the lane tells nobody
+                await asyncio.sleep(0.01)
+            for wait in (25, 0):
+                # Were it to wait, it would for its whole time: nothing works on the job.
+                reply = await asyncio.wait_for(client.get(path, params={"wait": wait}), 20)
+                assert (reply.status_code, reply.json()["state"]) == (200, "queued")
+            assert not any(each.done() for each in waiting)
+            # Another network's poll waits on, and hears of the end.
+            PARTY.set("10.9.0.0/24")
+            other = asyncio.create_task(client.get(path, params={"wait": 25}))
+            stop = threading.Event()
+            worker = threading.Thread(target=jobs.run, args=(stop,))
+            worker.start()
+            gate.set()
+            for reply in await asyncio.gather(*waiting, other):
+                assert (reply.status_code, reply.json()["state"]) == (200, "failed")
+            stop.set()
+            worker.join(20)
+
+    asyncio.run(go())
+    jobs.close()
 
 
 def test_equal_requests_are_one_piece_of_work_with_a_number_each(service, deposited):
