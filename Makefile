@@ -20,8 +20,8 @@ NPM := npm install --no-save --ignore-scripts --no-audit --no-fund --loglevel=er
 FORGE := $$(echo node_modules/@foundry-rs/forge-*/bin/forge)
 # A model file (.safetensors) or folder; without it the demo uses the real model from requirements-models.lock.
 MODEL ?=
-# Twice the cores: a good half of a test's time is waiting for a node, a database, another process.
-WORKERS ?= $(shell $(PYTHON) -c 'import os; print(2 * len(os.sched_getaffinity(0)))' 2>/dev/null || echo auto)
+# More than the cores: half of a test's time is waiting for a node, a database, another process.
+WORKERS ?= $(shell $(PYTHON) -c 'import os; print(5 * len(os.sched_getaffinity(0)) // 2)' 2>/dev/null || echo auto)
 # Workers are all the parallelism there is: threads of BLAS beside them wait for each other, spinning.
 ONE_THREAD := OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1
 # The sample of mutants that `make deep` judges; another seed is another sample.

@@ -57,7 +57,7 @@ KINDS = {
     "change_findings": 2,
     "refit_findings": 4,
 }
-ROUNDS = 120 if os.environ.get("DEED_DEEP") else 2
+ROUNDS = 120 if os.environ.get("DEED_DEEP") else 1
 WITH = {
     "nest_in_request": ("releases/three", "releases/one"),
     "forged_receipt": ("releases/one",),

@@ -152,7 +152,14 @@ class Process:
         self.process.wait(30)
 
 
-@pytest.mark.parametrize("point", POINTS)
+# All points under make deep.
+QUICK = {"chain read", "seat taken", "reply signed", "receipt written", "committed"}
+
+
+@pytest.mark.parametrize(
+    "point",
+    [p if p in QUICK else pytest.param(p, marks=pytest.mark.deep) for p in POINTS],
+)
 def test_a_broker_killed_in_a_release_keeps_seat_and_receipt_together_or_neither(world, point):
     license_id = world.license(world.plan(seats=1, leaseTtl=3, grace=1, quota=2))
     one, two = world.runtime(license_id), world.runtime(license_id)
