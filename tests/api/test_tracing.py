@@ -17,12 +17,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 import uvicorn
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from pydantic import SecretStr
 
+from api import security
 from api.__main__ import http_config
 from api.app import Opened, create_app
 from api.dependencies import Service
@@ -275,11 +277,13 @@ def test_probes_and_answers_from_memory_make_no_spans(served, traced, collector)
     assert untraced not in {span.trace_id.hex() for span, _, _ in collector.told()}
 
 
-def test_the_log_line_names_the_trace(traced, caplog):
+def test_the_log_line_names_the_trace(traced, monkeypatch, caplog):
     caplog.set_level("INFO", "api")
-    with importlib.import_module("structlog.testing").capture_logs() as lines:
-        _, span = traced("/v1/models?limit=5")
-    (line,) = [each for each in lines if each.get("trace_id") == span.trace_id.hex()]
+    # A logger of its own: one that is in use keeps how it was configured when it first was.
+    kept = structlog.testing.LogCapture()
+    monkeypatch.setattr(security, "log", structlog.wrap_logger(None, processors=[kept]))
+    _, span = traced("/v1/models?limit=5")
+    (line,) = [each for each in kept.entries if each.get("trace_id") == span.trace_id.hex()]
     assert line["event"] == "request"
     assert line["request_id"] == attributes(span.attributes)["modeldeed.request_id"]
 
