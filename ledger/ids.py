@@ -10,7 +10,7 @@ import functools
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
-from Crypto.Hash import keccak as _keccak
+from sha3 import keccak_256
 
 from ledger.errors import UsageError
 
@@ -27,7 +27,8 @@ def quoted(text: str) -> str:
 
 def keccak256(data: bytes | bytearray | memoryview) -> bytes:
     """32 bytes of Keccak-256 (the pre-FIPS padding that the EVM uses)."""
-    return _keccak.new(digest_bits=256, data=bytes(data)).digest()
+    digest: bytes = keccak_256(data).digest()
+    return digest
 
 
 @dataclass(frozen=True, slots=True, order=True)

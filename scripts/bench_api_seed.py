@@ -85,8 +85,8 @@ def seed(engine: Engine, deployment: Deployment, head: Any, *, models: int, even
         _fill(engine, table, (_row(table, row) for row in rows))
     _fill(engine, tables.raw_log, _logs(chain, addresses, models, events, every))
     _fill(engine, tables.log_subject, _subjects(chain, models, events, every))
+    restore(engine)
     with writing(engine) as connection:
-        restore(connection)
         connection.execute(insert(tables.block).values(
             chain_id=chain, number=head.number, hash=head.hash.raw,
             parent_hash=head.parent_hash.raw, time=head.timestamp, has_logs=False,

@@ -28,16 +28,13 @@ from sqlalchemy import (
 )
 
 from ledger.errors import IndexUnavailable
+from ledger.index.packed import in_statements
 from ledger.index.tables import Uint
 
 if TYPE_CHECKING:
     from psycopg.copy import LibpqWriter
 
 Row = tuple[Any, ...]
-
-VALUES_AT_ONCE = 8000
-"""Values bound in one SQLite statement. Its limit is 32,766, but the program of a statement so long
-no longer fits a processor's nearest caches."""
 
 COPY_BYTES = 1 << 20
 """Of a COPY, sent at once. After each piece, and each statement, this thread must get the
@@ -46,7 +43,10 @@ interpreter's lock back from those that read ahead, which takes up to five milli
 
 @contextmanager
 def without_collection() -> Iterator[None]:
-    """Spare the search for cyclic garbage: a transaction makes a million objects and no cycle."""
+    """Spare the search for cyclic garbage: a transaction makes a million objects and no cycle.
+
+    Around all of a turn: what it made is gone before the next search, which else looks at it all.
+    """
     was = gc.isenabled()
     gc.disable()
     try:
@@ -67,14 +67,8 @@ def insert_rows(connection: Connection, table: Table, rows: Sequence[Row]) -> No
     if connection.dialect.name == "postgresql":
         _copy(connection, table, rows)
     else:
-        at_once = max(1, VALUES_AT_ONCE // len(table.columns))
-        start = 0
-        while start < len(rows):
-            # Powers of two: few texts of statements, so that SQLite prepares each one once.
-            count = min(at_once, 1 << (len(rows) - start).bit_length() - 1)
-            values = tuple(itertools.chain.from_iterable(rows[start : start + count]))
-            connection.exec_driver_sql(_statement(table, count), values)
-            start += count
+        values = list(itertools.chain.from_iterable(rows))
+        insert_packed(connection, table, [in_statements(values, len(table.columns))])
 
 
 def insert_packed(

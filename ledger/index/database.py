@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,11 @@ from ledger.index import access_tables as _access_tables  # noqa: F401  its tabl
 from ledger.index import webhook_tables as _webhook_tables  # noqa: F401  likewise
 
 log = logging.getLogger(__name__)
+
+# Of a value that is neither number nor text, sqlite3 asks first whether it knows how to adapt
+# itself, which takes as long as three bindings; unless it was told that nothing is to be done.
+sqlite3.register_adapter(bytes, bytes)
+sqlite3.register_adapter(type(None), lambda nothing: nothing)
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 BUSY_SECONDS = 10

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 from ledger.errors import LogFormatError
 from ledger.ids import Address, Digest, keccak256
@@ -222,7 +224,7 @@ class EventType:
     names: tuple[str, ...]
     _cut: struct.Struct
     _clear: int
-    _late: tuple[tuple[str, _Late], ...]
+    _late: tuple[tuple[int, _Late], ...]
     _topics: int
     _head: int
 
@@ -244,7 +246,8 @@ class EventType:
         for _, kind in (*indexed, *words):
             cut, unused = _word(kind)
             pattern, clear = pattern + cut, clear << 256 | unused
-        late = [(field, _LATE[kind]) for field, kind in (*indexed, *words) if kind in _LATE]
+        kinds = enumerate(kind for _, kind in (*indexed, *words))
+        late = [(at, _LATE[kind]) for at, kind in kinds if kind in _LATE]
         return cls(
             contract,
             name,
@@ -267,6 +270,14 @@ class EventType:
         Raises:
             LogFormatError: not the shape that this event always has.
         """
+        return dict(zip(self.names, self.arguments(topics, data), strict=True))
+
+    def arguments(self, topics: bytes, data: bytes) -> tuple[Stored, ...]:
+        """As `read`, in the order of `names`.
+
+        Raises:
+            LogFormatError: as `read`.
+        """
         head = self._head
         if len(topics) != self._topics:
             raise LogFormatError(f"{self.name} has {1 + len(self.indexed)} topics of 32 bytes")
@@ -275,10 +286,37 @@ class EventType:
         words = topics + data[:head] if self.dynamic else topics + data
         if self._clear and int.from_bytes(words, "big") & self._clear:
             raise self._misfit(words)
-        values: dict[str, Stored] = dict(zip(self.names, self._cut.unpack(words)))  # noqa: B905  hot, and compiled together
-        for name, read in self._late:
-            values[name] = read(values[name], data)  # type: ignore[arg-type]
-        return values
+        found = list(self._cut.unpack(words))
+        for at, read in self._late:
+            found[at] = read(found[at], data)
+        return tuple(found)
+
+    def arguments_of(self, logs: Sequence[tuple[bytes, bytes]]) -> list[tuple[Stored, ...]]:
+        """As `arguments`, of many logs (topics, data) at once.
+
+        Raises:
+            LogFormatError: as `read`, of the first such log.
+        """
+        words = b"".join([part for log in logs for part in log])
+        if self.dynamic or not self._fit(logs, words):
+            return [self.arguments(topics, data) for topics, data in logs]
+        rows = self._cut.iter_unpack(words)
+        if not self._late:
+            return list(rows)
+        columns: list[Iterable[Any]] = list(zip(*rows, strict=True))
+        for at, read in self._late:
+            columns[at] = [read(word, b"") for word in columns[at]]
+        return list(zip(*columns, strict=True))
+
+    def _fit(self, logs: Sequence[tuple[bytes, bytes]], words: bytes) -> bool:
+        """Whether all these logs have the event's shape, which has no tail."""
+        if {len(topics) for topics, _ in logs} != {self._topics}:
+            return False
+        if {len(data) for _, data in logs} != {self._head}:
+            return False
+        clear = np.frombuffer(self._clear.to_bytes(self._topics + self._head, "big"), "u8")
+        found = np.frombuffer(words, "u8").reshape(-1, len(clear))
+        return not (found & clear).any()
 
     def _misfit(self, words: bytes) -> LogFormatError:
         fields = enumerate((*self.indexed, *self.words), 1)

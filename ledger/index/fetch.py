@@ -24,6 +24,7 @@ from typing import Any, Protocol, TypeVar
 
 import msgspec
 import numpy as np
+from msgspec.structs import force_setattr
 
 from ledger.errors import ChainUnavailable, LogFormatError, RpcRefused
 from ledger.ids import Address, Digest, keccak256
@@ -74,7 +75,7 @@ class Log(msgspec.Struct, frozen=True, gc=False):
         contract: our name for its address.
         topics: 32 bytes each, one after the other.
         event: None where the first topic is no event known here.
-        values: its arguments (`EventType.read`).
+        arguments: in the order of `EventType.names`.
     """
 
     block: int
@@ -88,7 +89,13 @@ class Log(msgspec.Struct, frozen=True, gc=False):
     topics: bytes
     data: bytes
     event: EventType | None
-    values: dict[str, Stored]
+    arguments: tuple[Stored, ...]
+
+    @property
+    def values(self) -> dict[str, Stored]:
+        """Its arguments by name."""
+        names = () if self.event is None else self.event.names
+        return dict(zip(names, self.arguments, strict=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -368,6 +375,7 @@ def _logs(shown: Sequence[_LogReply], contracts: Contracts, headers: Sequence[He
     blocks = {hex(h.number): (h.number, _text(h.hash), h.hash, h.time) for h in headers}
     known = contracts.known
     found: list[Log] = []
+    named: dict[EventType, list[Log]] = {}
     before, before_index = -1, -1
     block, block_text = None, ""
     # The same few in each block.
@@ -400,27 +408,36 @@ def _logs(shown: Sequence[_LogReply], contracts: Contracts, headers: Sequence[He
         if topics:
             first = log.topics[0]
             event = events.get(first) or events.get(first.lower())
+        one = Log(
+            number,
+            time,
+            log_index,
+            block_hash,
+            tx_hash,
+            tx_index,
+            contract,
+            address,
+            topics,
+            data,
+            event,
+            (),
+        )
+        found.append(one)
+        if event is not None:
+            named.setdefault(event, []).append(one)
+    _read_arguments(named)
+    return found
+
+
+def _read_arguments(named: Mapping[EventType, Sequence[Log]]) -> None:
+    """Give each of these logs, which are just made, its arguments; those of one event at once."""
+    for event, logs in named.items():
         try:
-            values = {} if event is None else event.read(topics, data)
+            read = event.arguments_of([(log.topics, log.data) for log in logs])
         except LogFormatError as error:
             raise ChainUnavailable(f"the endpoint sent a malformed log: {error.message}") from None
-        found.append(
-            Log(
-                number,
-                time,
-                log_index,
-                block_hash,
-                tx_hash,
-                tx_index,
-                contract,
-                address,
-                topics,
-                data,
-                event,
-                values,
-            )
-        )
-    return found
+        for log, arguments in zip(logs, read, strict=True):
+            force_setattr(log, "arguments", arguments)
 
 
 def read_logs(shown: Sequence[Any], contracts: Contracts, header: Header) -> list[Log]:
@@ -516,10 +533,9 @@ def read_beside(node: Node, logs: Sequence[Log]) -> dict[tuple[int, int], bytes]
     answers: dict[tuple[int, int], bytes] = {}
     for log in logs:
         name = "" if log.event is None else log.event.name
-        values = log.values
         if name == "PlanCreated":
             answers[log.block, log.log_index] = _read_terms(node, log)
-        elif name == "ModelRegistered" and values["committedAt"] == values["registeredAt"]:
+        elif name == "ModelRegistered" and log.values["committedAt"] == log.values["registeredAt"]:
             answer = read_model(node, log.address, log.topics[32:64])
             if not any(answer):
                 raise ChainUnavailable("the endpoint shows a registration and no such model")
@@ -528,12 +544,13 @@ def read_beside(node: Node, logs: Sequence[Log]) -> dict[tuple[int, int], bytes]
 
 
 def _read_terms(node: Node, log: Log) -> bytes:
-    plan_id, licensor = log.values["planId"], log.values["licensor"]
+    values = log.values
+    plan_id, licensor = values["planId"], values["licensor"]
     assert isinstance(plan_id, int)
     assert isinstance(licensor, bytes)
     answer = read_plan(node, log.address, plan_id)
     # The event carries a digest of the terms, so the endpoint need not be believed.
-    if plan_digest(licensor, answer) != log.values["planDigest"]:
+    if plan_digest(licensor, answer) != values["planDigest"]:
         raise ChainUnavailable(f"the endpoint shows other terms of plan {plan_id}")
     return answer
 

@@ -6,7 +6,8 @@ makes `Journal.refold` an oracle for the live index.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import operator
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ledger.index import fold_brokers, fold_licenses, fold_market, fold_titles
@@ -71,29 +72,36 @@ def _touched(kind: EventType) -> tuple[tuple[str, tuple[str, ...]], ...]:
     return (*found, *_BESIDE.get(key, ()))
 
 
-_TOUCHED = {kind: _touched(kind) for kind in _BY_EVENT}
+def _picked(kind: EventType, names: tuple[str, ...]) -> Callable[[Sequence[Stored]], Key]:
+    places = [kind.names.index(name) for name in names]
+    if len(places) == 1:
+        (place,) = places
+        return lambda arguments: (arguments[place],)
+    return operator.itemgetter(*places)
+
+
+_TOUCHED = {
+    kind: [(table, _picked(kind, names)) for table, names in _touched(kind)] for kind in _BY_EVENT
+}
 _MINTED = next(k for k in _BY_EVENT if (k.contract, k.name) == ("LicenseLedger", "Transfer"))
 
 
-def matters(kind: EventType, values: Mapping[str, Stored]) -> bool:
+def matters(kind: EventType, arguments: Sequence[Stored]) -> bool:
     """Whether folding this event can change anything."""
-    return kind in _BY_EVENT and (kind is not _MINTED or not fold_licenses.is_mint(values))
+    return kind in _BY_EVENT and (kind is not _MINTED or arguments[0] != fold_licenses.NOBODY)
 
 
-def touched(kind: EventType, values: Mapping[str, Stored]) -> Iterator[tuple[str, Key]]:
+def touched(kind: EventType, arguments: Sequence[Stored]) -> list[tuple[str, Key]]:
     """Tables and keys of the rows that folding this event will look at."""
-    for table, names in _TOUCHED[kind]:
-        yield table, tuple([values[name] for name in names])
+    return [(table, pick(arguments)) for table, pick in _TOUCHED[kind]]
 
 
-def preload(
-    state: Versions, events: Iterable[tuple[EventType | None, Mapping[str, Stored]]]
-) -> None:
+def preload(state: Versions, events: Iterable[tuple[EventType | None, Sequence[Stored]]]) -> None:
     """Read at once what folding these events will look at."""
     wanted: dict[str, dict[Key, None]] = {}
-    for kind, values in events:
+    for kind, arguments in events:
         if kind in _TOUCHED:
-            for table, key in touched(kind, values):
+            for table, key in touched(kind, arguments):
                 wanted.setdefault(table, {})[key] = None
     state.preload(wanted)
 
@@ -101,14 +109,14 @@ def preload(
 def fold(
     state: Versions,
     kind: EventType | None,
-    values: Mapping[str, Stored],
+    arguments: Sequence[Stored],
     at: Placed,
     answer: bytes | None = None,
 ) -> None:
     """Apply one event. `answer` is what the contract told beside it (`ledger.index.fetch`)."""
-    handler = None if kind is None else _BY_EVENT.get(kind)
-    if handler is not None:
-        handler(Step(state, at, values, answer))
+    if kind is not None and kind in _BY_EVENT:
+        values = dict(zip(kind.names, arguments, strict=True))
+        _BY_EVENT[kind](Step(state, at, values, answer))
 
 
 def preload_keys(state: Versions, wanted: Mapping[str, Sequence[Key]]) -> None:

@@ -7,14 +7,14 @@ from typing import Any
 
 from ledger.errors import IndexUnavailable
 from ledger.ids import Digest, keccak256
-from ledger.index.decode import Stored
 from ledger.index.step import Step
 from ledger.licensing.reference import reference_subject
 
 ACTIVE, SUSPENDED, REVOKED = 1, 2, 3
 _SERIAL_BITS = 32
 _SERIAL = (1 << _SERIAL_BITS) - 1
-_NOBODY = bytes(20)
+NOBODY = bytes(20)
+"""From whom a license comes that is minted."""
 
 
 _PLAN_TAG = keccak256(b"modeldeed/plan/1")
@@ -225,15 +225,10 @@ def _grants_cancelled(s: Step) -> None:
     _change_license(s, grant_nonce=s.number("grantNonce"))
 
 
-def is_mint(values: Mapping[str, Stored]) -> bool:
-    """Whether a transfer is a license's first."""
-    return values["from"] == _NOBODY
-
-
 def _token_transferred(s: Step) -> None:
     # A mint comes with LicenseIssued, which says more.
     license_id, to = s.number("tokenId"), s.raw("to")
-    if not is_mint(s.values):
+    if s.raw("from") != NOBODY:
         row = s.change("license", (license_id,), holder=to)
         if row is not None:
             s.concern(row["model_id"], license_subject(license_id))

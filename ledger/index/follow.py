@@ -33,7 +33,7 @@ from ledger.index.ancestor import find_fork
 from ledger.index.apart import Apart
 from ledger.index.bulk import without_collection
 from ledger.index.database import reading, writing
-from ledger.index.deferred import leave_out, missing, restore
+from ledger.index.deferred import leave_out, restore
 from ledger.index.endpoints import blame, client, confirm, settled, vouch
 from ledger.index.fetch import (
     Contracts,
@@ -62,6 +62,7 @@ SUPPOSED_LOGS = 10
 CORES = os.cpu_count() or 1
 POLL_SECONDS = 0.5
 HEARTBEAT_MS = 1000
+HEADS_SECONDS = 1.0
 # Blocks kept below finality where even those may be taken back.
 TEST_NETWORK_KEPT = 2000
 # A fenced follower stays on watch and takes over when the leader has written nothing for so long.
@@ -130,6 +131,8 @@ class Follower:
         self._indexed = False
         self._backfilling = False
         self._head = 0
+        # What `_heads` gave last, and when.
+        self._said: tuple[float, Heads] | None = None
         # The final block that was last seen to be ours.
         self._final: tuple[int, bytes | None] = (0, None)
         self._reorgs = 0
@@ -203,6 +206,7 @@ class Follower:
     def _failed(self, error: LedgerError, failures: int) -> float:
         # Whatever answers next may be another chain: look at its identity again first.
         self._identified = False
+        self._said = None
         blame(self._node, error)
         stuck = isinstance(error, (WrongNetwork, Reorganised))
         said = f"{error.message}; {error.hint}" if stuck else error.message
@@ -234,15 +238,34 @@ class Follower:
             cursor = self._journal.cursor(connection)
         if cursor.epoch != self._epoch:
             raise Fenced("another process follows the chain into this database")
-        heads = settled(self._node, read_heads(self._node, depth=self._profile.finality_depth))
-        self._head = heads.latest.number
-        if not self._indexed and not self._backfills(cursor, heads):
+        heads = self._heads(cursor)
+        backfill = self._backfills(cursor, heads)
+        if not self._indexed and not backfill:
             self._index_before_following()
         if not self._holds_final(heads):
             return self._roll_back(cursor, heads)
         if heads.latest.number < cursor.next_block:
             return self._compare_tip(cursor, heads)
-        return self._advance(cursor, heads)
+        with without_collection() if backfill else contextlib.nullcontext():
+            return self._advance(cursor, heads, backfill=backfill)
+
+    def _heads(self, cursor: Cursor) -> Heads:
+        """Where the endpoint stands; to a backfill, what it said within the last second will do.
+
+        It reads no further than to what was final then, whatever has come since.
+        """
+        now = time.monotonic()
+        if (
+            self._said is None
+            or not self._backfilling
+            or now - self._said[0] > HEADS_SECONDS
+            or self._said[1].finalized < cursor.next_block
+        ):
+            shown = read_heads(self._node, depth=self._profile.finality_depth)
+            self._said = (now, settled(self._node, shown))
+        heads = self._said[1]
+        self._head = heads.latest.number
+        return heads
 
     def take_over(self) -> None:
         """Become the process that follows; the one before commits nothing more."""
@@ -307,10 +330,9 @@ class Follower:
             self._final = final
         return held[1] == heads.final_hash
 
-    def _advance(self, cursor: Cursor, heads: Heads) -> bool:
+    def _advance(self, cursor: Cursor, heads: Heads, *, backfill: bool) -> bool:
         # Threads that read ahead go by it from now on.
         self._rule = replace(self._rule, final=heads.finalized)
-        backfill = self._backfills(cursor, heads)
         # A backfill reads what is final and no further.
         last = heads.finalized if backfill else heads.latest.number
         if backfill:
@@ -318,7 +340,8 @@ class Follower:
         spans = [self._ahead.take(cursor.next_block, last)]
         if cursor.last_hash is not None and spans[0].headers[0].parent_hash != cursor.last_hash:
             self._ahead.drop()
-            return self._roll_back(cursor, heads)
+            self._said = None
+            return self._roll_back(cursor, self._heads(cursor))
         # What was read ahead meanwhile goes into the same transaction.
         while backfill and sum(span.count for span in spans) < COMMIT_LOGS:
             span = self._ahead.take_ready()
@@ -329,10 +352,9 @@ class Follower:
                 break
             spans.append(span)
         vouch(self._node, [header for span in spans for header in span.headers], heads)
-        quiet = without_collection() if backfill else contextlib.nullcontext()
         counts = {"logs": sum(span.count for span in spans), "last": spans[-1].last}
         told = self.around("index.append", first=cursor.next_block, **counts)
-        with told, quiet, writing(self._engine, durable=not backfill) as connection:
+        with told, writing(self._engine, durable=not backfill) as connection:
             if backfill and cursor.last_hash is None:
                 leave_out(connection)
             self._journal.append(
@@ -387,12 +409,9 @@ class Follower:
 
     def _index_before_following(self) -> None:
         """Make the indexes that a backfill, this one or one that died, has left out."""
-        with reading(self._engine) as connection:
-            there = not missing(connection)
         self._read_alone()
-        if not there:
-            with writing(self._engine) as connection:
-                log.info("made %d indexes after the backfill", restore(connection))
+        if made := restore(self._engine):
+            log.info("made %d indexes after the backfill", made)
         self._indexed = True
 
     # -- standing still, and going back ----------------------------------------------------------

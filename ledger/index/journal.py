@@ -431,9 +431,9 @@ class Journal:
             state = Versions(connection, self.chain_id)
             events = [_read(row) for row in rows]
             preload(state, events)
-            for row, (kind, values) in zip(rows, events, strict=True):
+            for row, (kind, arguments) in zip(rows, events, strict=True):
                 at = Place(row.block, row.block_time, row.log_index, row.tx_hash)
-                fold(state, kind, values, at, row.answer)
+                fold(state, kind, arguments, at, row.answer)
             state.flush()
             self._name(connection, rows, [kind for kind, _ in events])
             count += len(rows)
@@ -488,6 +488,6 @@ class Journal:
 _FOLDED = ("block", "log_index", "block_time", "tx_hash", "contract", "event", "topics", "data")
 
 
-def _read(row: Any) -> tuple[EventType | None, dict[str, Stored]]:
+def _read(row: Any) -> tuple[EventType | None, tuple[Stored, ...]]:
     kind = EVENTS[row.contract].get(row.topics[:32])
-    return kind, {} if kind is None else kind.read(row.topics, row.data)
+    return kind, () if kind is None else kind.arguments(row.topics, row.data)

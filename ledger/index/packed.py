@@ -32,8 +32,9 @@ COLUMNS: Final = (
 )
 """Of the journal's logs, in the table's order."""
 
-_ROWS_AT_ONCE: Final = 512
-"""Of a statement of SQLite's; a power of two, as `ledger.index.bulk.insert_rows` has them."""
+VALUES_AT_ONCE: Final = 8000
+"""Values bound in one SQLite statement. Its limit is 32,766, but the program of a statement so long
+no longer fits a processor's nearest caches."""
 
 _KINDS: Final = [kind for kinds in EVENTS.values() for kind in kinds.values()]
 _NUMBERS: Final[dict[EventType | None, int]] = {kind: at for at, kind in enumerate(_KINDS)}
@@ -89,11 +90,10 @@ class Packed(msgspec.Struct, frozen=True, gc=False):
             kind, block, index = log.event, log.block, log.log_index
             number = _NUMBERS.get(kind, _UNKNOWN)
             places += (number, block, index)
-            if kind is not None and matters(kind, log.values):
-                for table, key in touched(kind, log.values):
+            if kind is not None and matters(kind, log.arguments):
+                for table, key in touched(kind, log.arguments):
                     wanted.setdefault(table, {})[key] = None
-                values = tuple(log.values.values())
-                entries.append((number, block, log.time, index, log.tx_hash, values))
+                entries.append((number, block, log.time, index, log.tx_hash, log.arguments))
         rows = _copied(span.logs, chain_id) if postgres else _flat(span.logs, chain_id)
         keys = {table: list(found) for table, found in wanted.items()}
         return cls(span.headers, span.count, rows, places, entries, keys, span.answers)
@@ -170,11 +170,19 @@ def _flat(logs: Sequence[Log], chain_id: int) -> list[tuple[Any, ...]]:
             log.topics,
             log.data,
         )
+    return in_statements(found, len(COLUMNS))
+
+
+def in_statements(values: Sequence[Any], width: int) -> list[tuple[Any, ...]]:
+    """The values of rows of `width` columns, cut into those of one SQLite statement each.
+
+    Powers of two rows: few texts of statements, so that SQLite prepares each one once.
+    """
     parts: list[tuple[Any, ...]] = []
-    start, width = 0, len(COLUMNS)
-    while left := len(logs) - start:
-        stop = start + min(_ROWS_AT_ONCE, 1 << left.bit_length() - 1)
-        parts.append(tuple(found[start * width : stop * width]))
+    start, at_once = 0, VALUES_AT_ONCE // width
+    while rows := (len(values) - start) // width:
+        stop = start + width * (1 << min(at_once, rows).bit_length() - 1)
+        parts.append(tuple(values[start:stop]))
         start = stop
     return parts
 

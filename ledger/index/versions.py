@@ -29,6 +29,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from ledger.index.bulk import Row, bound, insert_packed, insert_rows, loaded, pg_type
+from ledger.index.packed import in_statements
 from ledger.index.tables import STATE, log_subject, state_keys
 
 Key = tuple[Any, ...]
@@ -150,7 +151,8 @@ class Versions:
         self._born: dict[str, list[Row]] = {}
         # (key…, born, died) of stored versions that end.
         self._died: dict[str, list[Row]] = {}
-        self._subjects: set[tuple[int, bytes, int, int]] = set()
+        # By subject: block and log index of each log, in the journal's order.
+        self._subjects: dict[bytes, list[tuple[int, int]]] = {}
 
     def preload(self, wanted: Mapping[str, Iterable[Key]]) -> None:
         """Read the live rows of many entities at once; what is asked for later needs no reading."""
@@ -214,14 +216,20 @@ class Versions:
 
     def file(self, subjects: Iterable[bytes], block: int, log_index: int) -> None:
         """File a log under its subjects."""
-        chain_id, filed = self._chain_id, self._subjects
+        place = (block, log_index)
         for subject in subjects:
-            filed.add((chain_id, subject, block, log_index))
+            held = self._subjects.get(subject)
+            if held is None:
+                self._subjects[subject] = [place]
+            elif held[-1] != place:
+                held.append(place)
 
     @property
     def filed(self) -> list[tuple[bytes, int, int]]:
         """What was filed since the last flush: subject, block, log index; sorted."""
-        return [filed[1:] for filed in sorted(self._subjects)]
+        return [
+            (subject, *at) for subject, places in sorted(self._subjects.items()) for at in places
+        ]
 
     def flush(self) -> None:
         """Write everything. Deaths go first, so that one live version an entity always holds."""
@@ -238,22 +246,28 @@ class Versions:
             ]
             insert_rows(self._connection, shape.table, born)
             live.clear()
-        self._file(sorted(self._subjects))
+        self._file()
         self._born.clear()
         self._died.clear()
         self._subjects.clear()
 
-    def _file(self, filed: list[tuple[int, bytes, int, int]]) -> None:
+    def _file(self) -> None:
         """Write what was filed: a row an event and more, so packed here (`insert_packed`)."""
+        chain_id, filed = self._chain_id, sorted(self._subjects.items())
         if self._connection.dialect.name == "postgresql":
             pack = _FILED.pack
             parts = [
-                pack(4, 8, chain, 32, subject, 8, block, 8, at)
-                for chain, subject, block, at in filed
+                pack(4, 8, chain_id, 32, subject, 8, block, 8, at)
+                for subject, places in filed
+                for block, at in places
             ]
             insert_packed(self._connection, log_subject, [b"".join(parts)])
         else:
-            insert_rows(self._connection, log_subject, filed)
+            values: list[Any] = []
+            for subject, places in filed:
+                for block, at in places:
+                    values += (chain_id, subject, block, at)
+            insert_packed(self._connection, log_subject, [in_statements(values, 4)])
 
     def _end_stored(self, name: str, rows: list[Row]) -> None:
         table, keys = STATE[name], [*state_keys(STATE[name]), "born_block"]

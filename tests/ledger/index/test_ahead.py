@@ -13,7 +13,7 @@ from ledger.index.fetch import Header, Log, Span
 
 def span(first, last, logs=0):
     headers = [Header(n, bytes(32), bytes(32), 0, 0) for n in range(first, last + 1)]
-    log = Log(first, 0, 0, b"", b"", 0, "", b"", b"", b"", None, {})
+    log = Log(first, 0, 0, b"", b"", 0, "", b"", b"", b"", None, ())
     return Span(headers, [log] * logs, {})
 
 

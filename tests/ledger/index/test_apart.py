@@ -204,6 +204,6 @@ class Plans:
 
 def test_a_license_that_is_not_numbered_as_one_of_its_plan_is_refused():
     kind = next(k for k in EVENTS["LicenseLedger"].values() if k.name == "LicenseIssued")
-    values = {"licenseId": 8 << 32 | 1, "planId": 7, "to": bytes(20), "notBefore": 0, "notAfter": 0}
+    values = (8 << 32 | 1, 7, bytes(20), 0, 0)
     with pytest.raises(IndexUnavailable, match="not numbered"):
         fold(Plans({"issued": 0, "model_id": bytes(32)}), kind, values, Place(1, 1, 0, bytes(32)))

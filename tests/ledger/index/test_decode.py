@@ -132,6 +132,47 @@ KEYS = next(k for k in EVENTS["BrokerRegistry"].values() if k.name == "BrokerKey
 def test_a_shape_the_contract_never_emits_is_refused(kind, topics, data):
     with pytest.raises(LogFormatError):
         kind.decode([kind.topic0, *topics], data)
+    good = next(_logs_of(kind))
+    for place in (0, 1, 2):
+        many = [good, good]
+        many.insert(place, (b"".join([kind.topic0, *topics]), data))
+        with pytest.raises(LogFormatError):
+            kind.arguments_of(many)
+
+
+def _logs_of(kind):
+    """Logs of an event whose words count up; what is dynamic is empty."""
+    for first in range(1, 250, 7):
+        words = [(first + i).to_bytes(32, "big") for i in range(len(kind.names))]
+        for i, (_, type_) in enumerate((*kind.indexed, *kind.words)):
+            if type_ == "bool":
+                words[i] = bytes(31) + bytes([first % 2])
+            elif type_ == "bytes20":
+                words[i] = words[i][12:] + bytes(12)
+        topics = b"".join([kind.topic0, *words[: len(kind.indexed)]])
+        head = words[len(kind.indexed) :]
+        if kind.dynamic:
+            size = 32 * len(head)
+            dynamic = {"string", "uint64[]", "payee[]"}
+            head = [
+                size.to_bytes(32, "big") if type_ in dynamic else word
+                for word, (_, type_) in zip(head, kind.words, strict=True)
+            ]
+            head.append(bytes(32))
+        yield topics, b"".join(head)
+
+
+@pytest.mark.parametrize(
+    "kind", [k for kinds in EVENTS.values() for k in kinds.values()], ids=lambda k: k.name
+)
+def test_many_logs_at_once_are_read_as_one_by_one(kind):
+    logs = list(_logs_of(kind))
+    one_by_one = [kind.arguments(*log) for log in logs]
+    assert kind.arguments_of(logs) == one_by_one
+    assert kind.arguments_of(logs[:1]) == one_by_one[:1]
+    assert [kind.read(*log) for log in logs] == [
+        dict(zip(kind.names, each, strict=True)) for each in one_by_one
+    ]
 
 
 @pytest.mark.parametrize("kind", ["string", "uint64[]"])
