@@ -131,6 +131,8 @@ class Follower:
         self._indexed = False
         self._backfilling = False
         self._head = 0
+        # When blocks were last added, by `time.monotonic`.
+        self._grown = float("-inf")
         # What `_heads` gave last, and when.
         self._said: tuple[float, Heads] | None = None
         # The final block that was last seen to be ours.
@@ -180,7 +182,7 @@ class Follower:
                 self._set("unavailable", "the follower failed; see the log")
                 wait = _backoff(failures)
             if self._status.state == "synced" and is_near(self._node):
-                wait_for_block(self._node, stop, wait, self._head)
+                wait_for_block(self._node, stop, wait, self._head, grown=self._grown)
             else:
                 stop.wait(wait)
         self._read_alone()
@@ -370,6 +372,7 @@ class Follower:
             blocks = sum(len(span.headers) for span in spans)
             logs = sum(span.count for span in spans)
             self._read_apart(last - spans[-1].last, logs / blocks)
+        self._grown = time.monotonic()
         synced = spans[-1].last >= heads.latest.number
         self._set("synced" if synced else "following")
         return synced

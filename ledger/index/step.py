@@ -68,7 +68,7 @@ class Step(msgspec.Struct, frozen=True, gc=False):
     def change(self, table: str, key: tuple[Any, ...], **values: Any) -> Mapping[str, Any] | None:
         """Give the live row of `key` new values; without one, nothing happens.
 
-        Gives the row as it was before.
+        Gives the row as it is now. What was read of it before is not to be looked at again.
         """
         return self.state.change(table, key, values, self.at.block)
 

@@ -12,7 +12,7 @@ import functools
 import itertools
 import operator
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import (
@@ -28,7 +28,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from ledger.index.bulk import Row, bound, insert_packed, insert_rows, loaded, pg_type
+from ledger.index.bulk import Inflow, Row, bound, insert_rows, loaded, pg_type
 from ledger.index.packed import in_statements
 from ledger.index.tables import STATE, log_subject, state_keys
 
@@ -133,7 +133,7 @@ class _Live:
 
     __slots__ = ("born", "stored", "values")
 
-    def __init__(self, values: Mapping[str, Any], born: int, stored: bool) -> None:
+    def __init__(self, values: dict[str, Any], born: int, stored: bool) -> None:
         self.values = values
         self.born = born
         # Whether the row is in the database already, so that its death is an update.
@@ -141,10 +141,16 @@ class _Live:
 
 
 class Versions:
-    """The state tables as one transaction sees and changes them."""
+    """The state tables as one transaction sees and changes them.
+
+    Attributes:
+        before: done before the connection is asked anything, where it is in the middle of something
+            (`ledger.index.bulk.Inflow.end`).
+    """
 
     def __init__(self, connection: Connection, chain_id: int) -> None:
         self._connection = connection
+        self.before: Callable[[], None] | None = None
         self._chain_id = chain_id
         # By table and key; None where the entity does not exist.
         self._live: dict[str, dict[Key, _Live | None]] = {name: {} for name in STATE}
@@ -175,8 +181,8 @@ class Versions:
         found = self._load(table, key)
         return None if found is None else found.values
 
-    def put(self, table: str, key: Key, values: Mapping[str, Any], block: int) -> None:
-        """Give an entity these values from `block` on."""
+    def put(self, table: str, key: Key, values: dict[str, Any], block: int) -> None:
+        """Give an entity these values from `block` on; they are its own from now on."""
         found = self._load(table, key)
         if found is not None:
             if found.born < block:
@@ -190,16 +196,17 @@ class Versions:
     def change(
         self, table: str, key: Key, values: Mapping[str, Any], block: int
     ) -> Mapping[str, Any] | None:
-        """Give a live entity some new values from `block` on; its values before, if it exists."""
+        """Give a live entity some new values from `block` on; its values then, if it exists."""
         found = self._load(table, key)
         if found is None:
             return None
-        before = found.values
         if found.born == block and not found.stored:
-            found.values = {**before, **values}
-        else:
-            self.put(table, key, {**before, **values}, block)
-        return before
+            # Of this block, and so of this transaction: nobody else holds it.
+            found.values.update(values)
+            return found.values
+        changed = {**found.values, **values}
+        self.put(table, key, changed, block)
+        return changed
 
     def end(self, table: str, key: Key, block: int) -> None:
         """Let an entity exist no longer, from `block` on."""
@@ -236,38 +243,41 @@ class Versions:
         chain_id = self._chain_id
         for name, rows in self._died.items():
             self._end_stored(name, rows)
-        for name, live in self._live.items():
-            shape = _shape(name)
-            born = self._born.setdefault(name, [])
-            born += [
-                shape.row(chain_id, key, found.born, None, found.values)
-                for key, found in live.items()
-                if found is not None and not found.stored
-            ]
-            insert_rows(self._connection, shape.table, born)
-            live.clear()
-        self._file()
+        with Inflow(self._connection, log_subject, [self._packed_subjects()]) as filed:
+            for name, live in self._live.items():
+                row = _shape(name).row
+                filed.more()
+                self._born.setdefault(name, []).extend(
+                    [
+                        row(chain_id, key, found.born, None, found.values)
+                        for key, found in live.items()
+                        if found is not None and not found.stored
+                    ]
+                )
+                live.clear()
+        for name, rows in self._born.items():
+            insert_rows(self._connection, STATE[name], rows)
         self._born.clear()
         self._died.clear()
         self._subjects.clear()
 
-    def _file(self) -> None:
-        """Write what was filed: a row an event and more, so packed here (`insert_packed`)."""
+    def _packed_subjects(self) -> bytes | list[tuple[Any, ...]]:
+        """What was filed: a row an event and more, so packed here (`Inflow`)."""
         chain_id, filed = self._chain_id, sorted(self._subjects.items())
         if self._connection.dialect.name == "postgresql":
             pack = _FILED.pack
-            parts = [
-                pack(4, 8, chain_id, 32, subject, 8, block, 8, at)
-                for subject, places in filed
-                for block, at in places
-            ]
-            insert_packed(self._connection, log_subject, [b"".join(parts)])
-        else:
-            values: list[Any] = []
-            for subject, places in filed:
-                for block, at in places:
-                    values += (chain_id, subject, block, at)
-            insert_packed(self._connection, log_subject, [in_statements(values, 4)])
+            return b"".join(
+                [
+                    pack(4, 8, chain_id, 32, subject, 8, block, 8, at)
+                    for subject, places in filed
+                    for block, at in places
+                ]
+            )
+        values: list[Any] = []
+        for subject, places in filed:
+            for block, at in places:
+                values += (chain_id, subject, block, at)
+        return in_statements(values, len(log_subject.columns))
 
     def _end_stored(self, name: str, rows: list[Row]) -> None:
         table, keys = STATE[name], [*state_keys(STATE[name]), "born_block"]
@@ -301,6 +311,8 @@ class Versions:
             return live[key]
 
     def _read(self, name: str, keys: list[Key]) -> None:
+        if self.before is not None:
+            self.before()
         shape, live = _shape(name), self._live[name]
         postgres = self._connection.dialect.name == "postgresql"
         statement, given = shape.reading(self._chain_id, keys, postgres=postgres)

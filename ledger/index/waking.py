@@ -14,6 +14,9 @@ from ledger.errors import LedgerError
 from ledger.index.fetch import Node
 
 LOOK_SECONDS = 0.02
+# So often while blocks come: whoever has sent a transaction often sends the next.
+SOON_SECONDS = 0.005
+LATELY_SECONDS = 2.0
 _LOOPBACK = {"localhost", "127.0.0.1", "[::1]", "::1"}
 
 
@@ -25,14 +28,19 @@ def is_near(node: Node) -> bool:
     )
 
 
-def wait_for_block(node: Node, stop: threading.Event, seconds: float, seen: int) -> None:
+def wait_for_block(
+    node: Node, stop: threading.Event, seconds: float, seen: int, *, grown: float
+) -> None:
     """Wait `seconds`, or less when `stop` is set or the head is another than block `seen`.
 
+    `grown` is the time, by `time.monotonic`, at which a block last came.
     It only wakes: what it saw is not used, and an error is left to the turn that follows.
     """
-    deadline = time.monotonic() + seconds
+    now = time.monotonic()
+    deadline = now + seconds
+    look = SOON_SECONDS if now - grown < LATELY_SECONDS else LOOK_SECONDS
     while (left := deadline - time.monotonic()) > 0:
-        if stop.wait(min(left, LOOK_SECONDS)):
+        if stop.wait(min(left, look)):
             return
         try:
             (shown,) = node.batch([("eth_blockNumber", [])])
