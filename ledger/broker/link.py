@@ -31,6 +31,7 @@ from ledger.errors import (
 )
 from ledger.ids import Digest
 from ledger.licensing.document import Document
+from ledger.loopback import is_loopback
 from ledger.remote.bodies import ACCEPTED, authorities, pieces
 from ledger.sealed.recipients import KemPublicKey
 
@@ -96,7 +97,7 @@ class BrokerLink:
             limits=httpx.Limits(
                 max_connections=100, max_keepalive_connections=20, keepalive_expiry=KEPT_SECONDS
             ),
-            trust_env=parts.hostname not in {"127.0.0.1", "::1", "localhost"},
+            trust_env=not is_loopback(parts.hostname),
             verify=authorities(),
         )
 

@@ -17,13 +17,13 @@ import httpx
 
 from ledger.canonical import parse_json
 from ledger.errors import ChainUnavailable, FormatError, LedgerError, UsageError
+from ledger.loopback import is_loopback
 from ledger.remote.bodies import ACCEPTED, authorities, pieces
 
 MAX_REPLY_BYTES = 64 << 20
 _ONE_BY_ONE = 3
 _Q = TypeVar("_Q")
 _R = TypeVar("_R")
-_LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 
 class _HostOnly(logging.Filter):
@@ -70,7 +70,7 @@ class Endpoint:
         self._max_reply = max_reply
         self._transport = transport
         # A proxy from the environment must not see, or break, calls to this machine.
-        self._trust_env = host not in _LOOPBACK
+        self._trust_env = not is_loopback(host)
         self._client = self._connect()
 
     def _connect(self) -> httpx.Client:

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from ledger.canonical import parse_json
 from ledger.errors import FormatError, UnavailableError, UsageError
 from ledger.licensing.document import base64_text
+from ledger.loopback import is_loopback
 from ledger.remote.bodies import ACCEPTED, Patience, authorities, pieces
 
 MAX_REPLY: Final = 64 << 10
@@ -25,7 +26,6 @@ TRIES: Final = 3
 _PAUSE = 0.5
 _MAX_PAUSE = 10.0
 _MAX_URL = 8192
-_LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 
 class RemoteModel:
@@ -65,7 +65,7 @@ class RemoteModel:
             timeout=timeout,
             headers=ACCEPTED | {"accept": "application/json"},
             follow_redirects=False,
-            trust_env=host not in _LOOPBACK,
+            trust_env=not is_loopback(host),
             verify=authorities(),
         )
 
