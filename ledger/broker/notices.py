@@ -28,7 +28,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from ledger.broker.custody import read_private
-from ledger.broker.store import BrokerStore
+from ledger.broker.database import Database
 from ledger.canonical import parse_json
 from ledger.errors import ConfigurationError, LedgerError
 from ledger.licensing.document import Document
@@ -127,7 +127,7 @@ class Notices:
 
     def __init__(
         self,
-        store: BrokerStore,
+        store: Database,
         targets: tuple[Target, ...],
         *,
         clock: Callable[[], float] = time.time,
@@ -146,7 +146,7 @@ class Notices:
         self._thread: threading.Thread | None = None
 
     @classmethod
-    def of(cls, folder: Path, store: BrokerStore) -> Notices:
+    def of(cls, folder: Path, store: Database) -> Notices:
         """The outbox of a broker's folder."""
         return cls(store, targets_of(folder))
 
