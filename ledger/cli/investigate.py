@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ledger.cli.output import Answer, console, fields, table
+from ledger.cli.output import Answer, console, fields, steps, table
 from ledger.cli.phase_a import Settlement
 from ledger.cli.session import Session, passphrase
 from ledger.cli.verb import Verbs
@@ -248,11 +248,7 @@ def _traced(report: LeakReport) -> str:
         head = f"{report.verdict}\n{who}"
     else:
         head = report.verdict
-    checks = table(
-        ("", "check", "result", "detail"),
-        [(f"({c.number})", c.title, c.result, c.detail) for c in report.checks],
-        empty="no checks",
-    )
+    checks = steps(report.checks)
     rows = [
         (
             str(one.candidate.license_id),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ledger.cli.kinds import require_kind
-from ledger.cli.output import Answer, console, table
+from ledger.cli.output import Answer, console, steps, table
 from ledger.cli.phase_a import perhaps_chain
 from ledger.cli.session import Session
 from ledger.errors import UsageError
@@ -163,11 +163,7 @@ def answer(report: Report, unasked: str) -> Answer:
     """
     from ledger.questioning import MEANING
 
-    checks = table(
-        ("", "check", "result", "detail"),
-        [(f"({c.number})", c.title, c.result, c.detail) for c in report.checks],
-        empty="no checks",
-    )
+    checks = steps(report.checks)
     models = table(
         ("model", "as drawn", "by chance", "log10 p", "silent", "changed"),
         [
