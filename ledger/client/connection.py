@@ -13,7 +13,6 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final, Self
-from urllib.parse import urlsplit
 
 import httpx
 
@@ -22,6 +21,7 @@ from ledger.client.failures import failure
 from ledger.errors import FormatError, IndexUnavailable, LedgerError, UsageError
 from ledger.loopback import is_loopback
 from ledger.remote.bodies import ACCEPTED, authorities, pieces
+from ledger.remote.web import WebAddress
 
 MAX_REPLY: Final = 64 << 20
 TRIES: Final = 4
@@ -61,12 +61,13 @@ class Connection:
         tries: int = TRIES,
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
+        address = WebAddress.parse(url)
+        if address is None:
             raise UsageError("a service is given as an http:// or https:// URL")
-        self.origin = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
-        near = is_loopback(parts.hostname)
-        self._open = parts.scheme == "http" and not near
+        scheme = address.parts.scheme
+        self.origin = f"{scheme}://{address.parts.netloc.rpartition('@')[2]}"
+        near = is_loopback(address.host)
+        self._open = scheme == "http" and not near
         self._credential: str | None = None
         self._seconds = timeout
         self._tries, self._pause = max(1, tries), pause
