@@ -13,7 +13,7 @@ import os
 import secrets
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -392,16 +392,10 @@ class GrantFile:
             ),
         )  # fmt: skip
         doc.kind(GRANT_TYPE)
-        chain = Document(doc.object("chain"), "the grant file's chain", ("id", "ledger"))
-        made = cls(
-            chain.integer("id", 1),
-            chain.address("ledger"),
-            doc.address("holder"),
-            RuntimeGrant.from_json(doc.object("grant")),
-            Acceptance.from_json(doc.object("acceptance")),
-            RuntimePin.from_json(doc.object("pin")),
-            "wallet" in doc.value and bool(doc.choice("wallet", (CONTRACT,))),
-            shown_certificate(doc),
+        made = replace(
+            cls._of(doc),
+            contract_wallet="wallet" in doc.value and bool(doc.choice("wallet", (CONTRACT,))),
+            certificate=shown_certificate(doc),
         )
         made.check_signers()
         if made.acceptance.license != made.grant.license:
@@ -432,6 +426,10 @@ class GrantFile:
             ("type", "version", "chain", "holder", "grant", "acceptance", "pin"),
         )
         doc.kind(GRANT_TYPE)
+        return cls._of(doc)
+
+    @classmethod
+    def _of(cls, doc: Document) -> Self:
         chain = Document(doc.object("chain"), "the grant file's chain", ("id", "ledger"))
         return cls(
             chain.integer("id", 1),
