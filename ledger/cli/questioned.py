@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from ledger.cli.kinds import require_kind
 from ledger.cli.output import Answer, console, steps, table
@@ -17,6 +19,14 @@ if TYPE_CHECKING:
     from ledger.questioning import Known, Report
     from ledger.watermark.disclosure import Disclosure
     from ledger.watermarking import Chain
+
+TheirControl = Annotated[
+    list[str] | None,
+    typer.Option("--their-control", metavar="URL", help="One named by the other side."),
+]
+Challenge = Annotated[
+    str | None, typer.Option("--challenge", metavar="TEXT", help="The challenge as it was set.")
+]
 
 
 def questioned(
