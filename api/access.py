@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final, cast
 
 import structlog
@@ -17,6 +16,7 @@ from fastapi import Request, Security
 from fastapi.security import APIKeyCookie, HTTPBearer
 
 from api import problems
+from api.asgi import App, Message, Receive, Scope, Send
 from api.dependencies import Service
 from api.lanes import PARTY, lanes_of
 from api.settings import Settings
@@ -34,12 +34,6 @@ from ledger.errors import (
     RateLimited,
 )
 from ledger.ids import Address
-
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 SECURE_COOKIE: Final = "__Host-deed"
 LOOPBACK_COOKIE: Final = "deed-loopback"

@@ -9,13 +9,14 @@ JSON in one object, so that a fault is told in the same words either way.
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
 from starlette.exceptions import HTTPException
 
 from api import problems
+from api.asgi import App, Receive, Scope, Send, again
 from api.lanes import lanes_of
 from ledger.broker.limits import UNKNOWN_NETWORK, network_of
 from ledger.broker.service import BrokerService
@@ -23,11 +24,6 @@ from ledger.canonical import parse_json
 from ledger.errors import LedgerError, ManifestError, UsageError
 from ledger.ids import Digest
 
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
 Act = Callable[[], dict[str, Any]]
 
 LEASES: Final = "/v1/broker/leases/"
@@ -138,20 +134,6 @@ def _object(body: bytes) -> dict[str, Any] | None:
     except LedgerError:
         return None
     return read if isinstance(read, dict) else None
-
-
-def again(body: bytes, receive: Receive) -> Receive:
-    """What was read already, once more."""
-    told = False
-
-    async def replay() -> Message:
-        nonlocal told
-        if told:
-            return await receive()
-        told = True
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    return replay
 
 
 async def _answer(reply: dict[str, Any], send: Send) -> None:

@@ -15,23 +15,18 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Iterable
 from typing import Any, Final, Protocol
 
 import structlog
 
 from api import problems
-from api.direct import again, whole_body
+from api.asgi import Receive, Scope, Send, again
+from api.direct import whole_body
 from api.memory import BATCH, Entry, Key, Memory, Moment, entry_key, together
 from api.security import Hosts, Tally
 from ledger.canonical import parse_json
 from ledger.errors import LedgerError
-
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 log = structlog.get_logger("api")
 

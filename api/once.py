@@ -7,7 +7,6 @@ written down before it is sent, so that whoever did not get it gets it by asking
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Annotated, Any, Final, cast
 
 import structlog
@@ -16,17 +15,12 @@ from starlette.exceptions import HTTPException
 
 from api import problems
 from api.access import SAFE
+from api.asgi import App, Message, Receive, Scope, Send, again
 from api.lanes import lanes_of
 from ledger.access.once import MAX_ANSWER, PATTERN, Attempt, Named, OnceStore, parse_name
 from ledger.access.principals import Principal
 from ledger.access.tokens import Token
 from ledger.errors import LedgerError
-
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 HEADER: Final = b"idempotency-key"
 _REPLAYED: Final = (b"idempotency-replayed", b"true")
@@ -104,7 +98,7 @@ class Once:
             await send(message)
         if isinstance(begun, Attempt):
             # (6) Served now.
-            await self._serve(scope, _again(body, receive), send, begun)
+            await self._serve(scope, again(body, receive), send, begun)
 
     async def _body(self, receive: Receive) -> bytes | None:
         parts: list[bytes] = []
@@ -164,19 +158,6 @@ class Once:
 def _store(state: Any) -> OnceStore:
     access = state.access
     return OnceStore(access.engine, access.now)
-
-
-def _again(body: bytes, receive: Receive) -> Receive:
-    given = False
-
-    async def replayed() -> Message:
-        nonlocal given
-        if given:
-            return await receive()
-        given = True
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    return replayed
 
 
 def _written(held: list[Message], scope: Scope) -> bytes:

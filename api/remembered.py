@@ -7,23 +7,18 @@ what they found.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
+from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 from fastapi import Request, Response
 
 from api import problems
+from api.asgi import App, Receive, Scope, Send
 from api.direct import Described
 from api.memory import BATCH, Key, Memory, Page, around_lag
 from api.security import completed
 from api.strict import StrictRoute
 from ledger.index.watching import Mark
-
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _OK: Final = int(problems.OK)
 _MOST_BYTES: Final = 1 << 20

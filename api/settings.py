@@ -12,10 +12,10 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from ledger.errors import UsageError
 from ledger.ids import Address
+from ledger.loopback import is_loopback
 
 RATE = r"^([0-9]{1,6}(\.[0-9]{1,6})?/[1-9][0-9]{0,6})?$"
 _ORIGIN = re.compile(r"(https?)://([a-z0-9.\-]+|\[[0-9a-f:]+\])(:[0-9]{1,5})?")
-_LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]"})
 
 Words = Annotated[tuple[str, ...], NoDecode]
 
@@ -138,16 +138,17 @@ class Settings(BaseSettings):
         found = _ORIGIN.fullmatch(value.rstrip("/").lower())
         if found is None:
             raise ValueError("an origin such as https://deed.example, without a path")
-        if found[1] == "http" and found[2] not in _LOOPBACK:
+        if found[1] == "http" and not is_loopback(found[2]):
             raise ValueError("https, but for this machine's own addresses")
         return found[0]
 
     @property
     def origin(self) -> str | None:
         """Where clients reach this service, for sign-ins; None where nothing says it."""
-        if self.public_url is not None or self.host not in _LOOPBACK or not self.port:
+        if self.public_url is not None or not is_loopback(self.host) or not self.port:
             return self.public_url
-        return f"http://{self.host}:{self.port}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.port}"
 
     @property
     def database(self) -> str:

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import os
 from typing import TYPE_CHECKING, Final
-from urllib.parse import urlsplit
 
 from api.settings import Settings
 from ledger.errors import ConfigurationError, ToolMissing
+from ledger.remote.web import WebAddress
 
 if TYPE_CHECKING:
     from fastapi.telemetry import TelemetryConfig
@@ -73,12 +73,8 @@ def _check_environment() -> None:
             hint="collectors take it at port 4318; 4317 is gRPC's",
         )
     name, value = _first(_ENDPOINTS)
-    try:
-        parts = urlsplit(value)
-        good = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        good = False
-    if value and not good:
+    address = WebAddress.parse(value)
+    if value and (address is None or address.port == 0):
         raise ConfigurationError(
             f"{name}: not an http or https URL", hint="such as http://127.0.0.1:4318"
         )

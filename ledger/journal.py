@@ -1,4 +1,4 @@
-"""What a publication's folder remembers, and the lock that keeps two from working in it."""
+"""What a publication's folder holds, and the lock that keeps two from working in it."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from ledger.broker.custody import write_private
-from ledger.canonical import parse_json
-from ledger.errors import ManifestError, UsageError
+from ledger.canonical import canonical_json, parse_json
+from ledger.claim import Claim
+from ledger.errors import ClaimMismatch, ManifestError, UsageError
+from ledger.licensing.terms import Terms
 
 VERSION: Final = 1
 # What `write_private` and `seal` name the files they have not finished; a killed run leaves them.
@@ -54,6 +56,26 @@ class Journal:
         self._steps[step] = result
         document = {"version": VERSION, "inputs": self._inputs, "steps": self._steps}
         write_private(self._path, json.dumps(document, indent=2).encode() + b"\n", replace=True)
+
+
+def keep_documents(
+    folder: Path, model: Path, claim: Claim, manifest: dict[str, Any], terms: Terms
+) -> None:
+    """Keep claim, manifest and terms beside the journal; the claim stays as it was begun.
+
+    Raises:
+        ClaimMismatch: another claim is there: the model, or what lies beside it, has changed.
+    """
+    path = folder / "claim.json"
+    document = canonical_json(claim.to_json()) + b"\n"
+    if path.exists() and path.read_bytes() != document:
+        raise ClaimMismatch(
+            f"{model} or its side files changed since this publication began",
+            hint="put the model back as it was, or publish the new one in another folder",
+        )
+    write_private(path, document, replace=True)
+    for name, value in {"manifest": manifest, "terms": dict(terms.document)}.items():
+        write_private(folder / f"{name}.json", canonical_json(value) + b"\n", replace=True)
 
 
 @contextmanager

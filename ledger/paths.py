@@ -1,4 +1,4 @@
-"""Names of files beside files: what a path from outside must be before one is made from it."""
+"""Names of files: what a path or title from outside must be before one is made from it."""
 
 from __future__ import annotations
 
@@ -35,3 +35,15 @@ def beside(path: Path, name: str) -> Path:
     if not whole.name:
         raise UsageError(f"{path} is the root folder", hint="name a folder or file below it")
     return whole.with_name(name)
+
+
+def own_name(path: Path) -> str:
+    """What a file, without its suffix, or a folder is called, however it is reached."""
+    whole = path.resolve()
+    return whole.name if whole.is_dir() else whole.stem
+
+
+def file_stem(title: str) -> str:
+    """A title as part of a file's name, at most 80 characters."""
+    kept = "".join(c if c.isalnum() or c in "-._" else "-" for c in title).strip("-.")
+    return kept[:80] or "model"

@@ -14,17 +14,14 @@ lies in ``claim.json`` for the evidence, readable by its owner alone.
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
-from ledger.broker.cellplans import CellChoice
+from ledger.broker.cellplans import CellChoice, resumed
 from ledger.broker.client import BrokerClient
 from ledger.broker.custody import write_private
-from ledger.broker.depositing import SharingBrokers
-from ledger.broker.pinning import require_registered
+from ledger.broker.depositing import SharingBrokers, deposited_with, require_set
 from ledger.broker.recovery import Recovery
 from ledger.canonical import canonical_json, hash_bytes, parse_json
 from ledger.chain.anchors import Anchors
@@ -32,6 +29,7 @@ from ledger.chain.licenses import LicenseLedger, PlanTerms
 from ledger.chain.network import Network
 from ledger.chain.registry import InclusionProof, ModelRegistry
 from ledger.chain.rpc import Rpc, quantity
+from ledger.chain.settling import Settling
 from ledger.chain.transactions import Sender, TxReceipt
 from ledger.claim import Claim, build_manifest, manifest_hash
 from ledger.client import Client
@@ -47,8 +45,9 @@ from ledger.errors import (
 from ledger.fingerprint.exact import Fingerprint, fingerprint
 from ledger.fingerprint.ids import TensorIds
 from ledger.ids import ZERO_DIGEST, Digest, ModelId
-from ledger.journal import Journal, exclusive
+from ledger.journal import Journal, exclusive, keep_documents
 from ledger.licensing.terms import Terms
+from ledger.paths import file_stem, own_name
 from ledger.sealed.file import inspect, seal
 from ledger.sealed.record import SealingRecord
 from ledger.tensors.model import ModelSource, open_model
@@ -64,7 +63,6 @@ STEPS = (
     "plan",
     "leaves",
 )
-T = TypeVar("T")
 
 
 class Observer(Protocol):
@@ -134,7 +132,7 @@ class Publication:
         self.broker = broker
         self.terms = terms
         self.offer = offer
-        self.title = title or model_name(model)
+        self.title = title or own_name(model)
         self.final_timeout = final_timeout
         self._passphrase = passphrase
         self._observer = observer or _silent
@@ -142,11 +140,12 @@ class Publication:
         self.epoch = epoch
         addresses = network.deployment.addresses
         rpc: Rpc = sender.rpc
+        self._settling = Settling(sender, final_timeout)
         self._anchors = Anchors(rpc, addresses["Anchors"])
         self._registry = ModelRegistry(rpc, addresses["ModelRegistry"])
         self._licenses = LicenseLedger(rpc, addresses["LicenseLedger"])
         # Sealings of one model may come to lie in one place for download.
-        stem = _file_stem(self.title) + (f".epoch{epoch}" if epoch > 1 else "")
+        stem = file_stem(self.title) + (f".epoch{epoch}" if epoch > 1 else "")
         self.sealed_path = folder / f"{stem}.sealed"
         self.recovery_path = folder / f"{stem}.recovery.json"
 
@@ -219,26 +218,7 @@ class Publication:
                 f"account {account} has no coins on {self.network.profile.name}",
                 hint="send it some to pay for transactions, or publish with another wallet",
             )
-        self._check_brokers()
-        several = isinstance(self.broker, SharingBrokers) and len(self.broker.clients) > 1
-        if several and (self.offer.floating or self.offer.quota):
-            raise UsageError(
-                "several brokers release, each deciding alone: they can "
-                "count neither floating seats nor a quota together",
-                hint="offer bound seats, which the chain counts (--bound), and no quota",
-            )
-
-    def _check_brokers(self) -> None:
-        rpc, deployment, wanted = self.sender.rpc, self.network.deployment, self.offer.broker_set
-        if isinstance(self.broker, SharingBrokers):
-            if self.broker.broker_set != wanted:
-                raise UsageError(
-                    f"these are the brokers of set {self.broker.broker_set}, and the plan's set "
-                    f"is {wanted}"
-                )
-            self.broker.require_registered(rpc, deployment)
-        else:
-            require_registered(self.broker, rpc, deployment, broker_set=wanted)
+        require_set(self.broker, rpc, self.network.deployment, self.offer)
 
     # -- the steps, in order ------------------------------------------------------------------
 
@@ -246,7 +226,10 @@ class Publication:
         self._observer("recovery", "begin", "")
         if self.recovery_path.exists():
             recovery = Recovery.load(self.recovery_path, self._passphrase)
-            self._keep_cells(recovery)
+            noted = self._journal.get("recovery") or {}
+            self._cells = resumed(
+                self._cells, recovery.cells, noted.get("cell_bytes"), where=self.folder
+            )
             self._observer("recovery", "kept", str(self.recovery_path))
             return recovery
         if self._journal.get("recovery") is not None:
@@ -257,37 +240,15 @@ class Publication:
         recovery = self._secrets()
         if self._cells is not None:
             recovery = replace(recovery, cells=self._cells.secrets())
-        noted: dict[str, Any] = {"file": self.recovery_path.name}
+        result: dict[str, Any] = {"file": self.recovery_path.name}
         if self._cells is not None:
-            noted["cell_bytes"] = self._cells.cell_bytes
+            result["cell_bytes"] = self._cells.cell_bytes
         self._save_recovery(recovery)
-        self._note("recovery", noted, str(self.recovery_path))
+        self._note("recovery", result, str(self.recovery_path))
         return recovery
 
     def _secrets(self) -> Recovery:
         return Recovery.create()
-
-    def _keep_cells(self, recovery: Recovery) -> None:
-        """Go on with the cells that the publication began with, and refuse others."""
-        asked, begun = self._cells, None
-        if recovery.cells is not None:
-            noted = self._journal.get("recovery") or {}
-            size = noted.get("cell_bytes") or (asked and asked.cell_bytes)
-            if not size:
-                raise UsageError(
-                    f"the publication in {self.folder} ended before it noted the size of its cells",
-                    hint="repeat the command with the --cells and --cell-bytes of the first time",
-                )
-            parameters = recovery.cells.parameters
-            begun = CellChoice(parameters.count, size, parameters.colluders)
-        self._cells = begun
-        if asked is not None and (begun is None or not asked.same(begun)):
-            with_ = f"with {begun}" if begun else "without cells"
-            raise UsageError(
-                f"the publication in {self.folder} began {with_}, and now {asked} are asked for",
-                hint="leave out --cells to go on with what it began with, or publish in another "
-                "folder with --out",
-            )
 
     def _save_recovery(self, recovery: Recovery) -> None:
         document = recovery.encrypt(self._passphrase)
@@ -326,25 +287,12 @@ class Publication:
         return claim
 
     def _keep_claim(self, claim: Claim, manifest: dict[str, Any]) -> None:
-        path = self.folder / "claim.json"
-        document = canonical_json(claim.to_json()) + b"\n"
-        if path.exists() and path.read_bytes() != document:
-            raise ClaimMismatch(
-                f"{self.model_path} or its side files changed since this publication began",
-                hint="put the model back as it was, or publish the new one in another folder",
-            )
-        write_private(path, document, replace=True)
-        write_private(self.folder / "manifest.json", canonical_json(manifest) + b"\n", replace=True)
-        write_private(
-            self.folder / "terms.json",
-            canonical_json(dict(self.terms.document)) + b"\n",
-            replace=True,
-        )
+        keep_documents(self.folder, self.model_path, claim, manifest, self.terms)
 
     def _commit(self, claim: Claim) -> None:
         leaf = claim.commitment_leaf()
         self._observer("commit", "begin", str(leaf))
-        if self._standing(lambda: self._anchors.anchored_at(leaf) is not None):
+        if self._settling.standing(lambda: self._anchors.anchored_at(leaf) is not None):
             self._observer("commit", "kept", str(leaf))
             return
         receipt = self._anchors.anchor(self.sender, leaf)
@@ -353,7 +301,7 @@ class Publication:
     def _register(self, claim: Claim) -> None:
         model_id = claim.model_id()
         self._observer("register", "begin", str(model_id))
-        if self._standing(lambda: self._registry.licensor_of(model_id) is not None):
+        if self._settling.standing(lambda: self._registry.licensor_of(model_id) is not None):
             if self._journal.get("register") is None:
                 self._journal.note("register", {"model_id": str(model_id)})
             self._observer("register", "kept", str(model_id))
@@ -407,7 +355,7 @@ class Publication:
         def lodged() -> bool:
             return self._registry.sealing_at(record.model_id, record.epoch) == record.hash()
 
-        if self._standing(lodged):
+        if self._settling.standing(lodged):
             self._observer("lodge", "kept", str(record.hash()))
             return
         receipt = self._registry.lodge_sealing(
@@ -422,8 +370,8 @@ class Publication:
             self._observer("deposit", "kept", str(path))
             return
         # The content key goes to nobody but the broker that the chain lists.
-        self._check_brokers()
-        receipt = self._when_final(
+        require_set(self.broker, self.sender.rpc, self.network.deployment, self.offer)
+        receipt = self._settling.when_final(
             lambda: self.broker.deposit(
                 record,
                 recovery.content_key,
@@ -434,11 +382,7 @@ class Publication:
             )
         )
         write_private(path, canonical_json(receipt) + b"\n", replace=True)
-        shared = isinstance(self.broker, SharingBrokers) and self.broker.threshold > 1
-        what = "its share" if shared else "the key"
-        count = 1 if isinstance(self.broker, BrokerClient) else len(self.broker.clients)
-        who = "the broker" if count == 1 else f"each of {count} brokers"
-        self._note("deposit", {"file": path.name}, f"{who} read {what} back and signed for it")
+        self._note("deposit", {"file": path.name}, deposited_with(self.broker))
 
     def _plan(self, claim: Claim) -> int:
         self._observer("plan", "begin", "")
@@ -448,7 +392,7 @@ class Publication:
             self._observer("plan", "kept", f"plan {noted['plan']}")
             return int(noted["plan"])
         # A plan that was sent but not noted is found by its event, not made twice.
-        self._settle()
+        self._settling.settle()
         for plan_id in self._licenses.plans_of_model(
             claim.model_id(), from_block=self.network.deployment.block
         ):
@@ -493,7 +437,7 @@ class Publication:
                 ) from None
 
         try:
-            self._when_final(post, at_most=30.0)
+            self._settling.when_final(post, at_most=30.0)
         except (IndexUnavailable, PendingFinality) as error:
             # Being searchable is not being published: the licensor is told, a rerun tries again.
             self._observer("leaves", "kept", f"not now: {error.message}; run again to retry")
@@ -507,55 +451,15 @@ class Publication:
         self._journal.note(step, result)
         self._observer(step, "noted", detail)
 
-    def _standing(self, on_chain: Callable[[], bool]) -> bool:
-        """Whether the chain already holds what a step makes, pending transactions included."""
-        if on_chain():
-            return True
-        return self._settle() and on_chain()
-
-    def _settle(self) -> bool:
-        """Let transactions of an earlier, interrupted run be mined. Returns whether any were."""
-        pending = self.sender.pending_transactions()
-        deadline = time.monotonic() + self.final_timeout
-        while self.sender.pending_transactions():
-            if time.monotonic() > deadline:
-                raise PendingFinality(
-                    f"{self.sender.signer.address} has transactions waiting to be mined",
-                    hint="wait for them, then run the same command again",
-                )
-            time.sleep(0.2)
-        return pending > 0
-
-    def _when_final(self, act: Callable[[], T], *, at_most: float | None = None) -> T:
-        deadline = time.monotonic() + (self.final_timeout if at_most is None else at_most)
-        while True:
-            try:
-                return act()
-            except PendingFinality as error:
-                if time.monotonic() + error.retry_after > deadline:
-                    raise
-                time.sleep(error.retry_after)
-
 
 def _silent(step: str, phase: str, detail: str) -> None:
     """Hear and say nothing."""
-
-
-def model_name(path: Path) -> str:
-    """What a model is called when nothing else is said: its file's or folder's name."""
-    whole = path.resolve()
-    return whole.name if whole.is_dir() else whole.stem
 
 
 def _offer_text(offer: PlanTerms) -> str:
     # Model and terms are filled in later, and stand in the journal by themselves.
     fixed = replace(offer, model_id=ModelId(bytes(32)), terms_hash=ZERO_DIGEST)
     return str(hash_bytes("modeldeed/offer/1", repr(fixed).encode()))
-
-
-def _file_stem(title: str) -> str:
-    kept = "".join(c if c.isalnum() or c in "-._" else "-" for c in title).strip("-.")
-    return kept[:80] or "model"
 
 
 def _transaction(receipt: TxReceipt) -> dict[str, Any]:

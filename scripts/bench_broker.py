@@ -294,8 +294,8 @@ def _shares(world: Any, askers: list[Any]) -> dict[str, float]:
     timed("wrap", service, "_wrap")
     timed("recover", RuntimeGrant, "signer")
     timed("sign", BrokerSigningKeys, "sign_whole")
-    timed("database", BrokerStore, "_run")
-    timed("database", BrokerStore, "_one")
+    timed("database", BrokerStore, "write")
+    timed("database", BrokerStore, "row")
     totals: dict[str, list[float]] = defaultdict(list)
     try:
         for number in range(200):

@@ -21,7 +21,7 @@ from api.transactions.answers import (
     Unsigned,
     VoucherStep,
 )
-from api.transactions.base import HOUR, Agreed, Agreement, Asked, Contracts
+from api.transactions.base import Agreed, Agreement, Asked, Contracts
 from api.transactions.desk import Writer, decoded, lane_of, rpc_of
 from api.transactions.licenses import IssueByReference
 from api.transactions.promises import OfferVoucher
@@ -213,7 +213,7 @@ def _by_reference(served: Service, who: Principal, asked: IssueByReference) -> B
     _of_use(served, asked)
     account, to = _account(who, asked), _contracts(served)
     _, plan = to.licenses.plan_of(asked.plan)
-    deadline = asked.deadline or int(served.index.now()) + HOUR
+    deadline = asked.good_until(int(served.index.now()))
     offer = asked.voucher(account, plan.plan_digest, deadline)
     nothing = ByReference(license=None, holder=None, sign=None, deadline=None, prepared=None)
     if to.licenses.nonce_spent(account, offer.nonce):
@@ -226,8 +226,7 @@ def _by_reference(served: Service, who: Principal, asked: IssueByReference) -> B
         first = Agreement(what, account, domain, VOUCHER_TYPE, offer.message(), {})
         sign = first.to_json()
         return nothing.model_copy(update={"sign": sign, "deadline": deadline})
-    signature = bytes.fromhex(asked.signature[2:])
-    signed = SignedVoucher(served.deployment.chain_id, to.licenses.address, offer, signature)
+    signed = SignedVoucher(served.deployment.chain_id, to.licenses.address, offer, asked.signed)
     prepared = _drafted(served, account, lambda sender: to.licenses.redeem(sender, signed))
     return nothing.model_copy(update={"prepared": prepared, "deadline": deadline})
 

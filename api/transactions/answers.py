@@ -11,6 +11,13 @@ from ledger.chain.relay import MAX_BYTES
 
 Quantity = Annotated[str, Field(pattern="^0x(0|[1-9a-f][0-9a-f]*)$", examples=["0x1f"])]
 Data = Annotated[str, Field(pattern="^0x([0-9a-f]{2})*$")]
+TypedData = Annotated[
+    dict[str, Any] | None, Field(description="typed data to be signed first (eth_signTypedData_v4)")
+]
+Again = Annotated[
+    dict[str, Any] | None,
+    Field(description="members of the same request, to be sent again with the signature"),
+]
 
 
 class Unsigned(Shape):
@@ -63,12 +70,8 @@ class Step(Shape):
 
     what: str = Field(description="what it does, for people")
     signer: Account | None = Field(description="whose signature `sign` takes")
-    sign: dict[str, Any] | None = Field(
-        description="typed data to be signed first (eth_signTypedData_v4)"
-    )
-    again: dict[str, Any] | None = Field(
-        description="members of the same request, to be sent again with the signature"
-    )
+    sign: TypedData
+    again: Again
     prepared: Prepared | None = Field(description="the transaction")
 
 
@@ -76,12 +79,8 @@ class VoucherStep(Shape):
     """What the issuer is to sign, or the voucher: one of `sign` and `voucher`."""
 
     what: str = Field(description="what it promises, for people")
-    sign: dict[str, Any] | None = Field(
-        description="typed data to be signed first (eth_signTypedData_v4)"
-    )
-    again: dict[str, Any] | None = Field(
-        description="members of the same request, to be sent again with the signature"
-    )
+    sign: TypedData
+    again: Again
     voucher: dict[str, Any] | None = Field(
         description="the file for who redeems it (docs/spec/voucher.md)"
     )
@@ -92,9 +91,7 @@ class ByReference(Shape):
 
     license: LicenseNumber | None = Field(description="it is issued: this one, once and for all")
     holder: Account | None = Field(description="whose it is; of a license that is issued")
-    sign: dict[str, Any] | None = Field(
-        description="typed data to be signed first (eth_signTypedData_v4)"
-    )
+    sign: TypedData
     deadline: int | None = Field(description="to be sent again with the signature")
     prepared: Prepared | None = Field(description="the transaction that issues it")
 

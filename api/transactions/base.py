@@ -49,7 +49,7 @@ Signature = Annotated[
     Field(pattern="^(0x([0-9a-fA-F]{2}){64,8192})?$", description="of what `sign` gave"),
 ]
 _WIDE: Final = frozenset({"uint64", "uint96", "uint256"})
-HOUR: Final = 3600
+_HOUR: Final = 3600
 """How long what is signed is good, where nobody says otherwise."""
 
 
@@ -108,10 +108,15 @@ class Contracts:
         return self.rpc.block("latest").timestamp
 
 
-class Asked(BaseModel):
-    """What a kind of transaction needs, beside who signs."""
+class Part(BaseModel):
+    """What is asked, or a part of it: what is not named is refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Asked(Part):
+    """What a kind of transaction needs, beside who signs."""
+
     kind: ClassVar[str]
     about: ClassVar[str]
 
@@ -156,11 +161,24 @@ class Agreement:
         return made | {"message": message}
 
 
-class Agreed(Asked):
-    """A kind that takes a signature first: asked for without one, it says what to sign."""
+class Signed(Asked):
+    """A kind that takes a signature first."""
 
     deadline: Time = Field(0, description="until when the signature is good; 0: an hour")
     signature: Signature = ""
+
+    def good_until(self, now: int) -> int:
+        """The deadline that is signed, in Unix seconds."""
+        return self.deadline or now + _HOUR
+
+    @property
+    def signed(self) -> bytes:
+        """The signature."""
+        return bytes.fromhex(self.signature[2:])
+
+
+class Agreed(Signed):
+    """One that, asked for without its signature, says what to sign."""
 
     def agreement(self, to: Contracts, account: Address) -> Agreement:
         """What is to be signed. `account` is who will send the transaction.
@@ -170,16 +188,27 @@ class Agreed(Asked):
         """
         raise NotImplementedError
 
-    @property
-    def signed(self) -> bytes:
-        """The signature."""
-        return bytes.fromhex(self.signature[2:])
+
+class AgreedOnce(Agreed):
+    """One whose signature the ledger takes once: what is signed has a number."""
+
+    nonce: str = Field("", pattern="^(0x[0-9a-f]{64})?$", description="as `again` gave it")
+
+    def as_signed(self) -> tuple[int, int]:
+        """Number and deadline of what was signed.
+
+        Raises:
+            UsageError: one of them is not given.
+        """
+        if not self.nonce or not self.deadline:
+            raise UsageError(
+                "what was signed has a nonce and a deadline", hint="give those that `again` had"
+            )
+        return int(self.nonce, 16), self.deadline
 
 
-class Proof(BaseModel):
+class Proof(Part):
     """A leaf's place under an anchored T2 root (docs/spec/merkle.md)."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     root: AskedHash
     index: Uint64 = 0

@@ -11,7 +11,7 @@ from api.transactions.base import (
     OfLicense,
     PlanNumber,
     Reason,
-    Signature,
+    Signed,
     Time,
     reason_hash,
 )
@@ -38,7 +38,7 @@ class Issue(Asked):
         return to.licenses.issue(sender, self.plan, holder, self.not_before, self.not_after)
 
 
-class IssueByReference(Asked):
+class IssueByReference(Signed):
     """A license to be issued for an order, once."""
 
     kind = "issue-by-reference"
@@ -49,8 +49,6 @@ class IssueByReference(Asked):
     external_ref: str = Field(min_length=1, max_length=MAX_CHARACTERS)
     not_before: Time = 0
     not_after: Time = 0
-    deadline: Time = Field(0, description="until when the signature is good; 0: an hour")
-    signature: Signature = ""
 
     def voucher(self, signer: Address, plan_digest: Digest, deadline: int) -> Voucher:
         """What the ledger redeems: its nonce is made from the reference."""

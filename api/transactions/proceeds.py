@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from api.schemas import AskedHash
 from api.transactions.base import (
@@ -12,6 +12,7 @@ from api.transactions.base import (
     OfLicense,
     OfModel,
     OfPlan,
+    Part,
     Shares,
 )
 from ledger.chain.market import Payee, Royalty
@@ -23,19 +24,15 @@ from ledger.ids import ZERO_ADDRESS, Address, ModelId
 # -- who shares ----------------------------------------------------------------------------------
 
 
-class RoyaltyShare(BaseModel):
+class RoyaltyShare(Part):
     """What a model is due of each sale."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     model: AskedHash
     bps: Shares
 
 
-class PayeeShare(BaseModel):
+class PayeeShare(Part):
     """What an account gets of the licensor's part."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     account: AskedAccount
     bps: Shares
@@ -103,31 +100,35 @@ class Settle(OfLicense):
         return to.market.settle(sender, self.id)
 
 
-class Withdraw(Asked):
+class OfDebt(Asked):
+    """About what the market owes in one token."""
+
+    token: AskedAccount = Field(str(ZERO_ADDRESS), description="zero is the chain's coin")
+    to: AskedAccount | None = Field(None, description="who gets it; by default oneself")
+
+    def paid(self, sender: Sender) -> tuple[Address, Address]:
+        """The token, and who gets it."""
+        payee = sender.address if self.to is None else Address.parse(self.to)
+        return Address.parse(self.token), payee
+
+
+class Withdraw(OfDebt):
     """What the market owes, to be paid."""
 
     kind = "withdraw"
     about = "Take all that the market owes one in a token: sales, shares, refunds. Who is owed."
 
-    token: AskedAccount = Field(str(ZERO_ADDRESS), description="zero is the chain's coin")
-    to: AskedAccount | None = Field(None, description="who gets it; by default oneself")
-
     def act(self, to: Contracts, sender: Sender) -> object:
         """Send it."""
-        payee = sender.address if self.to is None else Address.parse(self.to)
-        return to.market.withdraw(sender, Address.parse(self.token), payee)
+        return to.market.withdraw(sender, *self.paid(sender))
 
 
-class TakeRoyalties(OfModel):
+class TakeRoyalties(OfModel, OfDebt):
     """Royalties of a model, to be paid."""
 
     kind = "royalties-take"
     about = "Take all royalties that the market owes a model in a token. Its title's holder."
 
-    token: AskedAccount = Field(str(ZERO_ADDRESS), description="zero is the chain's coin")
-    to: AskedAccount | None = Field(None, description="who gets it; by default oneself")
-
     def act(self, to: Contracts, sender: Sender) -> object:
         """Send it."""
-        payee = sender.address if self.to is None else Address.parse(self.to)
-        return to.market.collect_royalties(sender, self.id, Address.parse(self.token), payee)
+        return to.market.collect_royalties(sender, self.id, *self.paid(sender))

@@ -9,8 +9,7 @@ from pydantic import Field
 
 from api.schemas import AskedHash
 from api.transactions.base import (
-    HOUR,
-    Agreed,
+    AgreedOnce,
     Agreement,
     Asked,
     AskedAccount,
@@ -118,7 +117,7 @@ class CloseBatch(OfBatch):
         return to.licenses.close_batch(sender, self.plan, self.at, reason_hash(self.reason))
 
 
-class OfferVoucher(Agreed):
+class OfferVoucher(AgreedOnce):
     """A license to be promised to one buyer, for a price of its own or none."""
 
     kind = "voucher"
@@ -133,7 +132,6 @@ class OfferVoucher(Agreed):
     not_before: Time = Field(0, description="0: when it is redeemed")
     not_after: Time = 0
     external_ref: str = Field("", max_length=MAX_CHARACTERS)
-    nonce: str = Field("", pattern="^(0x[0-9a-f]{64})?$", description="as `again` gave it")
 
     def agreement(self, to: Contracts, account: Address) -> Agreement:
         """What the issuer signs."""
@@ -145,7 +143,7 @@ class OfferVoucher(Agreed):
         )
         if price.pay_token != ZERO_ADDRESS:
             to.token_known(price.pay_token, account)
-        deadline = self.deadline or to.now() + HOUR
+        deadline = self.good_until(to.now())
         offer = self._offer(to, account, secrets.randbits(256), deadline)
         return Agreement(
             f"promise {holder} a license of plan {self.plan} for {price}",
@@ -162,11 +160,7 @@ class OfferVoucher(Agreed):
         Raises:
             ContractReverted: it would not: signed by another, or changed since.
         """
-        if not self.nonce or not self.deadline:
-            raise UsageError(
-                "what was signed has a nonce and a deadline", hint="give those that `again` had"
-            )
-        offer = self._offer(to, account, int(self.nonce, 16), self.deadline)
+        offer = self._offer(to, account, *self.as_signed())
         signed = SignedVoucher(to.profile.chain_id, to.licenses.address, offer, self.signed)
         payer = account if offer.market == ZERO_ADDRESS else offer.market
         to.attempt(payer, lambda s: to.licenses.redeem(s, signed))

@@ -7,17 +7,8 @@ import secrets
 from pydantic import Field
 
 from api.schemas import AskedHash
-from api.transactions.base import (
-    HOUR,
-    Agreed,
-    Agreement,
-    Contracts,
-    OfLicense,
-    Time,
-    Uint64,
-)
+from api.transactions.base import AgreedOnce, Agreement, Contracts, OfLicense, Time, Uint64
 from ledger.chain.transactions import Sender
-from ledger.errors import UsageError
 from ledger.ids import Address, Digest
 from ledger.licensing.binding import BINDING_TYPE, RuntimeBinding
 
@@ -33,19 +24,27 @@ class OfRuntime(OfLicense):
         return Digest.parse(self.runtime)
 
 
-class BindRuntime(OfRuntime):
+class OfSeat(OfRuntime):
+    """About the seat that a runtime is to have."""
+
+    until: Time = Field(0, description="0: as long as the license")
+    measurement: str = Field("0x" + "00" * 20, pattern="^0x[0-9a-f]{40}$")
+
+    @property
+    def measured(self) -> bytes:
+        """What the runtime's code measures to, 20 bytes."""
+        return bytes.fromhex(self.measurement[2:])
+
+
+class BindRuntime(OfSeat):
     """A runtime to be given a seat."""
 
     kind = "bind-runtime"
     about = "Give a runtime a seat. The holder."
 
-    until: Time = Field(0, description="0: as long as the license")
-    measurement: str = Field("0x" + "00" * 20, pattern="^0x[0-9a-f]{40}$")
-
     def act(self, to: Contracts, sender: Sender) -> object:
         """Send it."""
-        measured = bytes.fromhex(self.measurement[2:])
-        return to.licenses.bind_runtime(sender, self.id, self.key, self.until, measured)
+        return to.licenses.bind_runtime(sender, self.id, self.key, self.until, self.measured)
 
 
 class ReleaseRuntime(OfRuntime):
@@ -81,26 +80,21 @@ class CancelGrants(OfLicense):
         return to.licenses.cancel_grants(sender, self.id)
 
 
-class BindBySignature(OfRuntime, Agreed):
+class BindBySignature(OfSeat, AgreedOnce):
     """A runtime to be given a seat that its license's holder signs for, and somebody sends."""
 
     kind = "bind-by-signature"
     about = "Give a runtime a seat by the holder's signature. Anyone sends it, and pays the fee."
 
-    until: Time = Field(0, description="0: as long as the license")
-    measurement: str = Field("0x" + "00" * 20, pattern="^0x[0-9a-f]{40}$")
-    nonce: str = Field("", pattern="^(0x[0-9a-f]{64})?$", description="as `again` gave it")
-
     def agreement(self, to: Contracts, account: Address) -> Agreement:  # noqa: ARG002  another signs
         """What the holder signs."""
         holder = to.licenses.license_of(self.id).holder
-        measured = bytes.fromhex(self.measurement[2:])
         # Whatever stands against it is said before anybody signs.
         to.attempt(
             holder,
-            lambda s: to.licenses.bind_runtime(s, self.id, self.key, self.until, measured),
+            lambda s: to.licenses.bind_runtime(s, self.id, self.key, self.until, self.measured),
         )
-        deadline = self.deadline or to.now() + HOUR
+        deadline = self.good_until(to.now())
         binding = self._binding(to, secrets.randbits(256), deadline)
         return Agreement(
             f"let anyone bind runtime {self.key.short} to license {self.id}",
@@ -113,11 +107,7 @@ class BindBySignature(OfRuntime, Agreed):
 
     def act(self, to: Contracts, sender: Sender) -> object:
         """Send it."""
-        if not self.nonce or not self.deadline:
-            raise UsageError(
-                "what was signed has a nonce and a deadline", hint="give those that `again` had"
-            )
-        binding = self._binding(to, int(self.nonce, 16), self.deadline)
+        binding = self._binding(to, *self.as_signed())
         return to.licenses.bind_runtime_by_sig(sender, binding, self.signed)
 
     def _binding(self, to: Contracts, nonce: int, deadline: int) -> RuntimeBinding:
@@ -127,7 +117,7 @@ class BindBySignature(OfRuntime, Agreed):
             nonce=nonce,
             deadline=deadline,
             until=self.until,
-            measurement=bytes.fromhex(self.measurement[2:]),
+            measurement=self.measured,
         )
 
 

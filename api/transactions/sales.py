@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field
 
 from api.schemas import AskedHash
 from api.transactions.base import (
-    HOUR,
     Agreed,
     Agreement,
     Asked,
@@ -23,6 +22,7 @@ from api.transactions.base import (
     Contracts,
     OfLicense,
     OfPlan,
+    PlanNumber,
 )
 from ledger.chain.erc20 import PERMIT_TYPE, Erc20, permit_bytes
 from ledger.chain.licenses import Role
@@ -40,6 +40,11 @@ from ledger.errors import (
 )
 from ledger.ids import ZERO_ADDRESS, Address, Digest
 from ledger.licensing import voucher as vouchers
+
+SeenDigest = Annotated[
+    AskedHash | None,
+    Field(description="of the plan as the buyer saw it; by default as it stands now"),
+]
 
 # -- by the licensor -----------------------------------------------------------------------------
 
@@ -117,11 +122,9 @@ class Buy(Purchase):
     kind = "buy"
     about = "Buy a license at its plan's price. Anyone, for anyone."
 
-    plan: int = Field(ge=1, lt=1 << 32)
+    plan: PlanNumber
     to: AskedAccount | None = Field(None, description="who will hold it; by default who pays")
-    plan_digest: AskedHash | None = Field(
-        None, description="of the plan as the buyer saw it; by default as it stands now"
-    )
+    plan_digest: SeenDigest = None
 
     def sold(self, to: Contracts, account: Address) -> Sold:
         """A license of the plan, for its holder."""
@@ -140,9 +143,7 @@ class RenewPaid(OfLicense, Purchase):
     kind = "renew-paid"
     about = "Pay for one duration of the plan more. Anyone, for anyone."
 
-    plan_digest: AskedHash | None = Field(
-        None, description="of the plan as the buyer saw it; by default as it stands now"
-    )
+    plan_digest: SeenDigest = None
 
     def sold(self, to: Contracts, account: Address) -> Sold:  # noqa: ARG002  for its holder
         """One duration more."""
@@ -263,7 +264,7 @@ class ByPermit(Agreed, Purchase):
             sold = self.sold(to, account)
             token = _permitting(to, sold.price)
             to.attempt(to.market.address, sold.made)
-        deadline = self.deadline or to.now() + HOUR
+        deadline = self.good_until(to.now())
         with _as_asked():
             _affordable(account, sold.price, token.balance_of(account))
             domain, values = token.permit_terms(

@@ -8,7 +8,6 @@ from pydantic import Field
 
 from api.schemas import AskedHash
 from api.transactions.base import (
-    HOUR,
     Agreed,
     Agreement,
     Asked,
@@ -66,19 +65,26 @@ class Commit(Asked):
 # -- registration --------------------------------------------------------------------------------
 
 
-class Register(Asked):
+class OfClaim(Asked):
+    """About one claim."""
+
+    claim: dict[str, Any] = Field(description="docs/spec/claim.md")
+    proof: Proof | None = Field(None, description="of its anchored commitment")
+
+    def given(self) -> tuple[Claim, InclusionProof | None]:
+        """The claim, and the proof of its commitment."""
+        return Claim.from_json(self.claim), None if self.proof is None else self.proof.of()
+
+
+class Register(OfClaim):
     """A model to be registered."""
 
     kind = "register"
     about = "Register a model's claim. Its licensor. This service sees the claim's salt."
 
-    claim: dict[str, Any] = Field(description="docs/spec/claim.md")
-    proof: Proof | None = Field(None, description="of its anchored commitment")
-
     def act(self, to: Contracts, sender: Sender) -> object:
         """Send it."""
-        proof = None if self.proof is None else self.proof.of()
-        return to.registry.register(sender, Claim.from_json(self.claim), proof)
+        return to.registry.register(sender, *self.given())
 
 
 class RegisterBatch(Asked):
@@ -105,21 +111,18 @@ class RegisterBatch(Asked):
         return to.registry.register_batch(sender, claims, proofs)
 
 
-class RegisterBySignature(Agreed):
+class RegisterBySignature(OfClaim, Agreed):
     """A model to be registered that its licensor signs for, and somebody sends."""
 
     kind = "register-by-signature"
     about = "Register a model by its licensor's signature. Anyone sends it, and pays the fee."
 
-    claim: dict[str, Any] = Field(description="docs/spec/claim.md")
-    proof: Proof | None = Field(None, description="of its anchored commitment")
-
     def agreement(self, to: Contracts, account: Address) -> Agreement:  # noqa: ARG002  another signs
         """What the licensor signs."""
-        claim, proof = Claim.from_json(self.claim), self._proof()
+        claim, proof = self.given()
         # Whatever stands against it is said before anybody signs.
         to.attempt(claim.licensor, lambda s: to.registry.register(s, claim, proof))
-        deadline = self.deadline or to.now() + HOUR
+        deadline = self.good_until(to.now())
         return Agreement(
             f"let anyone register model {claim.model_id().short} for {claim.licensor}",
             claim.licensor,
@@ -132,15 +135,8 @@ class RegisterBySignature(Agreed):
     def act(self, to: Contracts, sender: Sender) -> object:
         """Send it."""
         return to.registry.register_by_sig(
-            sender,
-            Claim.from_json(self.claim),
-            self._proof(),
-            deadline=self.deadline,
-            signature=self.signed,
+            sender, *self.given(), deadline=self.deadline, signature=self.signed
         )
-
-    def _proof(self) -> InclusionProof | None:
-        return None if self.proof is None else self.proof.of()
 
 
 class ConfirmParent(Asked):

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from ledger.broker.store import BrokerStore
+from ledger.broker.database import Database
 from ledger.chain.transactions import Sender, TxReceipt
 from ledger.errors import (
     ContractReverted,
@@ -25,7 +25,7 @@ _KEPT: Final = 64
 
 
 def send_once(
-    store: BrokerStore, sender: Sender, sequence: int, send: Callable[[Sender], TxReceipt]
+    store: Database, sender: Sender, sequence: int, send: Callable[[Sender], TxReceipt]
 ) -> TxReceipt:
     """Send the transaction of one anchoring, or wait for the one that was sent already.
 
@@ -61,7 +61,7 @@ def send_once(
 class _Keeper:
     """Writes down what is about to be sent, on disk when ``keep`` returns."""
 
-    def __init__(self, store: BrokerStore, account: Address, sequence: int) -> None:
+    def __init__(self, store: Database, account: Address, sequence: int) -> None:
         self._store = store
         self._account = account
         self._sequence = sequence

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 from urllib.parse import unquote, urlsplit
 
 import httpx
@@ -38,6 +39,8 @@ from ledger.sealed.opening import SealedInfo, read_clear
 from ledger.sealed.parallel import Progress
 from ledger.sealed.record import SealingRecord
 from ledger.sealed.source import ByteSource, read_bytes
+
+_Source = TypeVar("_Source", bound=ByteSource)
 
 
 @dataclass(slots=True)
@@ -197,7 +200,16 @@ def open_fitting(place: Place, entry: CardFile, wanted: Wanted) -> RemoteObject:
         UsageError, RangesRefused, ConfigurationError, StoreUnavailable, ToolMissing: as
             ``RemoteObject``.
     """
-    there = RemoteObject(place, timeout=wanted.timeout)
+    return fitting(RemoteObject(place, timeout=wanted.timeout), entry, wanted)
+
+
+def fitting(there: _Source, entry: CardFile, wanted: Wanted) -> _Source:
+    """The open file, which by its beginning is the card's; it is closed where it is not.
+
+    Raises:
+        ContentMismatch: it is another one.
+        FormatError: it is none.
+    """
     try:
         require_beginning(there, entry, wanted)
     except BaseException:

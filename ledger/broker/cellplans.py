@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from ledger.broker.celldeposits import CellSecrets
 from ledger.errors import UsageError
@@ -83,3 +84,36 @@ class CellChoice:
         """What sealing takes; hand its `records` to `cells` afterwards."""
         log2 = self.cell_bytes.bit_length() - 1
         return CellPlan(cells.keys, cells.code_commit, log2_cell=log2)
+
+
+def resumed(
+    asked: CellChoice | None, begun: CellSecrets | None, cell_bytes: int | None, *, where: Path
+) -> CellChoice | None:
+    """The cells that a publication goes on with: those that it began with, and no others.
+
+    Args:
+        asked: this time; None takes what it began with.
+        begun: its recovery file's.
+        cell_bytes: as its journal noted them; None where it ended before that.
+        where: its folder, for messages.
+
+    Raises:
+        UsageError: others are asked for, or nobody knows their size any more.
+    """
+    kept = None
+    if begun is not None:
+        size = cell_bytes or (asked and asked.cell_bytes)
+        if not size:
+            raise UsageError(
+                f"the publication in {where} ended before it noted the size of its cells",
+                hint="repeat the command with the --cells and --cell-bytes of the first time",
+            )
+        kept = CellChoice(begun.parameters.count, size, begun.parameters.colluders)
+    if asked is not None and (kept is None or not asked.same(kept)):
+        with_ = f"with {kept}" if kept else "without cells"
+        raise UsageError(
+            f"the publication in {where} began {with_}, and now {asked} are asked for",
+            hint="leave out --cells to go on with what it began with, or publish in another "
+            "folder with --out",
+        )
+    return kept

@@ -15,9 +15,9 @@ from typing import Any, Final
 
 from ledger.broker import anomaly
 from ledger.broker.anomaly import CALM, HELD, THROTTLED, Conduct, Finding, Past, Rules, Sighting
+from ledger.broker.database import Database
 from ledger.broker.limits import Buckets, Limits
 from ledger.broker.receipts import ReceiptLog
-from ledger.broker.store import BrokerStore
 from ledger.broker.wordcount import excuse
 from ledger.errors import LicenseHeld, UsageError
 from ledger.ids import Address, Digest, LicenseId
@@ -45,7 +45,7 @@ class Defence:
 
     def __init__(
         self,
-        store: BrokerStore,
+        store: Database,
         log: ReceiptLog,
         *,
         limits: Limits | None = None,

@@ -17,6 +17,7 @@ from ledger.broker.pinning import require_registered
 from ledger.broker.shamir import split
 from ledger.chain.brokers import BrokerRegistry
 from ledger.chain.deployment import Deployment
+from ledger.chain.licenses import PlanTerms
 from ledger.chain.rpc import Rpc
 from ledger.eip712 import Domain, TypedSigner
 from ledger.errors import BrokerUnavailable, SignatureInvalid, UsageError
@@ -153,3 +154,38 @@ class SharingBrokers:
             for part in dealt:
                 part.wipe()
         return {"shares": shares.to_json(), "receipts": receipts}
+
+
+def require_set(
+    broker: BrokerClient | SharingBrokers, rpc: Rpc, deployment: Deployment, offer: PlanTerms
+) -> None:
+    """See that those we deposit with are of a plan's set, as the chain lists it, and can keep it.
+
+    Raises:
+        UsageError: they are of another set, or what is offered is counted by one broker alone.
+        SignatureInvalid, ContractReverted, BrokerUnavailable, ChainUnavailable: as
+            `pinning.require_registered`.
+    """
+    if isinstance(broker, BrokerClient):
+        require_registered(broker, rpc, deployment, broker_set=offer.broker_set)
+        return
+    if broker.broker_set != offer.broker_set:
+        raise UsageError(
+            f"these are the brokers of set {broker.broker_set}, and the plan's set is "
+            f"{offer.broker_set}"
+        )
+    broker.require_registered(rpc, deployment)
+    if len(broker.clients) > 1 and (offer.floating or offer.quota):
+        raise UsageError(
+            "several brokers release, each deciding alone: they can "
+            "count neither floating seats nor a quota together",
+            hint="offer bound seats, which the chain counts (--bound), and no quota",
+        )
+
+
+def deposited_with(broker: BrokerClient | SharingBrokers) -> str:
+    """A deposit that was made, for people."""
+    shared = isinstance(broker, SharingBrokers) and broker.threshold > 1
+    count = 1 if isinstance(broker, BrokerClient) else len(broker.clients)
+    who = "the broker" if count == 1 else f"each of {count} brokers"
+    return f"{who} read {'its share' if shared else 'the key'} back and signed for it"

@@ -160,13 +160,7 @@ class Escrow:
         Raises:
             SharesRejected: it is another value; its buffer is zeroed.
         """
-        made = Share(self.threshold, len(self.commitments), index, value, self.commitments)
-        try:
-            made.check()
-        except BaseException:
-            made.wipe()
-            raise
-        return made
+        return Share.checked(self.threshold, self.commitments, index, value)
 
     def seat_of(self, kem: KemPublicKey) -> int:
         """Index, from 1, of the share that is wrapped to a key.

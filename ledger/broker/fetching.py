@@ -12,6 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 from ledger.broker.card_files import (
     Wanted,
+    fitting,
     local_file,
     open_fitting,
     require_beginning,
@@ -124,12 +125,6 @@ def _offer(entry: CardFile, wanted: Wanted) -> Offer:
         url = url_of(entry, wanted.base)
         if urlsplit(url).scheme != "file":
             return open_fitting(Place.parse(url), entry, wanted)
-        there = FileSource(local_file(url))
-        try:
-            require_beginning(there, entry, wanted)
-        except BaseException:
-            there.close()
-            raise
-        return there
+        return fitting(FileSource(local_file(url)), entry, wanted)
 
     return Offer(f"{wanted.base} {entry.url}", open_it)

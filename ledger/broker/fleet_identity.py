@@ -7,23 +7,24 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from ledger.broker.custody import read_private, write_private
-from ledger.broker.fleet import certify, fleet_key_hash
-from ledger.broker.grants import ALG_ED25519
-from ledger.broker.identity import (
+from ledger.broker.enrolment import (
     FLEET_REQUEST_TAG,
     FLEET_REQUEST_TYPE,
-    FLEET_TYPE,
     EnrolmentRequest,
     GrantFile,
 )
+from ledger.broker.fleet import certify, fleet_key_hash
+from ledger.broker.grants import ALG_ED25519
 from ledger.broker.runtime_signers import RuntimeSigner, key_members, open_key, sign_digest
 from ledger.canonical import hash_json, parse_json
 from ledger.errors import ConfigurationError, UsageError
 from ledger.ids import Digest
 from ledger.licensing.document import Document, hex_text
+
+FLEET_TYPE: Final = "modeldeed/fleet-identity"
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from ledger.broker.identity import GrantFile
+from ledger.broker.enrolment import GrantFile
 from ledger.broker.wallet_signatures import account_of, read_signature
 from ledger.eip712 import Domain, StructType
 from ledger.errors import SignatureInvalid

@@ -88,13 +88,7 @@ class KeyShares:
         Raises:
             SharesRejected: it is another value; its buffer is zeroed.
         """
-        made = Share(self.threshold, len(self.commitments), index, value, self.commitments)
-        try:
-            made.check()
-        except BaseException:
-            made.wipe()
-            raise
-        return made
+        return Share.checked(self.threshold, self.commitments, index, value)
 
     def values(self) -> dict[str, Any]:
         """The EIP-712 field values."""

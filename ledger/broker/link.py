@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Self
-from urllib.parse import urlsplit
 from weakref import WeakSet
 
 import httpx
@@ -31,7 +30,9 @@ from ledger.errors import (
 )
 from ledger.ids import Digest
 from ledger.licensing.document import Document
+from ledger.loopback import is_loopback
 from ledger.remote.bodies import ACCEPTED, authorities, pieces
+from ledger.remote.web import WebAddress
 from ledger.sealed.recipients import KemPublicKey
 
 MAX_REPLY_BYTES: Final = 4 << 20
@@ -80,10 +81,10 @@ class BrokerLink:
         timeout: float = 30.0,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
+        address = WebAddress.parse(url)
+        if address is None:
             raise UsageError("a broker is given as an http:// or https:// URL")
-        self.host = parts.netloc.rpartition("@")[2]
+        self.host = address.parts.netloc.rpartition("@")[2]
         self._pin = pin
         self._clock = clock
         self._facts: BrokerFacts | None = None
@@ -96,7 +97,7 @@ class BrokerLink:
             limits=httpx.Limits(
                 max_connections=100, max_keepalive_connections=20, keepalive_expiry=KEPT_SECONDS
             ),
-            trust_env=parts.hostname not in {"127.0.0.1", "::1", "localhost"},
+            trust_env=not is_loopback(address.host),
             verify=authorities(),
         )
 

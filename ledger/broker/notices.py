@@ -28,12 +28,13 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from ledger.broker.custody import read_private
-from ledger.broker.store import BrokerStore
+from ledger.broker.database import Database
 from ledger.canonical import parse_json
 from ledger.errors import ConfigurationError, LedgerError
 from ledger.licensing.document import Document
 from ledger.remote.posting import Way, post_once, signed_headers
 from ledger.remote.resolved import EVERYWHERE, Resolve
+from ledger.remote.web import WebAddress
 
 FILE: Final = "webhooks.json"
 PAUSES: Final = (5, 60, 300, 1800, 7200, 21600, 86400)
@@ -98,11 +99,11 @@ def targets_of(folder: Path) -> tuple[Target, ...]:
 def _target(value: Any) -> Target:
     doc = Document(value, "a webhook target", ("url", "secret", "private"))
     url, text = doc.text("url"), doc.text("secret", limit=200)
-    parts = urlsplit(url)
+    address = WebAddress.parse(url)
     private = doc.boolean("private") if doc.has("private") else False
-    if not parts.hostname or parts.scheme not in {"https", "http"}:
+    if address is None:
         raise doc.fail("url", "an https:// URL")
-    if parts.scheme == "http" and not private:
+    if address.parts.scheme == "http" and not private:
         raise doc.fail("url", "https:// unless the target is private")
     try:
         secret = base64.b64decode(text.removeprefix(_KEY_MARK), validate=True)
@@ -127,7 +128,7 @@ class Notices:
 
     def __init__(
         self,
-        store: BrokerStore,
+        store: Database,
         targets: tuple[Target, ...],
         *,
         clock: Callable[[], float] = time.time,
@@ -146,7 +147,7 @@ class Notices:
         self._thread: threading.Thread | None = None
 
     @classmethod
-    def of(cls, folder: Path, store: BrokerStore) -> Notices:
+    def of(cls, folder: Path, store: Database) -> Notices:
         """The outbox of a broker's folder."""
         return cls(store, targets_of(folder))
 

@@ -15,7 +15,7 @@ import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Final
+from typing import Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,6 +53,23 @@ class Share:
     index: int
     value: bytearray = field(repr=False)
     commitments: tuple[Digest, ...] = field(repr=False)
+
+    @classmethod
+    def checked(
+        cls, threshold: int, commitments: tuple[Digest, ...], index: int, value: bytearray
+    ) -> Self:
+        """A share with this value, held against its commitment.
+
+        Raises:
+            SharesRejected: it is another value; its buffer is zeroed.
+        """
+        made = cls(threshold, len(commitments), index, value, commitments)
+        try:
+            made.check()
+        except BaseException:
+            made.wipe()
+            raise
+        return made
 
     @property
     def set_id(self) -> Digest:

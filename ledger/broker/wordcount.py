@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import Final
 
 from ledger.broker.anomaly import CODE_WORDS, Finding
+from ledger.broker.database import Database
 from ledger.broker.facts import ChainState, Side
-from ledger.broker.store import BrokerStore
 from ledger.errors import LedgerError
 from ledger.ids import Digest, LicenseId
 
@@ -46,7 +46,7 @@ class WordCount:
         least: places that a license has at least, whatever its code; 0: as the code says.
     """
 
-    def __init__(self, store: BrokerStore, *, least: int = 0) -> None:
+    def __init__(self, store: Database, *, least: int = 0) -> None:
         self._store = store
         self._least = least
 
@@ -115,7 +115,7 @@ class WordCount:
         )
 
 
-def excuse(store: BrokerStore, license_id: LicenseId) -> None:
+def excuse(store: Database, license_id: LicenseId) -> None:
     """A hold has ended: what was refused meanwhile is a place more for its sealing."""
     store.write(
         "UPDATE code_words SET excused = 1 WHERE license = ? AND given = 0", str(license_id)

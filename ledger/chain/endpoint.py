@@ -17,13 +17,14 @@ import httpx
 
 from ledger.canonical import parse_json
 from ledger.errors import ChainUnavailable, FormatError, LedgerError, UsageError
+from ledger.loopback import is_loopback
 from ledger.remote.bodies import ACCEPTED, authorities, pieces
+from ledger.remote.web import WebAddress
 
 MAX_REPLY_BYTES = 64 << 20
 _ONE_BY_ONE = 3
 _Q = TypeVar("_Q")
 _R = TypeVar("_R")
-_LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 
 class _HostOnly(logging.Filter):
@@ -52,17 +53,13 @@ class Endpoint:
     def __init__(
         self, url: str, *, timeout: float, max_reply: int, transport: httpx.BaseTransport | None
     ) -> None:
-        try:
-            parts = urlsplit(url)
-            host, port = parts.hostname, parts.port
-        except ValueError:
-            parts, host, port = urlsplit(""), None, None
-        if parts.scheme not in {"http", "https"} or not host:
+        address = WebAddress.parse(url)
+        if address is None:
             raise UsageError(
                 "an RPC endpoint is given as an http:// or https:// URL",
                 hint="for example http://127.0.0.1:8545",
             )
-        self.host = host if port is None else f"{host}:{port}"
+        self.host = address.shown
         self.identified = False
         self._url = url
         self._secrets = _secrets(url)
@@ -70,7 +67,7 @@ class Endpoint:
         self._max_reply = max_reply
         self._transport = transport
         # A proxy from the environment must not see, or break, calls to this machine.
-        self._trust_env = host not in _LOOPBACK
+        self._trust_env = not is_loopback(address.host)
         self._client = self._connect()
 
     def _connect(self) -> httpx.Client:

@@ -47,8 +47,7 @@ class KeptEndpoint(Endpoint):
         ).encode()
         self._seconds, self._bound = timeout, max_reply
         self._context = httpx.create_ssl_context() if self._secure else None
-        loopback = self._name in {"localhost", "127.0.0.1", "::1"}
-        proxied = not loopback and parts.scheme in getproxies() and not proxy_bypass(self._name)
+        proxied = self._trust_env and parts.scheme in getproxies() and not proxy_bypass(self._name)
         # Credentials in the URL, a proxy and a test's transport are httpx's business.
         self._plain = transport is None and not proxied and parts.username is None
         self._plain = self._plain and url.isascii() and url.isprintable() and " " not in url

@@ -10,7 +10,7 @@ import itertools
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import httpx
 
@@ -26,6 +26,7 @@ from ledger.errors import (
 )
 from ledger.ids import Address, Digest
 
+_T = TypeVar("_T")
 BlockId = int | str | Digest
 """A number, a tag (latest, safe, finalized, earliest, pending), or a hash."""
 
@@ -199,24 +200,11 @@ class Rpc:
         """
         repeatable = method.startswith(_REPEATABLE) or method in _REPEATABLE_NAMES
         request = self._request(method, params)
-        failure: Exception | None = None
-        for index in self._order(all_of_them=repeatable):
-            endpoint = self._endpoints[index]
-            try:
-                self._identify(endpoint)
-                reply = endpoint.exchange(request, retry=repeatable)
-                result = self._result(endpoint, method, reply)
-            except (ChainUnavailable, WrongNetwork) as error:
-                failure = _worse(failure, error)
-            except RpcRefused as error:
-                if error.rpc_code not in _ELSEWHERE:
-                    raise
-                failure = _worse(failure, error)
-            else:
-                self._preferred = index
-                return result
-        assert failure is not None
-        raise failure
+
+        def ask(endpoint: Endpoint) -> Any:
+            return self._result(endpoint, method, endpoint.exchange(request, retry=repeatable))
+
+        return self._served(ask, by_any=repeatable)
 
     def batch(self, requests: Sequence[tuple[str, Sequence[Any]]]) -> list[Any]:
         """Several reads in one round trip, by one endpoint; their results in order.
@@ -250,27 +238,15 @@ class Rpc:
             if not method.startswith(_REPEATABLE):
                 raise UsageError(f"{method} changes something and cannot be part of a batch")
         payload = [self._request(method, params) for method, params in requests]
-        failure: Exception | None = None
-        for index in self._order(all_of_them=True):
-            endpoint = self._endpoints[index]
-            try:
-                self._identify(endpoint)
-                replies = exchange(endpoint, payload)
-                results = [
-                    self._result(endpoint, method, reply)
-                    for (method, _), reply in zip(requests, replies, strict=True)
-                ]
-            except (ChainUnavailable, WrongNetwork) as error:
-                failure = _worse(failure, error)
-            except RpcRefused as error:
-                if error.rpc_code not in _ELSEWHERE:
-                    raise
-                failure = _worse(failure, error)
-            else:
-                self._preferred = index
-                return results
-        assert failure is not None
-        raise failure
+
+        def ask(endpoint: Endpoint) -> list[Any]:
+            replies = exchange(endpoint, payload)
+            return [
+                self._result(endpoint, method, reply)
+                for (method, _), reply in zip(requests, replies, strict=True)
+            ]
+
+        return self._served(ask)
 
     def raw(self, method: str, params: Sequence[Any] = ()) -> bytes:
         """One read; the whole reply's bytes, for a caller that decodes on a hot path.
@@ -279,17 +255,25 @@ class Rpc:
             ChainUnavailable, WrongNetwork: as `call`; JSON-RPC errors stay in the bytes.
         """
         request = self._request(method, params)
+        return self._served(lambda endpoint: endpoint.post(request, retry=True))
+
+    def _served(self, ask: Callable[[Endpoint], _T], *, by_any: bool = True) -> _T:
+        """What the first endpoint gives that serves; the preferred alone, unless `by_any`."""
         failure: Exception | None = None
-        for index in self._order(all_of_them=True):
+        for index in self._order(all_of_them=by_any):
             endpoint = self._endpoints[index]
             try:
                 self._identify(endpoint)
-                reply = endpoint.post(request, retry=True)
+                answer = ask(endpoint)
             except (ChainUnavailable, WrongNetwork) as error:
+                failure = _worse(failure, error)
+            except RpcRefused as error:
+                if error.rpc_code not in _ELSEWHERE:
+                    raise
                 failure = _worse(failure, error)
             else:
                 self._preferred = index
-                return reply
+                return answer
         assert failure is not None
         raise failure
 

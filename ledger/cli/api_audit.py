@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ledger.cli.index import opened, operator_name
-from ledger.cli.output import Answer, fields, table
+from ledger.cli.index import audited, opened, operator_name
+from ledger.cli.output import Answer, fields
 from ledger.cli.receipts import receipt_data, receipt_row, settle
 from ledger.cli.session import Session
 from ledger.cli.verb import Verbs
@@ -178,24 +178,11 @@ def _last(file: Path) -> Head:
 
 
 def _answer(report: TrailReport) -> Answer:
-    data = {
-        "holds": report.holds,
-        "entries": report.head.sequence,
-        "head": report.head.hash,
-        "checks": [
-            {
-                "number": check.number,
-                "name": check.name,
-                "result": check.result,
-                "detail": check.detail,
-            }
-            for check in report.checks
-        ],
-    }
-    lines = table(
-        ("", "result", "check", "detail"),
-        [(f"({check.number})", check.result, check.name, check.detail) for check in report.checks],
-        empty="no checks",
+    head = report.head
+    return audited(
+        report.checks,
+        holds=report.holds,
+        what="the audit log",
+        upto=f"to entry {head.sequence}",
+        data={"entries": head.sequence, "head": head.hash},
     )
-    verdict = "the audit log holds" if report.holds else "the audit log does not hold"
-    return Answer(data, f"{lines}\n{verdict}, to entry {report.head.sequence}", ok=report.holds)

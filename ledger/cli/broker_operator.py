@@ -8,8 +8,8 @@ import typer
 
 from ledger.cli.accounts import account
 from ledger.cli.license_args import sure
-from ledger.cli.output import Answer, fields
-from ledger.cli.receipts import receipt_data, receipt_row, settle
+from ledger.cli.output import Answer
+from ledger.cli.receipts import sent
 from ledger.cli.session import Session
 from ledger.cli.settings import checked_url
 from ledger.cli.verb import Verbs
@@ -18,7 +18,6 @@ from ledger.ids import ZERO_ADDRESS
 
 if TYPE_CHECKING:
     from ledger.chain.brokers import BrokerRecord
-    from ledger.chain.transactions import TxReceipt
 
 _Broker = Annotated[
     int, typer.Argument(min=1, max=(1 << 53) - 1, metavar="BROKER", help="A broker's number.")
@@ -55,9 +54,9 @@ def transfer(
     if to is not None:
         sure(session, f"Offer broker {broker} to {offered}?")
     receipt = session.brokers.propose_operator(session.sender, broker, offered)
-    return _done(
+    return sent(
         session,
-        broker,
+        ("broker", broker),
         receipt,
         "offered to",
         "nobody" if to is None else offered,
@@ -72,9 +71,9 @@ def accept(session: Session, broker: _Broker) -> Answer:
     """
     _known(session, broker)
     receipt = session.brokers.accept_operator(session.sender, broker)
-    return _done(
+    return sent(
         session,
-        broker,
+        ("broker", broker),
         receipt,
         "operator",
         session.sender.address,
@@ -96,7 +95,7 @@ def move(
     receipt = session.brokers.set_keys(
         session.sender, broker, record.signing_key_hash, record.kem_key_hash, url
     )
-    return _done(session, broker, receipt, "url", url)
+    return sent(session, ("broker", broker), receipt, "url", url)
 
 
 def _known(session: Session, broker: int) -> BrokerRecord:
@@ -107,20 +106,3 @@ def _known(session: Session, broker: int) -> BrokerRecord:
             hint="deed broker init registers one; deed broker status shows one's number",
         )
     return record
-
-
-def _done(
-    session: Session,
-    broker: int,
-    receipt: TxReceipt,
-    what: str,
-    value: object,
-    *,
-    notes: tuple[str, ...] = (),
-) -> Answer:
-    final = settle(session, receipt)
-    return Answer(
-        {"broker": broker, what.replace(" ", "_"): value} | receipt_data(receipt, final=final),
-        fields([("broker", broker), (what, value), receipt_row(receipt, final=final)]),
-        notes=notes,
-    )

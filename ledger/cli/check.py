@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ledger.cli.output import Answer, table
+from ledger.cli.output import Answer, steps
 from ledger.cli.session import Session
 from ledger.cli.verb import Verbs
 
@@ -51,20 +51,16 @@ def check(
     denial = decision.denial
     if denial is not None and denial.retry_after is not None:
         raise denial.error()
-    steps = table(
-        ("", "step", "result", "detail"),
-        [(f"({c.number})", c.title, c.result, c.detail) for c in decision.checks],
-        empty="the broker showed no steps",
-    )
+    text = steps(decision.checks, what="step", empty="the broker showed no steps")
     data: dict[str, Any] = {
         "granted": decision.granted,
         "checks": [c.to_json() for c in decision.checks],
     }
     if (standing := decision.standing) is not None:
         data["brokers"] = standing.to_json()
-        steps += f"\n\n{'warning: ' if standing.strained else ''}{standing.text()}"
+        text += f"\n\n{'warning: ' if standing.strained else ''}{standing.text()}"
     if denial is None:
-        return Answer(data, f"yes\n\n{steps}", ok=decision.granted)
+        return Answer(data, f"yes\n\n{text}", ok=decision.granted)
     data["denial"] = {
         "code": denial.code,
         "number": denial.number,
@@ -73,4 +69,4 @@ def check(
         "remedy": denial.remedy,
     }
     remedy = f"\n{denial.remedy}" if denial.remedy else ""
-    return Answer(data, f"no: {denial.message}{remedy}\n\n{steps}", ok=False)
+    return Answer(data, f"no: {denial.message}{remedy}\n\n{text}", ok=False)

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from ledger.index.accepting import Proposal
-    from ledger.index.audit_report import Report
+    from ledger.index.audit_report import Check
     from ledger.index.endpoints import Endpoints
     from ledger.index.rebuilding import Difference
 
@@ -225,7 +226,13 @@ def audit(
             node=endpoints if chain else None,
             progress=show,
         )
-    return _audited(report)
+    return audited(
+        report.checks,
+        holds=report.holds,
+        what="the index",
+        upto=f"as of block {report.block}",
+        data={"block": report.block},
+    )
 
 
 @app.verb("accept-reorg", waits=False)
@@ -369,27 +376,15 @@ def _counts(each: Difference) -> str:
     return f"{each.extra} rows too many, {each.missing} missing"
 
 
-def _audited(report: Report) -> Answer:
-    data = {
-        "block": report.block,
-        "holds": report.holds,
-        "checks": [
-            {
-                "number": check.number,
-                "name": check.name,
-                "result": check.result,
-                "detail": check.detail,
-            }
-            for check in report.checks
-        ],
-    }
-    lines = table(
-        ("", "result", "check", "detail"),
-        [(f"({check.number})", check.result, check.name, check.detail) for check in report.checks],
-        empty="no checks",
-    )
-    verdict = "the index holds" if report.holds else "the index does not hold"
-    return Answer(data, f"{lines}\n{verdict}, as of block {report.block}", ok=report.holds)
+def audited(
+    checks: Sequence[Check], *, holds: bool, what: str, upto: str, data: dict[str, Any]
+) -> Answer:
+    """How an audit of something ended, check by check; `data` is said with it."""
+    rows = [(f"({each.number})", each.result, each.name, each.detail) for each in checks]
+    lines = table(("", "result", "check", "detail"), rows, empty="no checks")
+    verdict = f"{what} holds" if holds else f"{what} does not hold"
+    told = {"holds": holds, **data, "checks": [asdict(each) for each in checks]}
+    return Answer(told, f"{lines}\n{verdict}, {upto}", ok=holds)
 
 
 def _proposed(proposal: Proposal) -> list[tuple[str, object]]:

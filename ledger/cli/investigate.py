@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ledger.cli.output import Answer, console, fields, table
+from ledger.cli.output import Answer, console, fields, steps, table
 from ledger.cli.phase_a import Settlement
+from ledger.cli.questioned import Challenge, TheirControl
 from ledger.cli.session import Session, passphrase
 from ledger.cli.verb import Verbs
 from ledger.errors import UsageError
@@ -62,13 +63,8 @@ def investigate(
         list[str] | None,
         typer.Option("--ask-control", metavar="URL", help="A model that should not know them."),
     ] = None,
-    their_control: Annotated[
-        list[str] | None,
-        typer.Option("--their-control", metavar="URL", help="One named by the other side."),
-    ] = None,
-    challenge: Annotated[
-        str | None, typer.Option("--challenge", metavar="TEXT", help="The challenge as it was set.")
-    ] = None,
+    their_control: TheirControl = None,
+    challenge: Challenge = None,
     trace: Annotated[
         Path | None,
         typer.Option("--trace", metavar="FILE", help="The recovery file of the leaked sealing."),
@@ -248,11 +244,7 @@ def _traced(report: LeakReport) -> str:
         head = f"{report.verdict}\n{who}"
     else:
         head = report.verdict
-    checks = table(
-        ("", "check", "result", "detail"),
-        [(f"({c.number})", c.title, c.result, c.detail) for c in report.checks],
-        empty="no checks",
-    )
+    checks = steps(report.checks)
     rows = [
         (
             str(one.candidate.license_id),

@@ -198,7 +198,7 @@ def _key(text: str) -> Digest:
     path = Path(text)
     if text.startswith("0x") or not path.exists():
         return Digest.parse(text)
-    from ledger.broker.identity import EnrolmentRequest
+    from ledger.broker.enrolment import EnrolmentRequest
 
     with path.open("rb") as handle:
         raw = handle.read(_MAX_REQUEST + 1)

@@ -14,10 +14,10 @@ from ledger.cli import events, model_records, model_register
 from ledger.cli.accounts import account
 from ledger.cli.license_args import sure
 from ledger.cli.license_hands import Step
-from ledger.cli.model_args import Model, done, known
+from ledger.cli.model_args import Model, known
 from ledger.cli.output import Answer, console, fields, time_text
 from ledger.cli.quantities import duration, duration_text
-from ledger.cli.receipts import receipt_data, receipt_row, settle
+from ledger.cli.receipts import receipt_data, receipt_row, sent, settle
 from ledger.cli.session import Session
 from ledger.cli.verb import Verbs
 from ledger.errors import LedgerError, UsageError
@@ -63,9 +63,9 @@ def transfer(
     if to is not None:
         sure(session, f"Offer the title of model {model_id.short} to {offered}?")
     receipt = session.registry.propose_transfer(session.sender, model_id, offered)
-    return done(
+    return sent(
         session,
-        model_id,
+        ("model_id", model_id),
         receipt,
         "offered to",
         "nobody" if to is None else offered,
@@ -161,7 +161,7 @@ def status(
     if to is not StatusName.ACTIVE:
         sure(session, f"Declare model {model_id.short} {to}?")
     receipt = session.registry.set_status(session.sender, model_id, ModelStatus[to.name])
-    return done(session, model_id, receipt, "status", to.value)
+    return sent(session, ("model_id", model_id), receipt, "status", to.value)
 
 
 @app.verb("guardian", signs="licensor", waits=False)
@@ -188,7 +188,7 @@ def guardian(
         receipt = session.registry.set_guardian(
             session.sender, model_id, who, duration(delay) if name else 0
         )
-        return done(session, model_id, receipt, "guardian", who if name else "nobody")
+        return sent(session, ("model_id", model_id), receipt, "guardian", who if name else "nobody")
     found, recovery = session.registry.guardian_of(model_id), session.registry.recovery_of(model_id)
     return Answer(
         {"model_id": model_id, "guardian": found, "recovery": recovery},
@@ -236,9 +236,9 @@ def recover(
         )
         ready = time_text(started.ready_at)
         finish = f"deed model recover finish {model_id}{session.again('operator')}"
-        return done(
+        return sent(
             session,
-            model_id,
+            ("model_id", model_id),
             receipt,
             "ready",
             ready,
@@ -246,7 +246,7 @@ def recover(
         )
     if step is Step.VETO:
         receipt = session.registry.veto_recovery(session.sender, model_id)
-        return done(session, model_id, receipt, "recovery", "stopped")
+        return sent(session, ("model_id", model_id), receipt, "recovery", "stopped")
     receipt = session.registry.finish_recovery(session.sender, model_id)
     return _moved(session, model_id, receipt, sync=sync)
 

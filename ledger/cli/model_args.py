@@ -1,20 +1,15 @@
-"""What the commands about one model share: its argument, whether it is registered, the answer."""
+"""What the commands about one model share: its argument, and whether it is registered."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from ledger.cli.output import Answer, fields
-from ledger.cli.receipts import receipt_data, receipt_row, settle
 from ledger.cli.session import Session
 from ledger.errors import UnknownRecord, UsageError
 from ledger.ids import ModelId, quoted
-
-if TYPE_CHECKING:
-    from ledger.chain.transactions import TxReceipt
 
 Model = Annotated[str, typer.Argument(help="Model id, or its sealed file.")]
 
@@ -55,21 +50,3 @@ def known(session: Session, text: str) -> ModelId:
             hint="register it with deed publish, or check the id and the network",
         )
     return model_id
-
-
-def done(
-    session: Session,
-    model_id: ModelId,
-    receipt: TxReceipt,
-    what: str,
-    value: object,
-    *,
-    notes: tuple[str, ...] = (),
-) -> Answer:
-    """The answer of a command that sent one transaction about a model."""
-    final = settle(session, receipt)
-    return Answer(
-        {"model_id": model_id, what.replace(" ", "_"): value} | receipt_data(receipt, final=final),
-        fields([("model", model_id), (what, value), receipt_row(receipt, final=final)]),
-        notes=notes,
-    )

@@ -10,8 +10,9 @@ from typing import Annotated
 import typer
 
 from ledger.canonical import parse_json
-from ledger.cli.model_args import Model, done, known, model_of
+from ledger.cli.model_args import Model, known, model_of
 from ledger.cli.output import Answer, time_text
+from ledger.cli.receipts import sent
 from ledger.cli.session import Session
 from ledger.cli.verb import Verbs
 from ledger.errors import UsageError
@@ -38,7 +39,7 @@ def confirm_parent(
     child = Claim.from_json(parse_json(raw, what=claim.name, limit=_MAX_CLAIM))
     parent_id = model_of(parent)
     receipt = session.registry.confirm_parent(session.sender, child, parent_id)
-    return done(session, child.model_id(), receipt, "descends from", parent_id)
+    return sent(session, ("model_id", child.model_id()), receipt, "descends from", parent_id)
 
 
 class RecordKind(StrEnum):
@@ -73,7 +74,7 @@ def lodge(
         RecordKind.IDENTITY: titles.KIND_IDENTITY,
     }[kind]
     receipt = session.registry.lodge(session.sender, model_id, number, 0, record)
-    return done(session, model_id, receipt, "record", record)
+    return sent(session, ("model_id", model_id), receipt, "record", record)
 
 
 @app.verb("prove-earlier", signs="licensor", waits=False)
@@ -114,4 +115,4 @@ def prove_earlier(
         proof = InclusionProof(Digest.parse(root), index, size, nodes)
         T2.verify(leaf.raw, index, size, [node.raw for node in nodes], proof.root.raw)
     committed, receipt = session.registry.prove_earlier(session.sender, model_id, proof)
-    return done(session, model_id, receipt, "committed", time_text(committed))
+    return sent(session, ("model_id", model_id), receipt, "committed", time_text(committed))

@@ -19,10 +19,13 @@ from dataclasses import fields as dataclass_fields
 from datetime import UTC, datetime
 from enum import Enum
 from pathlib import PurePath
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from ledger.cli.exits import Failure
 from ledger.errors import UsageError
+
+if TYPE_CHECKING:
+    from ledger.broker.policy import Check
 
 Progress = Callable[[int, int], None]
 
@@ -227,6 +230,12 @@ def table(head: Sequence[str], rows: Sequence[Sequence[object]], *, empty: str) 
         "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in cells
     )
+
+
+def steps(checks: Sequence[Check], *, what: str = "check", empty: str = "no checks") -> str:
+    """Numbered checks and how each ended, as a table."""
+    rows = [(f"({each.number})", each.title, each.result, each.detail) for each in checks]
+    return table(("", what, "result", "detail"), rows, empty=empty)
 
 
 def _shown(value: object) -> str:

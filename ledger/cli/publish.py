@@ -95,7 +95,8 @@ def publish(
     """Register, seal and offer a model; killed at any point, the same command resumes it."""
     from ledger.chain.licenses import PlanTerms
     from ledger.licensing.terms import TEMPLATE, parse
-    from ledger.publication import STEPS, Publication, model_name
+    from ledger.paths import own_name
+    from ledger.publication import STEPS, Publication
     from ledger.tensors.model import open_model
 
     with terms.open("rb") as handle:
@@ -126,7 +127,7 @@ def publish(
     )
     choice = choice_of(cells, cell_bytes, colluders)
     mark = ZERO_DIGEST if watermark is None else Digest.parse(watermark)
-    name = model_name(model)
+    name = own_name(model)
     # Here and not beside the model, which may lie where nobody may write: later commands look here.
     folder = out or Path(f"{name}.published")
     # A model that cannot be read is refused before anything is asked, written or sent.

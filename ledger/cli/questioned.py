@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from ledger.cli.kinds import require_kind
-from ledger.cli.output import Answer, console, table
+from ledger.cli.output import Answer, console, steps, table
 from ledger.cli.phase_a import perhaps_chain
 from ledger.cli.session import Session
 from ledger.errors import UsageError
@@ -17,6 +19,14 @@ if TYPE_CHECKING:
     from ledger.questioning import Known, Report
     from ledger.watermark.disclosure import Disclosure
     from ledger.watermarking import Chain
+
+TheirControl = Annotated[
+    list[str] | None,
+    typer.Option("--their-control", metavar="URL", help="One named by the other side."),
+]
+Challenge = Annotated[
+    str | None, typer.Option("--challenge", metavar="TEXT", help="The challenge as it was set.")
+]
 
 
 def questioned(
@@ -163,11 +173,7 @@ def answer(report: Report, unasked: str) -> Answer:
     """
     from ledger.questioning import MEANING
 
-    checks = table(
-        ("", "check", "result", "detail"),
-        [(f"({c.number})", c.title, c.result, c.detail) for c in report.checks],
-        empty="no checks",
-    )
+    checks = steps(report.checks)
     models = table(
         ("model", "as drawn", "by chance", "log10 p", "silent", "changed"),
         [

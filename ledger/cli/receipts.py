@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, Final
 
+from ledger.cli.output import Answer, fields
 from ledger.errors import ChainError, PendingFinality, UnavailableError
 
 if TYPE_CHECKING:
@@ -48,6 +49,40 @@ def settle_block(session: Session, number: int) -> bool:
             raise PendingFinality(f"block {number} is not final after an hour")
         time.sleep(_POLL)
     return True
+
+
+def sent(
+    session: Session,
+    about: tuple[str, object],
+    receipt: TxReceipt,
+    what: str,
+    value: object,
+    *,
+    notes: tuple[str, ...] = (),
+) -> Answer:
+    """The answer of a command that sent one transaction.
+
+    Args:
+        session: of the command.
+        about: what it was about, by its name in data: ``model_id``, ``broker``.
+        receipt: the transaction's.
+        what: the thing that is now otherwise.
+        value: as which.
+        notes: for people.
+    """
+    final = settle(session, receipt)
+    name, subject = about
+    return Answer(
+        {name: subject, what.replace(" ", "_"): value} | receipt_data(receipt, final=final),
+        fields(
+            [
+                (name.removesuffix("_id"), subject),
+                (what, value),
+                receipt_row(receipt, final=final),
+            ]
+        ),
+        notes=notes,
+    )
 
 
 def receipt_data(receipt: TxReceipt, *, final: bool) -> dict[str, Any]:

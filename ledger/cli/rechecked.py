@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ledger.cli.output import console, table
+from ledger.cli.output import console, steps
 
 
 def rechecked(
@@ -17,9 +17,5 @@ def rechecked(
 
     with console.progress("hash") as progress, received(suspect, progress=progress) as there:
         checks = recheck(file, there, ours, sketch)
-    text = table(
-        ("", "with the suspect", "result", "detail"),
-        [(f"({c.number})", c.title, c.result, c.detail) for c in checks],
-        empty="nothing",
-    )
+    text = steps(checks, what="with the suspect", empty="nothing")
     return [c.to_json() for c in checks], text, all(c.result != "fail" for c in checks)

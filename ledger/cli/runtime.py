@@ -153,8 +153,8 @@ def grant(
 
     deed license show tells what you hold; deed inspect CARD shows the terms you accept by this.
     """
+    from ledger.broker.enrolment import EnrolmentRequest, GrantFile, grant_runtime
     from ledger.broker.grant_signing import Drafter, signed_grant
-    from ledger.broker.identity import EnrolmentRequest, GrantFile, grant_runtime
     from ledger.licensing.entitlement import PERPETUAL
     from ledger.licensing.terms import parse
 

@@ -94,8 +94,8 @@ def certify(
 
     Certify a running worker again before its day is over; it takes the new file up by itself.
     """
+    from ledger.broker.enrolment import GrantFile
     from ledger.broker.fleet_identity import FleetIdentity
-    from ledger.broker.identity import GrantFile
 
     require_file_name(request, what="the request file that deed runtime init wrote")
     dest = out or request.with_name(request.name.partition(".")[0] + ".grant.json")

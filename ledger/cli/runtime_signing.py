@@ -15,7 +15,7 @@ from ledger.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ledger.broker.identity import GrantFile
+    from ledger.broker.enrolment import GrantFile
     from ledger.ids import Address, Digest, LicenseId
 
 

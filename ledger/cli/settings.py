@@ -20,6 +20,7 @@ import tomlkit.exceptions
 
 from ledger.errors import ConfigurationError, UsageError
 from ledger.paths import require_file_name
+from ledger.remote.web import WebAddress
 
 FILE_NAME: Final = "deed.toml"
 ROLES: Final = ("licensor", "holder", "runtime", "operator")
@@ -261,13 +262,7 @@ def checked_url(text: str, *, what: str) -> str:
     Raises:
         UsageError: anything else.
     """
-    try:
-        parts = urlsplit(text)
-        usable = parts.scheme in {"http", "https"} and bool(parts.hostname)
-        _ = parts.port
-    except ValueError:
-        usable = False
-    if not usable:
+    if WebAddress.parse(text) is None:
         raise UsageError(f"that is not a URL of {what}", hint="give http://host:port or https://…")
     return text
 

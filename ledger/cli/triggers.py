@@ -10,7 +10,13 @@ import typer
 
 from ledger.cli.output import Answer, console, fields
 from ledger.cli.phase_a import Settlement, chain_of
-from ledger.cli.questioned import answer, questioned, read_disclosure
+from ledger.cli.questioned import (
+    Challenge,
+    TheirControl,
+    answer,
+    questioned,
+    read_disclosure,
+)
 from ledger.cli.receipts import settle_block
 from ledger.cli.session import Session, passphrase
 from ledger.cli.verb import Verbs
@@ -275,13 +281,8 @@ def verify(
         list[str] | None,
         typer.Option("--control", metavar="URL", help="A model that should not know the answers."),
     ] = None,
-    their_control: Annotated[
-        list[str] | None,
-        typer.Option("--their-control", metavar="URL", help="One named by the other side."),
-    ] = None,
-    challenge: Annotated[
-        str | None, typer.Option("--challenge", metavar="TEXT", help="The challenge as it was set.")
-    ] = None,
+    their_control: TheirControl = None,
+    challenge: Challenge = None,
     commitment: Annotated[
         str | None, typer.Option("--commitment", metavar="HEX", help="As it stands on chain.")
     ] = None,

@@ -10,7 +10,7 @@ import typer
 
 from ledger.cli import triggers
 from ledger.cli.kinds import require_kind
-from ledger.cli.output import Answer, console, fields, table
+from ledger.cli.output import Answer, console, fields, steps, table
 from ledger.cli.phase_a import Settlement, chain_of, perhaps_chain
 from ledger.cli.receipts import settle_block
 from ledger.cli.session import Session, passphrase
@@ -327,11 +327,7 @@ def _claim(path: Path | None) -> Claim | None:
 
 
 def _answer(report: Report, notes: tuple[str, ...]) -> Answer:
-    checks = table(
-        ("", "check", "result", "detail"),
-        [(f"({c.number})", c.title, c.result, c.detail) for c in report.checks],
-        empty="no checks",
-    )
+    checks = steps(report.checks)
     looks = table(
         ("kind", "way", "matrices", "weights", "z", "log10 p"),
         [

@@ -21,8 +21,8 @@ class Point:
 
 
 @dataclass(frozen=True, slots=True)
-class AsOf:
-    """What an answer rests on.
+class AsOf(Point):
+    """The block that an answer rests on.
 
     Attributes:
         finality: finalized, safe, or included.
@@ -30,9 +30,6 @@ class AsOf:
         chain: the index's own `latest`, `safe` and `finalized`.
     """
 
-    block: int
-    hash: Digest | None
-    time: int | None
     finality: str
     finalized: int
     safe: int

@@ -13,14 +13,15 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final, Self
-from urllib.parse import urlsplit
 
 import httpx
 
 from ledger.canonical import parse_json
 from ledger.client.failures import failure
 from ledger.errors import FormatError, IndexUnavailable, LedgerError, UsageError
+from ledger.loopback import is_loopback
 from ledger.remote.bodies import ACCEPTED, authorities, pieces
+from ledger.remote.web import WebAddress
 
 MAX_REPLY: Final = 64 << 20
 TRIES: Final = 4
@@ -29,7 +30,6 @@ _COPIES: Final = 128
 _DRIPPING: Final = 4
 """So many times the wait on the network, a whole body may take."""
 _MAX_COPY: Final = 256 << 10
-_LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 _BUSY: Final = frozenset({429, 502, 503, 504})
 
 Params = Mapping[str, str | int | None]
@@ -61,11 +61,13 @@ class Connection:
         tries: int = TRIES,
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
+        address = WebAddress.parse(url)
+        if address is None:
             raise UsageError("a service is given as an http:// or https:// URL")
-        self.origin = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
-        self._open = parts.scheme == "http" and parts.hostname not in _LOOPBACK
+        scheme = address.parts.scheme
+        self.origin = f"{scheme}://{address.parts.netloc.rpartition('@')[2]}"
+        near = is_loopback(address.host)
+        self._open = scheme == "http" and not near
         self._credential: str | None = None
         self._seconds = timeout
         self._tries, self._pause = max(1, tries), pause
@@ -76,7 +78,7 @@ class Connection:
             timeout=timeout,
             follow_redirects=False,
             headers=ACCEPTED,
-            trust_env=parts.hostname not in _LOOPBACK,
+            trust_env=not near,
             verify=authorities(),
         )
         self.use(credential)

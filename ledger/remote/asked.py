@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from typing import Any, Final, Self
-from urllib.parse import urlsplit
 
 import httpx
 import numpy as np
@@ -18,14 +17,15 @@ import numpy.typing as npt
 from ledger.canonical import parse_json
 from ledger.errors import FormatError, UnavailableError, UsageError
 from ledger.licensing.document import base64_text
+from ledger.loopback import is_loopback
 from ledger.remote.bodies import ACCEPTED, Patience, authorities, pieces
+from ledger.remote.web import WebAddress
 
 MAX_REPLY: Final = 64 << 10
 TRIES: Final = 3
 _PAUSE = 0.5
 _MAX_PAUSE = 10.0
 _MAX_URL = 8192
-_LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 
 class RemoteModel:
@@ -46,18 +46,13 @@ class RemoteModel:
     def __init__(
         self, url: str, *, timeout: float = 30.0, pause: Callable[[float], None] = time.sleep
     ) -> None:
-        try:
-            parts = urlsplit(url)
-            host, port = parts.hostname, parts.port
-        except ValueError:
-            parts, host, port = urlsplit(""), None, None
-        fits = len(url) <= _MAX_URL and url.isprintable()
-        if parts.scheme not in {"http", "https"} or not host or not fits:
+        address = WebAddress.parse(url)
+        if address is None or len(url) > _MAX_URL or not url.isprintable():
             raise UsageError(
                 "a model is asked at an http:// or https:// URL",
                 hint="for one of another kind, write an adapter: docs/spec/triggers.md, section 5",
             )
-        self.host = host if port is None else f"{host}:{port}"
+        self.host = address.shown
         self._url = url
         self._timeout = timeout
         self._pause = pause
@@ -65,7 +60,7 @@ class RemoteModel:
             timeout=timeout,
             headers=ACCEPTED | {"accept": "application/json"},
             follow_redirects=False,
-            trust_env=host not in _LOOPBACK,
+            trust_env=not is_loopback(address.host),
             verify=authorities(),
         )
 

@@ -34,7 +34,8 @@ from ledger.errors import (
     ToolMissing,
     UsageError,
 )
-from ledger.remote.places import Place, is_loopback
+from ledger.loopback import is_loopback
+from ledger.remote.places import Place
 
 HEAD_BYTES: Final = (1 << 20) + 4096  # with which a card of the largest size is whole, too
 WIDTH: Final = 8

@@ -7,13 +7,13 @@ service nor an intranet page answers as https with a sealed file.
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from dataclasses import dataclass, field
 from typing import Self
 from urllib.parse import unquote, urljoin, urlsplit
 
 from ledger.errors import UsageError
+from ledger.loopback import is_loopback
 
 SCHEMES = ("https", "http", "s3")
 _MAX_URL = 8192
@@ -82,16 +82,6 @@ class Place:
 def is_url(text: str) -> bool:
     """Whether a text is meant as a URL, followed or not, and not as a path."""
     return re.match(r"(?!file:)[a-z][a-z0-9+.-]+://", text, re.IGNORECASE) is not None
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host name or address is this host, by its look."""
-    if host.lower() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def join(base: str, url: str) -> str:

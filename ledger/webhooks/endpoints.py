@@ -9,7 +9,6 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from sqlalchemy import Connection, delete, func, insert, select, update
 
@@ -22,6 +21,7 @@ from ledger.index.database import reading, writing
 from ledger.index.views import Index
 from ledger.index.webhook_tables import webhook_delivery, webhook_endpoint, webhook_message
 from ledger.remote.resolved import Network, in_networks, is_public
+from ledger.remote.web import WebAddress
 from ledger.webhooks.filters import TEST
 from ledger.webhooks.keeping import WAITING, Addressed, begin, keep, origin_of
 from ledger.webhooks.keys import KeyRing, secret_text
@@ -297,21 +297,17 @@ class Endpoints:
 
     def _check(self, url: str) -> None:
         """Refuse what could never be sent to; where a name leads is looked at by each attempt."""
-        try:
-            parts = urlsplit(url)
-            host, port = parts.hostname or "", parts.port
-        except ValueError:
-            host, port, parts = "", None, urlsplit("")
+        address = WebAddress.parse(url)
         if (
             len(url) > MAX_URL
             or not url.isascii()
             or not url.isprintable()
             or " " in url
-            or parts.scheme not in {"https", "http"}
-            or not host
-            or port == 0
+            or address is None
+            or address.port == 0
         ):
             raise UsageError(f"a webhook's URL is https://HOST/…, of {MAX_URL} characters at most")
+        parts, host = address.parts, address.host
         if "@" in parts.netloc or "#" in url:
             raise UsageError("a webhook's URL has no user, password or fragment")
         if parts.scheme == "http" and not self._allowed:

@@ -167,6 +167,20 @@ def service(
         running.stop()
 
 
+@pytest.fixture(scope="module")
+def relaying(
+    deployed: Any, published: Published, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Service]:
+    """As `service`; its operator lets it pass transactions on."""
+    folder = tmp_path_factory.mktemp("service")
+    running = Service(folder, deployed.network, DEED_API_RELAY="true").start()
+    try:
+        running.caught_up(deployed.rpc)
+        yield running
+    finally:
+        running.stop()
+
+
 @pytest.fixture(scope="session")
 def make() -> Any:
     """`Service` and `publish` for tests that need another one."""

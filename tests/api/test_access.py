@@ -349,6 +349,7 @@ def test_floods_of_nonces_end_in_429_and_others_still_read(deployed, make, tmp_p
     ("settings", "origin"),
     [
         ({}, "http://127.0.0.1:8800"),
+        ({"host": "::1"}, "http://[::1]:8800"),
         ({"host": "0.0.0.0"}, None),
         ({"port": 0}, None),
         ({"public_url": "https://Deed.Example/"}, "https://deed.example"),

@@ -39,13 +39,8 @@ world: Any = importlib.import_module("access_world")
 
 
 @pytest.fixture(scope="module")
-def service(deployed, published, tmp_path_factory, make):
-    """A service whose operator lets it pass transactions on."""
-    folder = tmp_path_factory.mktemp("service")
-    running = make.service(folder, deployed.network, DEED_API_RELAY="true").start()
-    running.caught_up(deployed.rpc)
-    yield running
-    running.stop()
+def service(relaying):
+    return relaying
 
 
 @pytest.fixture

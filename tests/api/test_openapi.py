@@ -19,7 +19,7 @@ def test_every_answer_to_any_request_is_one_that_is_described(service):
         if operation.path.startswith("/v1/evidence"):
             continue  # collecting a bundle is slow, and tested by itself
         if operation.path.startswith("/v1/transactions/") and operation.path not in SOME:
-            continue  # thirty of one make: tests/api/test_transactions.py, with a credential
+            continue  # thirty of one make: tests/api/transactions, with a credential
 
         @given(case=operation.as_strategy())
         @settings(

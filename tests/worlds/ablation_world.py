@@ -18,7 +18,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -85,6 +85,17 @@ def changed_text(ablation: Ablation, text: str) -> str:
         f"the check has another text by now, or none: correct the table: {ablation.piece!r}"
     )
     return text.replace(ablation.piece, ablation.instead)
+
+
+def knows_the_program(table: Mapping[str, Ablation]) -> Callable[[str], None]:
+    """The test of a table itself: each piece stands once in its module."""
+
+    @pytest.mark.parametrize("name", table)
+    def check(name: str) -> None:
+        ablation = table[name]
+        assert ablation.instead in changed_text(ablation, ablation.file.read_text())
+
+    return check
 
 
 @contextmanager

@@ -26,8 +26,9 @@ from api.__main__ import http_config
 from api.routes.broker import router
 from ledger.broker.chainview import ChainView
 from ledger.broker.client import BrokerClient
+from ledger.broker.enrolment import grant_runtime
 from ledger.broker.home import BrokerHome
-from ledger.broker.identity import RuntimeIdentity, grant_runtime
+from ledger.broker.identity import RuntimeIdentity
 from ledger.broker.link import BrokerPin
 from ledger.broker.service import BrokerService
 from ledger.broker.setup import identity_on

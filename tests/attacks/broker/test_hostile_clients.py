@@ -64,7 +64,7 @@ def test_one_network_or_a_few_cannot_use_up_all_challenges(world, stand):
     store, now = stand.service.store, int(stand.clock())
     with store.transaction():
         for _ in range(MAX_CHALLENGES):
-            store._run(
+            store.write(
                 "INSERT INTO challenges VALUES (?, ?, ?, ?)",
                 secrets.token_bytes(32),
                 "1.1",

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ledger.broker.client import Asker
+from ledger.broker.enrolment import EnrolmentRequest, GrantFile
 from ledger.broker.fleet import (
     MAX_SECONDS,
     WorkerCertificate,
@@ -20,7 +21,7 @@ from ledger.broker.fleet import (
 )
 from ledger.broker.fleet_identity import FleetIdentity
 from ledger.broker.grants import ALG_ED25519, ALG_P256, sign_grant
-from ledger.broker.identity import EnrolmentRequest, GrantFile, RuntimeIdentity
+from ledger.broker.identity import RuntimeIdentity
 from ledger.broker.runtime_signers import FileSigner, sign_digest
 from ledger.chain.wallet import dev_wallet
 from ledger.errors import (

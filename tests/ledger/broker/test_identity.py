@@ -6,7 +6,8 @@ import stat
 
 import pytest
 
-from ledger.broker.identity import EnrolmentRequest, GrantFile, RuntimeIdentity, grant_runtime
+from ledger.broker.enrolment import EnrolmentRequest, GrantFile, grant_runtime
+from ledger.broker.identity import RuntimeIdentity
 from ledger.chain.wallet import dev_wallet
 from ledger.errors import ConfigurationError, ManifestError, SignatureInvalid, UsageError
 from ledger.ids import Address, Digest, LicenseId, ModelId

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ledger.broker.client import Asker
+from ledger.broker.enrolment import EnrolmentRequest
 from ledger.broker.grants import ALG_ED25519, ALG_P256, runtime_message
-from ledger.broker.identity import EnrolmentRequest, RuntimeIdentity
+from ledger.broker.identity import RuntimeIdentity
 from ledger.broker.runtime_signers import FileSigner
 from ledger.errors import (
     ConfigurationError,

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ledger.broker.chainview import ChainView
 from ledger.broker.client import Asker
-from ledger.broker.identity import GrantFile
+from ledger.broker.enrolment import GrantFile
 from ledger.broker.service import BrokerService
 from ledger.broker.wallet_probe import (
     CALLER,

@@ -157,6 +157,9 @@ def test_a_credential_goes_to_its_service_alone_and_never_in_the_open():
         assert asked == []
     with pytest.raises(UsageError, match="http://"):
         Client("http://deed.example", credential="deed_live_x")
+    with pytest.raises(UsageError, match="http://"):
+        Client("http://localhost.:1", credential="deed_live_x")  # a resolver may ask the network
+    Client("http://LOCALHOST:1", credential="deed_live_x").close()
     with Client("http://deed.example") as client, pytest.raises(UsageError):
         client.use("deed_live_x")
     for url in ("ftp://x", "deed.example", "http://"):

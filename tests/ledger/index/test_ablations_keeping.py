@@ -260,10 +260,7 @@ ABLATIONS = {
 }
 
 
-@pytest.mark.parametrize("name", ABLATIONS)
-def test_the_table_knows_the_program(name):
-    ablation = ABLATIONS[name]
-    assert ablation.instead in world.changed_text(ablation, ablation.file.read_text())
+test_the_table_knows_the_program = world.knows_the_program(ABLATIONS)
 
 
 @pytest.fixture(scope="module")

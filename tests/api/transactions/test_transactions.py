@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import secrets
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,7 +14,8 @@ from schemathesis.specs.openapi.checks import ignored_auth, positive_data_accept
 
 from api.transactions import AGREED, KINDS
 from ledger.chain.wallet import dev_wallet
-from ledger.ids import Address
+from ledger.ids import Address, Digest
+from ledger.licensing import batch as batches
 from ledger.licensing import voucher as vouchers
 from ledger.licensing.voucher import Voucher
 
@@ -21,37 +23,10 @@ pytestmark = pytest.mark.chain
 
 world: Any = importlib.import_module("access_world")
 writing: Any = importlib.import_module("writing_world")
-code, sign = writing.code, writing.sign
+code, sign, numbered = writing.code, writing.sign, writing.numbered
 LICENSOR, HOLDER = world.Wallet.named("licensor"), world.Wallet.named("holder")
 RIVAL, STRANGER = world.Wallet.named("rival"), world.Wallet.named("stranger")
 HASH = "0x" + "ab" * 32
-
-
-@pytest.fixture(scope="module")
-def service(deployed, published, tmp_path_factory, make):
-    """A service whose operator lets it pass transactions on."""
-    folder = tmp_path_factory.mktemp("service")
-    running = make.service(folder, deployed.network, DEED_API_RELAY="true").start()
-    running.caught_up(deployed.rpc)
-    yield running
-    running.stop()
-
-
-@pytest.fixture(scope="module")
-def desk(service):
-    made = writing.Writing(service, "licensor", "holder", "stranger")
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def ask(desk):
-    """A request in somebody's name."""
-
-    def request(method, path, who="licensor", **options):
-        return desk.ask(method, path, who, **options)
-
-    return request
 
 
 @pytest.fixture
@@ -64,28 +39,11 @@ def prepare(desk):
     return made
 
 
-def relay(ask, raw, who="licensor"):
-    return ask("POST", "/v1/transactions", who, json={"raw": raw})
-
-
-def mined(service, ask, url):
-    """The status as soon as a block holds it and the index has seen that block."""
-    found: dict[str, Any] = {}
-
-    def settled():
-        found.clear()
-        found.update(ask("GET", url).json())
-        return found["state"] != "pending" and found["indexed"]
-
-    service.until(settled)
-    return found
-
-
 # -- the whole way -------------------------------------------------------------------------------
 
 
 def test_a_license_is_prepared_signed_by_eth_account_passed_on_and_seen(
-    service, ask, prepare, published
+    service, prepare, published, relay, mined
 ):
     made = prepare("issue", plan=published.plan, to=RIVAL.address)
     assert made["account"] == LICENSOR.address
@@ -102,10 +60,10 @@ def test_a_license_is_prepared_signed_by_eth_account_passed_on_and_seen(
         "maxPriorityFeePerGas",
     }  # fmt: skip
     promised = int(made["simulation"]["returns"]["licenseId"])
-    reply = relay(ask, sign(LICENSOR, made))
+    reply = relay(sign(LICENSOR, made))
     assert reply.status_code == 202, reply.text
     assert reply.headers["location"] == reply.json()["status_url"]
-    told = mined(service, ask, reply.json()["status_url"])
+    told = mined(reply.json()["status_url"])
     assert (told["state"], told["error"]) == ("mined", None)
     issued = next(each for each in told["events"] if each["event"] == "LicenseIssued")
     assert int(issued["arguments"]["licenseId"]) == promised
@@ -117,22 +75,24 @@ def test_a_license_is_prepared_signed_by_eth_account_passed_on_and_seen(
 
 
 def test_the_same_bytes_again_are_no_failure_and_no_second_license(
-    service, ask, prepare, published, deployed
+    prepare, published, deployed, relay, mined
 ):
     raw = sign(LICENSOR, prepare("issue", plan=published.plan, to=RIVAL.address))
-    first = relay(ask, raw)
-    mined(service, ask, first.json()["status_url"])
+    first = relay(raw)
+    mined(first.json()["status_url"])
     before = deployed.licenses.plan_of(published.plan)[1].issued
-    again = relay(ask, raw)
+    again = relay(raw)
     assert (again.status_code, again.json()) == (202, first.json())
     assert deployed.licenses.plan_of(published.plan)[1].issued == before
 
 
-def test_a_life_of_a_license_goes_through_the_service_alone(service, ask, prepare, published):
+def test_a_life_of_a_license_goes_through_the_service_alone(
+    service, ask, prepare, published, relay, mined
+):
     def do(kind, wallet=LICENSOR, who="licensor", **asked):
-        reply = relay(ask, sign(wallet, prepare(kind, who, **asked)), who)
+        reply = relay(sign(wallet, prepare(kind, who, **asked)), who)
         assert reply.status_code == 202, reply.text
-        told = mined(service, ask, reply.json()["status_url"])
+        told = mined(reply.json()["status_url"])
         assert told["state"] == "mined", told
         return told
 
@@ -181,51 +141,51 @@ def state(ask, url):
 
 
 def test_one_that_waits_is_pending_and_one_whose_nonce_another_took_is_replaced(
-    service, ask, prepare, published, deployed, held
+    ask, prepare, published, deployed, held, relay, mined
 ):
     made = prepare("issue", plan=published.plan, to=RIVAL.address)
-    url = relay(ask, sign(LICENSOR, made)).json()["status_url"]
+    url = relay(sign(LICENSOR, made)).json()["status_url"]
     told = ask("GET", url).json()
     assert (told["state"], told["block"], told["indexed"]) == ("pending", None, False)
     fee = {name: hex(3 * int(made["transaction"][name], 16)) for name in
            ("maxFeePerGas", "maxPriorityFeePerGas")}  # fmt: skip
-    other = relay(ask, sign(LICENSOR, made, **fee))
+    other = relay(sign(LICENSOR, made, **fee))
     assert other.status_code == 202, other.text
     held.mine()
-    assert mined(service, ask, other.json()["status_url"])["state"] == "mined"
+    assert mined(other.json()["status_url"])["state"] == "mined"
     assert state(ask, url) == "replaced"
     # The same bytes again: what was passed on once is answered as it was, and the status tells.
-    assert relay(ask, sign(LICENSOR, made)).status_code == 202
-    late = relay(ask, sign(LICENSOR, made, gas=hex(int(made["transaction"]["gas"], 16) + 1)))
+    assert relay(sign(LICENSOR, made)).status_code == 202
+    late = relay(sign(LICENSOR, made, gas=hex(int(made["transaction"]["gas"], 16) + 1)))
     assert code(late) == (409, "TRANSACTION_NOT_TAKEN")
 
 
 def test_one_that_the_node_forgot_is_dropped_and_comes_back_with_the_same_bytes(
-    service, ask, prepare, published, deployed, held
+    ask, prepare, published, deployed, held, relay, mined
 ):
     raw = sign(LICENSOR, prepare("issue", plan=published.plan, to=RIVAL.address))
-    url = relay(ask, raw).json()["status_url"]
+    url = relay(raw).json()["status_url"]
     deployed.rpc.call("anvil_dropTransaction", [url.rpartition("/")[2]])
     assert state(ask, url) == "dropped"
-    assert relay(ask, raw).status_code == 202
+    assert relay(raw).status_code == 202
     assert state(ask, url) == "pending"
     held.mine()
-    assert mined(service, ask, url)["state"] == "mined"
+    assert mined(url)["state"] == "mined"
 
 
-def test_one_that_the_contract_refuses_in_its_block_says_why(service, ask, prepare, published):
+def test_one_that_the_contract_refuses_in_its_block_says_why(prepare, published, relay, mined):
     model = str(published.model)
     made = prepare("plan-create", model=model, terms_hash=HASH, transferable=True, broker_set=0)
-    done = relay(ask, sign(LICENSOR, made)).json()["status_url"]
-    told = mined(service, ask, done)
+    done = relay(sign(LICENSOR, made)).json()["status_url"]
+    told = mined(done)
     plan = next(e for e in told["events"] if e["event"] == "PlanCreated")["arguments"]["planId"]
     made = prepare("issue", plan=plan, to=HOLDER.address)
-    mined(service, ask, relay(ask, sign(LICENSOR, made)).json()["status_url"])
+    mined(relay(sign(LICENSOR, made)).json()["status_url"])
     passing = prepare("transfer", "holder", license=f"{plan}.1", to=RIVAL.address)
     made = prepare("revoke", license=f"{plan}.1")
-    mined(service, ask, relay(ask, sign(LICENSOR, made)).json()["status_url"])
-    url = relay(ask, sign(HOLDER, passing), "holder").json()["status_url"]
-    told = mined(service, ask, url)
+    mined(relay(sign(LICENSOR, made)).json()["status_url"])
+    url = relay(sign(HOLDER, passing), "holder").json()["status_url"]
+    told = mined(url)
     assert (told["state"], told["events"]) == ("failed", [])
     assert told["error"]["error_name"].startswith("License")
     assert told["error"]["hint"]
@@ -251,10 +211,10 @@ def test_only_those_with_the_scope_have_anything_prepared_or_told(service, ask, 
     assert code(ask("GET", f"/v1/transactions/{HASH}", who)) == expected
 
 
-def test_an_account_that_holds_nothing_does_what_the_contracts_let_anyone_do(ask):
+def test_an_account_that_holds_nothing_does_what_the_contracts_let_anyone_do(ask, relay):
     root = "0x" + secrets.token_hex(32)
     ready = ask("POST", "/v1/transactions/anchor", "stranger", json={"root": root})
-    assert relay(ask, sign(STRANGER, ready.json()), "stranger").status_code == 202
+    assert relay(sign(STRANGER, ready.json()), "stranger").status_code == 202
     # A session, and no key: that would outlive whatever it was made for.
     asked = {"name": "x", "scopes": ["transactions:write"]}
     assert code(ask("POST", "/v1/keys", "stranger", json=asked)) == (403, "SCOPE_MISSING")
@@ -288,7 +248,7 @@ def test_who_cannot_pay_is_told_so_before_signing(ask):
     assert poor in reply.json()["detail"]
 
 
-def test_a_key_of_no_account_names_who_signs_and_passes_on_for_all(service, ask, deployed):
+def test_a_key_of_no_account_names_who_signs_and_passes_on_for_all(service, ask, deployed, relay):
     desk = world.Desk(f"sqlite:///{service.environment['DEED_API_DATABASE_URL']}")
     key, _ = desk.key("transactions:write")
     desk.close()
@@ -298,8 +258,8 @@ def test_a_key_of_no_account_names_who_signs_and_passes_on_for_all(service, ask,
     named = ask("POST", "/v1/transactions/anchor", key, json={"root": root, "from": RIVAL.address})
     raw = sign(RIVAL, named.json())
     # Neither a licensor's session nor a stolen key of theirs passes on what another one signed.
-    assert code(relay(ask, raw, "licensor")) == (403, "RELAY_REFUSED")
-    assert relay(ask, raw, key).status_code == 202
+    assert code(relay(raw, "licensor")) == (403, "RELAY_REFUSED")
+    assert relay(raw, key).status_code == 202
 
 
 def test_every_kind_is_answered_in_words_whatever_stands_in_it(service, ask, published):
@@ -331,7 +291,7 @@ def test_every_kind_is_answered_in_words_whatever_stands_in_it(service, ask, pub
 
 
 def test_a_free_voucher_is_redeemed_and_one_of_another_ledger_is_not(
-    service, ask, prepare, published, deployed
+    ask, prepare, published, deployed
 ):
     state = deployed.licenses.plan_of(published.plan)[1]
     offer = Voucher(
@@ -348,8 +308,8 @@ def test_a_free_voucher_is_redeemed_and_one_of_another_ledger_is_not(
 
 
 @pytest.mark.parametrize("raw", ["0x02", "0x02f8", "0xf86b", "0x" + "ff" * 2000, "0x02" + "c0" * 9])
-def test_bytes_that_are_no_transaction_are_refused_with_their_step(ask, raw):
-    reply = relay(ask, raw)
+def test_bytes_that_are_no_transaction_are_refused_with_their_step(raw, relay):
+    reply = relay(raw)
     assert code(reply) == (422, "TRANSACTION_REFUSED")
     assert reply.json()["step"] == 1
 
@@ -399,92 +359,69 @@ def test_every_answer_is_one_that_is_described_also_to_those_who_are_let_in(serv
     assert seen == (len(KINDS) + len(AGREED) + 4 if deep else len(some))
 
 
-# -- by reference --------------------------------------------------------------------------------
+# -- several at once, and what else there is -----------------------------------------------------
 
 
-def ordered(ask, asked, who="licensor", **more):
-    reply = ask("POST", "/v1/transactions/issue-by-reference", who, json=asked | more)
-    assert reply.status_code == 200, reply.text
-    return reply.json()
-
-
-def agreed(step):
-    """The signature of a wallet that shows typed data."""
-    made = LICENSOR.account.sign_typed_data(full_message=step["sign"])
-    return {"deadline": step["deadline"], "signature": "0x" + bytes(made.signature).hex()}
-
-
-def test_an_order_becomes_one_license_however_often_it_is_sent(service, ask, published, deployed):
-    reference = f"order {secrets.token_hex(8)} é"
-    asked = {"plan": published.plan, "to": RIVAL.address, "external_ref": reference}
-    before = deployed.licenses.plan_of(published.plan)[1].issued
-    first = ordered(ask, asked)
-    assert [name for name in ("license", "sign", "prepared") if first[name]] == ["sign"]
-    # Two servers of the shop at once, for two buyers by mistake: both get as far as signing.
-    other = ordered(ask, asked | {"to": STRANGER.address})
-    one = ordered(ask, asked, **agreed(first))
-    two = ordered(ask, asked | {"to": STRANGER.address}, **agreed(other))
-    assert one["prepared"]["call"]["function"] == "redeem"
-    url = relay(ask, sign(LICENSOR, one["prepared"])).json()["status_url"]
-    assert mined(service, ask, url)["state"] == "mined"
-    nonce = hex(int(two["prepared"]["transaction"]["nonce"], 16) + 1)
-    late = relay(ask, sign(LICENSOR, two["prepared"], nonce=nonce)).json()["status_url"]
-    told = mined(service, ask, late)
-    assert (told["state"], told["error"]["error_name"]) == ("failed", "NonceSpent")
-    assert deployed.licenses.plan_of(published.plan)[1].issued == before + 1
-    done = ordered(ask, asked)
-    assert done["holder"] == RIVAL.address
-    assert ordered(ask, asked | {"to": STRANGER.address}) == done
-    found = service.get("/v1/licenses", external_ref=reference)["licenses"]
-    assert [each["license"] for each in found] == [done["license"]]
-    assert service.get("/v1/licenses", external_ref=reference + " ")["licenses"] == []
-    early = service.get("/v1/licenses", external_ref=reference, as_of=told["block"] - 20)
-    assert early["licenses"] == []
-
-
-def test_a_reference_that_was_voided_is_said_to_be_used(ask, published, deployed):
-    from ledger.licensing.reference import reference_hash, reference_nonce
-
-    reference = secrets.token_hex(8)
-    nonce = reference_nonce(published.plan, reference_hash(reference))
-    licensor = deployed.sender("licensor")
-    deployed.licenses.cancel_vouchers(licensor, nonce >> 8, 1 << (nonce & 255))
-    asked = {"plan": published.plan, "to": RIVAL.address, "external_ref": reference}
-    reply = ask("POST", "/v1/transactions/issue-by-reference", json=asked)
-    assert code(reply) == (409, "PENDING_FINALITY")
-    assert "cancel-voucher" in reply.json()["hint"]
-
-
-def test_a_signature_of_somebody_else_issues_nothing(ask, published):
-    asked = {"plan": published.plan, "to": RIVAL.address, "external_ref": secrets.token_hex(8)}
-    step = ordered(ask, asked)
-    forged = HOLDER.account.sign_typed_data(full_message=step["sign"])
-    more = {"deadline": step["deadline"], "signature": "0x" + bytes(forged.signature).hex()}
-    reply = ask("POST", "/v1/transactions/issue-by-reference", json=asked | more)
-    assert code(reply) == (409, "VOUCHER_NOT_SIGNED")
-
-
-def test_a_reference_cannot_be_made_to_stand_in_another_models_story(
-    service, deployed, published, make, tmp_path
-):
-    """Who signs a voucher chooses its hash freely: such as the id of a model that is not theirs."""
-    mine = make.publish(deployed, tmp_path)
-    state = deployed.licenses.plan_of(mine.plan)[1]
-    licensor = deployed.sender("licensor")
-    offer = Voucher(
-        licensor.address, mine.plan, licensor.address, state.plan_digest, secrets.randbits(256),
-        4_000_000_000, ext_hash=published.model,
+def test_licenses_are_claimed_out_of_a_batch_until_it_is_closed(desk, plan, deployed, who):
+    number = plan(sale=False)
+    rows = [batches.BatchRow(Address.parse(who[name])) for name in ("spare", "rival", "buyer")]
+    salts = [secrets.token_bytes(32) for _ in rows]
+    made = batches.build(rows, salts, chain_id=31337, ledger=deployed.licenses.address, plan=number)
+    root, claims = str(made.root), [each.to_json() for each in made.claims()]
+    assert desk.refused("claim", "spare", claim=claims[0]) == (409, "BATCH_UNKNOWN")
+    anchoring = {"plan": number, "root": root, "count": 3}
+    assert desk.refused("batch-anchor", "rival", **anchoring)[0] == 409
+    desk.do("batch-anchor", "licensor", **anchoring)
+    assert desk.refused("batch-anchor", "licensor", **anchoring) == (409, "BATCH_EXISTS")
+    forged = claims[1] | {"leaf": claims[1]["leaf"] | {"to": who["stranger"]}}
+    assert desk.refused("claim", "stranger", claim=forged) == (422, "INCLUSION_PROOF_INVALID")
+    far = claims[0] | {"chain": claims[0]["chain"] | {"id": 1}}
+    assert desk.refused("claim", "spare", claim=far) == (422, "USAGE_ERROR")
+    got = desk.do("claim", "spare", claim=claims[0])["BatchClaimed"]
+    shown = desk.service.get(f"/v1/licenses/{numbered(got['licenseId'])}")["license"]
+    assert shown["holder"] == who["spare"]
+    assert desk.refused("claim", "spare", claim=claims[0]) == (409, "BATCH_LEAF_CLAIMED")
+    revoking = {"plan": number, "root": root}
+    assert desk.refused("batch-revoke", "licensor", **revoking, indexes=[1, 256]) == (
+        422, "USAGE_ERROR",
     )  # fmt: skip
-    ledger = deployed.licenses.address
-    signed = vouchers.sign(dev_wallet("licensor"), offer, chain_id=31337, ledger=ledger)
-    license_, _ = deployed.licenses.redeem(licensor, signed)
-    service.caught_up(deployed.rpc)
-    story = service.get(f"/v1/models/{published.model}/timeline")["entries"]
-    assert str(license_) not in {each["license"] for each in story}
+    desk.do("batch-revoke", "licensor", **revoking, indexes=[1, 1], reason="unpaid")
+    assert desk.refused("claim", "rival", claim=claims[1]) == (409, "BATCH_LEAF_REVOKED")
+    assert desk.refused("batch-close", "rival", **revoking)[0] == 409
+    desk.do("batch-close", "licensor", **revoking)
+    assert desk.refused("claim", "buyer", claim=claims[2]) == (409, "BATCH_LEAF_REVOKED")
+    assert desk.refused("batch-close", "licensor", **revoking) == (409, "BATCH_IS_CLOSED")
 
-    def redeemed(model):
-        told = service.get("/v1/events", subject=str(model), event="VoucherRedeemed")["events"]
-        return {each["arguments"]["licenseId"] for each in told}
 
-    assert redeemed(mine.model) == {int(license_)}
-    assert int(license_) not in redeemed(published.model)
+def test_several_models_are_registered_at_once_or_none(desk, published, who):
+    own = Address.parse(who["licensor"])
+    claims = [
+        replace(published.claim, licensor=own, salt=Digest(secrets.token_bytes(32))).to_json()
+        for _ in range(2)
+    ]
+    some = [None]
+    assert desk.refused("register-batch", "licensor", claims=claims, proofs=some) == (
+        422, "USAGE_ERROR",
+    )  # fmt: skip
+    desk.do("register-batch", "licensor", claims=claims)
+    assert desk.refused("register-batch", "licensor", claims=claims)[0] == 409
+
+
+def test_what_a_metered_license_used_is_anchored(desk, plan, deployed, who):
+    number = plan(quota=100, sale=False)
+    made = desk.do("issue", "licensor", plan=number, to=who["spare"])["LicenseIssued"]
+    license_ = numbered(made["licenseId"])
+    used = {"license": license_, "cumulative": 7, "receipts_root": HASH}
+    assert desk.refused("anchor-usage", "rival", **used)[0] == 409
+    desk.do("anchor-usage", "licensor", **used)
+    assert desk.refused("anchor-usage", "licensor", **used)[0] == 409
+    desk.do("plan-royalty", "licensor", plan=number, bps=250)
+
+
+def test_brokers_are_put_into_a_set_for_a_plan_to_name(desk, deployed):
+    keys = Digest(secrets.token_bytes(32)), Digest(secrets.token_bytes(32))
+    broker, _ = deployed.brokers.register_broker(deployed.sender("broker"), *keys, "http://x.test")
+    assert desk.refused("broker-set", "licensor", brokers=[broker], threshold=2)[0] == 409
+    assert desk.refused("broker-set", "licensor", brokers=[broker, 9999])[0] == 409
+    made = desk.do("broker-set", "licensor", brokers=[broker])["BrokerSetCreated"]
+    assert deployed.brokers.broker_set_of(int(made["setId"])).broker_ids == (broker,)

@@ -1,10 +1,9 @@
-"""Selling, buying, claiming, and what another signs first: prepared, signed, mined and seen."""
+"""Selling and buying: prepared, signed, mined and seen."""
 
 from __future__ import annotations
 
 import importlib
 import secrets
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,8 +11,7 @@ import pytest
 from ledger.chain.erc20 import PERMIT_TYPE, Erc20
 from ledger.chain.market import LicenseMarket
 from ledger.chain.wallet import dev_wallet
-from ledger.ids import Address, Digest
-from ledger.licensing import batch as batches
+from ledger.ids import Address
 
 pytestmark = pytest.mark.chain
 
@@ -21,42 +19,11 @@ writing: Any = importlib.import_module("writing_world")
 code, agreed, numbered = writing.code, writing.agreed, writing.numbered
 HASH = "0x" + "ab" * 32
 ETHER = 10**18
-PEOPLE = ("licensor", "holder", "buyer", "rival", "stranger", "spare")
-
-
-@pytest.fixture(scope="module")
-def service(deployed, published, tmp_path_factory, make):
-    """A service whose operator lets it pass transactions on."""
-    # Who holds something is not held to the limit of those who do not: all here but the stranger.
-    holders = [dev_wallet(name).address for name in ("buyer", "rival", "spare")]
-    deployed.licenses.issue_batch(deployed.sender("licensor"), published.plan, holders)
-    folder = tmp_path_factory.mktemp("service")
-    running = make.service(folder, deployed.network, DEED_API_RELAY="true").start()
-    running.caught_up(deployed.rpc)
-    yield running
-    running.stop()
-
-
-@pytest.fixture(scope="module")
-def desk(service):
-    made = writing.Writing(service, *PEOPLE)
-    yield made
-    made.close()
-
-
-@pytest.fixture(scope="module")
-def who():
-    return {name: str(dev_wallet(name).address) for name in PEOPLE}
 
 
 @pytest.fixture(scope="module")
 def market(deployed):
     return LicenseMarket(deployed.rpc, deployed.deployment.addresses["LicenseMarket"])
-
-
-@pytest.fixture(scope="module")
-def plan(deployed, published, service):
-    return writing.offering(deployed, published.model, service)
 
 
 @pytest.fixture(scope="module")
@@ -344,135 +311,3 @@ def test_who_shares_a_sale_is_said_by_the_licensor(
     assert desk.refused("royalties-take", "rival", model=str(base.model)) == (
         409, "MARKET_NOT_TITLE_HOLDER",
     )  # fmt: skip
-
-
-# -- batches -------------------------------------------------------------------------------------
-
-
-def test_licenses_are_claimed_out_of_a_batch_until_it_is_closed(desk, plan, deployed, who):
-    number = plan(sale=False)
-    rows = [batches.BatchRow(Address.parse(who[name])) for name in ("spare", "rival", "buyer")]
-    salts = [secrets.token_bytes(32) for _ in rows]
-    made = batches.build(rows, salts, chain_id=31337, ledger=deployed.licenses.address, plan=number)
-    root, claims = str(made.root), [each.to_json() for each in made.claims()]
-    assert desk.refused("claim", "spare", claim=claims[0]) == (409, "BATCH_UNKNOWN")
-    anchoring = {"plan": number, "root": root, "count": 3}
-    assert desk.refused("batch-anchor", "rival", **anchoring)[0] == 409
-    desk.do("batch-anchor", "licensor", **anchoring)
-    assert desk.refused("batch-anchor", "licensor", **anchoring) == (409, "BATCH_EXISTS")
-    forged = claims[1] | {"leaf": claims[1]["leaf"] | {"to": who["stranger"]}}
-    assert desk.refused("claim", "stranger", claim=forged) == (422, "INCLUSION_PROOF_INVALID")
-    far = claims[0] | {"chain": claims[0]["chain"] | {"id": 1}}
-    assert desk.refused("claim", "spare", claim=far) == (422, "USAGE_ERROR")
-    got = desk.do("claim", "spare", claim=claims[0])["BatchClaimed"]
-    assert (
-        desk.service.get(f"/v1/licenses/{numbered(got['licenseId'])}")["license"]["holder"]
-        == (who["spare"])
-    )
-    assert desk.refused("claim", "spare", claim=claims[0]) == (409, "BATCH_LEAF_CLAIMED")
-    revoking = {"plan": number, "root": root}
-    assert desk.refused("batch-revoke", "licensor", **revoking, indexes=[1, 256]) == (
-        422, "USAGE_ERROR",
-    )  # fmt: skip
-    desk.do("batch-revoke", "licensor", **revoking, indexes=[1, 1], reason="unpaid")
-    assert desk.refused("claim", "rival", claim=claims[1]) == (409, "BATCH_LEAF_REVOKED")
-    assert desk.refused("batch-close", "rival", **revoking)[0] == 409
-    desk.do("batch-close", "licensor", **revoking)
-    assert desk.refused("claim", "buyer", claim=claims[2]) == (409, "BATCH_LEAF_REVOKED")
-    assert desk.refused("batch-close", "licensor", **revoking) == (409, "BATCH_IS_CLOSED")
-
-
-# -- signed by another ---------------------------------------------------------------------------
-
-
-def test_a_runtime_is_bound_by_the_holders_signature_and_at_anothers_cost(
-    desk, published, service, who
-):
-    license_, runtime = str(published.license), "0x" + secrets.token_hex(32)
-    asked = {"license": license_, "runtime": runtime}
-    first = desk.prepare("bind-by-signature", "buyer", **asked)
-    assert (first["signer"], first["prepared"]) == (who["holder"], None)
-    asked |= first["again"]
-    forged = agreed(desk.wallets["buyer"], first["sign"])
-    assert desk.refused("bind-by-signature", "buyer", **asked, signature=forged) == (
-        409, "BINDING_NOT_SIGNED",
-    )  # fmt: skip
-    signature = agreed(desk.wallets["holder"], first["sign"])
-    longer = asked | {"until": 4_000_000_000}
-    assert desk.refused("bind-by-signature", "buyer", **longer, signature=signature)[0] == 409
-    made = desk.prepare("bind-by-signature", "buyer", **asked, signature=signature)
-    assert made["prepared"]["account"] == who["buyer"]
-    desk.sent("buyer", made["prepared"])
-    seats = service.get(f"/v1/licenses/{license_}")["seats"]
-    assert runtime in {each["runtime_key"] for each in seats}
-    assert desk.refused("bind-by-signature", "buyer", **asked, signature=signature)[0] == 409
-    # A binding that cannot be had is signed by nobody.
-    nobody = {"license": "4000000000.1", "runtime": runtime}
-    assert desk.refused("bind-by-signature", "buyer", **nobody) == (409, "LICENSE_NOT_FOUND")
-    other = desk.prepare("bind-by-signature", "buyer", license=license_, runtime=HASH)
-    desk.do("nonce-cancel", "holder", nonce=other["again"]["nonce"])
-    signature = agreed(desk.wallets["holder"], other["sign"])
-    spent = {"license": license_, "runtime": HASH, "signature": signature} | other["again"]
-    assert desk.refused("bind-by-signature", "buyer", **spent) == (409, "NONCE_SPENT")
-
-
-def test_a_model_is_registered_by_its_licensors_signature(desk, published, service, who, deployed):
-    own = Address.parse(who["spare"])
-    salt = Digest(secrets.token_bytes(32))
-    claim = replace(published.claim, licensor=own, salt=salt, parents=(published.model,))
-    asked = {"claim": claim.to_json()}
-    first = desk.prepare("register-by-signature", "buyer", **asked)
-    assert first["signer"] == who["spare"]
-    asked |= first["again"]
-    forged = agreed(desk.wallets["buyer"], first["sign"])
-    assert desk.refused("register-by-signature", "buyer", **asked, signature=forged)[0] == 409
-    signature = agreed(desk.wallets["spare"], first["sign"])
-    made = desk.prepare("register-by-signature", "buyer", **asked, signature=signature)
-    desk.sent("buyer", made["prepared"])
-    model = str(claim.model_id())
-    assert service.get(f"/v1/models/{model}")["model"]["licensor"] == who["spare"]
-    assert desk.refused("register-by-signature", "buyer", claim=claim.to_json())[0] == 409
-    confirm = {"claim": claim.to_json(), "parent": str(published.model)}
-    assert desk.refused("parent-confirm", "rival", **confirm)[0] == 409
-    desk.do("parent-confirm", "licensor", **confirm)
-    edge = service.get(f"/v1/models/{model}/lineage")["edges"][0]
-    assert edge["confirmed_by"] == who["licensor"]
-    # A guardian moves the title of a lost wallet; the licensor stops him.
-    desk.do("guardian-set", "spare", model=model, guardian=who["rival"])
-    desk.do("recovery-start", "rival", model=model, to=who["buyer"])
-    assert desk.refused("recovery-finish", "rival", model=model)[0] == 409
-    desk.do("recovery-veto", "spare", model=model)
-
-
-def test_several_models_are_registered_at_once_or_none(desk, published, who):
-    own = Address.parse(who["licensor"])
-    claims = [
-        replace(published.claim, licensor=own, salt=Digest(secrets.token_bytes(32))).to_json()
-        for _ in range(2)
-    ]
-    some = [None]
-    assert desk.refused("register-batch", "licensor", claims=claims, proofs=some) == (
-        422, "USAGE_ERROR",
-    )  # fmt: skip
-    desk.do("register-batch", "licensor", claims=claims)
-    assert desk.refused("register-batch", "licensor", claims=claims)[0] == 409
-
-
-def test_what_a_metered_license_used_is_anchored(desk, plan, deployed, who):
-    number = plan(quota=100, sale=False)
-    made = desk.do("issue", "licensor", plan=number, to=who["spare"])["LicenseIssued"]
-    license_ = numbered(made["licenseId"])
-    used = {"license": license_, "cumulative": 7, "receipts_root": HASH}
-    assert desk.refused("anchor-usage", "rival", **used)[0] == 409
-    desk.do("anchor-usage", "licensor", **used)
-    assert desk.refused("anchor-usage", "licensor", **used)[0] == 409
-    desk.do("plan-royalty", "licensor", plan=number, bps=250)
-
-
-def test_brokers_are_put_into_a_set_for_a_plan_to_name(desk, deployed):
-    keys = Digest(secrets.token_bytes(32)), Digest(secrets.token_bytes(32))
-    broker, _ = deployed.brokers.register_broker(deployed.sender("broker"), *keys, "http://x.test")
-    assert desk.refused("broker-set", "licensor", brokers=[broker], threshold=2)[0] == 409
-    assert desk.refused("broker-set", "licensor", brokers=[broker, 9999])[0] == 409
-    made = desk.do("broker-set", "licensor", brokers=[broker])["BrokerSetCreated"]
-    assert deployed.brokers.broker_set_of(int(made["setId"])).broker_ids == (broker,)
