@@ -39,6 +39,8 @@ from api.routes import webhooks as webhook_routes
 from api.security import BodyLimit, Boundary, Hosts, Tally
 from api.settings import Settings
 from ledger import __version__
+from ledger.access import trail
+from ledger.access.forgetting import forget
 from ledger.chain.deployment import Deployment
 from ledger.chain.profile import profile_for
 from ledger.chain.rpc import Rpc
@@ -251,6 +253,9 @@ def _open(settings: Settings, stack: ExitStack) -> Service:
         proofs=settings.index_proofs and profile.proof_kind == "mpt",
         active=lambda: follower.status.state in {"synced", "following"},
         kept_days=settings.outbox_days,
+        also=lambda: forget(
+            engine, settings.audit_days, actor=trail.service_name(), now=index.now()
+        ),
     )
     return Service(settings, index, follower, deployment, profile, endpoints, keeper, rpc)
 

@@ -10,6 +10,8 @@ from typing import Annotated
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from ledger.access.forgetting import KEPT_DAYS
+from ledger.access.trail import LEAST_DAYS
 from ledger.errors import UsageError
 from ledger.ids import Address
 
@@ -40,6 +42,7 @@ class Settings(BaseSettings):
         index_quorum: of these, how many must agree on what is final; 0 more than half.
         index_proofs: whether proofs of final events are taken while nodes still have them.
         outbox_days: age after which the outbox forgets.
+        audit_days: age after which the audit log does.
         deployment: file that names the contracts (docs/spec/chain-profile.md).
         database_url: where the index lives: a path (SQLite) or a database URL.
         follow: whether this process follows the chain, or only reads what another follows.
@@ -80,6 +83,7 @@ class Settings(BaseSettings):
     index_quorum: int = Field(0, ge=0, le=64)
     index_proofs: bool = True
     outbox_days: float = Field(30, gt=0, le=36500)
+    audit_days: float = Field(KEPT_DAYS, ge=LEAST_DAYS, le=36500)
     deployment: Path
     database_url: SecretStr
     follow: bool = True

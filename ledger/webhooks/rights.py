@@ -6,7 +6,6 @@ docs/spec/webhooks.md, "Whose right it is sent by".
 from __future__ import annotations
 
 import json
-import socket
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -126,9 +125,8 @@ class Rights:
                     .where(made.c.endpoint == row.id, made.c.state == WAITING)
                     .values(next_at_ms=now * 1000)
                 )
-            by = f"local:service@{socket.gethostname()[:40]}"
             detail = {"reason": missing} if missing else {}
-            entry = Act(by, act, f"webhook:{row.id}", detail=detail)
+            entry = Act(trail.service_name(), act, f"webhook:{row.id}", detail=detail)
             trail.append(connection, entry, now_ms=now * 1000)
         return True
 

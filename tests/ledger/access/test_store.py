@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from sqlalchemy import insert, select, text, update
 
+from ledger.access import sessions, trail
 from ledger.access import store as stores
-from ledger.access import trail
 from ledger.access.message import SignInMessage
 from ledger.access.principals import By
 from ledger.access.roles import ROLES, SCOPES, SESSION_ONLY, scopes_of
@@ -321,6 +321,39 @@ def test_a_session_ends_by_idleness_and_after_twelve_hours_of_use(store, clock):
     clock.pass_(20 * 60)
     with pytest.raises(CredentialExpired):
         store.resolve(token)
+
+
+def test_an_account_has_so_many_sessions_and_the_next_sign_in_ends_the_oldest(
+    store, clock, monkeypatch
+):
+    monkeypatch.setattr(sessions, "MAX_SESSIONS", 3)
+    idle, _ = signed_in(store)
+    clock.pass_(31 * 60)  # what is over anyway makes room without being ended
+    other, _ = signed_in(store, BOB)
+    tokens = []
+    for _ in range(5):
+        clock.pass_(1)
+        tokens.append(signed_in(store)[0])
+    for token in tokens[:2]:
+        with pytest.raises(CredentialRevoked, match="ended"):
+            store.resolve(token)
+    for token in (*tokens[2:], other):
+        store.resolve(token)
+    with pytest.raises(CredentialExpired):
+        store.resolve(idle)
+    ended = [subject for act, subject in acts(store) if act == "session.ended"]
+    assert ended == [f"session:{token.id}" for token in tokens[:2]]
+    assert holds(store)
+
+
+def test_of_many_who_sign_in_at_once_no_more_stay_than_may(store, monkeypatch):
+    monkeypatch.setattr(sessions, "MAX_SESSIONS", 2)
+    nonces = [store.new_nonce()[0] for _ in range(8)]
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda nonce: store.open_session(message(nonce)), nonces))
+    live = select(access_session.c.id).where(access_session.c.ended_at.is_(None))
+    with reading(store.engine) as connection:
+        assert len(connection.execute(live).all()) == 2
 
 
 def test_a_session_lasts_no_longer_than_the_message_that_began_it(store):
