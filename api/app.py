@@ -36,6 +36,7 @@ from api.routes import (
     transactions,
 )
 from api.routes import webhooks as webhook_routes
+from api.scraping import Scrapers
 from api.security import BodyLimit, Boundary, Hosts, Tally
 from api.settings import Settings
 from ledger import __version__
@@ -98,7 +99,8 @@ def create_app(settings: Settings, opened: Opened | None = None) -> Front:
     Its lifespan opens what was not opened before, follows the chain, and closes everything.
 
     Raises:
-        ConfigurationError: traces are asked for that cannot be made.
+        ConfigurationError: traces are asked for that cannot be made, or a token of /metrics that
+            cannot be read.
     """
     registry, tally = CollectorRegistry(), Tally()
     traces = telemetry.open_traces(settings)
@@ -147,6 +149,7 @@ def create_app(settings: Settings, opened: Opened | None = None) -> Front:
 
     app = _framework(lifespan)
     app.state.registry = registry
+    app.state.scrapers = Scrapers.of(settings)
     _include_routes(app)
     app.add_middleware(Kept)
     app.add_middleware(Once, limit=settings.max_body)

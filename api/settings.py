@@ -62,6 +62,8 @@ class Settings(BaseSettings):
         webhook_networks: networks that webhooks may lead into besides public addresses.
         webhook_timeout: seconds that a receiver has to answer.
         max_body, max_leaves_body: bytes that a request body may have.
+        metrics: who may read /metrics: ``loopback``, this machine alone, or ``open``, anyone.
+        metrics_token_file: its first line is a token; then whoever sends it may, and nobody else.
         log_level: debug, info, warning or error.
         telemetry: ``otlp`` sends traces of requests to a collector, as the standard ``OTEL_*``
             variables say; ``console`` prints them. It needs the extra ``otel``.
@@ -103,6 +105,8 @@ class Settings(BaseSettings):
     webhook_timeout: float = Field(15.0, gt=0, le=60)
     max_body: int = Field(1 << 20, gt=0)
     max_leaves_body: int = Field(64 << 20, gt=0)
+    metrics: str = Field("loopback", pattern="^(loopback|open)$")
+    metrics_token_file: Path | None = None
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$")
     telemetry: str = Field("", pattern="^(otlp|console)?$")
 
