@@ -194,7 +194,9 @@ def _framework(lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]])
 
 
 def _surround(held: Opened, traces: Traces | None) -> None:
-    """What is done about each transaction of the follower."""
+    """What is done about each transaction of the follower, and each attempt of a webhook."""
+    if traces is not None and held.webhooks is not None:
+        held.webhooks.worker.surround(traces.attempt)
     follower = held.service.follower
     if follower is None:
         return
