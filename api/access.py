@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final, cast
 
 import structlog
-from fastapi import Request, Security
+from fastapi import Depends, Request, Security
 from fastapi.security import APIKeyCookie, HTTPBearer
 
 from api import problems
@@ -32,6 +32,7 @@ from ledger.errors import (
     NotAuthenticated,
     OriginRefused,
     RateLimited,
+    ScopeMissing,
 )
 from ledger.ids import Address
 
@@ -434,3 +435,34 @@ def require(scope: str | None = None, *, session: bool = False) -> Any:
         return found
 
     return dependency
+
+
+def allow(scope: str) -> Any:
+    """A dependency: anyone comes in without a credential, and with one only who has the scope.
+
+    A key is for what it was made for, also where that needs none. A session has these scopes
+    whatever its account is, since who may do it without one may do it signed in.
+
+    Raises:
+        ScopeMissing: from the dependency.
+    """
+
+    async def dependency(
+        request: Request,
+        _bearer: Any = Security(_BEARER),  # noqa: B008  FastAPI's own form
+        _cookie: Any = Security(_COOKIE),  # noqa: B008
+    ) -> None:
+        found = principal_of(request)
+        if found is None:
+            return
+        try:
+            found.need(scope)
+        except ScopeMissing as error:
+            error.hint = "make a key that has it, or ask without a key: anyone may do this"
+            raise
+
+    return Depends(dependency)
+
+
+ANYONE: Final[dict[str, Any]] = {"security": [{}]}
+"""For ``openapi_extra`` of what is `allow`ed: beside the credentials, none is a way in, too."""

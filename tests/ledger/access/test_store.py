@@ -32,6 +32,7 @@ from ledger.index.database import reading, writing
 ALICE, BOB = Address(b"\xa1" * 20), Address(b"\xb0" * 20)
 LOCAL = By("local:op@host")
 DAY = 86_400
+EVERY_SESSION = {"deposits:write", "evidence:write", "statistics:read", "transactions:write"}
 
 
 def message(nonce, account=ALICE, **more):
@@ -224,7 +225,7 @@ def test_nobody_revokes_or_sees_the_key_of_another_account(store):
 
 def test_a_session_begins_with_a_nonce_and_ends_when_it_is_ended(store):
     token, who = signed_in(store)
-    assert (who.account, who.roles, who.scopes) == (ALICE, (), {"transactions:write"})
+    assert (who.account, who.roles, who.scopes) == (ALICE, (), EVERY_SESSION)
     assert store.resolve(token) == who
     store.end_session(who)
     with pytest.raises(CredentialRevoked, match="ended"):
@@ -390,7 +391,7 @@ def test_operators_and_auditors_are_granted_and_taken_back(store):
     assert [(a, r) for a, r, _, _ in store.roles()] == [(ALICE, "operator")]
     assert store.revoke_role(LOCAL, ALICE, "operator")
     assert not store.revoke_role(LOCAL, ALICE, "operator")
-    assert store.resolve(token).scopes == {"transactions:write"}
+    assert store.resolve(token).scopes == EVERY_SESSION
     assert [act for act, _ in acts(store)][2:] == ["role.granted", "role.revoked"]
     for role in ("licensor", "king"):
         with pytest.raises(UsageError):
