@@ -28,7 +28,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 _OK: Final = int(problems.OK)
 _MOST_BYTES: Final = 1 << 20
 SCOPED: Final = frozenset({"/v1/licensors/{licensor}/statistics"})
-"""Routes of which a key needs a scope (`api.access.allow`)."""
+"""Routes of which a key needs a scope (`api.asking.allow`)."""
 _CREDENTIALS: Final = ("authorization", "cookie")
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]

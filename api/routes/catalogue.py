@@ -9,7 +9,7 @@ from fastapi import APIRouter, Path, Query
 
 from api import catalogue_schemas as shapes
 from api import problems, schemas
-from api.access import ANYONE, allow
+from api.asking import ANYONE, allow
 from api.dependencies import (
     ACCOUNT,
     HASH,

@@ -19,7 +19,7 @@ from fastapi.responses import FileResponse
 from starlette.concurrency import run_in_threadpool
 
 from api import problems, schemas
-from api.access import ANYONE, allow
+from api.asking import ANYONE, allow
 from api.dependencies import (
     LicensePath,
     ModelPath,

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from api import catalogue_schemas, pages, problems, schemas
-from api.access import ANYONE, allow
+from api.asking import ANYONE, allow
 from api.dependencies import (
     ACCOUNT,
     COUNT,
