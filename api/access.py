@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from typing import Any, Final, cast
+from typing import Final
 
 import structlog
-from fastapi import Request, Security
-from fastapi.security import APIKeyCookie, HTTPBearer
 
 from api import problems
 from api.asgi import App, Message, Receive, Scope, Send
@@ -384,47 +382,3 @@ def _adding(send: Send, headers: list[tuple[bytes, bytes]]) -> Send:
         await send(message)
 
     return send_on
-
-
-# -- what routes ask for -------------------------------------------------------------------------
-
-_BEARER = HTTPBearer(
-    scheme_name="bearer", description="an API key or a session's token", auto_error=False
-)
-_COOKIE = APIKeyCookie(
-    name=SECURE_COOKIE,
-    scheme_name="session",
-    description=f"a session in a browser; {LOOPBACK_COOKIE} over http on loopback",
-    auto_error=False,
-)
-
-
-def principal_of(request: Request) -> Principal | None:
-    """Who asks; None for anyone."""
-    return cast("Principal | None", request.scope.get("state", {}).get("principal"))
-
-
-def require(scope: str | None = None, *, session: bool = False) -> Any:
-    """A dependency: only those with a scope come in, and with `session` only those signed in.
-
-    Raises:
-        NotAuthenticated, ScopeMissing: from the dependency.
-    """
-
-    async def dependency(
-        request: Request,
-        _bearer: Any = Security(_BEARER),  # noqa: B008  FastAPI's own form
-        _cookie: Any = Security(_COOKIE),  # noqa: B008
-    ) -> Principal:
-        found = principal_of(request)
-        if found is None:
-            raise NotAuthenticated("this is for those who are signed in, or have an API key")
-        if session and found.kind != "session":
-            raise AccessError(
-                "an API key may not do this", hint="sign in with a wallet: POST /v1/auth/nonce"
-            )
-        if scope is not None:
-            found.need(scope)
-        return found
-
-    return dependency

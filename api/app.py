@@ -36,9 +36,12 @@ from api.routes import (
     transactions,
 )
 from api.routes import webhooks as webhook_routes
+from api.scraping import Scrapers
 from api.security import BodyLimit, Boundary, Hosts, Tally
 from api.settings import Settings
 from ledger import __version__
+from ledger.access import trail
+from ledger.access.forgetting import forget
 from ledger.chain.deployment import Deployment
 from ledger.chain.profile import profile_for
 from ledger.chain.rpc import Rpc
@@ -96,7 +99,8 @@ def create_app(settings: Settings, opened: Opened | None = None) -> Front:
     Its lifespan opens what was not opened before, follows the chain, and closes everything.
 
     Raises:
-        ConfigurationError: traces are asked for that cannot be made.
+        ConfigurationError: traces are asked for that cannot be made, or a token of /metrics that
+            cannot be read.
     """
     registry, tally = CollectorRegistry(), Tally()
     traces = telemetry.open_traces(settings)
@@ -145,6 +149,7 @@ def create_app(settings: Settings, opened: Opened | None = None) -> Front:
 
     app = _framework(lifespan)
     app.state.registry = registry
+    app.state.scrapers = Scrapers.of(settings)
     _include_routes(app)
     app.add_middleware(Kept)
     app.add_middleware(Once, limit=settings.max_body)
@@ -189,7 +194,9 @@ def _framework(lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]])
 
 
 def _surround(held: Opened, traces: Traces | None) -> None:
-    """What is done about each transaction of the follower."""
+    """What is done about each transaction of the follower, and each attempt of a webhook."""
+    if traces is not None and held.webhooks is not None:
+        held.webhooks.worker.surround(traces.attempt)
     follower = held.service.follower
     if follower is None:
         return
@@ -251,6 +258,9 @@ def _open(settings: Settings, stack: ExitStack) -> Service:
         proofs=settings.index_proofs and profile.proof_kind == "mpt",
         active=lambda: follower.status.state in {"synced", "following"},
         kept_days=settings.outbox_days,
+        also=lambda: forget(
+            engine, settings.audit_days, actor=trail.service_name(), now=index.now()
+        ),
     )
     return Service(settings, index, follower, deployment, profile, endpoints, keeper, rpc)
 

@@ -10,6 +10,8 @@ from typing import Annotated
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from ledger.access.forgetting import KEPT_DAYS
+from ledger.access.trail import LEAST_DAYS
 from ledger.errors import UsageError
 from ledger.ids import Address
 from ledger.loopback import is_loopback
@@ -40,6 +42,7 @@ class Settings(BaseSettings):
         index_quorum: of these, how many must agree on what is final; 0 more than half.
         index_proofs: whether proofs of final events are taken while nodes still have them.
         outbox_days: age after which the outbox forgets.
+        audit_days: age after which the audit log does.
         deployment: file that names the contracts (docs/spec/chain-profile.md).
         database_url: where the index lives: a path (SQLite) or a database URL.
         follow: whether this process follows the chain, or only reads what another follows.
@@ -59,6 +62,8 @@ class Settings(BaseSettings):
         webhook_networks: networks that webhooks may lead into besides public addresses.
         webhook_timeout: seconds that a receiver has to answer.
         max_body, max_leaves_body: bytes that a request body may have.
+        metrics: who may read /metrics: ``loopback``, this machine alone, or ``open``, anyone.
+        metrics_token_file: its first line is a token; then whoever sends it may, and nobody else.
         log_level: debug, info, warning or error.
         telemetry: ``otlp`` sends traces of requests to a collector, as the standard ``OTEL_*``
             variables say; ``console`` prints them. It needs the extra ``otel``.
@@ -80,6 +85,7 @@ class Settings(BaseSettings):
     index_quorum: int = Field(0, ge=0, le=64)
     index_proofs: bool = True
     outbox_days: float = Field(30, gt=0, le=36500)
+    audit_days: float = Field(KEPT_DAYS, ge=LEAST_DAYS, le=36500)
     deployment: Path
     database_url: SecretStr
     follow: bool = True
@@ -99,6 +105,8 @@ class Settings(BaseSettings):
     webhook_timeout: float = Field(15.0, gt=0, le=60)
     max_body: int = Field(1 << 20, gt=0)
     max_leaves_body: int = Field(64 << 20, gt=0)
+    metrics: str = Field("loopback", pattern="^(loopback|open)$")
+    metrics_token_file: Path | None = None
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$")
     telemetry: str = Field("", pattern="^(otlp|console)?$")
 

@@ -28,6 +28,8 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from api.asgi import App, Message, Receive, Scope, Send
 from api.settings import Settings
 from ledger import __version__
+from ledger.remote.posting import Sent
+from ledger.webhooks.sending import Post
 
 CLOSE_SECONDS: Final = 3.0
 """That a collector gets to take the last spans."""
@@ -62,6 +64,7 @@ class Traces:
         self._provider.add_span_processor(BatchSpanProcessor(exporter))
         self.tracer = self._provider.get_tracer("modeldeed", __version__, schema_url=_SCHEMA)
         self.server = _server(origin)
+        self._propagator = TraceContextTextMapPropagator()
 
     @classmethod
     def open(cls, settings: Settings) -> Traces:
@@ -96,6 +99,33 @@ class Traces:
             except BaseException as error:
                 _fail(span, type(error).__qualname__)
                 raise
+
+    async def attempt(self, send: Post) -> Sent:
+        """A span around one attempt of a webhook, which its receiver may go on with.
+
+        It is the root of a trace of its own: what made the message was another process's work, or
+        is long over. Where it leads is its owner's business, and is in no attribute.
+        """
+        with self.tracer.start_as_current_span(
+            "webhook.attempt",
+            context=contexts.Context(),
+            kind=SpanKind.CLIENT,
+            attributes={"http.request.method": "POST"},
+            record_exception=False,
+            set_status_on_exception=False,
+        ) as span:
+            headers: dict[str, str] = {}
+            self._propagator.inject(headers)
+            try:
+                sent = await send(headers)
+            except BaseException as error:
+                _fail(span, type(error).__qualname__)
+                raise
+            if sent.status is not None:
+                span.set_attribute("http.response.status_code", sent.status)
+            if sent.trouble:
+                _fail(span, "unanswered" if sent.status is None else str(sent.status))
+        return sent
 
     def close(self, seconds: float = CLOSE_SECONDS) -> None:
         """Export what waits; what no collector has taken after `seconds` is lost."""

@@ -12,7 +12,8 @@ from starlette.concurrency import run_in_threadpool
 
 from api import access_schemas as schemas
 from api import problems
-from api.access import ended_cookie, rate_of, require, same_origin, session_cookie
+from api.access import ended_cookie, rate_of, same_origin, session_cookie
+from api.asking import require
 from api.dependencies import ACCOUNT, service
 from api.lanes import lanes
 from api.once import described

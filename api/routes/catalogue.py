@@ -9,6 +9,7 @@ from fastapi import APIRouter, Path, Query
 
 from api import catalogue_schemas as shapes
 from api import problems, schemas
+from api.asking import ANYONE, allow
 from api.dependencies import (
     ACCOUNT,
     HASH,
@@ -200,7 +201,12 @@ def list_receipts(
     )
 
 
-@router.get("/licensors/{licensor}/statistics")
+@router.get(
+    "/licensors/{licensor}/statistics",
+    responses=problems.SCOPE_FAILURES,
+    dependencies=[allow("statistics:read")],
+    openapi_extra=ANYONE,
+)
 def show_statistics(
     snapshot: Cacheable,
     licensor: Annotated[str, Path(pattern=ACCOUNT)],

@@ -11,7 +11,7 @@ import functools
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi import Path as PathParameter
@@ -19,6 +19,7 @@ from fastapi.responses import FileResponse
 from starlette.concurrency import run_in_threadpool
 
 from api import problems, schemas
+from api.asking import ANYONE, allow
 from api.dependencies import (
     LicensePath,
     ModelPath,
@@ -58,6 +59,7 @@ _ZIP: dict[int | str, dict[str, Any]] = {
 _ACCEPTED = int(problems.ACCEPTED)
 _GONE = int(problems.NO_CONTENT)
 _JOB_FAILURES = problems.WRITE_FAILURES
+_ASKER: Final[Any] = allow("evidence:write")
 FinalBlock = Annotated[
     str | None,
     Query(
@@ -107,7 +109,8 @@ async def license_bundle(
     "/evidence/jobs",
     status_code=_ACCEPTED,
     responses=_JOB_FAILURES,
-    dependencies=[described],
+    dependencies=[described, _ASKER],
+    openapi_extra=ANYONE,
 )
 async def begin_job(
     request: Request, response: Response, asked: schemas.EvidenceAsked
@@ -157,7 +160,12 @@ async def job_bundle(request: Request, job: JobPath) -> Response:
 
 
 @jobs_router.delete(
-    "/evidence/jobs/{job}", status_code=_GONE, response_class=Response, responses=_JOB_FAILURES
+    "/evidence/jobs/{job}",
+    status_code=_GONE,
+    response_class=Response,
+    responses=_JOB_FAILURES,
+    dependencies=[_ASKER],
+    openapi_extra=ANYONE,
 )
 async def cancel_job(request: Request, job: JobPath) -> Response:
     """Cancel a job, or give its bundle up. Others who asked for the same keep it."""

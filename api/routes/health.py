@@ -15,6 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from api import problems, schemas
 from api.anchoring import Said, said_by
 from api.dependencies import Served, Service
+from api.scraping import SCRAPER
 from ledger import __version__
 from ledger.errors import LedgerError
 from ledger.index.endpoints import Endpoints
@@ -93,7 +94,7 @@ def readiness(served: Service, *, broker: bool, anchoring: Said = "off") -> sche
     )
 
 
-@router.get("/metrics", response_class=Response, include_in_schema=False)
+@router.get("/metrics", response_class=Response, include_in_schema=False, dependencies=[SCRAPER])
 def metrics(request: Request) -> Response:
     """Counters in the Prometheus text format."""
     registry: CollectorRegistry = request.app.state.registry

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from contextlib import ExitStack
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from api import catalogue_schemas, pages, problems, schemas
+from api.asking import ANYONE, allow
 from api.dependencies import (
     ACCOUNT,
     COUNT,
@@ -229,6 +230,9 @@ def show_leaves(snapshot: Cacheable, id: ModelPath) -> schemas.LeavesAnswer:  # 
     )
 
 
+_DEPOSITOR: Final[Any] = allow("deposits:write")
+
+
 def _json_body(description: str, example: Any) -> dict[str, Any]:
     schema = {"type": "object", "example": example}
     content = {"application/json": {"schema": schema, "example": example}}
@@ -238,11 +242,12 @@ def _json_body(description: str, example: Any) -> dict[str, Any]:
 @router.post(
     "/models/{id}/leaves",
     responses=problems.WRITE_FAILURES,
-    dependencies=[described],
+    dependencies=[described, _DEPOSITOR],
     openapi_extra=_json_body(
         "public tensor ids, or a whole fingerprint document (docs/spec/fingerprint.md)",
         _EXAMPLE_FINGERPRINT,
-    ),
+    )
+    | ANYONE,
 )
 async def deposit_leaves(
     request: Request,
@@ -302,10 +307,11 @@ def _deposit_leaves(
 @router.post(
     "/models/{id}/documents",
     responses=problems.WRITE_FAILURES,
-    dependencies=[described],
+    dependencies=[described, _DEPOSITOR],
     openapi_extra=_json_body(
         "the model's manifest, its claim, or both (docs/spec/claim.md)", {"manifest": {}}
-    ),
+    )
+    | ANYONE,
 )
 async def deposit_documents(request: Request, id: ModelPath) -> schemas.DocumentsDeposited:  # noqa: A002 -- as above
     """Deposit a model's manifest and claim: what the registered hashes were made of."""

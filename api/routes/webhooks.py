@@ -8,7 +8,8 @@ from fastapi import APIRouter, Body, Depends, Header, Path, Query, Request, Resp
 
 from api import problems
 from api import webhook_schemas as schemas
-from api.access import SAFE, require
+from api.access import SAFE
+from api.asking import require
 from api.dependencies import NUMBER_CURSOR, service
 from api.lanes import lanes
 from api.once import described

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from api.access import require
+from api.asking import require
 from api.dependencies import Service
 from api.lanes import Lane, lanes
 from api.transactions.answers import DecodedCall

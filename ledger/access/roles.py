@@ -21,7 +21,7 @@ SCOPES: Final = MappingProxyType(
         "evidence:write": "ask for evidence jobs in one's own name",
         "transactions:write": "have transactions prepared and passed on",
         "webhooks:write": "have events sent to a URL",
-        "statistics:read": "read a licensor's own figures",
+        "statistics:read": "read a licensor's figures",
         "keys:write": "make, list and revoke one's own API keys; sessions only",
         "access:write": "everyone's keys and sessions; sessions only",
         "audit:read": "read the audit log",
@@ -49,9 +49,11 @@ _SCOPES_OF: Final = MappingProxyType(
 )
 
 
-_SIGNED_IN: Final = frozenset({"transactions:write"})
-"""What every session may: who buys, claims, or registers a first model holds nothing yet. What it
-may do on chain, the contracts decide."""
+_SIGNED_IN: Final = frozenset(
+    {"deposits:write", "evidence:write", "statistics:read", "transactions:write"}
+)
+"""What every session may. The first three anyone may without a credential; and who buys, claims, or
+registers a first model holds nothing yet. What that may do on chain, the contracts decide."""
 
 
 def scopes_of(roles: Iterable[str]) -> frozenset[str]:
@@ -63,8 +65,8 @@ def reach(granted: Iterable[str] | None, roles: Iterable[str]) -> frozenset[str]
     """What a credential may do now.
 
     Args:
-        granted: a key's own scopes; None for a session, which has all of its account's, and may
-            have transactions prepared whatever that account is.
+        granted: a key's own scopes; None for a session, which has all of its account's, and what
+            every session may.
         roles: of its account, as they are now. A role that is gone takes its scopes along.
     """
     mine = scopes_of(roles)

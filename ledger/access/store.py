@@ -26,7 +26,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import IntegrityError
 
-from ledger.access import trail
+from ledger.access import sessions, trail
 from ledger.access.message import SignInMessage, unix_time
 from ledger.access.principals import By, KeyFacts, Principal, checked_key
 from ledger.access.roles import (
@@ -37,6 +37,7 @@ from ledger.access.roles import (
     reach,
     scopes_of,
 )
+from ledger.access.sessions import IDLE_SECONDS, SESSION_SECONDS
 from ledger.access.sign_in import NONCE_SECONDS
 from ledger.access.statements import KEY_BY_ID, ROLES_OF, SESSION_BY_ID
 from ledger.access.tokens import Token, new_token, random_text
@@ -55,8 +56,6 @@ from ledger.ids import Address
 from ledger.index.access_tables import access_key, access_nonce, access_role, access_session
 from ledger.index.database import reading, writing
 
-IDLE_SECONDS: Final = 30 * 60
-SESSION_SECONDS: Final = 12 * 3600
 KEY_DAYS: Final = 90
 MAX_KEYS: Final = 50
 """Live keys of one account."""
@@ -65,7 +64,6 @@ MAX_NONCES: Final = 20_000
 NONCE_DIGITS: Final = 22
 _SEEN_EVERY: Final = 60
 _USED_EVERY: Final = 3600
-_KEPT_SESSIONS: Final = 86_400
 _TOUCH_WAITS: Final = 0.05
 _DAY: Final = 86_400
 
@@ -211,20 +209,18 @@ class AccessStore:
             )
             if used.rowcount != 1:
                 raise _no_nonce()
-            old = access_session.c.expires_at < now - _KEPT_SESSIONS
-            connection.execute(delete(access_session).where(old))
-            connection.execute(
-                insert(access_session).values(
-                    id=token.id, hash=token.hash(), account=account.raw, created_at=now,
-                    seen_at=now, expires_at=expires,
-                )
-            )  # fmt: skip
+            sessions.add(connection, token, account, now, expires)
             roles = self.roles_of(connection, account)
             who = Principal("session", token.id, account, roles, reach(None, roles), expires, now)
+            by = By.principal(who, request)
             self._record(
-                connection, By.principal(who, request), "session.opened", f"session:{token.id}",
+                connection, by, "session.opened", f"session:{token.id}",
                 {"expires_at": expires, "roles": list(roles)},
             )  # fmt: skip
+            # Behind that entry, whose lock lets one sign-in count at a time.
+            for gone in sessions.end_oldest(connection, account, token.id, now):
+                detail = {"because": f"more than {sessions.MAX_SESSIONS} of the account"}
+                self._record(connection, by, "session.ended", f"session:{gone}", detail)
         return token, who
 
     def end_session(self, who: Principal, *, request: str = "") -> None:
@@ -240,20 +236,11 @@ class AccessStore:
 
     def end_sessions(self, by: By, account: Address) -> int:
         """End every session of an account, as after a token was stolen; how many there were."""
-        table, now = access_session, int(self.now())
         with writing(self.engine) as connection:
-            ended = connection.execute(
-                update(table)
-                .where(
-                    table.c.account == account.raw,
-                    table.c.ended_at.is_(None),
-                    table.c.expires_at > now,
-                )
-                .values(ended_at=now)
-            ).rowcount
+            ended = sessions.end_all(connection, account, int(self.now()))
             detail = {"sessions": ended}
             self._record(connection, by, "session.ended", f"account:{account}", detail)
-            return int(ended)
+            return ended
 
     # -- keys --------------------------------------------------------------------------------------
 

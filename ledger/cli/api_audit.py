@@ -65,7 +65,7 @@ def verify(
     from ledger.ids import Address
 
     kept = [] if extends is None else [_last(extends)]
-    anchored_at = session.anchors.anchored_at if chain else None
+    anchored_at = session.anchors.anchored_at if chain or anchored_by is not None else None
     anchored = None
     if anchored_by is not None:
         first = session.network.deployment.block

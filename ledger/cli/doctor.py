@@ -5,11 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
+from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated, Any
 
-import httpx
 import typer
 
 from ledger.cli.exits import failure_of
@@ -17,7 +16,8 @@ from ledger.cli.output import Answer, time_text
 from ledger.cli.session import TEST_ACCOUNTS, Session, owned_by_others, wallet_path
 from ledger.cli.settings import url_for_people
 from ledger.cli.verb import Verbs
-from ledger.errors import LedgerError, NoNetwork, NoWallet
+from ledger.errors import LedgerError, NoNetwork, NoWallet, UnavailableError
+from ledger.remote.heads import head_of
 
 app = Verbs()
 
@@ -124,9 +124,8 @@ def _clock(session: Session) -> Finding:
 
 def _date_of(url: str) -> int | None:
     try:
-        reply = httpx.get(url, timeout=_TIMEOUT)
-        return int(parsedate_to_datetime(reply.headers["date"]).timestamp())
-    except (httpx.HTTPError, httpx.InvalidURL, KeyError, ValueError):
+        return head_of(url, seconds=_TIMEOUT).date
+    except LedgerError:
         return None
 
 
@@ -146,17 +145,13 @@ def _broker(session: Session) -> Finding:
         )
     shown = url_for_people(url)
     try:
-        reply = httpx.get(url.rstrip("/") + "/v1/broker", timeout=_TIMEOUT)
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        head = head_of(url.rstrip("/") + "/v1/broker", seconds=_TIMEOUT)
+    except UnavailableError as error:
+        hint = "is it running? locally: deed up"
+        return Finding("broker", "bad", f"{shown}: {error.message}", hint)
+    if head.status != HTTPStatus.OK:
         return Finding(
-            "broker",
-            "bad",
-            f"{shown} does not answer ({type(error).__name__})",
-            "is it running? locally: deed up",
-        )
-    if reply.status_code != httpx.codes.OK:
-        return Finding(
-            "broker", "bad", f"{shown} answers with status {reply.status_code}", "is it a broker?"
+            "broker", "bad", f"{shown} answers with status {head.status}", "is it a broker?"
         )
     return Finding("broker", "ok", f"{shown} answers")
 

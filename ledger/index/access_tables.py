@@ -42,6 +42,7 @@ access_session = Table(
     Column("seen_at", BigInteger, nullable=False),
     Column("expires_at", BigInteger, nullable=False),
     Column("ended_at", BigInteger, nullable=True),
+    Index("ix_access_session_account", "account"),
     Index("ix_access_session_expires_at", "expires_at"),
 )
 # A row is a nonce that was given out and not used yet; using it deletes the row.

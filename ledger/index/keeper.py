@@ -79,6 +79,7 @@ class Keeper:
         active: whether this process is the one that follows; others leave the work to it.
         rate: requests a second.
         kept_days: age in days after which outbox entries are forgotten.
+        also: forgets something else as often; what it raises ends the turn.
         now: Unix seconds.
     """
 
@@ -92,6 +93,7 @@ class Keeper:
         active: Callable[[], bool] = lambda: True,
         rate: float = REQUESTS_PER_SECOND,
         kept_days: float = KEPT_DAYS,
+        also: Callable[[], object] = lambda: None,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._node = node
@@ -102,6 +104,7 @@ class Keeper:
         self._active = active
         self._rate = rate
         self._kept_ms = int(kept_days * 86_400_000)
+        self._also = also
         self._now = now
         self._pruned_at = float("-inf")
         # The block that is refused, and how often it was.
@@ -250,4 +253,5 @@ class Keeper:
             count = self._journal.outbox.prune(connection, int(now * 1000) - self._kept_ms)
         if count:
             log.info("forgot %d outbox entries", count)
+        self._also()
         self._pruned_at = now

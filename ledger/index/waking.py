@@ -12,19 +12,20 @@ import time
 
 from ledger.errors import LedgerError
 from ledger.index.fetch import Node
+from ledger.loopback import is_loopback
 
 LOOK_SECONDS = 0.02
 # So often while blocks come: whoever has sent a transaction often sends the next.
 SOON_SECONDS = 0.005
 LATELY_SECONDS = 2.0
-_LOOPBACK = {"localhost", "127.0.0.1", "[::1]", "::1"}
 
 
 def is_near(node: Node) -> bool:
     """Whether every endpoint of the node is on this machine."""
     hosts = getattr(node, "hosts", ())
+    # With a port or without.
     return bool(hosts) and all(
-        host in _LOOPBACK or host.rpartition(":")[0] in _LOOPBACK for host in hosts
+        is_loopback(host) or is_loopback(host.rpartition(":")[0]) for host in hosts
     )
 
 

@@ -20,7 +20,9 @@ webhook_endpoint = Table(
     Column("owner", String(80), nullable=False),
     Column("url", Text, nullable=False),
     Column("description", String(200), nullable=False),
-    # JSON (ledger.webhooks.filters), and in it `via`: the account's key that made it.
+    # key:ID of the account's key by whose right it is sent to; empty for a session's.
+    Column("via", String(40), nullable=False),
+    # JSON (ledger.webhooks.filters).
     Column("filters", Text, nullable=False),
     Column("expiring_days", Integer, nullable=False),
     # What the secret is derived from, and what the one before it was, which signs until then.

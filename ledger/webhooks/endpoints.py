@@ -36,7 +36,6 @@ from ledger.webhooks.records import (
     endpoint_of,
     shown,
 )
-from ledger.webhooks.rights import via_of
 
 MAX_ENDPOINTS: Final = 20
 """Endpoints of one owner."""
@@ -151,7 +150,7 @@ class Endpoints:
                 changes.get("description", before.description),
                 changes.get("expiring_days", before.expiring_days),
             )
-            values = columns(asked, _via(by) if enabled else via_of(row.filters))
+            values = columns(asked, _via(by) if enabled else row.via)
             detail = shown(asked)
             if asked.url != before.url:
                 values |= {"failures": 0, "failing_since": None, "resting_until_ms": 0}

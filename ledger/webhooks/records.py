@@ -89,11 +89,11 @@ class Delivery:
 
 def columns(asked: Asked, via: str) -> dict[str, Any]:
     """The columns of what an endpoint is to be, and by which key it is."""
-    told = {**asked.filters, "via": via}
     return {
         "url": asked.url,
         "description": asked.description,
-        "filters": json.dumps(told, sort_keys=True),
+        "via": via,
+        "filters": json.dumps(asked.filters, sort_keys=True),
         "expiring_days": asked.expiring_days,
     }
 
@@ -105,9 +105,7 @@ def shown(asked: Asked) -> dict[str, Any]:
 
 def asked_of(row: Any) -> Asked:
     """What an endpoint is to be, from its row."""
-    filters = json.loads(row.filters)
-    filters.pop("via", None)
-    return Asked(row.url, filters, row.description, row.expiring_days)
+    return Asked(row.url, json.loads(row.filters), row.description, row.expiring_days)
 
 
 def counts_of(connection: Connection, id_: str) -> dict[str, int]:

@@ -5,8 +5,6 @@ docs/spec/webhooks.md, "Whose right it is sent by".
 
 from __future__ import annotations
 
-import json
-import socket
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -54,7 +52,7 @@ class Rights:
         with self.index.reading() as connection:
             rows = connection.execute(
                 select(
-                    table.c.id, table.c.owner, table.c.filters, table.c.reason, table.c.disabled_at
+                    table.c.id, table.c.owner, table.c.via, table.c.reason, table.c.disabled_at
                 ).where(table.c.chain_id == self.index.chain_id, table.c.enabled)
             ).all()
         if not rows:
@@ -62,11 +60,11 @@ class Rights:
         with self.index.snapshot() as snapshot:
             told: dict[tuple[str, str], str | None] = {}
             for row in rows:
-                whose = row.owner, via_of(row.filters)
+                whose = row.owner, row.via
                 if whose not in told:
                     stale = snapshot.as_of.lag_s > STALE_SECONDS
                     told[whose] = self._missing(snapshot.connection, *whose, now, stale=stale)
-        return sum(self._turn(row, told[row.owner, via_of(row.filters)], now) for row in rows)
+        return sum(self._turn(row, told[row.owner, row.via], now) for row in rows)
 
     def _missing(
         self, connection: Connection, owner: str, via: str, now: int, *, stale: bool
@@ -114,7 +112,7 @@ class Rights:
                     table.c.id == row.id,
                     table.c.enabled,
                     table.c.reason == row.reason,
-                    table.c.filters == row.filters,
+                    table.c.via == row.via,
                 )
                 .values(**values)
             )
@@ -126,17 +124,7 @@ class Rights:
                     .where(made.c.endpoint == row.id, made.c.state == WAITING)
                     .values(next_at_ms=now * 1000)
                 )
-            by = f"local:service@{socket.gethostname()[:40]}"
             detail = {"reason": missing} if missing else {}
-            entry = Act(by, act, f"webhook:{row.id}", detail=detail)
+            entry = Act(trail.service_name(), act, f"webhook:{row.id}", detail=detail)
             trail.append(connection, entry, now_ms=now * 1000)
         return True
-
-
-def via_of(filters: str) -> str:
-    """``key:ID`` of the account's key that an endpoint was made by; empty for a session.
-
-    Args:
-        filters: the column, which has it as a member beside the filters' own.
-    """
-    return str(json.loads(filters).get("via", ""))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import secrets
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -60,6 +60,15 @@ class Due:
     secrets: tuple[bytes, ...]
 
 
+Post = Callable[[Mapping[str, str]], Awaitable[Sent]]
+"""Sends one message, with further headers."""
+
+
+async def alone(send: Post) -> Sent:
+    """An attempt with nothing around it."""
+    return await send({})
+
+
 class Sending:
     """Claims, attempts and their results, for one process. All but `attempt` work on the database.
 
@@ -86,6 +95,8 @@ class Sending:
         self._lease_ms = int((way.seconds + SLACK_SECONDS) * 1000)
         self.counts: Counter[str] = Counter()
         """Attempts by outcome: delivered, refused (an answer that is no 2xx), failed (none)."""
+        self.around: Callable[[Post], Awaitable[Sent]] = alone
+        """What each attempt is made within, such as a span, which names itself in a header."""
 
     def _now_ms(self) -> int:
         return int(self._index.now() * 1000)
@@ -225,7 +236,11 @@ class Sending:
             return Sent(None, KEYLESS)
         stamp = int(self._index.now())
         headers = signed_headers(due.secrets, due.message, stamp, due.body)
-        return await post(due.url, due.body, headers, self._way)
+
+        async def send(more: Mapping[str, str]) -> Sent:
+            return await post(due.url, due.body, {**more, **headers}, self._way)
+
+        return await self.around(send)
 
     def record(self, due: Due, sent: Sent) -> bool:
         """Write down what came of an attempt; whether this process still holds the claim.

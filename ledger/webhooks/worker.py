@@ -11,15 +11,16 @@ import asyncio
 import contextlib
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TypeVar
 
 from ledger.errors import LedgerError
+from ledger.remote.posting import Sent
 from ledger.webhooks.reminders import Reminders
 from ledger.webhooks.rights import LOOK_SECONDS as RIGHTS_SECONDS
 from ledger.webhooks.rights import Rights
-from ledger.webhooks.sending import Sending
+from ledger.webhooks.sending import Post, Sending
 from ledger.webhooks.spreading import Spreader
 
 log = logging.getLogger("webhooks")
@@ -69,6 +70,10 @@ class Worker:
     def counts(self) -> dict[str, int]:
         """Attempts of this process by outcome."""
         return dict(self._sending.counts)
+
+    def surround(self, around: Callable[[Post], Awaitable[Sent]]) -> None:
+        """Make each attempt within `around` from now on."""
+        self._sending.around = around
 
     def wake(self) -> None:
         """Look at once: there is something new. From any thread, and before or after `run` too."""

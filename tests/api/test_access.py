@@ -181,6 +181,49 @@ def test_operators_see_and_revoke_the_keys_of_others_and_make_some_for_them(
     assert code(ask("GET", "/v1/keys", token)) == (403, "SCOPE_MISSING")
 
 
+FOR_ANYONE = [
+    ("deposits:write", "POST", "/v1/models/{id}/leaves"),
+    ("deposits:write", "POST", "/v1/models/{id}/documents"),
+    ("evidence:write", "POST", "/v1/evidence/jobs"),
+    ("evidence:write", "DELETE", "/v1/evidence/jobs/{job}"),
+    ("statistics:read", "GET", "/v1/licensors/{licensor}/statistics"),
+]
+
+
+def test_a_key_needs_its_scope_where_anyone_may_do_the_same_without_one(ask, desk, published):
+    described = ask("GET", "/v1/openapi.json").json()["paths"]
+    key = {scope: desk.key(scope)[0] for scope, _, _ in FOR_ANYONE}
+    key["other"], _ = desk.key("webhooks:write")
+    session = desk.session(STRANGER)
+    names = {"id": str(published.model), "job": "ab" * 16, "licensor": LICENSOR.address}
+    for scope, method, path in FOR_ANYONE:
+        body = {"json": {}} if method == "POST" else {}
+        free = ask(method, path.format(**names), **body)
+        assert free.status_code not in {401, 403}, free.text
+        for token in (key[scope], session):
+            reply = ask(method, path.format(**names), token, **body)
+            assert reply.status_code == free.status_code, reply.text
+        for holds, token in key.items():
+            if holds != scope:
+                reply = ask(method, path.format(**names), token, **body)
+                assert code(reply) == (403, "SCOPE_MISSING")
+                assert reply.json()["scope"] == scope
+                assert f'scope="{scope}"' in reply.headers["www-authenticate"]
+        operation = described[path][method.lower()]
+        assert sorted(map(list, operation["security"])) == [[], ["bearer"], ["session"]]
+        assert "403" in operation["responses"]
+
+
+def test_a_key_without_the_scope_gets_no_figures_from_memory_either(ask, desk):
+    """What memory holds is answered before a route is looked for."""
+    path = f"/v1/licensors/{LICENSOR.address}/statistics"
+    key, _ = desk.key("evidence:write")
+    for _ in range(3):
+        assert ask("GET", path).status_code == 200
+    assert code(ask("GET", path, key)) == (403, "SCOPE_MISSING")
+    assert ask("GET", path).status_code == 200
+
+
 # -- audit log -------------------------------------------------------------------------------------
 
 

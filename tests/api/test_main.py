@@ -6,15 +6,18 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import httpx
 import pytest
 
 from api.__main__ import main
+from ledger.access import trail
 from ledger.chain.anvil import free_port
 from ledger.chain.dev import DevChain
 from ledger.chain.network import Network
+from ledger.index.database import open_database, reading, writing
 
 pytestmark = pytest.mark.chain
 
@@ -31,6 +34,7 @@ ROOT = Path(__file__).parents[2]
         {"PORT": "99999"},
         {"DATABASE_URL": "mysql://user:s3cret@host/x"},
         {"DATABASE_URL": "d.json/x.db"},
+        {"AUDIT_DAYS": "89"},
         {"BROKER_HOME": "broker"},
     ],
     ids=str,
@@ -88,6 +92,27 @@ def test_a_restart_resumes_where_it_was(deployed, published, make, tmp_path):
         assert any(event["event"] == "LicenseIssued" for event in events)
     finally:
         second.stop()
+
+
+def test_it_forgets_what_in_the_audit_log_is_older_than_its_setting(deployed, make, tmp_path):
+    engine = open_database(f"sqlite:///{tmp_path / 'index.db'}")
+    with writing(engine) as connection:
+        for days in (100, 80):
+            old = int((time.time() - days * 86_400) * 1000)
+            trail.append(connection, trail.Act("local:x", f"of {days} days"), now_ms=old)
+    service = make.service(tmp_path, deployed.network, DEED_API_AUDIT_DAYS="90").start()
+
+    def acts():
+        with reading(engine) as connection:
+            return [json.loads(row.text)["act"] for row in trail.rows(connection)]
+
+    try:
+        service.until(lambda: acts() == ["of 80 days", "audit.pruned"])
+    finally:
+        service.stop()
+    with reading(engine) as connection:
+        assert trail.verify(trail.rows(connection)).holds
+    engine.dispose()
 
 
 def test_without_its_chain_it_answers_from_what_it_has_and_says_that_it_is_not_ready(

@@ -30,13 +30,16 @@ from api.app import Opened, create_app
 from api.dependencies import Service
 from api.settings import Settings
 from api.tracing import Traced, Traces
+from api.webhooks import open_webhooks
 from ledger.chain.anvil import free_port
 from ledger.chain.profile import profile_for
 from ledger.index.database import open_database
 from ledger.index.views import Index
+from ledger.remote.posting import Sent
 
 worlds: Any = importlib.import_module("index_world")
 stories: Any = importlib.import_module("story_world")
+hooks_world: Any = importlib.import_module("webhook_world")
 
 ACCOUNT = "0x" + "a1" * 20
 MODEL = "0x" + "b2" * 32
@@ -91,6 +94,7 @@ class Served:
 
     def __init__(self, url: str, folder: Path, **settings: Any) -> None:
         self.engine = open_database(url)
+        hooked = settings.pop("hooked", None)
         given = Settings(
             deployment=Path("unused"), database_url=SecretStr(url), follow=False,
             evidence_folder=folder, log_level="error", telemetry="otlp", ready_lag=1e9,
@@ -98,7 +102,11 @@ class Served:
         )  # fmt: skip
         index = Index(self.engine, worlds.chain_world.CHAIN_ID)
         service = Service(given, index, None, None, profile_for(31337))
-        self.front = create_app(given, Opened(service, None, None, ExitStack()))
+        hooks = None
+        if hooked is not None:
+            hooks = open_webhooks(service)
+            hooked(hooks)
+        self.front = create_app(given, Opened(service, None, hooks, ExitStack()))
         self.port = free_port()
         self._server = uvicorn.Server(http_config(self.front, host="127.0.0.1", port=self.port))
         self.thread = threading.Thread(target=self._server.run, daemon=True)
@@ -364,6 +372,72 @@ def test_each_transaction_of_the_follower_is_a_span_that_is_exported_at_the_end(
     assert by_name["index.roll_back"] == {"modeldeed.last": 4, "modeldeed.ancestor": 2}
     assert by_name["index.append"]["modeldeed.first"] == 3
     assert by_name["index.append"]["modeldeed.last"] >= 4
+
+
+def test_each_attempt_of_a_webhook_is_a_span_that_its_receiver_is_told_of(
+    served, url, collector, tmp_path
+):
+    """One that is refused, one that is taken; and nothing of where they led."""
+    receivers = [hooks_world.Receiver(), hooks_world.Receiver()]
+    receivers[0].answers = [500]
+
+    def hooked(hooks):
+        for each in receivers:
+            asked = hooks_world.Asked(each.url, hooks_world.EVERYTHING)
+            made, _ = hooks.endpoints.create(hooks_world.BY, hooks_world.OWNER, asked)
+            hooks.endpoints.test(hooks_world.OWNER, made.id, {})
+
+    account = hooks_world.OWNER.removeprefix("account:").lower()
+    sending = Served(
+        url, tmp_path, hooked=hooked, operators=(account,), webhook_networks=("127.0.0.0/8",)
+    )
+    try:
+        for receiver, status in zip(receivers, (500, 204), strict=True):
+            until(lambda receiver=receiver: receiver.got)
+            headers, _ = receiver.got[0]
+            version, trace_id, span_id, flags = headers["traceparent"].split("-")
+            assert (version, int(flags, 16) & 1) == ("00", 1)  # sampled
+            assert "tracestate" not in headers
+
+            def exported(trace_id=trace_id):
+                told = [span for span, _, _ in collector.told()]
+                return [span for span in told if span.trace_id.hex() == trace_id]
+
+            (span,) = until(exported)
+            assert (span.name, span.kind, span.span_id.hex()) == ("webhook.attempt", 3, span_id)
+            assert span.parent_span_id == b""
+            found = attributes(span.attributes)
+            assert found.pop("http.response.status_code") == status
+            error = {"error.type": "500"} if status == 500 else {}
+            assert found == {"http.request.method": "POST", **error}
+            assert span.status.code == (ERROR if error else 0)
+    finally:
+        sending.close()
+        for each in receivers:
+            each.close()
+    sent = b"".join(body for _, body in collector.posts)
+    assert b"hunter2" not in sent
+    assert f":{receivers[0].port}".encode() not in sent
+
+
+def test_an_attempt_that_finds_nobody_is_an_error_without_a_status():
+    exporter = InMemorySpanExporter()
+    traces = Traces(exporter, origin=None)
+
+    async def nobody(headers):
+        assert list(headers) == ["traceparent"]
+        return Sent(None, "ConnectError")
+
+    async def stopped(_):
+        raise asyncio.CancelledError
+
+    assert asyncio.run(traces.attempt(nobody)).trouble == "ConnectError"
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(traces.attempt(stopped))
+    traces.close()
+    told = [each.attributes for each in exporter.get_finished_spans()]
+    assert [each["error.type"] for each in told] == ["unanswered", "CancelledError"]
+    assert not [each for each in told if "http.response.status_code" in each]
 
 
 def test_an_exception_is_told_by_its_class_alone():

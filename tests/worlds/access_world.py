@@ -14,6 +14,7 @@ import httpx
 from eth_account import Account
 from eth_account.messages import encode_defunct
 
+from ledger.access.message import SignInMessage
 from ledger.access.principals import By
 from ledger.access.store import AccessStore
 from ledger.chain.wallet import dev_wallet
@@ -98,3 +99,11 @@ class Desk:
         """A key of no account; its text and id."""
         token, facts = self.store.create_key(LOCAL, "test", scopes, role=role, days=days)
         return token.text, facts.id
+
+    def session(self, wallet: Wallet) -> str:
+        """A session of an account, as if it had signed in: none of its network's sign-ins."""
+        nonce, _ = self.store.new_nonce()
+        message = SignInMessage(
+            "localhost", wallet.address, "http://localhost/", "31337", nonce, "2026-01-01T00:00:00Z"
+        )
+        return self.store.open_session(message)[0].text

@@ -29,3 +29,8 @@ def test_metrics_count_requests_by_route_and_never_by_path(service, published):
     text = service.client.get("/metrics").text
     assert "deed_index_ready 1.0" in text
     assert str(published.model) not in text
+
+
+def test_whom_a_proxy_on_this_machine_speaks_for_is_not_on_this_machine(service):
+    reply = service.client.get("/metrics", headers={"x-forwarded-for": "203.0.113.9"})
+    assert (reply.status_code, reply.json()["code"]) == (403, "ACCESS_ERROR")

@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from sqlalchemy import insert, select, text, update
 
+from ledger.access import sessions, trail
 from ledger.access import store as stores
-from ledger.access import trail
 from ledger.access.message import SignInMessage
 from ledger.access.principals import By
 from ledger.access.roles import ROLES, SCOPES, SESSION_ONLY, scopes_of
@@ -32,6 +32,7 @@ from ledger.index.database import reading, writing
 ALICE, BOB = Address(b"\xa1" * 20), Address(b"\xb0" * 20)
 LOCAL = By("local:op@host")
 DAY = 86_400
+EVERY_SESSION = {"deposits:write", "evidence:write", "statistics:read", "transactions:write"}
 
 
 def message(nonce, account=ALICE, **more):
@@ -224,7 +225,7 @@ def test_nobody_revokes_or_sees_the_key_of_another_account(store):
 
 def test_a_session_begins_with_a_nonce_and_ends_when_it_is_ended(store):
     token, who = signed_in(store)
-    assert (who.account, who.roles, who.scopes) == (ALICE, (), {"transactions:write"})
+    assert (who.account, who.roles, who.scopes) == (ALICE, (), EVERY_SESSION)
     assert store.resolve(token) == who
     store.end_session(who)
     with pytest.raises(CredentialRevoked, match="ended"):
@@ -323,6 +324,39 @@ def test_a_session_ends_by_idleness_and_after_twelve_hours_of_use(store, clock):
         store.resolve(token)
 
 
+def test_an_account_has_so_many_sessions_and_the_next_sign_in_ends_the_oldest(
+    store, clock, monkeypatch
+):
+    monkeypatch.setattr(sessions, "MAX_SESSIONS", 3)
+    idle, _ = signed_in(store)
+    clock.pass_(31 * 60)  # what is over anyway makes room without being ended
+    other, _ = signed_in(store, BOB)
+    tokens = []
+    for _ in range(5):
+        clock.pass_(1)
+        tokens.append(signed_in(store)[0])
+    for token in tokens[:2]:
+        with pytest.raises(CredentialRevoked, match="ended"):
+            store.resolve(token)
+    for token in (*tokens[2:], other):
+        store.resolve(token)
+    with pytest.raises(CredentialExpired):
+        store.resolve(idle)
+    ended = [subject for act, subject in acts(store) if act == "session.ended"]
+    assert ended == [f"session:{token.id}" for token in tokens[:2]]
+    assert holds(store)
+
+
+def test_of_many_who_sign_in_at_once_no_more_stay_than_may(store, monkeypatch):
+    monkeypatch.setattr(sessions, "MAX_SESSIONS", 2)
+    nonces = [store.new_nonce()[0] for _ in range(8)]
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda nonce: store.open_session(message(nonce)), nonces))
+    live = select(access_session.c.id).where(access_session.c.ended_at.is_(None))
+    with reading(store.engine) as connection:
+        assert len(connection.execute(live).all()) == 2
+
+
 def test_a_session_lasts_no_longer_than_the_message_that_began_it(store):
     _, who = signed_in(store, expiration_time="2027-01-15T08:10:00Z")
     assert who.expires_at == 1_800_000_600
@@ -357,7 +391,7 @@ def test_operators_and_auditors_are_granted_and_taken_back(store):
     assert [(a, r) for a, r, _, _ in store.roles()] == [(ALICE, "operator")]
     assert store.revoke_role(LOCAL, ALICE, "operator")
     assert not store.revoke_role(LOCAL, ALICE, "operator")
-    assert store.resolve(token).scopes == {"transactions:write"}
+    assert store.resolve(token).scopes == EVERY_SESSION
     assert [act for act, _ in acts(store)][2:] == ["role.granted", "role.revoked"]
     for role in ("licensor", "king"):
         with pytest.raises(UsageError):

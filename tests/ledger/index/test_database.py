@@ -19,6 +19,7 @@ from sqlalchemy import (
     Engine,
     Integer,
     LargeBinary,
+    MetaData,
     SmallInteger,
     Table,
     create_engine,
@@ -35,6 +36,7 @@ from ledger.index import tables
 from ledger.index.database import MIGRATIONS, migrate, open_database, reading, writing
 from ledger.index.deferred import SECONDARY, leave_out, restore
 from ledger.index.views import Index
+from ledger.index.webhook_tables import webhook_endpoint
 
 
 def alembic(engine: Engine, run: Any, revision: str, *, beside: Path | None = None) -> None:
@@ -181,6 +183,35 @@ def test_indexes_that_a_backfill_left_out_are_made_at_its_end_in_their_new_shape
     alembic(engine, command.upgrade, "head")
     assert restore(engine) == len(SECONDARY)
     assert drift(engine) == []
+
+
+def test_the_key_of_an_older_indexs_webhook_moves_into_its_own_column_and_back(engine):
+    alembic(engine, command.downgrade, "0008")
+    old = {"a": '{"events": [], "via": "key:Ab3dE5fG7h"}', "b": '{"events": ["x"], "via": ""}',
+           "c": '{"events": ["y"]}'}  # fmt: skip
+    row = {name: value for name, value in a_row(webhook_endpoint, 1).items() if name != "via"}
+    table = Table("webhook_endpoint", MetaData(), autoload_with=engine)
+    assert "via" not in table.c
+    with writing(engine) as connection:
+        connection.execute(insert(table), [row | {"id": k, "filters": v} for k, v in old.items()])
+
+    def held(*columns):
+        query = text(f"SELECT {', '.join(columns)} FROM webhook_endpoint ORDER BY id")
+        with engine.connect() as connection:
+            return [tuple(found) for found in connection.execute(query)]
+
+    before = held("url", "owner", "description", "since_seq")
+    alembic(engine, command.upgrade, "head")
+    assert held("id", "via", "filters") == [
+        ("a", "key:Ab3dE5fG7h", '{"events": []}'),
+        ("b", "", '{"events": ["x"]}'),
+        ("c", "", '{"events": ["y"]}'),
+    ]
+    assert held("url", "owner", "description", "since_seq") == before
+    assert drift(engine) == []
+    alembic(engine, command.downgrade, "0008")
+    assert held("filters") == [(old["a"],), (old["b"],), ('{"events": ["y"], "via": ""}',)]
+    assert held("url", "owner", "description", "since_seq") == before
 
 
 def test_a_database_of_a_newer_release_is_refused_in_words_and_left_alone(
