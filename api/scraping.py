@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hmac
-import ipaddress
 import re
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -13,6 +12,7 @@ from fastapi import Depends, Request
 from api.settings import Settings
 from ledger.broker.custody import read_private
 from ledger.errors import AccessError, ConfigurationError, NotAuthenticated
+from ledger.loopback import is_loopback
 
 _TOKEN: Final = re.compile(rb"[\x21-\x7e]{16,512}")
 _SCHEME: Final = b"bearer "
@@ -74,20 +74,11 @@ class Scrapers:
                     "/metrics needs its own token",
                     hint="send Authorization: Bearer with what DEED_API_METRICS_TOKEN_FILE holds",
                 )
-        elif not _is_here(client):
+        elif not is_loopback(client or ""):
             raise AccessError(
                 "/metrics is for this machine alone",
                 hint="its operator gives out a token with DEED_API_METRICS_TOKEN_FILE",
             )
-
-
-def _is_here(client: str | None) -> bool:
-    try:
-        address = ipaddress.ip_address(client or "")
-    except ValueError:
-        return False
-    mapped = getattr(address, "ipv4_mapped", None)
-    return (mapped or address).is_loopback
 
 
 async def _scraper(request: Request) -> None:
