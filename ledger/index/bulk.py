@@ -8,14 +8,12 @@ computes, getting it back takes up to five milliseconds each time.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import gc
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import (
     BigInteger,
@@ -39,9 +37,9 @@ if TYPE_CHECKING:
 Row = tuple[Any, ...]
 
 PIECE_BYTES = 1 << 17
-"""Of a COPY, sent at once: no more than a local socket holds, so that who sends it can go on with
-something else while the server works it off. Not fewer either: after each piece this thread must
-get the interpreter's lock back from those that read ahead."""
+"""Of rows that are packed one by one, sent at once: the server works while the next are packed.
+Not fewer either: after each piece, and each statement, this thread must get the interpreter's lock
+back from those that read ahead, which takes up to five milliseconds."""
 
 
 @contextmanager
@@ -82,84 +80,16 @@ def insert_packed(
     Raises:
         IndexUnavailable: as `insert_rows`.
     """
-    with Inflow(connection, table, parts):
-        pass
-
-
-class Inflow:
-    """Packed rows on their way into one table, while the caller computes something else.
-
-    PostgreSQL works off what was sent while the caller goes on. A connection in the middle of a
-    COPY answers nothing else: whoever wants to ask it calls `end` first. What is left when the
-    ``with`` block ends is sent then; SQLite works in the caller's time anyway.
-
-    Raises:
-        IndexUnavailable: PostgreSQL refused rows; nothing of the transaction will be kept.
-    """
-
-    def __init__(
-        self, connection: Connection, table: Table, parts: Sequence[bytes | list[tuple[Any, ...]]]
-    ) -> None:
-        self._connection = connection
-        self._table = table
-        self._postgres = connection.dialect.name == "postgresql"
-        self._left: Iterator[Any] = (
-            _in_pieces([part for part in parts if isinstance(part, bytes) and part])
-            if self._postgres
-            else itertools.chain.from_iterable(part for part in parts if isinstance(part, list))
-        )
-        self._stack = contextlib.ExitStack()
-        self._write: Callable[[Any], None] | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if kind is None:
-            self.end()
-        else:
-            # What the server says of a COPY that is broken off is not what went wrong.
-            with contextlib.suppress(Exception):
-                self._stack.__exit__(kind, error, trace)
-
-    def more(self) -> None:
-        """Send the next piece; waits for room, and not for the rows to be there."""
-        for piece in itertools.islice(self._left, 1):
-            self._send(piece)
-
-    def end(self) -> None:
-        """Send the rest, and wait until all rows are there."""
-        for piece in self._left:
-            self._send(piece)
-        with _refusals(postgres=self._postgres):
-            self._stack.close()
-
-    def _send(self, piece: Any) -> None:
-        if not self._postgres:
-            rows = len(piece) // len(self._table.columns)
-            self._connection.exec_driver_sql(_statement(self._table, rows), piece)
-            return
-        with _refusals(postgres=self._postgres):
-            if self._write is None:
-                raw: Any = self._connection.connection.driver_connection
-                cursor = self._stack.enter_context(raw.cursor())
-                copy = self._stack.enter_context(cursor.copy(_copying(self._table)[0]))
-                self._write = copy.write
-            self._write(piece)
-
-
-def _in_pieces(parts: Sequence[bytes]) -> Iterator[bytes]:
-    if parts:
-        yield _COPY_BEGINS
-        for part in parts:
-            for start in range(0, len(part), PIECE_BYTES):
-                yield part[start : start + PIECE_BYTES]
-        yield _COPY_ENDS
+    if connection.dialect.name == "postgresql":
+        held = [part for part in parts if isinstance(part, bytes) and part]
+        if held:
+            _copy_packed(connection, table, held)
+        return
+    width = len(table.columns)
+    for part in parts:
+        assert isinstance(part, list)
+        for values in part:
+            connection.exec_driver_sql(_statement(table, len(values) // width), values)
 
 
 @functools.cache
@@ -220,7 +150,7 @@ def _copy(connection: Connection, table: Table, rows: Sequence[Row]) -> None:
     statement, types = _copying(table)
     raw: Any = connection.connection.driver_connection
     with (
-        _refusals(postgres=True),
+        _refusals(),
         raw.cursor() as cursor,
         cursor.copy(statement, writer=_pieces()(cursor)) as copy,
     ):
@@ -234,12 +164,18 @@ _COPY_BEGINS = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _COPY_ENDS = b"\xff\xff"
 
 
+def _copy_packed(connection: Connection, table: Table, parts: Sequence[bytes]) -> None:
+    raw: Any = connection.connection.driver_connection
+    with _refusals(), raw.cursor() as cursor, cursor.copy(_copying(table)[0]) as copy:
+        copy.write(_COPY_BEGINS)
+        for part in parts:
+            copy.write(part)
+        copy.write(_COPY_ENDS)
+
+
 @contextmanager
-def _refusals(*, postgres: bool) -> Iterator[None]:
+def _refusals() -> Iterator[None]:
     """What PostgreSQL's driver raises outside SQLAlchemy, in the tree's words."""
-    if not postgres:
-        yield
-        return
     import psycopg
 
     try:

@@ -53,8 +53,8 @@ def missing(connection: Connection) -> list[Index]:
 def restore(engine: Engine) -> int:
     """Make those that are missing; how many were.
 
-    PostgreSQL sorts for two at a time, each hand in a transaction of its own: whoever dies in
-    between leaves fewer missing. SQLite has one writer.
+    PostgreSQL sorts for two at a time, each hand in a transaction of its own: of whoever dies in
+    between some may be there. SQLite has one writer.
 
     Raises:
         IndexUnavailable: the database cannot be written; some may be missing still.

@@ -17,9 +17,6 @@ from ledger.index.step import Place, Placed, Step
 if TYPE_CHECKING:
     from ledger.index.versions import Key, Versions
 
-FOLDED_AT_ONCE = 128
-"""Events; of the journal's rows about as many go to the server in one piece meanwhile."""
-
 _HANDLERS = (
     fold_titles.HANDLERS | fold_licenses.HANDLERS | fold_brokers.HANDLERS | fold_market.HANDLERS
 )
@@ -142,21 +139,15 @@ def fold_packed(
     kinds: Sequence[EventType],
     entries: Sequence[tuple[int, int, int, int, bytes, tuple[Any, ...]]],
     answers: Mapping[tuple[int, int], bytes],
-    *,
-    meanwhile: Callable[[], None],
 ) -> None:
     """Apply events in the form of `ledger.index.packed.Packed.entries`.
 
-    The same handlers as `fold`, without what a single event costs beside them. `meanwhile` is done
-    before every `FOLDED_AT_ONCE` events.
+    The same handlers as `fold`, without what a single event costs beside them.
     """
     known = [(kind.names, _BY_EVENT.get(kind)) for kind in kinds]
-    for start in range(0, len(entries), FOLDED_AT_ONCE):
-        meanwhile()
-        part = entries[start : start + FOLDED_AT_ONCE]
-        for number, block, time, log_index, tx_hash, arguments in part:
-            names, handler = known[number]
-            assert handler is not None
-            values = dict(zip(names, arguments))  # noqa: B905  hot; made from the same names
-            answer = answers.get((block, log_index)) if answers else None
-            handler(Step(state, Place(block, time, log_index, tx_hash), values, answer))
+    for number, block, time, log_index, tx_hash, arguments in entries:
+        names, handler = known[number]
+        assert handler is not None
+        values = dict(zip(names, arguments))  # noqa: B905  hot; made from the same names
+        answer = answers.get((block, log_index)) if answers else None
+        handler(Step(state, Place(block, time, log_index, tx_hash), values, answer))

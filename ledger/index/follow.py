@@ -242,8 +242,13 @@ class Follower:
             raise Fenced("another process follows the chain into this database")
         heads = self._heads(cursor)
         backfill = self._backfills(cursor, heads)
-        if not self._indexed and not backfill:
+        if not backfill and not self._indexed:
             self._index_before_following()
+            # That may have taken minutes.
+            self._said = None
+            heads = self._heads(cursor)
+        elif not backfill and self._apart is not None:
+            self._read_alone()
         if not self._holds_final(heads):
             return self._roll_back(cursor, heads)
         if heads.latest.number < cursor.next_block:
@@ -357,8 +362,8 @@ class Follower:
         counts = {"logs": sum(span.count for span in spans), "last": spans[-1].last}
         told = self.around("index.append", first=cursor.next_block, **counts)
         with told, writing(self._engine, durable=not backfill) as connection:
-            if backfill and cursor.last_hash is None:
-                leave_out(connection)
+            if backfill and cursor.last_hash is None and leave_out(connection):
+                self._indexed = False
             self._journal.append(
                 connection,
                 cursor,

@@ -18,7 +18,7 @@ from ledger.canonical import canonical_json
 from ledger.errors import Fenced, IndexUnavailable, WrongNetwork
 from ledger.ids import Digest
 from ledger.index import tables
-from ledger.index.bulk import Inflow, insert_rows
+from ledger.index.bulk import insert_packed, insert_rows
 from ledger.index.decode import EVENTS, EventType, Stored
 from ledger.index.evidence_store import EvidenceStore
 from ledger.index.fetch import Heads
@@ -286,6 +286,7 @@ class Journal:
                 if h.number in busy or h.number >= floor
             ],
         )
+        insert_packed(connection, tables.raw_log, [part.rows for part in parts])
         insert_rows(
             connection,
             tables.raw_read,
@@ -297,12 +298,8 @@ class Journal:
         )
         state = Versions(connection, chain_id)
         preload_keys(state, merged(parts))
-        # What folding reads is read by now; should it ask for more, the rows are sent first.
-        with Inflow(connection, tables.raw_log, [part.rows for part in parts]) as rows:
-            state.before = rows.end
-            for part in parts:
-                fold_packed(state, kinds(), part.entries, part.answers, meanwhile=rows.more)
-        state.before = None
+        for part in parts:
+            fold_packed(state, kinds(), part.entries, part.answers)
         old_news = backfill and last.number <= heads.finalized
         if old_news and self.outbox.counted(
             connection, sum(part.count for part in parts), last.number

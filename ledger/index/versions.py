@@ -12,7 +12,7 @@ import functools
 import itertools
 import operator
 import struct
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import (
@@ -28,7 +28,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from ledger.index.bulk import Inflow, Row, bound, insert_rows, loaded, pg_type
+from ledger.index.bulk import Row, bound, insert_packed, insert_rows, loaded, pg_type
 from ledger.index.packed import in_statements
 from ledger.index.tables import STATE, log_subject, state_keys
 
@@ -141,16 +141,10 @@ class _Live:
 
 
 class Versions:
-    """The state tables as one transaction sees and changes them.
-
-    Attributes:
-        before: done before the connection is asked anything, where it is in the middle of something
-            (`ledger.index.bulk.Inflow.end`).
-    """
+    """The state tables as one transaction sees and changes them."""
 
     def __init__(self, connection: Connection, chain_id: int) -> None:
         self._connection = connection
-        self.before: Callable[[], None] | None = None
         self._chain_id = chain_id
         # By table and key; None where the entity does not exist.
         self._live: dict[str, dict[Key, _Live | None]] = {name: {} for name in STATE}
@@ -243,26 +237,25 @@ class Versions:
         chain_id = self._chain_id
         for name, rows in self._died.items():
             self._end_stored(name, rows)
-        with Inflow(self._connection, log_subject, [self._packed_subjects()]) as filed:
-            for name, live in self._live.items():
-                row = _shape(name).row
-                filed.more()
-                self._born.setdefault(name, []).extend(
-                    [
-                        row(chain_id, key, found.born, None, found.values)
-                        for key, found in live.items()
-                        if found is not None and not found.stored
-                    ]
-                )
-                live.clear()
+        for name, live in self._live.items():
+            row = _shape(name).row
+            self._born.setdefault(name, []).extend(
+                [
+                    row(chain_id, key, found.born, None, found.values)
+                    for key, found in live.items()
+                    if found is not None and not found.stored
+                ]
+            )
+            live.clear()
         for name, rows in self._born.items():
             insert_rows(self._connection, STATE[name], rows)
+        insert_packed(self._connection, log_subject, [self._packed_subjects()])
         self._born.clear()
         self._died.clear()
         self._subjects.clear()
 
     def _packed_subjects(self) -> bytes | list[tuple[Any, ...]]:
-        """What was filed: a row an event and more, so packed here (`Inflow`)."""
+        """What was filed: a row an event and more, so packed here (`insert_packed`)."""
         chain_id, filed = self._chain_id, sorted(self._subjects.items())
         if self._connection.dialect.name == "postgresql":
             pack = _FILED.pack
@@ -311,8 +304,6 @@ class Versions:
             return live[key]
 
     def _read(self, name: str, keys: list[Key]) -> None:
-        if self.before is not None:
-            self.before()
         shape, live = _shape(name), self._live[name]
         postgres = self._connection.dialect.name == "postgresql"
         statement, given = shape.reading(self._chain_id, keys, postgres=postgres)

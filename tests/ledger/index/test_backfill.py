@@ -15,7 +15,6 @@ from ledger.chain import anvil
 from ledger.chain.rpc import Rpc
 from ledger.errors import ChainUnavailable, IndexUnavailable, RpcRefused, UnknownRecord
 from ledger.index import bulk, fetch, follow, tables
-from ledger.index.bulk import Inflow
 from ledger.index.database import open_database, writing
 from ledger.index.deferred import SECONDARY, leave_out, missing, restore
 from ledger.index.fetch import Contracts, read_range
@@ -168,6 +167,27 @@ def test_whoever_takes_over_from_a_dead_backfill_makes_the_indexes_before_follow
     follower_of(old, engine, look).step()
     with engine.connect() as connection:
         assert not missing(connection)
+
+
+def test_a_node_that_was_syncing_first_has_the_indexes_made_after_its_backfill(
+    old, engine, look, early
+):
+    heads = {"latest": "0x0", "safe": "0x0", "finalized": "0x0"}
+
+    def alter(calls, ask):
+        shown = [(m, [heads.get(str(p[0]), p[0]), *p[1:]] if p else p) for m, p in calls]
+        return ask(shown)
+
+    follower = Follower(
+        Altered(old.rpc, alter), engine, old.deployment, look.Profile(test_network=False)
+    )
+    assert follower.step()
+    heads.clear()
+    while not follower.step():
+        pass
+    with engine.connect() as connection:
+        assert not missing(connection)
+    assert follower._apart is None
 
 
 def test_indexes_stay_where_a_chains_logs_are_there_already(old, engine, look, early):
@@ -355,54 +375,14 @@ def test_more_rows_than_one_statement_holds_are_all_written(engine):
     assert count == len(rows)
 
 
-@pytest.mark.parametrize("sent", [0, 1, 3])
-def test_what_asks_the_connection_amid_the_rows_has_them_sent_first(engine, sent, monkeypatch):
-    monkeypatch.setattr(bulk, "PIECE_BYTES", 1000)
-    filed = [(7, bytes([i]) * 32, i, 0) for i in range(200)]
-    with engine.connect().execution_options(writes=True) as connection, connection.begin() as run:
-        state = Versions(connection, 7)
-        with Inflow(connection, tables.log_subject, [_packed(connection, filed)]) as rows:
-            state.before = rows.end
-            for _ in range(sent):
-                rows.more()
-            # Nobody foresaw that this would be asked.
-            assert state.get("plan", (3,)) is None
-            rows.more()
-        count = connection.execute(text("SELECT count(*) FROM log_subject")).scalar_one()
-        run.rollback()
-    assert count == len(filed)
-
-
-def test_rows_that_are_broken_off_leave_their_reason_and_the_connection(engine):
-    filed = [(7, bytes([i]) * 32, i, 0) for i in range(200)]
-    with engine.connect().execution_options(writes=True) as connection:
-        run = connection.begin()
-        with pytest.raises(ZeroDivisionError):
-            _break_off(connection, _packed(connection, filed))
-        run.rollback()
-        with connection.begin():
-            count = connection.execute(text("SELECT count(*) FROM log_subject")).scalar_one()
-    assert count == 0
-
-
 def test_packed_rows_that_postgresql_refuses_are_refused_in_words(engine):
     if engine.dialect.name != "postgresql":
         pytest.skip("SQLAlchemy words what SQLite refuses")
     with engine.connect() as connection, connection.begin() as run:
         one = _packed(connection, [(7, b"filed twice", 1, 0)])
-        with (
-            pytest.raises(IndexUnavailable, match="cannot be written"),
-            Inflow(connection, tables.log_subject, [one, one]),
-        ):
-            pass
+        with pytest.raises(IndexUnavailable, match="cannot be written"):
+            bulk.insert_packed(connection, tables.log_subject, [one, one])
         run.rollback()
-
-
-def _break_off(connection, part):
-    with Inflow(connection, tables.log_subject, [part]) as rows:
-        rows.more()
-        rows.more()
-        raise ZeroDivisionError
 
 
 def _packed(connection, filed):
