@@ -56,6 +56,7 @@ The tree, grouped by what the caller can do about it::
     │   └── PendingFinality (.retry_after)
     ├── UnavailableError (.retry_after)
     │   ├── ChainUnavailable IndexUnavailable StoreUnavailable Fenced RateLimited
+    │   ├── IndexReplaced             its file was removed or replaced while it was open
     │   ├── RequestUnderWay           the same request, sent before, is not answered yet
     │   └── BrokerUnavailable         ThresholdNotMet (.failures)
     └── ModelError
@@ -784,6 +785,16 @@ class IndexUnavailable(UnavailableError):
     """The index does not answer, or lags too far."""
 
     default_hint = "try again shortly; locally, start it with deed up"
+
+
+class IndexReplaced(IndexUnavailable):
+    """The index database's file was removed or replaced under the process that holds it open."""
+
+    default_hint = (
+        "nothing is written any more: put that very file back, or start this again, which reads "
+        "the chain anew; API keys, webhooks and the audit log of the lost file are gone unless a "
+        "copy is put back"
+    )
 
 
 class StoreUnavailable(UnavailableError):

@@ -17,7 +17,7 @@ from api.anchoring import Said, said_by
 from api.dependencies import Served, Service
 from api.scraping import SCRAPER
 from ledger import __version__
-from ledger.errors import LedgerError
+from ledger.errors import IndexReplaced, LedgerError
 from ledger.index.endpoints import Endpoints
 from ledger.index.standing import standing
 
@@ -65,6 +65,9 @@ def readiness(served: Service, *, broker: bool, anchoring: Said = "off") -> sche
             limit, now = served.profile.max_head_age, served.index.now()
             if limit is not None and now - (snapshot.as_of.time or now) > limit:
                 stuck = now - (snapshot.as_of.time or now)
+    except IndexReplaced as error:
+        # Whatever the follower said before is of a file that no path leads to any more.
+        state, reason = "stopped", f"{error.message}; {error.hint}"
     except LedgerError as error:
         reason = reason or error.message
     fresh = lag is not None and lag <= served.settings.ready_lag

@@ -91,7 +91,10 @@ def run(
         signal.signal(number, lambda *_: stop.set())
     network = session.network
     deployment, profile = network.deployment, network.profile
-    with opened(session, database) as engine, _endpoints(session, rpc, quorum) as endpoints:
+    with (
+        opened(session, database, create=True) as engine,
+        _endpoints(session, rpc, quorum) as endpoints,
+    ):
         follower = Follower(endpoints, engine, deployment, profile)
         keeper = Keeper(
             endpoints,
@@ -292,11 +295,16 @@ def accept_reorg(
 
 
 @contextmanager
-def opened(session: Session, database: str | None) -> Iterator[Engine]:
+def opened(session: Session, database: str | None, *, create: bool = False) -> Iterator[Engine]:
     """The index's database: the one named, the settings', or the local stack's.
 
+    Args:
+        session: of the command.
+        database: what ``--database`` names.
+        create: whether it is made where it is not there.
+
     Raises:
-        UsageError: none is named.
+        UsageError: none is named, or none is there.
     """
     from ledger.index.database import open_database
 
@@ -307,7 +315,7 @@ def opened(session: Session, database: str | None) -> Iterator[Engine]:
         raise UsageError(
             "no index database is named", hint="pass --database sqlite:///index.sqlite"
         )
-    engine = open_database(url)
+    engine = open_database(url, create=create)
     try:
         yield engine
     finally:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from alembic import command
 from alembic.config import Config
@@ -19,6 +20,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError, SQLAlche
 from ledger.errors import ConfigurationError, IndexUnavailable, UsageError
 from ledger.index import access_tables as _access_tables  # noqa: F401  its tables join the rest
 from ledger.index import webhook_tables as _webhook_tables  # noqa: F401  likewise
+from ledger.index.database_file import DatabaseFile
 
 log = logging.getLogger(__name__)
 
@@ -37,15 +39,23 @@ _SAID = 120
 _MIGRATING = 0x64656564
 
 
-def open_database(url: str) -> Engine:
+def open_database(url: str, *, create: bool = True) -> Engine:
     """An engine for `url` (``sqlite:///path`` or ``postgresql+psycopg://…``), tables up to date.
 
     SQLite runs in WAL mode, so that readers never wait for the follower, with real transactions:
     the driver's own rule of when one begins is switched off. PostgreSQL may stand behind PgBouncer
     in transaction mode: nothing is kept on a connection between two transactions.
 
+    The engine of an SQLite file knows which file that is. Once another or none stands at the path,
+    each connection and each transaction raises `IndexReplaced`.
+
+    Args:
+        url: of the database.
+        create: whether an SQLite file is made where none is; its folder never is.
+
     Raises:
-        UsageError: no database URL, or of a database that is not supported.
+        UsageError: no database URL, or of a database that is not supported; of an SQLite file:
+            there is none (`create`) or not its folder, or it is no database, or another program's.
         IndexUnavailable: the database cannot be opened or written.
     """
     try:
@@ -55,14 +65,18 @@ def open_database(url: str) -> Engine:
     if parsed.get_backend_name() not in {"sqlite", "postgresql"}:
         raise UsageError(f"{parsed.get_backend_name()} is not supported", hint=_EXAMPLE)
     try:
-        engine = _sqlite(url) if parsed.get_backend_name() == "sqlite" else _postgresql(url)
+        engine = (
+            _sqlite(url, create=create)
+            if parsed.get_backend_name() == "sqlite"
+            else _postgresql(url)
+        )
         try:
             migrate(engine)
         except IndexUnavailable as error:
             if not isinstance(error.__cause__, DBAPIError):
                 raise
             raise _unavailable(engine, "opened", error.__cause__) from error.__cause__
-    except (SQLAlchemyError, OSError) as error:
+    except (SQLAlchemyError, sqlite3.Error, OSError) as error:
         raise IndexUnavailable(
             f"the index database does not open: {type(error).__name__}",
             hint="check the path or server, its permissions and the free space",
@@ -73,12 +87,21 @@ def open_database(url: str) -> Engine:
 _EXAMPLE = "for example sqlite:////var/lib/modeldeed/index.db"
 
 
-def _sqlite(url: str) -> Engine:
-    database = make_url(url).database
-    if database in {None, "", ":memory:"}:
+def _sqlite(url: str, *, create: bool) -> Engine:
+    parsed = make_url(url)
+    name = parsed.database or ":memory:"
+    if ":memory:" in name:
         raise UsageError("an index in memory would be lost and cannot be shared", hint=_EXAMPLE)
-    Path(str(database)).parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(url, connect_args={"check_same_thread": False, "timeout": BUSY_SECONDS})
+    if parsed.query or name.startswith("file:"):
+        raise UsageError("an SQLite index is named by its path alone", hint=_EXAMPLE)
+    # Once, so that a process that changes its folder goes on with the same file.
+    file = DatabaseFile.open(Path(name).absolute(), create=create)
+    engine = create_engine(url)
+    _files[engine] = file
+
+    @event.listens_for(engine, "do_connect")
+    def connect(*_: Any) -> sqlite3.Connection:
+        return file.connect(timeout=BUSY_SECONDS)
 
     @event.listens_for(engine, "connect")
     def prepare(raw: Any, _: Any) -> None:
@@ -93,6 +116,8 @@ def _sqlite(url: str) -> Engine:
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
+        # About a microsecond, where the shortest transaction takes a hundred.
+        file.check()
         # A writer takes the lock at once: one that upgrades later can only fail with "busy".
         options = connection.get_execution_options()
         writes = options.get("writes", False)
@@ -105,6 +130,20 @@ def _sqlite(url: str) -> Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return engine
+
+
+_files: WeakKeyDictionary[Engine, DatabaseFile] = WeakKeyDictionary()
+
+
+def check_file(engine: Engine) -> None:
+    """For those who keep a connection of their own and begin no transactions on it.
+
+    Raises:
+        IndexReplaced: the path of an SQLite index no longer leads to the file that is open.
+    """
+    file = _files.get(engine)
+    if file is not None:
+        file.check()
 
 
 def _postgresql(url: str) -> Engine:

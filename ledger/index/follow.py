@@ -23,6 +23,7 @@ from sqlalchemy import Engine
 from ledger.errors import (
     ChainUnavailable,
     Fenced,
+    IndexReplaced,
     LedgerError,
     Reorganised,
     UnavailableError,
@@ -210,7 +211,7 @@ class Follower:
         self._identified = False
         self._said = None
         blame(self._node, error)
-        stuck = isinstance(error, (WrongNetwork, Reorganised))
+        stuck = isinstance(error, (WrongNetwork, Reorganised, IndexReplaced))
         said = f"{error.message}; {error.hint}" if stuck else error.message
         if self._status.reason != said:
             log.warning("%s: %s", error.code, said, extra={"code": error.code})

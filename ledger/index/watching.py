@@ -21,10 +21,13 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from ledger.errors import IndexUnavailable
+from ledger.index.database import check_file
 
 TRIP_SECONDS: Final = 5.0
 """After which a question to the server counts as lost."""
 _RETRY_SECONDS: Final = 1.0
+# Between two looks whether the path of an SQLite file still leads to it.
+_FILE_SECONDS: Final = 0.5
 _TOGETHER: Final = 64
 _MEMBERS: Final = 8
 # Which transactions have ended, by the word of which server; see `PostgresWatch`.
@@ -140,13 +143,19 @@ class SqliteWatch:
         self._cursor: sqlite3.Cursor | None = None
         self._version: Any = None
         self._mark: Mark | None = None
+        self._checked_at = float("-inf")
 
     def look(self) -> Mark:
         """The mark of this moment.
 
         Raises:
             IndexUnavailable: the file cannot be read, or holds nothing of the chain.
+            IndexReplaced: the path leads to another file, or none; told within half a second.
         """
+        now = time.monotonic()
+        if now - self._checked_at > _FILE_SECONDS:
+            check_file(self._engine)
+            self._checked_at = now
         try:
             cursor = self._cursor
             if cursor is None:

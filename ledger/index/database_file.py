@@ -1,0 +1,152 @@
+"""The file of an SQLite index: made only by who may, and the same one for as long as it is open.
+
+SQLite opens a path anew with each connection, and makes an empty database where nothing is. Of a
+file that was removed or replaced meanwhile a pool would hold both: connections to what no path
+leads to any more, and others to what stands there now, and whoever wrote would write into either.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+import threading
+from contextlib import closing
+from pathlib import Path
+from typing import Final, Self
+from urllib.parse import quote
+
+from ledger.errors import IndexReplaced, UsageError
+
+log = logging.getLogger(__name__)
+
+_SMALLEST_PAGE: Final = 512
+_OURS: Final = frozenset({"alembic_version", "raw_log", "cursor"})
+_Identity = tuple[int, int]
+
+
+class DatabaseFile:
+    """What stood at a path when it was opened first; every connection to it is made here.
+
+    Its methods may be called from any thread. It never opens the file but through SQLite: closing
+    a descriptor of one's own would let go of the locks that this process has on it (POSIX).
+    """
+
+    def __init__(self, path: Path, opened: _Identity) -> None:
+        self._path = path
+        self._opened = opened
+        self._told = threading.Event()
+
+    @classmethod
+    def open(cls, path: Path, *, create: bool) -> Self:
+        """Look at what stands at `path`; nothing that is there is changed.
+
+        Args:
+            path: absolute.
+            create: whether an empty file is made where nothing is.
+
+        Raises:
+            UsageError: nothing is there, and nothing may be made; or its folder is not there; or it
+                is no SQLite database, or another program's.
+            sqlite3.Error: it cannot be opened.
+            OSError: likewise.
+        """
+        try:
+            size = path.stat().st_size
+        except (FileNotFoundError, NotADirectoryError):
+            if not create:
+                raise _nothing(path) from None
+            if not path.parent.is_dir():
+                raise UsageError(
+                    f"there is no folder {path.parent} for the index database",
+                    hint="make it first, or correct the path",
+                ) from None
+            size = 0
+        if 0 < size < _SMALLEST_PAGE:
+            raise _no_database(path)
+        with closing(_connect(path, "rwc" if create else "rw")) as raw:
+            opened = _identity(path)
+            try:
+                rows = raw.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+            except sqlite3.DatabaseError as error:
+                if error.sqlite_errorcode == sqlite3.SQLITE_NOTADB:
+                    raise _no_database(path) from None
+                raise
+        tables = {name for (name,) in rows if not name.startswith("sqlite_")}
+        if not tables and not create:
+            raise _nothing(path)
+        # A database that was taken back to before its first table has but its revision.
+        if tables - {"alembic_version"} and not tables >= _OURS:
+            raise UsageError(
+                f"{path} holds tables of another program, and no index",
+                hint="nothing in it was changed; name the index's own file",
+            )
+        return cls(path, opened)
+
+    def connect(self, *, timeout: float) -> sqlite3.Connection:
+        """A connection to the file that was opened first, and to no other.
+
+        Args:
+            timeout: seconds to wait for locks.
+
+        Raises:
+            IndexReplaced: the path leads to another file, or to none.
+        """
+        self.check()
+        try:
+            raw = _connect(self._path, "rw", timeout)
+        except sqlite3.OperationalError:
+            self.check()
+            raise
+        try:
+            # It may have been replaced since.
+            self.check()
+        except BaseException:
+            raw.close()
+            raise
+        return raw
+
+    def check(self) -> None:
+        """Whether the path still leads to the file that is open: one system call.
+
+        Raises:
+            IndexReplaced: it does not.
+        """
+        try:
+            if _identity(self._path) == self._opened:
+                return
+            what = "replaced by another"
+        except (FileNotFoundError, NotADirectoryError):
+            what = "removed"
+        except OSError:
+            # Not to be seen at this moment: the next transaction tells.
+            return
+        error = IndexReplaced(f"the file of the index database was {what} while it was open")
+        if not self._told.is_set():
+            self._told.set()
+            log.error("%s; %s", error.message, error.hint, extra={"code": error.code})
+        raise error
+
+
+def _connect(path: Path, mode: str, timeout: float = 5.0) -> sqlite3.Connection:
+    uri = f"file:{quote(str(path))}?mode={mode}"
+    return sqlite3.connect(uri, uri=True, check_same_thread=False, timeout=timeout)
+
+
+def _identity(path: Path) -> _Identity:
+    found = os.stat(path)  # noqa: PTH116 -- with each transaction; a Path takes twice as long
+    return found.st_dev, found.st_ino
+
+
+def _nothing(path: Path) -> UsageError:
+    return UsageError(
+        f"there is no index database at {path}",
+        hint="correct the path; deed index run --database makes one and follows the chain into it",
+    )
+
+
+def _no_database(path: Path) -> UsageError:
+    return UsageError(
+        f"{path} is no SQLite database",
+        hint="nothing in it was changed; name the index's own file",
+    )

@@ -1,0 +1,204 @@
+"""An SQLite index is one file: never made by who reads, never exchanged under who has it open."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import threading
+import time
+from contextlib import closing
+from types import SimpleNamespace
+
+import pytest
+from sqlalchemy import text
+
+from api.routes.health import readiness
+from ledger.errors import IndexReplaced, UsageError
+from ledger.index import watching
+from ledger.index.database import open_database, reading, writing
+from ledger.index.views import Index
+
+
+def asleep_until(condition, seconds=20.0):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def file(tmp_path):
+    return tmp_path / "index.db"
+
+
+@pytest.fixture
+def database_url(file):
+    engine = open_database(f"sqlite:///{file}")
+    engine.dispose()
+    return f"sqlite:///{file}"
+
+
+@pytest.fixture
+def running(stand):
+    """A real follower in its thread, on the head."""
+    stand.chain.grow(3)
+    follower, stop = stand.new_follower(poll=0.01), threading.Event()
+    thread = threading.Thread(target=follower.run, args=(stop,))
+    thread.start()
+    asleep_until(lambda: follower.status.state == "synced")
+    yield follower
+    stop.set()
+    thread.join()
+
+
+def events(file):
+    with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as raw:
+        return raw.execute("SELECT count(*), max(seq) FROM outbox").fetchone()
+
+
+def removed(file):
+    for each in file.parent.glob("index.db*"):
+        each.unlink()
+
+
+def replaced(file):
+    """Another database, as `deed index run` makes it, stands at the path."""
+    removed(file)
+    open_database(f"sqlite:///{file}").dispose()
+
+
+def copied(file):
+    """A copy of the same rows is another file all the same."""
+    shutil.copy(file, file.with_name("copy"))
+    os.replace(file.with_name("copy"), file)
+
+
+@pytest.mark.parametrize("exchange", [removed, replaced, copied])
+def test_a_follower_whose_file_is_gone_stops_and_says_the_way_out(stand, file, running, exchange):
+    with stand.engine.connect() as connection:
+        connection.execute(text("PRAGMA wal_checkpoint(TRUNCATE)"))
+    exchange(file)
+    before = events(file) if file.exists() else None
+    # What a pool that has nothing left would open: the file that stands there now.
+    stand.engine.dispose()
+    stand.chain.grow(3)
+    asleep_until(lambda: running.status.state == "stopped")
+    reason = running.status.reason
+    assert "removed" in reason if exchange is removed else "replaced" in reason
+    assert "start this again" in reason
+    for word in ("keys", "webhooks", "audit log"):
+        assert word in reason
+    stand.chain.grow(3)
+    time.sleep(0.1)
+    assert running.status.state == "stopped"
+    assert (events(file) if file.exists() else None) == before
+
+
+@pytest.mark.parametrize("exchange", [removed, replaced])
+def test_no_connection_old_or_new_reads_or_writes_any_more(stand, file, exchange):
+    with reading(stand.engine) as held:
+        held.execute(text("SELECT 1"))
+        exchange(file)
+    for _ in range(2):
+        with pytest.raises(IndexReplaced), reading(stand.engine) as connection:
+            connection.execute(text("SELECT 1"))
+        with pytest.raises(IndexReplaced), writing(stand.engine) as connection:
+            connection.execute(text("DELETE FROM alembic_version"))
+        # From now on the pool has none left, and must open new ones.
+        stand.engine.dispose()
+        with pytest.raises(IndexReplaced):
+            stand.engine.raw_connection()
+    assert file.exists() is (exchange is replaced)
+
+
+def test_the_file_put_back_goes_on(stand, file, running):
+    file.rename(file.with_name("aside"))
+    asleep_until(lambda: running.status.state == "stopped")
+    file.with_name("aside").rename(file)
+    asleep_until(lambda: running.status.state == "synced")
+
+
+def ready(stand, follower):
+    served = SimpleNamespace(
+        follower=follower,
+        endpoints=None,
+        index=Index(stand.engine, stand.chain.chain_id),
+        settings=SimpleNamespace(ready_lag=1e12),
+        profile=SimpleNamespace(max_head_age=None),
+    )
+    return readiness(served, broker=False)
+
+
+@pytest.mark.parametrize("follows", [True, False])
+@pytest.mark.parametrize("exchange", [removed, replaced, copied])
+def test_a_service_is_not_ready_and_gives_no_answers_from_memory(stand, file, exchange, follows):
+    stand.chain.grow(3)
+    stand.catch_up()
+    # It was idle meanwhile, and says of itself what it said before.
+    follower = stand.follower if follows else None
+    watch = watching.watch_of(stand.engine, stand.chain.chain_id)
+    assert watch.look()
+    assert ready(stand, follower).ready
+    exchange(file)
+    said = ready(stand, follower)
+    assert (said.ready, said.state) == (False, "stopped")
+    assert "while it was open" in said.reason
+    assert "start this again" in said.reason
+    time.sleep(watching._FILE_SECONDS)
+    with pytest.raises(IndexReplaced):
+        watch.look()
+    watch.close()
+
+
+# -- opening -------------------------------------------------------------------------------------
+
+
+def test_who_only_reads_makes_neither_file_nor_folder(tmp_path):
+    for path in (tmp_path / "none.db", tmp_path / "no" / "folder" / "none.db"):
+        with pytest.raises(UsageError, match=f"no index database at {path}"):
+            open_database(f"sqlite:///{path}", create=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_who_only_reads_makes_no_tables_in_an_empty_file(tmp_path):
+    (tmp_path / "empty.db").touch()
+    with pytest.raises(UsageError, match="no index database at"):
+        open_database(f"sqlite:///{tmp_path / 'empty.db'}", create=False)
+    assert [(each.name, each.stat().st_size) for each in tmp_path.iterdir()] == [("empty.db", 0)]
+
+
+def test_who_follows_makes_the_file_and_no_folder(tmp_path):
+    with pytest.raises(UsageError, match=f"no folder {tmp_path / 'no'}"):
+        open_database(f"sqlite:///{tmp_path / 'no' / 'index.db'}")
+    assert list(tmp_path.iterdir()) == []
+    open_database(f"sqlite:///{tmp_path / 'a 100% new.db'}").dispose()
+    open_database(f"sqlite:///{tmp_path / 'a 100% new.db'}", create=False).dispose()
+
+
+@pytest.mark.parametrize("create", [True, False])
+@pytest.mark.parametrize("content", [b"hi\n", b"root:x:0:0:root:/root:/bin/bash\n" * 99])
+def test_a_file_that_is_no_database_is_said_to_be_none_and_left_alone(tmp_path, content, create):
+    file = tmp_path / "passwd"
+    file.write_bytes(content)
+    with pytest.raises(UsageError, match="passwd is no SQLite database") as caught:
+        open_database(f"sqlite:///{file}", create=create)
+    assert "disk" not in caught.value.hint
+    assert file.read_bytes() == content
+    assert list(tmp_path.iterdir()) == [file]
+
+
+@pytest.mark.parametrize("create", [True, False])
+def test_a_database_of_another_program_is_said_to_be_so_and_left_alone(tmp_path, create):
+    file = tmp_path / "other.db"
+    with closing(sqlite3.connect(file)) as raw:
+        raw.execute("CREATE TABLE model (id)")
+        # It may keep its revisions as we do.
+        raw.execute("CREATE TABLE alembic_version (version_num)")
+        raw.commit()
+    before = file.read_bytes()
+    with pytest.raises(UsageError, match=r"other.db holds tables of another program") as caught:
+        open_database(f"sqlite:///{file}", create=create)
+    assert "disk" not in caught.value.hint
+    assert file.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [file]
