@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -210,7 +210,8 @@ def audit(
 ) -> Answer:
     """Verify all that the index holds again, in numbered checks; nothing is written.
 
-    Exit code 0: every check that could be made passed. Exit code 1: one failed.
+    Exit code 0: every check that could be made passed. Exit code 1: one failed. Exit code 3: with
+    --chain, where none failed but no endpoint showed the chain to compare with.
     """
     from ledger.index.audit import audit as audit_index
 
@@ -229,13 +230,21 @@ def audit(
             node=endpoints if chain else None,
             progress=show,
         )
-    return audited(
+    uncompared = report.uncompared if chain and report.holds else None
+    answer = audited(
         report.checks,
         holds=report.holds,
-        what="the index",
+        what="the index" if uncompared is None else "by itself the index",
         upto=f"as of block {report.block}",
-        data={"block": report.block},
+        data={"block": report.block, "compared": uncompared is None if chain else None},
     )
+    if uncompared is None:
+        return answer
+    verdict = (
+        f"error: the index was not compared with the chain, {uncompared}\n"
+        "hint: pass --rpc with an endpoint of this chain, or leave --chain out"
+    )
+    return replace(answer, text=f"{answer.text}\n{verdict}", ok=False, undecided=True)
 
 
 @app.verb("accept-reorg", waits=False)

@@ -12,6 +12,10 @@ SHOWN: Final = 5
 """Faults of one check that are spelt out; all of them are counted."""
 
 
+AGAINST_THE_CHAIN: Final = 11
+UNMADE: Final = "not checked"
+
+
 @dataclass(frozen=True, slots=True)
 class Check:
     """One check: its number in the module's list, what it is about, and how it ended."""
@@ -33,6 +37,14 @@ class Report:
     def holds(self) -> bool:
         """Whether no check failed."""
         return all(check.result != "fail" for check in self.checks)
+
+    @property
+    def uncompared(self) -> str | None:
+        """Why the kept blocks were not compared with the chain's, check (11); None if they were."""
+        return next(
+            (c.detail for c in self.checks if c.number == AGAINST_THE_CHAIN and c.result == UNMADE),
+            None,
+        )
 
 
 @dataclass(slots=True)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from sqlalchemy import text
 
 from api.__main__ import main
 from ledger.access import trail
@@ -92,6 +93,32 @@ def test_a_restart_resumes_where_it_was(deployed, published, make, tmp_path):
         assert any(event["event"] == "LicenseIssued" for event in events)
     finally:
         second.stop()
+
+
+@pytest.mark.deep  # a service of its own; tests of the index say the same of its parts
+def test_a_database_removed_under_it_is_told_and_another_in_its_place_is_not_taken(
+    deployed, published, make, tmp_path
+):
+    service = make.service(tmp_path, deployed.network).start()
+    try:
+        service.caught_up(deployed.rpc)
+        for each in tmp_path.glob("index.db*"):
+            if each.suffix in {".db", ".db-wal", ".db-shm"}:
+                each.unlink()
+        # What a command made there, had it been let.
+        other = open_database(f"sqlite:///{tmp_path / 'index.db'}")
+        service.until(lambda: service.client.get("/readyz").json()["state"] == "stopped")
+        reply = service.client.get("/readyz")
+        assert (reply.status_code, reply.json()["ready"]) == (503, False)
+        assert "replaced by another while it was open" in reply.json()["reason"]
+        assert "start this again" in reply.json()["reason"]
+        reply = service.client.get("/v1/models")
+        assert (reply.status_code, reply.json()["code"]) == (503, "INDEX_REPLACED")
+        with reading(other) as connection:
+            assert connection.execute(text("SELECT count(*) FROM cursor")).scalar_one() == 0
+        other.dispose()
+    finally:
+        service.stop()
 
 
 def test_it_forgets_what_in_the_audit_log_is_older_than_its_setting(deployed, make, tmp_path):

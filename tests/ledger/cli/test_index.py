@@ -17,8 +17,10 @@ from pathlib import Path
 import pytest
 
 from ledger.chain.abi_codec import contract
+from ledger.chain.dev import DevChain
 from ledger.chain.network import load_live
 from ledger.chain.rpc import Rpc
+from ledger.index.database import open_database
 
 pytestmark = pytest.mark.chain
 
@@ -211,7 +213,51 @@ def test_run_over_an_endpoint_that_is_away_uses_the_other(live, database):
     assert used["answered"] > 0
 
 
-def test_before_anything_was_followed_the_commands_say_so(index):
+def test_of_a_path_where_nothing_is_the_commands_say_so_and_leave_nothing(live, index, database):
+    for word, *more in (["status"], ["audit"], ["rebuild"], ["prove"], ["accept-reorg", "3"]):
+        ran = index(word, *more)
+        assert ran.code == 2
+        assert f"there is no index database at {database}" in ran.err
+        assert "deed index run" in ran.err
+    assert list(database.parent.iterdir()) == []
+    there = f"sqlite:///{database.parent / 'no' / 'index.sqlite3'}"
+    ran = live("index", "run", "--database", there)
+    assert (ran.code, "there is no folder" in ran.err) == (2, True), ran.err
+    assert list(database.parent.iterdir()) == []
+
+
+def test_following_into_a_file_that_is_removed_is_told_and_ends_in_no_report(live, database):
+    running = subprocess.Popen(
+        [PROGRAM, "index", "run", "--database", f"sqlite:///{database}", "--no-proofs"],
+        cwd=live.cwd,
+        env=live.env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    late = threading.Timer(60, running.kill)
+    late.start()
+    try:
+        while events_of(database) == 0:
+            assert running.poll() is None, running.stderr.read()
+            time.sleep(0.05)
+        for each in database.parent.glob("index.sqlite3*"):
+            each.unlink()
+        for line in running.stderr:
+            if "was removed while it was open" in line:
+                break
+        assert "start this again" in line
+    finally:
+        late.cancel()
+        running.send_signal(signal.SIGINT)
+        out, said = running.communicate(timeout=40)
+    assert running.returncode == 3, said
+    assert out == ""
+    assert list(database.parent.iterdir()) == []
+
+
+def test_before_anything_was_followed_the_commands_say_so(index, database):
+    open_database(f"sqlite:///{database}").dispose()
     for word in ("status", "audit"):
         ran = index(word)
         assert ran.code == 3
@@ -242,6 +288,16 @@ def test_audit_passes_and_fails_by_number_with_its_exit_code(live, database, ind
     assert ran.code == 1
     assert re.search(r"^\(6\) +fail ", ran.out, re.MULTILINE), ran.out
     assert "the index does not hold" in ran.out
+
+
+def test_an_audit_against_a_chain_that_was_not_there_to_compare_is_no_yes(index, held):
+    with DevChain.start() as other:
+        told = index("audit", "--chain", "--rpc", other.rpc_url, "--json")
+    assert (told.code, told.json["holds"], told.json["compared"]) == (3, True, False)
+    ran = index("audit", "--chain", "--rpc", "http://127.0.0.1:1")
+    assert ran.code == 3, ran.out
+    assert "error: the index was not compared with the chain" in ran.out
+    assert "by itself the index holds" in ran.out
 
 
 def test_accept_reorg_where_there_is_none_is_refused(live, database, index, held):
