@@ -346,7 +346,7 @@ def test_accept_reorg_asks_says_what_it_costs_and_only_then_acts(live, database,
         (("--rpc", "http://127.0.0.1:9", "--rpc", "http://127.0.0.1:9"), "twice"),
     ],
 )
-def test_endpoints_that_cannot_be_meant_are_refused(index, words, said):
+def test_endpoints_that_cannot_be_meant_are_refused(index, held, words, said):
     ran = index("status", *words)
     assert ran.code == 2
     assert said in ran.err
