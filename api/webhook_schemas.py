@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.schemas import AskedHash, AsOf, EventItem, Hash, LicenseNumber, Shape
+from api.schemas import AskedHash, Asking, AsOf, EventItem, Hash, LicenseNumber, Shape
 from ledger.ids import Address, Digest, LicenseId
 from ledger.webhooks.endpoints import KEEP_HOURS, MAX_URL
 from ledger.webhooks.filters import CHOSEN, USUAL
@@ -48,7 +48,7 @@ Days = Annotated[
 Description = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]*$", max_length=200)]
 
 
-class WebhookAsked(Shape):
+class WebhookAsked(Asking):
     """A webhook to be made. Without models, licenses and licensors it gets everything."""
 
     url: AskedUrl
@@ -66,7 +66,7 @@ class WebhookAsked(Shape):
         return Asked(self.url, filters, self.description, self.expiring_days)
 
 
-class WebhookChanges(Shape):
+class WebhookChanges(Asking):
     """What is to change; what is left out stays."""
 
     url: AskedUrl | None = None
@@ -110,7 +110,7 @@ def _filters(given: dict[str, list[str]]) -> dict[str, list[str]]:
     }
 
 
-class Rotation(Shape):
+class Rotation(Asking):
     """How a secret is replaced."""
 
     keep_hours: int = Field(

@@ -82,9 +82,11 @@ def list_events(
 ) -> schemas.EventPage:
     """Events in chain order.
 
-    Follow `next_cursor` to the end and ask again later for what is new. When a reorganisation took
-    back the event at which your page ended, the answer is a 409: read again from an earlier block,
-    and see /v1/retractions for what was taken back.
+    A feed: the last page has a `next_cursor` too, and an empty one gives back the one that it was
+    asked with. A page with fewer events than `limit` is the last for now; ask again later with its
+    cursor for what is new. When a reorganisation took back the event at which your page ended, the
+    answer is a 409: read again from an earlier block, and see /v1/retractions for what was taken
+    back.
     """
     after = None
     if cursor is not None:
