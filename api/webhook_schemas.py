@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from api.dependencies import EventName
 from api.schemas import AskedHash, Asking, AsOf, EventItem, Hash, LicenseNumber, Shape
 from ledger.ids import Address, Digest, LicenseId
 from ledger.webhooks.endpoints import KEEP_HOURS, MAX_URL
@@ -31,7 +32,7 @@ AskedUrl = Annotated[
 ]
 Types = Annotated[list[MessageType], Field(min_length=1, max_length=len(CHOSEN))]
 Events = Annotated[
-    list[Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9]{0,63}$")]],
+    list[EventName],
     Field(max_length=64, description="names of events; none: all", examples=[["LicenseRevoked"]]),
 ]
 Models = Annotated[list[AskedHash], Field(max_length=100)]

@@ -14,6 +14,7 @@ from api.dependencies import (
     LICENSE,
     NUMBER_CURSOR,
     Cacheable,
+    EventQuery,
     Fresh,
     HashQuery,
     as_of,
@@ -72,7 +73,7 @@ def list_events(
     *,
     snapshot: Cacheable,
     contract: Contract | None = None,
-    event: Annotated[str | None, Query(max_length=64, pattern="^[0-9A-Za-z_]+$")] = None,
+    event: EventQuery = None,
     subject: Annotated[
         HashQuery, Query(description="a model id, an anchored root, or a token id as 32 bytes")
     ] = None,
@@ -120,7 +121,7 @@ def list_events(
 async def stream_events(
     request: Request,
     *,
-    event: Annotated[str | None, Query(max_length=64, pattern="^[0-9A-Za-z_]+$")] = None,
+    event: EventQuery = None,
     subject: Annotated[
         HashQuery, Query(description="a model id, an anchored root, or a token id as 32 bytes")
     ] = None,

@@ -7,6 +7,9 @@ import json
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
+
+from api.webhook_schemas import WebhookAsked
 
 fronts: Any = importlib.import_module("front_world")
 chains: Any = importlib.import_module("index_world")
@@ -134,3 +137,36 @@ def test_a_body_that_is_not_said_to_be_json_is_told_so(served):
         said = refused(sent(served, "/v1/search", {"cid": []}, kind))
         assert "content-type: application/json" in said
     assert sent(served, "/v1/search", {"cid": []})[0] == 200
+
+
+def test_an_event_that_there_is_not_is_refused_with_what_is_near(served):
+    for path in ("/v1/events", "/v1/events/stream"):
+        said = refused(served.ask(f"{path}?event=LicenceRevoked"))
+        assert said.startswith("query.event: there is no such event (perhaps LicenseRevoked"), said
+        assert "names are in /v1/openapi.json" in refused(served.ask(f"{path}?event=Nope"))
+    assert served.ask("/v1/events?event=LicenseRevoked")[0] == 200
+    told = {"url": "https://hooks.example/deed", "events": ["LicenceRevoked"]}
+    with pytest.raises(ValidationError, match="perhaps LicenseRevoked"):
+        WebhookAsked.model_validate(told)
+    assert WebhookAsked.model_validate({**told, "events": ["LicenseRevoked"]}).events
+    with pytest.raises(ValidationError, match="model\n"):
+        WebhookAsked.model_validate({"url": told["url"], "model": ["0x" + "22" * 32]})
+
+
+def test_a_feed_says_that_it_has_no_end_and_its_last_page_is_a_short_one(served):
+    whole = json.loads(served.ask("/v1/events?limit=1000")[2])
+    found, cursor = [], ""
+    while True:
+        page = json.loads(served.ask(f"/v1/events?limit=7{cursor}")[2])
+        found += page["events"]
+        assert page["next_cursor"]
+        if len(page["events"]) < 7:
+            break
+        cursor = f"&cursor={page['next_cursor']}"
+    assert found == whole["events"]
+    end = whole["next_cursor"]
+    empty = json.loads(served.ask(f"/v1/events?cursor={end}")[2])
+    assert (empty["events"], empty["next_cursor"]) == ([], end)
+    document = json.loads(served.ask("/v1/openapi.json")[2])
+    told = document["components"]["schemas"]["EventPage"]["properties"]["next_cursor"]
+    assert "fewer events than `limit` is the last for now" in told["description"]
