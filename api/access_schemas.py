@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import ConfigDict, Field
 
-from api.schemas import Account, Hash, Shape
+from api.schemas import Account, Asking, Hash, Shape
 from ledger.access.message import MAX_BYTES
 from ledger.access.principals import MAX_KEY_DAYS, KeyFacts, Principal
 from ledger.access.roles import SCOPES, SESSION_ONLY
@@ -26,10 +26,10 @@ assert set(get_args(KeyScope)) == set(SCOPES) - SESSION_ONLY
 
 
 def _asked(example: dict[str, Any]) -> ConfigDict:
-    return ConfigDict(frozen=True, extra="ignore", json_schema_extra={"examples": [example]})
+    return ConfigDict(json_schema_extra={"examples": [example]})
 
 
-class NonceAsked(Shape):
+class NonceAsked(Asking):
     """For whom a sign-in begins."""
 
     model_config = _asked({"account": "0x70997970c51812dc3a010c7d01b50e0d17dc79c8"})
@@ -50,7 +50,7 @@ class Nonce(Shape):
     message: str | None = Field(description="the text to sign, where an account was named")
 
 
-class SignIn(Shape):
+class SignIn(Asking):
     """A signed message."""
 
     model_config = _asked(
@@ -105,7 +105,7 @@ def _members(who: Principal) -> dict[str, Any]:
     }
 
 
-class KeyAsked(Shape):
+class KeyAsked(Asking):
     """A key to be made."""
 
     model_config = _asked({"name": "nightly", "scopes": ["evidence:write"], "days": 30})

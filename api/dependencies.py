@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,8 @@ from datetime import UTC, datetime
 from typing import Annotated, cast
 
 from fastapi import Depends, Path, Query, Request, Response
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
 
 from api.feed import Feed
 from api.memory import Memory
@@ -21,6 +24,7 @@ from ledger.chain.profile import ChainProfile
 from ledger.chain.rpc import Rpc
 from ledger.errors import UnknownRecord, UsageError
 from ledger.ids import Address, Digest, LicenseId, ModelId
+from ledger.index.decode import EVENTS
 from ledger.index.endpoints import Endpoints
 from ledger.index.follow import Follower
 from ledger.index.keeper import Keeper
@@ -84,6 +88,28 @@ LicensePath = Annotated[
 ]
 HashQuery = Annotated[str | None, Query(pattern=HASH)]
 AccountQuery = Annotated[str | None, Query(pattern=ACCOUNT)]
+EVENT_NAMES = sorted(
+    {kind.signature.partition("(")[0] for kinds in EVENTS.values() for kind in kinds.values()}
+)
+
+
+def _known_event(name: str) -> str:
+    if name in EVENT_NAMES:
+        return name
+    near = " or ".join(difflib.get_close_matches(name, EVENT_NAMES, n=2))
+    raise PydanticCustomError(
+        "unknown_event",
+        "there is no such event{near}; all names are in /v1/openapi.json",
+        {"near": f" (perhaps {near})" if near else ""},
+    )
+
+
+EventName = Annotated[
+    str,
+    Field(json_schema_extra={"enum": EVENT_NAMES}, max_length=64),
+    AfterValidator(_known_event),
+]
+EventQuery = Annotated[EventName | None, Query(description="an event's name")]
 LIMIT, MOST = 50, 500
 """Rows on a page, unless asked for otherwise, and the most that are."""
 COUNT = r"^[0-9]{1,10}$"

@@ -81,7 +81,7 @@ class Direct:
 
 
 def _route(scope: Scope) -> Described | None:
-    if scope["method"] != "POST" or scope.get("root_path"):
+    if scope["method"] != "POST" or scope.get("root_path") or scope["query_string"]:
         return None
     if not any(name == b"content-type" and value == _JSON for name, value in scope["headers"]):
         return None

@@ -49,6 +49,7 @@ _JSON: Final = (b"content-type", b"application/json")
 _BATCH_BYTES: Final = 16 << 10
 _MOST: Final = 200
 _TOGETHER: Final = 64
+_NAMES: Final = frozenset({"licenses", "holder", "runtime"})
 
 
 class Asker(Protocol):
@@ -244,6 +245,9 @@ def _members(body: bytes) -> list[Key] | None:
     except LedgerError:
         return None
     if not isinstance(asked, dict) or not isinstance(asked.get("licenses"), list):
+        return None
+    # A misspelt holder would be a yes about anyone.
+    if not asked.keys() <= _NAMES:
         return None
     who = asked.get("holder"), asked.get("runtime")
     texts = asked["licenses"]

@@ -103,6 +103,7 @@ _EXTRA = (
     "error_name",
     "arguments",
 )
+_NAME: Final = 64
 _HINTS = {
     HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: "send fewer or shorter headers",
     HTTPStatus.BAD_REQUEST: "a body is one JSON document: no member twice, no NaN, not too deep",
@@ -290,8 +291,8 @@ def install(app: FastAPI) -> None:
         return of_error(error)
 
     @app.exception_handler(RequestValidationError)
-    async def on_invalid(_: Request, error: RequestValidationError) -> Response:
-        return _invalid(error)
+    async def on_invalid(request: Request, error: RequestValidationError) -> Response:
+        return _invalid(error, request)
 
     @app.exception_handler(HTTPException)
     async def on_http(_: Request, error: HTTPException) -> Response:
@@ -306,10 +307,14 @@ def install(app: FastAPI) -> None:
         return Response(status_code=int(NOT_MODIFIED), headers={"ETag": found.etag})
 
 
-def _invalid(error: RequestValidationError) -> Response:
+def _invalid(error: RequestValidationError, request: Request) -> Response:
     # Where and what, but not the value: it may be long, or a secret in the wrong place.
     faults = [
-        {"where": ".".join(str(part) for part in fault["loc"]), "what": fault["msg"]}
+        {
+            # A name that the caller made up may be long, too.
+            "where": ".".join(str(part)[:_NAME] for part in fault["loc"]),
+            "what": _what(fault, request),
+        }
         for fault in error.errors()[:20]
     ]
     first = faults[0] if faults else {"where": "request", "what": "invalid"}
@@ -321,6 +326,23 @@ def _invalid(error: RequestValidationError) -> Response:
         hint="the parameters are described in /v1/openapi.json",
         errors=faults,
     )
+
+
+def _what(fault: dict[str, Any], request: Request) -> str:
+    """What is wrong, in words of ours where the framework's mislead."""
+    if fault.get("type") == "extra_forbidden":
+        body = getattr(request.scope.get("route"), "body_field", None)
+        shape = None if body is None else body.field_info.annotation
+        members = getattr(shape, "model_fields", {})
+        if len(fault["loc"]) > len(("body", "name")) or not members:
+            return "there is no such member"
+        names = sorted(field.alias or name for name, field in members.items())
+        return f"there is no such member; there are {', '.join(names)}"
+    if tuple(fault["loc"]) == ("body",) and fault.get("type") != "missing":
+        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind != "application/json" and not kind.endswith("+json"):
+            return "it is read as JSON only where the request says content-type: application/json"
+    return str(fault["msg"])
 
 
 def _plain(value: Any) -> Any:
@@ -402,5 +424,6 @@ WRITE_FAILURES = described(
     HTTPStatus.BAD_GATEWAY,
     HTTPStatus.SERVICE_UNAVAILABLE,
 )
+NAME_FAILURES = described(HTTPStatus.UNPROCESSABLE_ENTITY)
 SCOPE_FAILURES = described(HTTPStatus.FORBIDDEN)
 ACCESS_FAILURES = READ_FAILURES | WRITE_FAILURES

@@ -67,6 +67,12 @@ class Shape(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
+class Asking(Shape):
+    """What all bodies share that somebody sends: what is not named is refused."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
 class Point(Shape):
     """A block of the chain; hash and time are null where its header is no longer kept."""
 
@@ -316,12 +322,10 @@ class EntitlementAnswer(EntitlementItem, Answer):
     """The same, and what it rests on."""
 
 
-class EntitlementsAsked(Shape):
+class EntitlementsAsked(Asking):
     """Licenses to decide about, for one holder and one runtime where these are named."""
 
-    model_config = ConfigDict(
-        frozen=True, extra="ignore", json_schema_extra={"examples": [{"licenses": ["1.1", "1.2"]}]}
-    )
+    model_config = ConfigDict(json_schema_extra={"examples": [{"licenses": ["1.1", "1.2"]}]})
 
     licenses: list[
         Annotated[str, Field(pattern=r"^[0-9]{1,20}(\.[0-9]{1,10})?$", examples=["1.1"])]
@@ -353,10 +357,15 @@ class EventItem(Shape):
 
 
 class EventPage(Answer):
-    """Events in chain order. A cursor is given on every page that is not empty: ask again later."""
+    """Events in chain order, to be read on for ever."""
 
     events: list[EventItem]
-    next_cursor: str | None = None
+    next_cursor: str | None = Field(
+        default=None,
+        description="where this page ends, also at the end of all: a page with fewer events than "
+        "`limit` is the last for now, and its cursor gives what comes later. An empty page gives "
+        "back the cursor that it was asked with, null without one",
+    )
 
 
 class Retraction(EventItem):
@@ -371,7 +380,7 @@ class RetractionPage(Answer):
     """Retracted events, in the order in which they were taken back."""
 
     events: list[Retraction]
-    next_cursor: str | None = None
+    next_cursor: str | None = Field(default=None, description="as of a page of events")
 
 
 class LeavesDeposited(Answer):
@@ -415,12 +424,10 @@ class SearchAnswer(Answer):
     matches: list[SearchMatch]
 
 
-class SearchAsked(BaseModel):
+class SearchAsked(Asking):
     """Tensor ids to look for, by the kind of registered id that each may equal."""
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", json_schema_extra={"examples": [{"cid": ["0x" + "ab" * 32]}]}
-    )
+    model_config = ConfigDict(json_schema_extra={"examples": [{"cid": ["0x" + "ab" * 32]}]})
 
     cid: list[AskedHash] = Field(default=[], description="against content ids")
     vid: list[AskedHash] = Field(default=[], description="against value-multiset ids")
@@ -480,12 +487,10 @@ class Ready(Shape):
     anchoring: Literal["off", "on", "failing"]
 
 
-class EvidenceAsked(BaseModel):
+class EvidenceAsked(Asking):
     """What a bundle is to be about, and documents for it that are not deposited here."""
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", json_schema_extra={"examples": [{"model": "0x" + "ab" * 32}]}
-    )
+    model_config = ConfigDict(json_schema_extra={"examples": [{"model": "0x" + "ab" * 32}]})
 
     model: AskedHash | None = Field(default=None, description="may be left out beside the others")
     license: str | None = Field(default=None, pattern=r"^[0-9]{1,20}(\.[0-9]{1,10})?$")

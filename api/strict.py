@@ -1,4 +1,7 @@
-"""Reading JSON bodies as strictly as the library reads files: bounded depth, no key twice, no NaN.
+"""Reading requests strictly: no query parameter that the route does not know, no JSON that is none.
+
+A misspelt `holder` would be a yes about anyone, and a misspelt filter a list of everything. Bodies
+are read as strictly as the library reads files: bounded depth, no key twice, no NaN.
 
 Python's own scanner recurses on the C stack as deep as the recursion limit says, and libraries for
 chains raise that to 100,000: where one is loaded, a body of brackets would end the process.
@@ -10,6 +13,9 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from fastapi import Request, Response
+from fastapi.dependencies.utils import get_flat_params
+from fastapi.exceptions import RequestValidationError
+from fastapi.params import Query
 from fastapi.routing import APIRoute
 
 from api import problems
@@ -29,13 +35,44 @@ class _StrictRequest(Request):
 
 
 class StrictRoute(APIRoute):
-    """A route whose JSON body is read strictly; what is not strict JSON is answered with 400."""
+    """A route that takes what it describes, and nothing else.
+
+    A query with an unknown parameter, or one twice, is answered with 422, and a body that is not
+    strict JSON with 400. None of our parameters is a list: a second value would be lost.
+    """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """The handler, given a request that reads strictly."""
         handle = super().get_route_handler()
+        fields = get_flat_params(self.dependant)
+        known = frozenset(each.alias for each in fields if isinstance(each.field_info, Query))
 
         async def strictly(request: Request) -> Response:
+            if request.scope["query_string"]:
+                _refuse_unknown(request, known)
             return await handle(_StrictRequest(request.scope, request.receive))
 
         return strictly
+
+
+def _refuse_unknown(request: Request, known: frozenset[str]) -> None:
+    """Let only known parameters pass, each once.
+
+    Raises:
+        RequestValidationError: of others; answered with 422.
+    """
+    given = [name for name, _ in request.query_params.multi_items()]
+    if known.issuperset(given) and len(given) == len(set(given)):
+        return
+    there = f"there are {', '.join(sorted(known))}" if known else "there are none here"
+    faults = [
+        {"loc": ("query", name), "msg": f"there is no such parameter; {there}"}
+        for name in dict.fromkeys(given)
+        if name not in known
+    ]
+    faults += [
+        {"loc": ("query", name), "msg": "it is given more than once"}
+        for name in sorted(known)
+        if given.count(name) > 1
+    ]
+    raise RequestValidationError(faults)

@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.schemas import AskedHash, AsOf, EventItem, Hash, LicenseNumber, Shape
+from api.dependencies import EventName
+from api.schemas import AskedHash, Asking, AsOf, EventItem, Hash, LicenseNumber, Shape
 from ledger.ids import Address, Digest, LicenseId
 from ledger.webhooks.endpoints import KEEP_HOURS, MAX_URL
 from ledger.webhooks.filters import CHOSEN, USUAL
@@ -31,7 +32,7 @@ AskedUrl = Annotated[
 ]
 Types = Annotated[list[MessageType], Field(min_length=1, max_length=len(CHOSEN))]
 Events = Annotated[
-    list[Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9]{0,63}$")]],
+    list[EventName],
     Field(max_length=64, description="names of events; none: all", examples=[["LicenseRevoked"]]),
 ]
 Models = Annotated[list[AskedHash], Field(max_length=100)]
@@ -48,7 +49,7 @@ Days = Annotated[
 Description = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]*$", max_length=200)]
 
 
-class WebhookAsked(Shape):
+class WebhookAsked(Asking):
     """A webhook to be made. Without models, licenses and licensors it gets everything."""
 
     url: AskedUrl
@@ -66,7 +67,7 @@ class WebhookAsked(Shape):
         return Asked(self.url, filters, self.description, self.expiring_days)
 
 
-class WebhookChanges(Shape):
+class WebhookChanges(Asking):
     """What is to change; what is left out stays."""
 
     url: AskedUrl | None = None
@@ -110,7 +111,7 @@ def _filters(given: dict[str, list[str]]) -> dict[str, list[str]]:
     }
 
 
-class Rotation(Shape):
+class Rotation(Asking):
     """How a secret is replaced."""
 
     keep_hours: int = Field(

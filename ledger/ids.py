@@ -56,8 +56,10 @@ class Digest:
         except ValueError:
             raw = b""
         if len(raw) != 32 or len(digits) != 64:
+            # Of a text as long as it must be, its length alone would tell nothing.
+            why = ": one of its characters is no hex digit" if len(digits) == 64 else ""
             raise UsageError(
-                f"{quoted(text)} is not a {cls.KIND}", hint="give 0x and 64 hex digits"
+                f"{quoted(text)} is not a {cls.KIND}{why}", hint="give 0x and 64 hex digits"
             )
         return cls(raw)
 

@@ -40,11 +40,14 @@ def recheck(
     def note(title: str, result: str, detail: str) -> None:
         checks.append(Check(len(checks) + 1, title, result, detail))
 
-    told = {k: found["suspect"][k] for k in ("sha256", "size")}
-    same = told == {k: suspect.record[k] for k in told}
-    note("it is the file that was examined", "pass" if same else "fail", suspect.record["sha256"])
-    if not same:
+    (was, size), (here, length) = (
+        (record["sha256"], record["size"]) for record in (found["suspect"], suspect.record)
+    )
+    if (was, size) != (here, length):
+        said = f"it is another: {here} ({length} bytes); examined was {was} ({size} bytes)"
+        note("it is the file that was examined", "fail", said)
         return tuple(checks)
+    note("it is the file that was examined", "pass", here)
     root = opened.json("claim.json")["artifact_root"]
     held = [one for one in found["comparisons"] if one["ours"]["artifact_root"] == root]
     exact = [one for one in held if one["tensors"] is not None]

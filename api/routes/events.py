@@ -14,6 +14,7 @@ from api.dependencies import (
     LICENSE,
     NUMBER_CURSOR,
     Cacheable,
+    EventQuery,
     Fresh,
     HashQuery,
     as_of,
@@ -72,7 +73,7 @@ def list_events(
     *,
     snapshot: Cacheable,
     contract: Contract | None = None,
-    event: Annotated[str | None, Query(max_length=64, pattern="^[0-9A-Za-z_]+$")] = None,
+    event: EventQuery = None,
     subject: Annotated[
         HashQuery, Query(description="a model id, an anchored root, or a token id as 32 bytes")
     ] = None,
@@ -82,9 +83,11 @@ def list_events(
 ) -> schemas.EventPage:
     """Events in chain order.
 
-    Follow `next_cursor` to the end and ask again later for what is new. When a reorganisation took
-    back the event at which your page ended, the answer is a 409: read again from an earlier block,
-    and see /v1/retractions for what was taken back.
+    A feed: the last page has a `next_cursor` too, and an empty one gives back the one that it was
+    asked with. A page with fewer events than `limit` is the last for now; ask again later with its
+    cursor for what is new. When a reorganisation took back the event at which your page ended, the
+    answer is a 409: read again from an earlier block, and see /v1/retractions for what was taken
+    back.
     """
     after = None
     if cursor is not None:
@@ -118,7 +121,7 @@ def list_events(
 async def stream_events(
     request: Request,
     *,
-    event: Annotated[str | None, Query(max_length=64, pattern="^[0-9A-Za-z_]+$")] = None,
+    event: EventQuery = None,
     subject: Annotated[
         HashQuery, Query(description="a model id, an anchored root, or a token id as 32 bytes")
     ] = None,

@@ -45,7 +45,7 @@ from ledger.index import library
 from ledger.investigation import collect_model_evidence
 from ledger.sealed.record import SealingRecord
 
-router = APIRouter(prefix="/v1", tags=["evidence"])
+router = APIRouter(prefix="/v1", tags=["evidence"], route_class=StrictRoute)
 jobs_router = APIRouter(prefix="/v1", tags=["evidence"], route_class=StrictRoute)
 
 MEDIA_TYPE = "application/zip"

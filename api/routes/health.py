@@ -16,6 +16,7 @@ from api import problems, schemas
 from api.anchoring import Said, said_by
 from api.dependencies import Served, Service
 from api.scraping import SCRAPER
+from api.strict import StrictRoute
 from ledger import __version__
 from ledger.errors import IndexReplaced, LedgerError
 from ledger.index.endpoints import Endpoints
@@ -24,7 +25,7 @@ from ledger.index.standing import standing
 if TYPE_CHECKING:
     from ledger.broker.service import BrokerService
 
-router = APIRouter(tags=["health"])
+router = APIRouter(tags=["health"], responses=problems.NAME_FAILURES, route_class=StrictRoute)
 
 
 @router.get("/healthz")

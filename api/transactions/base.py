@@ -11,10 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Final
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from api.dependencies import LICENSE
-from api.schemas import AskedHash
+from api.schemas import AskedHash, Asking
 from ledger.chain.anchors import Anchors
 from ledger.chain.brokers import BrokerRegistry
 from ledger.chain.deployment import Deployment
@@ -108,10 +108,10 @@ class Contracts:
         return self.rpc.block("latest").timestamp
 
 
-class Part(BaseModel):
+class Part(Asking):
     """What is asked, or a part of it: what is not named is refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(strict=True)
 
 
 class Asked(Part):
@@ -213,7 +213,7 @@ class Proof(Part):
     root: AskedHash
     index: Uint64 = 0
     size: Annotated[int, Field(ge=1, lt=1 << 53)] = 1
-    path: Annotated[list[AskedHash], Field(max_length=64)] = []
+    path: list[AskedHash] = Field(default=[], max_length=64)
 
     def of(self) -> InclusionProof:
         """As the contract's client takes it."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,6 +18,9 @@ from ledger.cli.session import Session
 from ledger.cli.verb import Verbs
 from ledger.errors import FormatError, UsageError
 from ledger.ids import Address, Digest, LicenseId
+
+if TYPE_CHECKING:
+    from ledger.evidence.headers import Header
 
 app = Verbs("Collect, show and verify evidence bundles.")
 
@@ -122,6 +126,7 @@ def collect(
     from ledger.chain.finality import finality_words
     from ledger.claim import Claim
     from ledger.evidence.bundle import read_bundle
+    from ledger.evidence.headers import rests_on
     from ledger.fingerprint.exact import Fingerprint
     from ledger.investigation import collect_model_evidence
     from ledger.sealed.record import SealingRecord
@@ -173,13 +178,16 @@ def collect(
             now=clock,
             signer=stamping.signer_of(session, sign=sign),
         )
-    size, state = path.stat().st_size, read_bundle(path).subject
+    bundle = read_bundle(path)
+    size, state = path.stat().st_size, bundle.subject
+    tops = rests_on(bundle.folder("headers"))
     return Answer(
         {
             "file": path,
             "bytes": size,
             "model_id": model_id,
             "state": {"block": state.block, "hash": state.block_hash},
+            "rests_on": [{"block": top.number, "hash": top.hash} for top in tops],
             "finality": finality_words(session.network.profile),
         },
         fields(
@@ -190,11 +198,20 @@ def collect(
                 ("final by", finality_words(session.network.profile)),
             ]
         ),
-        notes=(
-            f"verify it anywhere with deed evidence verify {path} --block {state.block_hash}",
-            "whoever verifies should ask a node of their own for that block's hash",
-        ),
+        notes=_how_to_verify(path, tops),
     )
+
+
+def _how_to_verify(path: Path, tops: Sequence[Header]) -> tuple[str, ...]:
+    """The command that verifies a bundle resting on these blocks, and whom to ask for them."""
+    given = " ".join(f"--block {top.hash}" for top in tops)
+    ask = "whoever verifies should ask a node of their own for "
+    if len(tops) == 1:
+        ask += "that block's hash"
+    else:
+        named = ", ".join(str(top.number) for top in tops)
+        ask += f"the hashes of all {len(tops)} blocks: {named}"
+    return f"verify it anywhere with deed evidence verify {path} {given}", ask
 
 
 @app.verb("verify")

@@ -6,6 +6,8 @@ sentence, raises `NotChecked`, or raises the error that makes the step fail.
 
 from __future__ import annotations
 
+from typing import Final
+
 from ledger.eip712 import Domain
 from ledger.errors import StateProofInvalid, VerificationError
 from ledger.evidence.bundle import INDEX, README, README_BODY, Contract, may_be_withheld
@@ -19,6 +21,7 @@ from ledger.evidence.receipts import Receipt, Transaction
 from ledger.evidence.releases import Code, identify, known_code
 from ledger.ids import keccak256
 
+_TAKEN: Final = "these blocks are taken from the bundle"
 # What a constructor may have fixed in each contract, beside the contract it reads.
 _EIP712_NAMES = {
     "ModelRegistry": "modeldeed ModelRegistry",
@@ -90,6 +93,8 @@ def check_trust(case: Case, step: int) -> str:
     for name, address in case.trust.contracts.items():
         if case.bundle.subject.contract(name).address != address:
             raise VerificationError(f"{name} is not at {address} in this bundle", step=step)
+    if not given and len(case.segments) > 1:
+        raise NotChecked(f"{_TAKEN}; obtain their hashes elsewhere and compare: {_named(case)}")
     if not given:
         raise NotChecked(
             f"the hash of block {state.number} is taken from the bundle; obtain it elsewhere and "
@@ -101,13 +106,13 @@ def check_trust(case: Case, step: int) -> str:
             f"proved here: {state.hash}",
             step=step,
         )
-    loose = unvouched(case)
-    if loose:
-        raise NotChecked(
-            "these blocks are taken from the bundle: "
-            + ", ".join(f"{header.number} {header.hash}" for header in loose)
-        )
+    if unvouched(case):
+        raise NotChecked(f"{_TAKEN}: {_named(case)}")
     return f"block {state.number} {state.hash} is one that you named"
+
+
+def _named(case: Case) -> str:
+    return ", ".join(f"{header.number} {header.hash}" for header in unvouched(case))
 
 
 def unvouched(case: Case) -> tuple[Header, ...]:

@@ -163,6 +163,18 @@ def segments(headers: Sequence[Header], *, step: int = 0) -> tuple[Segment, ...]
     return tuple(Segment(tuple(run)) for run in runs)
 
 
+def rests_on(members: Mapping[str, bytes]) -> tuple[Header, ...]:
+    """The newest header of each run, oldest first: whose hashes a reader has to get elsewhere.
+
+    Args:
+        members: raw headers, as those of a bundle's folder ``headers``.
+
+    Raises:
+        StateProofInvalid: not headers, or neighbours that do not link.
+    """
+    return tuple(run.top for run in segments([Header.parse(raw) for raw in members.values()]))
+
+
 def _quantity(raw: bytes, step: int) -> int:
     if len(raw) > 8 or raw[:1] == b"\0":
         raise StateProofInvalid("a header's number or time is malformed", step=step)

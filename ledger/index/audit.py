@@ -331,7 +331,8 @@ class Auditor:
             faults.add(f"the leaves of {model} are not what its documents say")
         if not found.models and not faults.count:
             return "not checked", "no tensor ids were deposited"
-        return faults.said(f"{found.leaves} leaves of {found.models} models")
+        models = "1 model" if found.models == 1 else f"{found.models} models"
+        return faults.said(f"{found.leaves} leaves of {models}")
 
     def _state(self) -> Said:
         events, differences = compare_folded(self._connection, self._journal)

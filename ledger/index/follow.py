@@ -63,7 +63,6 @@ SUPPOSED_LOGS = 10
 CORES = os.cpu_count() or 1
 POLL_SECONDS = 0.5
 HEARTBEAT_MS = 1000
-HEADS_SECONDS = 1.0
 # Blocks kept below finality where even those may be taken back.
 TEST_NETWORK_KEPT = 2000
 # A fenced follower stays on watch and takes over when the leader has written nothing for so long.
@@ -134,8 +133,6 @@ class Follower:
         self._head = 0
         # When blocks were last added, by `time.monotonic`.
         self._grown = float("-inf")
-        # What `_heads` gave last, and when.
-        self._said: tuple[float, Heads] | None = None
         # The final block that was last seen to be ours.
         self._final: tuple[int, bytes | None] = (0, None)
         self._reorgs = 0
@@ -209,7 +206,6 @@ class Follower:
     def _failed(self, error: LedgerError, failures: int) -> float:
         # Whatever answers next may be another chain: look at its identity again first.
         self._identified = False
-        self._said = None
         blame(self._node, error)
         stuck = isinstance(error, (WrongNetwork, Reorganised, IndexReplaced))
         said = f"{error.message}; {error.hint}" if stuck else error.message
@@ -241,13 +237,12 @@ class Follower:
             cursor = self._journal.cursor(connection)
         if cursor.epoch != self._epoch:
             raise Fenced("another process follows the chain into this database")
-        heads = self._heads(cursor)
+        heads = self._heads()
         backfill = self._backfills(cursor, heads)
         if not backfill and not self._indexed:
             self._index_before_following()
             # That may have taken minutes.
-            self._said = None
-            heads = self._heads(cursor)
+            heads = self._heads()
         elif not backfill and self._apart is not None:
             self._read_alone()
         if not self._holds_final(heads):
@@ -257,21 +252,9 @@ class Follower:
         with without_collection() if backfill else contextlib.nullcontext():
             return self._advance(cursor, heads, backfill=backfill)
 
-    def _heads(self, cursor: Cursor) -> Heads:
-        """Where the endpoint stands; to a backfill, what it said within the last second will do.
-
-        It reads no further than to what was final then, whatever has come since.
-        """
-        now = time.monotonic()
-        if (
-            self._said is None
-            or not self._backfilling
-            or now - self._said[0] > HEADS_SECONDS
-            or self._said[1].finalized < cursor.next_block
-        ):
-            shown = read_heads(self._node, depth=self._profile.finality_depth)
-            self._said = (now, settled(self._node, shown))
-        heads = self._said[1]
+    def _heads(self) -> Heads:
+        shown = read_heads(self._node, depth=self._profile.finality_depth)
+        heads = settled(self._node, shown)
         self._head = heads.latest.number
         return heads
 
@@ -348,8 +331,7 @@ class Follower:
         spans = [self._ahead.take(cursor.next_block, last)]
         if cursor.last_hash is not None and spans[0].headers[0].parent_hash != cursor.last_hash:
             self._ahead.drop()
-            self._said = None
-            return self._roll_back(cursor, self._heads(cursor))
+            return self._roll_back(cursor, heads)
         # What was read ahead meanwhile goes into the same transaction.
         while backfill and sum(span.count for span in spans) < COMMIT_LOGS:
             span = self._ahead.take_ready()

@@ -46,6 +46,8 @@ def test_a_service_with_a_brokers_folder_is_that_broker(home, deployed, make, tm
             str(BrokerHome.open(home / "home", "correct horse").kem_key_hash)
         )
         assert service.client.get("/readyz").json()["broker"] == "on"
+        wrong = service.client.post("/v1/broker/challenges?nonsense=1", json={})
+        assert (wrong.status_code, wrong.json()["code"]) == (422, "INVALID_REQUEST")
         reply = service.client.post("/v1/broker/challenges", json={})
         assert reply.headers["content-type"] == "application/problem+json"
         paths = service.get("/v1/openapi.json")["paths"]

@@ -94,3 +94,10 @@ def test_a_license_id_beyond_64_bits_is_refused():
         LicenseId(1 << 64)
     with pytest.raises(UsageError):
         LicenseId.parse("9" * 5000)
+
+
+def test_a_digest_of_the_right_length_with_a_wrong_character_is_told_so():
+    with pytest.raises(UsageError, match=r"is not a digest: one of its characters is no hex digit"):
+        Digest.parse("0x" + "1" * 63 + "g")
+    with pytest.raises(UsageError, match=r"is not a digest$"):
+        Digest.parse("0x12")

@@ -11,17 +11,19 @@ ends with 0 if verified, 3 if it holds given the blocks it names, 1 otherwise, 2
 
 # One old-fashioned file on purpose: Python 3.9, no package, plain loops.
 # ruff: noqa: B905, BLE001, C420, C901, D102, D103, DTZ007, E501, ISC004
-# ruff: noqa: PLR0124, PLR0912, PLR0915, PLR0917, PTH112, PTH113, PTH118, PTH123, PTH202, Q000, S324, T201, UP017, UP031, UP035
+# ruff: noqa: PLR0124, PLR0912, PLR0915, PLR0917, PTH112, PTH113, PTH114, PTH116, PTH118, PTH123, PTH202, Q000, S324, T201, UP017, UP031, UP035
 from __future__ import annotations
 
 import base64
 import calendar
+import errno
 import functools
 import hashlib
 import json
 import math
 import os
 import re
+import stat
 import struct
 import sys
 import unicodedata
@@ -1082,12 +1084,16 @@ def step_trust(case: Case) -> str:
     for name, at in case.trust["contracts"].items():
         demand(case.contract(name) == at, name + " is elsewhere in this bundle")
     named = "block %d %s" % (top["number"], hex0(top["hash"]))
+    loose = ["%d %s" % (of["number"], hex0(of["hash"])) for of in unvouched(case)]
+    taken = "these blocks are taken from the bundle"
+    if not case.trust["blocks"] and len(loose) > 1:
+        obtain = "; obtain their hashes elsewhere and compare: "
+        raise NotChecked(taken + obtain + ", ".join(loose))
     if not case.trust["blocks"]:
         raise NotChecked(named + " is taken from the bundle; obtain its hash elsewhere and compare")
     demand(top["hash"] in case.trust["blocks"], "you named other blocks, and not " + named)
-    loose = ["%d %s" % (of["number"], hex0(of["hash"])) for of in unvouched(case)]
     if loose:
-        raise NotChecked("these blocks are taken from the bundle: " + ", ".join(loose))
+        raise NotChecked(taken + ": " + ", ".join(loose))
     return named + " is one that you named"
 
 
@@ -2953,6 +2959,7 @@ def with_suspect(data: bytes, path: str, *, proven: bool) -> list[dict[str, Any]
         number = len(checks) + 1
         checks.append({"number": number, "title": title, "result": result, "detail": detail})
 
+    files = _files_of(path)
     examined = "it is the file that was examined"
     try:
         members = unzip(data)[0]
@@ -2961,11 +2968,13 @@ def with_suspect(data: bytes, path: str, *, proven: bool) -> list[dict[str, Any]
     except (BadForm, Fail) as why:
         note(examined, "not checked", str(why))
         return checks
-    size, hashed = _received(path)
-    same = (size, hashed) == (found["suspect"]["size"], found["suspect"]["sha256"])
-    note(examined, "pass" if same else "fail", hashed)
-    if not same:
+    size, hashed = _received(path, files)
+    of = found["suspect"]
+    if (size, hashed) != (of["size"], of["sha256"]):
+        told = (hashed, size, of["sha256"], of["size"])
+        note(examined, "fail", "it is another: %s (%d bytes); examined was %s (%d bytes)" % told)
         return checks
+    note(examined, "pass", hashed)
     title = "it holds the shared tensors"
     try:
         note(title, "pass", _shared_again(members if proven else {}, found, path))
@@ -2978,11 +2987,32 @@ def with_suspect(data: bytes, path: str, *, proven: bool) -> list[dict[str, Any]
     return checks
 
 
-def _received(path: str) -> tuple[int, str]:
+def _files_of(path: str) -> list[str]:
+    """The file, or the files of a folder. Raises OSError if these are not all that there is."""
+
+    def refuse(error: OSError) -> None:
+        raise error
+
+    names = [path]
+    if os.path.isdir(path):
+        names = []
+        for at, folders, inner in os.walk(path, onerror=refuse):
+            # A linked folder is not entered: without its files the digest is that of another.
+            for name in (os.path.join(at, name) for name in folders):
+                if os.path.islink(name):
+                    raise OSError(errno.ELOOP, "%s is a link to a folder" % name)
+            names += [os.path.join(at, name) for name in inner]
+    if not names:
+        raise OSError(errno.ENOENT, "the folder holds no file")
+    for name in names:
+        if not stat.S_ISREG(os.stat(name).st_mode):  # a pipe or a device may never end
+            raise OSError(errno.EINVAL, "%s is no regular file" % name)
+    return names
+
+
+def _received(path: str, names: list[str]) -> tuple[int, str]:
     """Size and SHA-256 of a file; of a folder, the sum and the digest over its files."""
-    folder, names = os.path.isdir(path), [path]
-    if folder:
-        names = [os.path.join(at, name) for at, _, inner in os.walk(path) for name in inner]
+    folder = os.path.isdir(path)
     files: list[dict[str, Any]] = []
     for name in names:
         hashed, size = hashlib.sha256(), 0

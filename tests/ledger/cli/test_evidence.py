@@ -1,7 +1,9 @@
 """What ``deed evidence verify`` answers: a yes is said only where nothing is left to assume."""
 
 import base64
+import hashlib
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -283,3 +285,24 @@ def test_a_root_in_der_is_one_in_both(deed, block, tmp_path):
     ran = deed("evidence", "verify", *words, "--json")
     assert ran.json["steps"][16]["result"] == "pass"
     assert ran.code == alone.returncode == 0
+
+
+def test_a_suspect_that_is_not_there_is_wrong_usage_and_not_another_file(deed, tmp_path):
+    bundle = BUNDLE.with_name("match.evidence.zip")
+    (tmp_path / "empty").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("none", "empty", "pipe"):
+        ran = deed("evidence", "verify", bundle, "--suspect", tmp_path / name)
+        assert (ran.code, ran.out) == (2, "")
+        assert name in ran.err
+
+
+def test_another_suspect_is_told_beside_the_one_examined(deed, tmp_path):
+    other = tmp_path / "other.safetensors"
+    other.write_bytes(b"x")
+    ran = deed("evidence", "verify", BUNDLE.with_name("match.evidence.zip"), "--suspect", other)
+    assert ran.code == 1
+    for path in (other, BUNDLE.with_name("match.suspect.safetensors")):
+        data = path.read_bytes()
+        said = f"0x{hashlib.sha256(data).hexdigest()} ({len(data)} bytes)"
+        assert said in " ".join(ran.out.split())

@@ -270,6 +270,7 @@ def test_evidence_is_collected_shown_and_verified_and_a_flipped_byte_is_caught(l
     assert good.json["test_network"] is True
     block = good.json["assumed"][0]["hash"]
     assert block == ran.json["state"]["hash"]
+    assert [of["hash"] for of in ran.json["rests_on"]] == [block]
     assert f"hint: give --block {block}" in good.err
     trusted = live("evidence", "verify", "a.evidence.zip", "--block", block, "--json")
     assert trusted.code == 0

@@ -1,5 +1,6 @@
 """The page in a real Chromium: a person's file, fields and answer; nothing fetched, nothing run."""
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -138,6 +139,28 @@ def test_a_suspect_file_beside_the_bundle_is_looked_into(page, tmp_path):
     page.wait("document.querySelectorAll('#checks li').length === 1")
     assert results(page) == ["FAIL"]
     assert page.value("document.querySelectorAll('main img, main b').length") == 0
+    above = text(page, "suspect-verdict")
+    assert "is not the file that was examined" in above
+    for path in (other, suspect):
+        assert f"0x{hashlib.sha256(path.read_bytes()).hexdigest()}" in above
+    # Nor is the bundle's own verdict green, even where its block is named.
+    block = str(read_bundle(bundle).subject.block_hash)
+    enter(page, "blocks", f"--block {block}, 0x{'12' * 32}")
+    again(page)
+    page.wait("!document.getElementById('suspect-verdict').hidden")
+    assert verdict(page) == "verified"
+    assert page.value("document.getElementById('verdict').className") == "verdict open"
+    assert text(page, "verdict").startswith(
+        "The bundle itself, without the suspect file: Verified."
+    )
+    enter(page, "blocks", f"{block}\n0x12zz")
+    again(page)
+    page.wait("document.getElementById('progress').textContent.includes('0x12zz is no block hash')")
+    enter(page, "blocks", block)
+    page.choose("#suspect", suspect)
+    page.wait("document.querySelectorAll('#checks li').length === 3")
+    assert page.value("document.getElementById('suspect-verdict').hidden")
+    assert page.value("document.getElementById('verdict').className") == "verdict verified"
     page.drop(STAMPED)
     page.wait("document.getElementById('checks').textContent.includes('no findings')")
 

@@ -271,3 +271,28 @@ def canonical_only(data, what):
     if canonical_json(value) != data:
         raise ManifestError("another spelling")
     return value
+
+
+def test_a_suspect_that_cannot_be_read_is_an_error_and_not_another_file(tmp_path):
+    bundle = VECTORS / "match.evidence.zip"
+    (tmp_path / "empty" / "inner").mkdir(parents=True)
+    linked = tmp_path / "linked"
+    linked.mkdir()
+    (linked / "a").write_bytes(b"x")
+    (linked / "more").symlink_to(tmp_path / "empty")
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "none", tmp_path / "empty", linked, tmp_path / "pipe"):
+        for of in (bundle, VECTORS / "model.evidence.zip"):
+            ran = run(of, "--suspect", path)
+            assert (ran.returncode, ran.stdout) == (2, "")
+            assert ran.stderr.startswith(f"error: cannot read {path}: ")
+
+
+def test_a_suspect_that_is_another_file_is_told_beside_the_one_examined(tmp_path):
+    other = tmp_path / "other.safetensors"
+    other.write_bytes(b"x")
+    ran = run(VECTORS / "match.evidence.zip", "--suspect", other)
+    assert ran.returncode == 1
+    for path in (other, VECTORS / "match.suspect.safetensors"):
+        data = path.read_bytes()
+        assert f"0x{hashlib.sha256(data).hexdigest()} ({len(data)} bytes)" in ran.stdout

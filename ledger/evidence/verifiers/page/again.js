@@ -24,8 +24,12 @@ async function withSuspect(bytes, file, proven, progress = () => {}) {
   }
   const hashed = await sha256OfFile(file, progress);
   const alike = file.size === found.suspect.size && hashed === found.suspect.sha256;
-  note(examined, alike ? "pass" : "fail", hashed);
-  if (!alike) return checks;
+  if (!alike) {
+    const { size, sha256: was } = found.suspect;
+    note(examined, "fail", `it is another: ${hashed} (${file.size} bytes); examined was ${was} (${size} bytes)`);
+    return checks;
+  }
+  note(examined, "pass", hashed);
   const title = "it holds the shared tensors";
   try {
     note(title, "pass", await sharedAgain(proven ? members : new Map(), found, file, progress));

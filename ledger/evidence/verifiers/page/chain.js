@@ -65,6 +65,11 @@ function stepTrust(c) {
   const { state, trust } = c;
   for (const [name, address] of trust.contracts)
     demand(same(c.contract(name).address, address), `${name} is not at ${addressText(address)} in this bundle`);
+  const loose = unvouched(c);
+  const taken = "these blocks are taken from the bundle";
+  const listed = loose.map((header) => `${header.number} ${hex0x(header.hash)}`).join(", ");
+  if (!trust.blocks.size && loose.length > 1)
+    throw new NotChecked(`${taken}; obtain their hashes elsewhere and compare: ${listed}`);
   if (!trust.blocks.size)
     throw new NotChecked(
       `the hash of block ${state.number} is taken from the bundle; obtain it elsewhere and compare: ${hex0x(state.hash)}`,
@@ -73,9 +78,7 @@ function stepTrust(c) {
     vouched(c, state),
     `none of the block hashes given is that of block ${state.number}, whose state is proved here: ${hex0x(state.hash)}`,
   );
-  const loose = unvouched(c);
-  if (loose.length)
-    throw new NotChecked("these blocks are taken from the bundle: " + loose.map((h) => `${h.number} ${hex0x(h.hash)}`).join(", "));
+  if (loose.length) throw new NotChecked(`${taken}: ${listed}`);
   return `block ${state.number} ${hex0x(state.hash)} is one that you named`;
 }
 

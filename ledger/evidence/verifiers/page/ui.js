@@ -37,13 +37,16 @@ function element(name, kind, text) {
 
 const linesOf = (id) => byId(id).value.split("\n").map((line) => line.trim()).filter((line) => line);
 
+// As they are copied: one a line, or several with spaces, commas or a command's --block between.
+const hashesEntered = () => byId("blocks").value.split(/[\s,;=]+/).filter((word) => word && word !== "--block");
+
 function enteredTrust() {
   const contracts = linesOf("contracts").map((line) => {
     const at = line.indexOf("=");
     return at < 0 ? [line, ""] : [line.slice(0, at).trim(), line.slice(at + 1).trim()];
   });
   return {
-    blocks: linesOf("blocks"),
+    blocks: hashesEntered(),
     collectors: linesOf("collectors"),
     contracts: Object.fromEntries(contracts),
     tsaRoots: chosen.roots,
@@ -148,6 +151,22 @@ async function showSuspect(bytes, found, file, current) {
   const titled = ({ number, title }) => `${number}. ${title}`;
   byId("checks").replaceChildren(...checks_.map((of) => itemOf(titled(of), { ...of, needed: true, inputs: [] })));
   byId("with-suspect").hidden = false;
+  showDisagreement(found, checks_, named);
+}
+
+// Whoever reads the verdict alone must not take it for one about a file that is another.
+function showDisagreement(found, checks_, named) {
+  const failed = checks_.filter((of) => of.result === "fail");
+  if (!failed.length) return;
+  const other = failed[0].number === 1 ? "suspect_other" : "suspect_differs";
+  const above = byId("suspect-verdict");
+  const why = failed.map((of) => oneLine(of.detail)).join("; ");
+  put(above, `${SHAPES.fail} ${say(other, { ...named, why })}`);
+  above.hidden = false;
+  const verdict = byId("verdict");
+  if (found.verdict === "verified") verdict.className = "verdict open";
+  put(verdict, say("bundle_alone", { verdict: verdictWords(found)[2] }));
+  above.focus();
 }
 
 function verdictWords(found) {
@@ -159,8 +178,8 @@ function verdictWords(found) {
   if (failed.length) return ["broken", "fail", say("verdict_broken", { steps: named(failed) })];
   if (found.verdict === "verified") return ["verified", "pass", say("verdict_verified")];
   if (found.report === null) return ["open", "not checked", say("verdict_incomplete", { steps: named(left) })];
-  const belong = say(found.assumed.length === 1 ? "belongs" : "belong");
-  return ["open", "not checked", say("verdict_conditional", { blocks, belong, chain: found.index.chain.id })];
+  const name = found.assumed.length === 1 ? "verdict_conditional" : "verdict_conditional_several";
+  return ["open", "not checked", say(name, { blocks, count: found.assumed.length, chain: found.index.chain.id })];
 }
 
 const stepElement = (step) => itemOf(`${step.number}. ${say(`step_${step.number}`)}`, step);
@@ -202,6 +221,7 @@ function show(found) {
   byId("report").replaceChildren(...told.map((line) => element("span", "line", line)));
   byId("save").disabled = found.report === null;
   byId("with-suspect").hidden = true;
+  byId("suspect-verdict").hidden = true;
   byId("answer").hidden = false;
   verdict.focus();
 }

@@ -28,12 +28,19 @@ const TRUST_STEP = 4;
 function readTrust({ blocks = [], contracts = {}, tsaRoots = [], collectors = [] } = {}) {
   const rootDigest = (of) => (isText(of) ? digestOf(of) : of.length === 32 ? of : sha256(of));
   return {
-    blocks: new Set(blocks.map((text) => hex(digestOf(text)))),
+    blocks: new Set(blocks.map((text) => hex(blockHash(text)))),
     contracts: new Map(Object.entries(contracts).map(([name, text]) => [name, addressOf(text)])),
     tsaRoots: new Set(tsaRoots.map((of) => hex(rootDigest(of)))),
     collectors: new Set(collectors.map((text) => hex(addressOf(text)))),
   };
 }
+
+// A digest by itself; of several, the one that is malformed is named.
+function blockHash(text) {
+  demand(/^(?:0x)?[0-9a-fA-F]{64}$/.test(text), `${cut(text)} is no block hash: one is 0x and 64 digits of 0-9 and a-f`);
+  return digestOf(text);
+}
+const cut = (text) => (text.length > 80 ? `${text.slice(0, 80)}…` : text);
 
 function trustedLines(trust, assumed) {
   const given = [

@@ -14,7 +14,7 @@ const WORDS = {
     known_title: "2. What you know from elsewhere",
     known_intro:
       "A file cannot vouch for itself. What you enter here is compared with it. Without the first field the answer is " +
-      "only what the file proves if its block belongs to the chain.",
+      "only what the file proves if its block, or blocks, belong to the chain.",
     blocks_label: "Block hashes",
     blocks_help: "One a line: 0x and 64 digits, from a node of your own, from two block explorers, or from an expert.",
     roots_label: "Root certificates of time-stamping authorities",
@@ -55,13 +55,18 @@ const WORDS = {
     bad_field: "Nothing was checked: {why}. Correct what you entered.",
     verdict_verified: "Verified. The report below says what is proved, by blocks that you vouch for, and what is not.",
     verdict_conditional:
-      "The file holds, given that {blocks} {belong} to chain {chain}. Obtain the hash elsewhere and enter it above.",
+      "The file holds, given that {blocks} belongs to chain {chain}. Obtain the hash elsewhere and enter it above.",
+    verdict_conditional_several:
+      "The file holds, given that {blocks} belong to chain {chain}. Obtain the hashes of all {count} blocks elsewhere " +
+      "and enter each above.",
+    suspect_other:
+      "The suspect file {name} is not the file that was examined: {why}. What the findings say is not about it.",
+    suspect_differs: "The suspect file {name} does not show what the findings say: {why}.",
+    bundle_alone: "The bundle itself, without the suspect file: {verdict}",
     verdict_incomplete: "Not verified: {steps} could not be checked.",
     verdict_broken: "Does not hold: {steps} failed. Do not rely on this file.",
     verdict_no_bundle: "This is no valid evidence bundle: {why}. Do not rely on this file.",
     step: "step {number} ({name})",
-    belongs: "belongs",
-    belong: "belong",
     block: "block {block} {hash}",
     and: " and ",
     bundle: "Bundle {id}, chain {chain}.",

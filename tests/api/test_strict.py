@@ -1,0 +1,172 @@
+"""A name that the service does not know is refused by name, wherever it stands."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from api.webhook_schemas import WebhookAsked
+
+fronts: Any = importlib.import_module("front_world")
+chains: Any = importlib.import_module("index_world")
+
+ANYONE = "0x" + "11" * 20
+# Bodies with a form and a specification of their own, which the library reads as strictly.
+DOCUMENTS = {"deposit_leaves", "deposit_documents"}
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory):
+    return chains.empty_sqlite(tmp_path_factory.mktemp("index") / "index.db")
+
+
+@pytest.fixture(scope="module")
+def served(url, tmp_path_factory):
+    """The service over an index in this process, and a license in it."""
+    stand = chains.Stand(url)
+    while len(stand.chain.head.state.plans) < 3:
+        stand.chain.grow(1)
+    licensor = fronts.Licensor(stand)
+    number, issued = licensor.issue()
+    licensor.block(issued)
+    stand.catch_up()
+    made = fronts.Served(url, tmp_path_factory.mktemp("jobs"))
+    made.license = number
+    yield made
+    made.close()
+    stand.close()
+
+
+def refused(reply):
+    """What the problem says of a 422."""
+    status, headers, body = reply
+    told = json.loads(body)
+    assert (status, dict(headers)["content-type"]) == (422, "application/problem+json"), body
+    assert (told["code"], bool(told["hint"])) == ("INVALID_REQUEST", True)
+    return told["detail"]
+
+
+def sent(served, path, body, kind="application/json", method="POST"):
+    served.link.request(method, path, json.dumps(body), {"content-type": kind})
+    reply = served.link.getresponse()
+    return reply.status, reply.getheaders(), reply.read()
+
+
+def operations(served):
+    document = json.loads(served.ask("/v1/openapi.json")[2])
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            yield document, path.replace("{license}", "1.1"), method, operation
+
+
+def test_every_route_refuses_a_parameter_that_it_does_not_describe(served):
+    asked = 0
+    for _, path, method, operation in operations(served):
+        there = sorted(
+            each["name"] for each in operation.get("parameters", ()) if each["in"] == "query"
+        )
+        said = refused(served.ask(f"{path}?nonsense=1", method.upper()))
+        assert said.startswith("query.nonsense: there is no such parameter; there are "), path
+        names = said.partition("there are ")[2]
+        assert names == (", ".join(there) or "none here"), path
+        assert "422" in operation["responses"], path
+        asked += 1
+    assert asked > 100
+    assert refused(served.ask("/metrics?nonsense=1"))
+
+
+def test_a_parameter_twice_is_refused_whichever_it_would_have_been(served):
+    path = fronts.path_of(served.license)
+    said = refused(served.ask(f"{path}?holder={ANYONE}&holder={ANYONE}"))
+    assert said == "query.holder: it is given more than once"
+    assert refused(served.ask("/v1/models?limit=1&limit=2"))
+    assert len(refused(served.ask("/v1/models?" + "a" * 5000 + "=1"))) < 300
+
+
+def test_no_address_with_a_name_that_is_not_known_is_ever_answered_from_memory(served):
+    path = fronts.path_of(served.license)
+    for plain, wrong in (
+        (path, f"{path}?Holder={ANYONE}"),
+        (f"{path}?holder={ANYONE}", f"{path}?holder={ANYONE}&Runtime=0x" + "22" * 32),
+        ("/v1/models", "/v1/models?licenser=" + ANYONE),
+        ("/v1/models?limit=2", "/v1/models?limit=2&limit=2"),
+        ("/v1/plans", "/v1/plans?modell=0x" + "22" * 32),
+        ("/v1/events?limit=5", "/v1/events?limit=5&nonsense="),
+    ):
+        for _ in range(3):
+            assert served.ask(plain)[0] == 200
+            assert refused(served.ask(wrong)), wrong
+        held = {**served.memory.entries, **served.memory.pages}
+        name, _, query = wrong.partition("?")
+        plain_name, _, plain_query = plain.partition("?")
+        assert (plain_name, plain_query.encode()) in held, plain
+        assert (name, query.encode()) not in held, wrong
+
+
+def test_a_batch_that_misspells_the_holder_is_no_yes_though_all_of_it_is_in_memory(served):
+    names = [fronts.path_of(served.license).rpartition("/")[2]]
+    for _ in range(3):
+        assert served.post(licenses=names)[0] == 200
+        said = refused(served.post(licenses=names, holdr=ANYONE))
+    assert said == "body.holdr: there is no such member; there are holder, licenses, runtime"
+
+
+def test_every_body_says_that_it_takes_no_other_members_than_it_names(served):
+    looked = 0
+    for document, _, _, operation in operations(served):
+        if "requestBody" not in operation or operation["operationId"] in DOCUMENTS:
+            continue
+        schema = operation["requestBody"]["content"]["application/json"]["schema"]
+        for each in schema.get("anyOf", [schema]):
+            name = each["$ref"].rpartition("/")[2] if "$ref" in each else None
+            if name is None:
+                assert each == {"type": "null"}, operation["operationId"]
+                continue
+            shape = document["components"]["schemas"][name]
+            assert shape["additionalProperties"] is False, operation["operationId"]
+            looked += 1
+    assert looked > 60
+
+
+def test_a_body_that_is_not_said_to_be_json_is_told_so(served):
+    for kind in ("application/x-www-form-urlencoded", "text/plain"):
+        said = refused(sent(served, "/v1/search", {"cid": []}, kind))
+        assert "content-type: application/json" in said
+    assert sent(served, "/v1/search", {"cid": []})[0] == 200
+
+
+def test_an_event_that_there_is_not_is_refused_with_what_is_near(served):
+    for path in ("/v1/events", "/v1/events/stream"):
+        said = refused(served.ask(f"{path}?event=LicenceRevoked"))
+        assert said.startswith("query.event: there is no such event (perhaps LicenseRevoked"), said
+        assert "names are in /v1/openapi.json" in refused(served.ask(f"{path}?event=Nope"))
+    assert served.ask("/v1/events?event=LicenseRevoked")[0] == 200
+    told = {"url": "https://hooks.example/deed", "events": ["LicenceRevoked"]}
+    with pytest.raises(ValidationError, match="perhaps LicenseRevoked"):
+        WebhookAsked.model_validate(told)
+    assert WebhookAsked.model_validate({**told, "events": ["LicenseRevoked"]}).events
+    with pytest.raises(ValidationError, match="model\n"):
+        WebhookAsked.model_validate({"url": told["url"], "model": ["0x" + "22" * 32]})
+
+
+def test_a_feed_says_that_it_has_no_end_and_its_last_page_is_a_short_one(served):
+    whole = json.loads(served.ask("/v1/events?limit=1000")[2])
+    found, cursor = [], ""
+    while True:
+        page = json.loads(served.ask(f"/v1/events?limit=7{cursor}")[2])
+        found += page["events"]
+        assert page["next_cursor"]
+        if len(page["events"]) < 7:
+            break
+        cursor = f"&cursor={page['next_cursor']}"
+    assert found == whole["events"]
+    end = whole["next_cursor"]
+    empty = json.loads(served.ask(f"/v1/events?cursor={end}")[2])
+    assert (empty["events"], empty["next_cursor"]) == ([], end)
+    document = json.loads(served.ask("/v1/openapi.json")[2])
+    told = document["components"]["schemas"]["EventPage"]["properties"]["next_cursor"]
+    assert "fewer events than `limit` is the last for now" in told["description"]
