@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,17 @@ PROGRAM = Path(sys.executable).with_name("deed")
 @pytest.fixture
 def database(tmp_path):
     return tmp_path / "index.sqlite3"
+
+
+@contextmanager
+def raw_connection(path):
+    """A connection past our code, closed at the end.
+
+    Left open, whoever reads the bytes of the file afterwards in this process would let go of its
+    locks, and the next to close the database elsewhere would take the log away under it.
+    """
+    with closing(sqlite3.connect(path, timeout=5)) as raw, raw:
+        yield raw
 
 
 @pytest.fixture
@@ -78,7 +90,7 @@ def template(live, tmp_path_factory):
     """A database that has followed the stack's chain, proofs and all, and is in one file."""
     file = tmp_path_factory.mktemp("followed") / "index.sqlite3"
     followed(live, file, "--proof-rate", "5000", until=whole)
-    with sqlite3.connect(file) as raw:
+    with raw_connection(file) as raw:
         raw.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     return file
 
@@ -104,7 +116,7 @@ def test_run_follows_takes_proofs_and_reports_when_it_is_ended(live, database):
 
 
 def test_what_was_lost_is_asked_for_again(live, held, database):
-    with sqlite3.connect(database) as raw:
+    with raw_connection(database) as raw:
         change = "UPDATE evidence SET hash = NULL, lost = 'missing trie node' WHERE kind = 'state'"
         count = raw.execute(change).rowcount
         raw.execute("UPDATE evidence_place SET events = 0, lost = ?", (count,))
@@ -170,7 +182,7 @@ def test_killed_under_load_it_goes_on_where_it_was_and_nothing_is_missing(live, 
 def events_of(database):
     if not database.exists():
         return 0
-    with sqlite3.connect(database, timeout=5) as raw:
+    with raw_connection(database) as raw:
         try:
             return raw.execute("SELECT count(*) FROM raw_log").fetchone()[0]
         except sqlite3.OperationalError:
@@ -268,7 +280,7 @@ def test_before_anything_was_followed_the_commands_say_so(index, database):
 def test_rebuild_says_nothing_differed_and_afterwards_what_did(live, database, index, held):
     ran = index("rebuild", "--json")
     assert (ran.code, ran.json["same"], ran.json["differences"]) == (0, True, [])
-    with sqlite3.connect(database) as raw:
+    with raw_connection(database) as raw:
         count = raw.execute("UPDATE broker SET url = 'http://x' WHERE died_block IS NULL").rowcount
     assert count > 0
     ran = index("rebuild", "--json")
@@ -282,7 +294,7 @@ def test_audit_passes_and_fails_by_number_with_its_exit_code(live, database, ind
     assert (ran.code, ran.json["holds"]) == (0, True), ran.out
     results = {check["number"]: check["result"] for check in ran.json["checks"]}
     assert results == {**dict.fromkeys(range(1, 12), "pass"), 9: "not checked"}
-    with sqlite3.connect(database) as raw:
+    with raw_connection(database) as raw:
         raw.execute("UPDATE proof SET body = x'00' WHERE kind = 'header'")
     ran = index("audit")
     assert ran.code == 1
@@ -309,7 +321,7 @@ def test_accept_reorg_where_there_is_none_is_refused(live, database, index, held
 
 def test_accept_reorg_asks_says_what_it_costs_and_only_then_acts(live, database, index, held):
     """The chain is another one above a block, as after a reorganisation past finality."""
-    with sqlite3.connect(database) as raw:
+    with raw_connection(database) as raw:
         blocks = [n for (n,) in raw.execute("SELECT number FROM block ORDER BY number DESC")]
         shared = blocks[5]
         for number in blocks[:5]:
@@ -354,7 +366,7 @@ def test_endpoints_that_cannot_be_meant_are_refused(index, held, words, said):
 
 
 def test_another_contracts_database_is_not_followed(live, database, index, held, tmp_path):
-    with sqlite3.connect(database) as raw:
+    with raw_connection(database) as raw:
         raw.execute("UPDATE chain SET deployment_hash = x'00'")
     ran = index("audit")
     assert ran.code == 1
