@@ -2,7 +2,8 @@
 
 Filling a sorted index with keys that come in no order costs more than all else a row costs; sorting
 the keys once at the end costs a tenth of it, and keeps the price of a row the same however many
-there are. Primary keys stay: reads of the fold go by them.
+there are. Primary keys stay, since the fold reads by them; but for that of the links between logs
+and what they concern, which no backfill reads by, where it is not the table itself (PostgreSQL).
 
 A follower that dies in between leaves a database without these indexes: right, but slow to ask.
 Whoever follows next makes them before it follows live (`restore`), so none is ever missing once the
@@ -12,42 +13,72 @@ index stands at the head.
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from typing import Final
 
-from sqlalchemy import Connection, Engine, Index, inspect, select
+from sqlalchemy import Connection, Engine, Executable, Index, inspect, select, text
 from sqlalchemy.schema import CreateIndex, DropIndex
 
 from ledger.index.database import reading, writing
-from ledger.index.tables import STATE, raw_log
+from ledger.index.tables import STATE, log_subject, raw_log
 
-_HANDS = 2
+_HANDS: Final = 2
 
-SECONDARY: tuple[Index, ...] = tuple(
+_SECONDARY: Final[tuple[Index, ...]] = tuple(
     sorted(
         (index for table in (raw_log, *STATE.values()) for index in table.indexes),
         key=lambda index: str(index.name),
     )
 )
-"""What is left out: every index of the journal's logs and of the state tables."""
+_LINKS: Final = log_subject.name
+_LINKS_KEY: Final = f"{_LINKS}_pkey"
+_LINKS_COLUMNS: Final = ", ".join(column.name for column in log_subject.primary_key.columns)
+# As an index first, beside which the table can be read: a key that is made at once locks it.
+_MAKE_LINKS_KEY: Final = (
+    text(f"CREATE UNIQUE INDEX {_LINKS_KEY} ON {_LINKS} ({_LINKS_COLUMNS})"),
+    text(f"ALTER TABLE {_LINKS} ADD CONSTRAINT {_LINKS_KEY} PRIMARY KEY USING INDEX {_LINKS_KEY}"),
+)
+# Below this, to start workers takes longer than they save beside two hands.
+_ALONE: Final = text("SET LOCAL min_parallel_table_scan_size = '1GB'")
+
+
+def left_out(dialect: str) -> dict[str, tuple[Executable, ...]]:
+    """What a first backfill is without: all but primary keys, of the journal's logs and the state.
+
+    Args:
+        dialect: SQLAlchemy's name of the database's kind.
+
+    Returns:
+        How each is made, by its name.
+    """
+    # The key first: what takes longest is not to be left for the end, where one hand would wait.
+    key = {_LINKS_KEY: _MAKE_LINKS_KEY} if dialect == "postgresql" else {}
+    return key | {
+        str(index.name): (CreateIndex(index, if_not_exists=True),) for index in _SECONDARY
+    }
 
 
 def leave_out(connection: Connection) -> bool:
-    """Drop the secondary indexes; nothing is done where any chain's logs are there already.
+    """Drop all that; nothing is done where any chain's logs are there already.
 
     In the transaction of the first range, so that the journal is empty with them or filled without.
     """
     if connection.execute(select(raw_log.c.block).limit(1)).first() is not None:
         return False
-    for index in SECONDARY:
+    for index in _SECONDARY:
         connection.execute(DropIndex(index, if_exists=True))
+    if connection.dialect.name == "postgresql":
+        connection.execute(text(f"ALTER TABLE {_LINKS} DROP CONSTRAINT IF EXISTS {_LINKS_KEY}"))
     return True
 
 
-def missing(connection: Connection) -> list[Index]:
-    """The secondary indexes that are not there."""
-    tables = {index.table.name for index in SECONDARY if index.table is not None}
-    there = inspect(connection).get_multi_indexes(filter_names=sorted(tables))
+def missing(connection: Connection) -> list[str]:
+    """The names of those that are not there."""
+    tables = {index.table.name for index in _SECONDARY if index.table is not None}
+    shown = inspect(connection)
+    there = shown.get_multi_indexes(filter_names=sorted(tables))
     names = {found["name"] for indexes in there.values() for found in indexes}
-    return [index for index in SECONDARY if index.name not in names]
+    names.add(shown.get_pk_constraint(_LINKS)["name"])
+    return [name for name in left_out(connection.dialect.name) if name not in names]
 
 
 def restore(engine: Engine) -> int:
@@ -60,16 +91,20 @@ def restore(engine: Engine) -> int:
         IndexUnavailable: the database cannot be written; some may be missing still.
     """
     with reading(engine) as connection:
-        indexes = missing(connection)
+        names = missing(connection)
+    made = left_out(engine.dialect.name)
     # One for both hands: each takes what is next.
-    left = iter(indexes)
+    left = iter(names)
 
     def make() -> None:
         with writing(engine) as connection:
-            for index in left:
-                connection.execute(CreateIndex(index, if_not_exists=True))
+            if engine.dialect.name == "postgresql":
+                connection.execute(_ALONE)
+            for name in left:
+                for statement in made[name]:
+                    connection.execute(statement)
 
-    if not indexes:
+    if not names:
         return 0
     if engine.dialect.name != "postgresql":
         make()
@@ -77,4 +112,4 @@ def restore(engine: Engine) -> int:
         with ThreadPoolExecutor(_HANDS, thread_name_prefix="indexes") as pool:
             for done in [pool.submit(make) for _ in range(_HANDS)]:
                 done.result()
-    return len(indexes)
+    return len(names)

@@ -19,7 +19,7 @@ from ledger.errors import ChainUnavailable, Fenced, Reorganised, WrongNetwork
 from ledger.ids import LicenseId
 from ledger.index import bulk, journal, listing, outbox, tables, versions
 from ledger.index.database import open_database
-from ledger.index.deferred import SECONDARY
+from ledger.index.deferred import left_out
 from ledger.index.follow import Follower
 from ledger.index.views import Index
 
@@ -466,7 +466,7 @@ def test_a_follower_killed_between_any_two_statements_resumes_equal_to_the_chain
     ledger.busy()
     killed = 0
     # About so many statements pass before the first range, without its indexes, is stored.
-    drops = 2 * len(SECONDARY)
+    drops = 2 * len(left_out("sqlite"))
     first = (*range(0, drops, 24), *range(drops, drops + 60, 4))
     for statements in (*first, *range(1, 60, 7), 100_000):
         status = die_after(statements, follow)
