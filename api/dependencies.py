@@ -15,9 +15,10 @@ from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
 from api.feed import Feed
+from api.forms import AS_OF
 from api.memory import Memory
 from api.problems import NotModified
-from api.schemas import AS_OF, AsOf
+from api.schemas import AsOf
 from api.settings import Settings
 from ledger.chain.deployment import Deployment
 from ledger.chain.profile import ChainProfile
@@ -177,7 +178,7 @@ def moment(as_of: str | None, min_finality: Tag | None = None) -> Moment:
     """What `as_of` and `min_finality` come to.
 
     Raises:
-        UnknownRecord: a day or time that there is not.
+        UsageError: a day or time that there is not.
     """
     settled: Tag = min_finality or "latest"
     if as_of is None:
@@ -193,12 +194,12 @@ def last_second(text: str) -> int:
     """The last Unix second of a UTC day (``2026-11-28``), or a UTC time (``…T12:00:00Z``) itself.
 
     Raises:
-        UnknownRecord: there is no such day or time.
+        UsageError: there is no such day or time.
     """
     try:
         when = datetime.fromisoformat(text).replace(tzinfo=UTC)
     except ValueError:
-        raise UnknownRecord(f"there is no {text}", hint="such as 2026-11-28") from None
+        raise UsageError(f"there is no {text}", hint="such as 2026-11-28") from None
     seconds = int(when.timestamp())
     return seconds if "T" in text else seconds + _DAY - 1
 

@@ -18,6 +18,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
+from api.forms import WORDS
 from ledger.errors import (
     AccessError,
     AllowanceTooSmall,
@@ -114,6 +115,13 @@ _HINTS = {
     HTTPStatus.MISDIRECTED_REQUEST: "add the host to DEED_API_ALLOWED_HOSTS if it is meant",
 }
 
+# What the command line says in place of what HTTP does.
+_COMMANDS = {
+    UsageError.default_hint: "check what was given; it is described in /v1/openapi.json",
+    UnknownRecord.default_hint: "check the id; a new record takes a moment to be read",
+}
+_OPTION = re.compile(r" \(--[a-z-]+\)")
+
 
 def succeeded(status: int) -> bool:
     """Whether an answer says that what was asked was done."""
@@ -171,6 +179,11 @@ def of_status(
     )
 
 
+def _hint(error: LedgerError) -> str:
+    """The way out, for who asks over HTTP and gives no options of a command."""
+    return _OPTION.sub("", _COMMANDS.get(error.hint, error.hint))
+
+
 def of_error(error: LedgerError) -> Response:
     """The answer to a failure of this project's own tree."""
     status = status_of(error)
@@ -187,9 +200,11 @@ def of_error(error: LedgerError) -> Response:
     }
     if isinstance(error, KeyRequestRejected) and not error.check:
         members.pop("check", None)
-    title = (type(error).__doc__ or "").strip().partition("\n")[0].rstrip(".") or error.code
+    # A contract's errors have no sentence of their own: that of the class above them in the tree.
+    kind = next(each for each in type(error).__mro__ if each.__module__ == LedgerError.__module__)
+    title = (kind.__doc__ or "").strip().partition("\n")[0].rstrip(".") or error.code
     return problem(
-        status, error.code, title, error.message, hint=error.hint, headers=headers, **members
+        status, error.code, title, error.message, hint=_hint(error), headers=headers, **members
     )
 
 
@@ -342,6 +357,9 @@ def _what(fault: dict[str, Any], request: Request) -> str:
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind != "application/json" and not kind.endswith("+json"):
             return "it is read as JSON only where the request says content-type: application/json"
+    if fault.get("type") == "string_pattern_mismatch":
+        words = WORDS.get(fault["ctx"]["pattern"])
+        return f"it is not {words}" if words else "it has another form than is described"
     return str(fault["msg"])
 
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from api.forms import AS_OF
 from ledger.ids import Address, Digest, LicenseId
 from ledger.index.views import AsOf as AsOfFacts
 
@@ -53,10 +54,6 @@ Account = Annotated[
 LicenseNumber = Annotated[
     str, BeforeValidator(_license), Field(pattern=r"^[0-9]+\.[0-9]+$", examples=["7.42"])
 ]
-_DAY = "[0-9]{4}-[0-9]{2}-[0-9]{2}"
-_TIME = "T[0-9]{2}:[0-9]{2}:[0-9]{2}Z"
-# Never \d, which takes the digits of every script.
-AS_OF = rf"^(latest|safe|finalized|[0-9]{{1,15}}|{_DAY}({_TIME})?)$"
 BigInt = Annotated[str, BeforeValidator(_text), Field(pattern=r"^[0-9]+$", examples=["0"])]
 Finality = Literal["finalized", "safe", "included"]
 

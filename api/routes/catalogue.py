@@ -27,6 +27,7 @@ from api.dependencies import (
     license_id,
     number_cursor,
 )
+from api.forms import ANYTHING
 from api.remembered import Remembered
 from ledger.chain.plans import Role
 from ledger.chain.registry import ModelStatus
@@ -193,6 +194,7 @@ def list_receipts(
     snapshot: Cacheable, broker: BrokerNumber, cursor: NumberCursor = None, limit: Limit = 50
 ) -> shapes.ReceiptPage:
     """Roots under which a broker anchored its receipts."""
+    catalogue.broker(snapshot, broker)
     rows = catalogue.receipts(snapshot, broker, after=number_cursor(cursor), limit=limit)
     return shapes.ReceiptPage(
         as_of=as_of(snapshot),
@@ -296,7 +298,7 @@ def find(
         str,
         Query(
             max_length=66,
-            pattern=r"^(0x[0-9a-fA-F]{64}|0x[0-9a-fA-F]{40}|[0-9]{4}-[0-9][0-9]-[0-9][0-9])$",
+            pattern=ANYTHING,
             description="a digest, id or transaction hash; an account; or a UTC day",
             examples=["0x" + "ab" * 32],
         ),

@@ -30,6 +30,7 @@ from api.dependencies import (
     service,
 )
 from api.evidence_jobs import EvidenceJobs, Work
+from api.forms import AS_OF
 from api.lanes import PARTY, lanes
 from api.once import described
 from api.strict import StrictRoute
@@ -63,7 +64,7 @@ _ASKER: Final[Any] = allow("evidence:write")
 FinalBlock = Annotated[
     str | None,
     Query(
-        pattern=schemas.AS_OF,
+        pattern=AS_OF,
         description="a final block: its number, `finalized`, or the last of a UTC day or second; "
         "by default the newest",
     ),

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from ledger.chain.solidity_error import SolidityError
 from ledger.chain.title_reverts import MODEL_STATUS
+from ledger.ids import ZERO_ADDRESS
 
 _ROLES = {0: "licensor", 1: "ISSUER", 2: "REVOKER", 4: "METER", 8: "GUARDIAN"}
 _LICENSE_STATUS = {0: "not issued", 1: "active", 2: "suspended", 3: "revoked"}
@@ -110,7 +111,20 @@ class PlanNotAuthorized(SolidityError):
 class PlanNotTitleHolder(SolidityError):
     signature = "PlanNotTitleHolder(bytes32 modelId,address caller,address licensor)"
     sentence = "{caller} cannot sell licenses of model {modelId}: its licensor is {licensor}"
-    default_hint = "use the wallet of {licensor}, or register the model first"
+    default_hint = "use the wallet of {licensor}"
+
+    @classmethod
+    def of(cls, words: bytes) -> SolidityError:
+        """Build from the argument words; a model that nobody registered has nobody's title."""
+        error = super().of(words)
+        if error.arguments["licensor"] != ZERO_ADDRESS:
+            return error
+        return cls(
+            f"model {error.arguments['modelId']} is not registered, so nobody can sell licenses",
+            error_name=error.error_name,
+            arguments=error.arguments,
+            hint="register the model first",
+        )
 
 
 class PlanModelNotIssuable(SolidityError):

@@ -108,6 +108,22 @@ def brokers(snapshot: Snapshot, *, after: int = 0, limit: int = 50) -> Sequence[
     )
 
 
+def broker(snapshot: Snapshot, number: int) -> RowMap:
+    """One registered key broker.
+
+    Raises:
+        UnknownRecord: there is none of that number, as far as the index has read.
+    """
+    table = tables.broker
+    row = snapshot.row(select(table).where(snapshot.alive(table), table.c.broker_id == number))
+    if row is None:
+        raise UnknownRecord(
+            f"there is no broker {number} as of block {snapshot.as_of.block}",
+            hint="/v1/brokers lists those that are registered",
+        )
+    return row
+
+
 def receipts(
     snapshot: Snapshot, broker: int, *, after: int = 0, limit: int = 50
 ) -> Sequence[RowMap]:

@@ -9,6 +9,7 @@ import pytest
 
 from api import problems
 from ledger import errors
+from ledger.chain.reverts import error_classes
 from ledger.errors import LedgerError
 
 
@@ -55,6 +56,25 @@ def test_an_error_becomes_a_problem_with_its_members(error, status, member):
     assert member.items() <= body.items()
     assert reply.media_type == "application/problem+json"
     assert ("retry-after" in reply.headers) == isinstance(error, errors.UnavailableError)
+
+
+def test_hints_over_http_name_no_options_of_a_command():
+    for kind in (*tree(), *error_classes().values()):
+        error = errors.LedgerError("no")
+        error.hint = kind.default_hint
+        assert "--help" not in problems_hint(error), kind
+        assert "(--" not in problems_hint(error), kind
+    assert "openapi.json" in problems_hint(errors.UsageError("odd"))
+
+
+def problems_hint(error: LedgerError) -> str:
+    hint: str = json.loads(problems.of_error(error).body)["hint"]
+    return hint
+
+
+def test_what_a_contract_refused_has_a_title_in_words():
+    body = json.loads(problems.of_error(error_classes()["PlanUnknown"]("plan 9")).body)
+    assert (body["title"], body["code"]) == ("A contract refused the call", "PLAN_UNKNOWN")
 
 
 def test_our_own_bug_shows_nothing_but_a_request_id():

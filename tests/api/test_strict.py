@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from api.forms import WORDS
 from api.webhook_schemas import WebhookAsked
 
 fronts: Any = importlib.import_module("front_world")
@@ -137,6 +138,52 @@ def test_a_body_that_is_not_said_to_be_json_is_told_so(served):
         said = refused(sent(served, "/v1/search", {"cid": []}, kind))
         assert "content-type: application/json" in said
     assert sent(served, "/v1/search", {"cid": []})[0] == 200
+
+
+def patterns(shape, document):
+    """Every pattern of a schema, through references."""
+    if isinstance(shape, list):
+        for each in shape:
+            yield from patterns(each, document)
+    elif isinstance(shape, dict):
+        if "$ref" in shape:
+            name = shape["$ref"].rpartition("/")[2]
+            yield from patterns(document["components"]["schemas"][name], document)
+        for name, each in shape.items():
+            if name == "pattern" and isinstance(each, str):
+                yield each
+            else:
+                yield from patterns(each, document)
+
+
+def test_a_text_of_another_form_is_told_in_words_which_form_it_has(served):
+    found = set()
+    for document, _, _, operation in operations(served):
+        asked = [operation.get("parameters", []), operation.get("requestBody", {})]
+        found |= set(patterns(asked, document))
+    assert len(found) > 20
+    assert found == set(WORDS)
+    for path, said in (
+        (
+            "/v1/licenses/1.x",
+            "path.license: it is not a license: PLAN.SERIAL, such as 7.42, or the",
+        ),
+        ("/v1/anchors/0x12", "path.root: it is not 0x and 64 digits"),
+        ("/v1/plans?cursor=x", "query.cursor: it is not a cursor: it is the next_cursor of"),
+    ):
+        assert refused(served.ask(path)).startswith(said)
+
+
+@pytest.mark.parametrize(
+    "where", ["/v1/models?as_of=", "/v1/evidence/licenses/1.1?as_of=", "/v1/find?q="]
+)
+def test_a_day_that_there_is_not_is_malformed(served, where):
+    for day in ("2026-13-01", "2026-00-10", "2026-02-30", "2026-04-31", "2027-02-29", "2100-02-29"):
+        assert "such as 2026-11-28" in refused(served.ask(where + day)), day
+    for day in ("2028-02-29", "2400-02-29", "2026-12-31", "2026-02-28"):
+        assert served.ask(where + day)[0] != 422, day
+    if where.endswith("as_of="):
+        assert "such as" in refused(served.ask(f"{where}2026-11-28T24:00:00Z"))
 
 
 def test_an_event_that_there_is_not_is_refused_with_what_is_near(served):

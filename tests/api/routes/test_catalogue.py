@@ -142,7 +142,9 @@ def test_a_broker_and_its_anchored_receipts_are_listed(service, deployed):
     assert brokers[str(number)]["url"] == "https://b.example"
     (receipt,) = service.get(f"/v1/brokers/{number}/receipts")["receipts"]
     assert (receipt["seq"], receipt["root"], receipt["count"]) == ("1", str(root), "7")
-    assert service.get("/v1/brokers/999/receipts")["receipts"] == []
+    reply = service.client.get("/v1/brokers/999/receipts")
+    assert (reply.status_code, reply.json()["code"]) == (404, "UNKNOWN_RECORD")
+    assert "there is no broker 999 as of block" in reply.json()["detail"]
 
 
 def test_a_batch_is_listed_and_says_when_it_closes(service, deployed, published):
@@ -322,7 +324,7 @@ def test_what_is_not_so_settled_yet_is_409_and_what_was_not_read_404(service):
     assert (reply.status_code, reply.json()["code"]) == (409, "PENDING_FINALITY")
     assert service.client.get("/v1/models", params={"as_of": head + 1000}).status_code == 404
     assert service.client.get("/v1/models", params={"as_of": "2999-01-01"}).status_code == 404
-    assert service.client.get("/v1/models", params={"as_of": "2026-02-30"}).status_code == 404
+    assert service.client.get("/v1/models", params={"as_of": "2026-02-30"}).status_code == 422
     assert service.client.get("/v1/models", params={"as_of": "1999-01-01"}).status_code == 404
 
 

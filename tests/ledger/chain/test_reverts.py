@@ -59,6 +59,16 @@ def test_the_sentence_names_license_and_date_as_people_read_them():
     assert error.arguments == {"licenseId": 5 << 32 | 1, "notAfter": 1_800_000_000}
 
 
+def test_a_plan_for_a_model_that_nobody_registered_sends_nobody_to_the_zero_address():
+    kind, model, caller = reverts.PlanNotTitleHolder, b"\x11" * 32, "0x" + "ab" * 20
+    kinds = [each for each, _ in kind.inputs()]
+    error = reverts.decode(kind.selector() + encode(kinds, [model, caller, "0x" + "00" * 20]))
+    assert "is not registered" in error.message
+    assert error.hint == "register the model first"
+    error = reverts.decode(kind.selector() + encode(kinds, [model, caller, "0x" + "cd" * 20]))
+    assert error.hint.lower() == "use the wallet of 0x" + "cd" * 20
+
+
 def test_addresses_and_roots_arrive_as_values():
     data = reverts.ModelNotLicensor.selector() + encode(
         ["bytes32", "address"], [b"\1" * 32, "0x" + "ab" * 20]
