@@ -14,6 +14,7 @@ from ledger.access.forgetting import KEPT_DAYS
 from ledger.access.trail import LEAST_DAYS
 from ledger.errors import UsageError
 from ledger.ids import Address
+from ledger.index.database import database_url
 from ledger.loopback import is_loopback
 
 RATE = r"^([0-9]{1,6}(\.[0-9]{1,6})?/[1-9][0-9]{0,6})?$"
@@ -161,8 +162,7 @@ class Settings(BaseSettings):
     @property
     def database(self) -> str:
         """The database URL; a plain path means SQLite."""
-        text = self.database_url.get_secret_value()
-        return text if "://" in text else f"sqlite:///{text}"
+        return database_url(self.database_url.get_secret_value())
 
     @property
     def evidence_jobs(self) -> Path | None:

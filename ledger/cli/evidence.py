@@ -390,10 +390,7 @@ def _kept(database: str, chain_id: int) -> Any:
     from ledger.index.database import open_database
     from ledger.index.kept_evidence import KeptEvidence
 
-    if "://" not in database and not Path(database).is_file():
-        raise UsageError(f"there is no index in {database}", hint="name its database")
-    url = database if "://" in database else f"sqlite:///{database}"
-    return KeptEvidence(open_database(url, create=False), chain_id)
+    return KeptEvidence(open_database(database, create=False), chain_id)
 
 
 def _json(path: Path, limit: int = _MAX_CARD) -> Any:

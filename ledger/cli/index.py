@@ -41,7 +41,7 @@ _Database = Annotated[
     typer.Option(
         "--database",
         metavar="URL",
-        help="Such as sqlite:////srv/index.sqlite; by default DEED_DATABASE, or deed up's own.",
+        help="A path (SQLite) or a database URL; by default DEED_DATABASE, or deed up's own.",
     ),
 ]
 _Rpc = Annotated[
@@ -321,9 +321,7 @@ def opened(session: Session, database: str | None, *, create: bool = False) -> I
     if url is None and session.network.home is not None:
         url = f"sqlite:///{session.network.home / 'index.sqlite3'}"
     if url is None:
-        raise UsageError(
-            "no index database is named", hint="pass --database sqlite:///index.sqlite"
-        )
+        raise UsageError("no index database is named", hint="pass --database index.sqlite")
     engine = open_database(url, create=create)
     try:
         yield engine

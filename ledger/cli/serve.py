@@ -29,7 +29,11 @@ def serve(
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0: a free one.")] = 8800,
     database: Annotated[
         str | None,
-        typer.Option("--database", metavar="URL", help="The index; DEED_DATABASE by default."),
+        typer.Option(
+            "--database",
+            metavar="URL",
+            help="The index: a path (SQLite) or a database URL; DEED_DATABASE by default.",
+        ),
     ] = None,
     follow: Annotated[
         bool, typer.Option("--follow/--no-follow", help="Follow the chain, or only read the index.")
@@ -53,9 +57,7 @@ def serve(
     network = session.network
     url = database or session.settings.get("database")
     if url is None:
-        raise UsageError(
-            "no index database is named", hint="pass --database sqlite:///index.sqlite"
-        )
+        raise UsageError("no index database is named", hint="pass --database index.sqlite")
     manifest = (
         network.home / "deployment.json"
         if network.home is not None

@@ -43,7 +43,7 @@ KNOWN: Final[tuple[Known, ...]] = (
     Known("wallet", "DEED_WALLET", "name of the wallet that signs"),
     Known("broker", "DEED_BROKER", "URL of the key broker, when the network names none"),
     Known("api", "DEED_API", "URL of the index, when the network names none"),
-    Known("database", "DEED_DATABASE", "URL of the index's database", in_file=False),
+    Known("database", "DEED_DATABASE", "path or URL of the index's database", in_file=False),
     Known("runtime_key", "DEED_RUNTIME_KEY", "file with this machine's runtime key"),
     Known(
         "config_dir",

@@ -39,8 +39,13 @@ _SAID = 120
 _MIGRATING = 0x64656564
 
 
+def database_url(text: str) -> str:
+    """The URL of what a text names: without a scheme it is the path of an SQLite file."""
+    return text if "://" in text else f"sqlite:///{text}"
+
+
 def open_database(url: str, *, create: bool = True) -> Engine:
-    """An engine for `url` (``sqlite:///path`` or ``postgresql+psycopg://…``), tables up to date.
+    """An engine for a path or URL (``postgresql+psycopg://…``), tables up to date.
 
     SQLite runs in WAL mode, so that readers never wait for the follower, with real transactions:
     the driver's own rule of when one begins is switched off. PostgreSQL may stand behind PgBouncer
@@ -50,7 +55,7 @@ def open_database(url: str, *, create: bool = True) -> Engine:
     each connection and each transaction raises `IndexReplaced`.
 
     Args:
-        url: of the database.
+        url: of the database, or the path of an SQLite file.
         create: whether an SQLite file is made where none is; its folder never is.
 
     Raises:
@@ -58,6 +63,7 @@ def open_database(url: str, *, create: bool = True) -> Engine:
             there is none (`create`) or not its folder, or it is no database, or another program's.
         IndexUnavailable: the database cannot be opened or written.
     """
+    url = database_url(url)
     try:
         parsed = make_url(url)
     except ArgumentError:
@@ -84,7 +90,7 @@ def open_database(url: str, *, create: bool = True) -> Engine:
     return engine
 
 
-_EXAMPLE = "for example sqlite:////var/lib/modeldeed/index.db"
+_EXAMPLE = "for example /var/lib/modeldeed/index.db, or postgresql+psycopg://USER@HOST/NAME"
 
 
 def _sqlite(url: str, *, create: bool) -> Engine:

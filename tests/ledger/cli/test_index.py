@@ -46,10 +46,10 @@ def raw_connection(path):
 
 @pytest.fixture
 def index(live, database):
-    """``deed index WORD…`` on a database of the test's own."""
+    """``deed index WORD…`` on a database of the test's own, named by its path."""
 
     def run(word, *words, stdin=""):
-        return live("index", word, *words, "--database", f"sqlite:///{database}", stdin=stdin)
+        return live("index", word, *words, "--database", str(database), stdin=stdin)
 
     return run
 

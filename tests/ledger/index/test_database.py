@@ -255,7 +255,8 @@ def test_an_empty_database_that_many_processes_open_at_once_is_made_once(engine,
 
 
 @pytest.mark.parametrize(
-    "url", ["", "nonsense", "sqlite://", "sqlite:///:memory:", "mysql://u:secret@h/x"]
+    "url",
+    ["", "://nonsense", "nonsense://h", "sqlite://", "sqlite:///:memory:", "mysql://u:secret@h/x"],
 )
 def test_a_url_that_cannot_be_meant_is_refused_without_repeating_it(url):
     with pytest.raises(UsageError) as caught:

@@ -14,6 +14,7 @@ import pytest
 from sqlalchemy import text
 
 from api.routes.health import readiness
+from api.settings import Settings
 from ledger.errors import IndexReplaced, UsageError
 from ledger.index import watching
 from ledger.index.database import open_database, reading, writing
@@ -50,6 +51,21 @@ def running(stand):
     yield follower
     stop.set()
     thread.join()
+
+
+def test_a_plain_path_is_an_sqlite_file_wherever_a_database_is_named(
+    tmp_path, database_url, file, monkeypatch
+):
+    open_database(str(file), create=False).dispose()
+    monkeypatch.chdir(tmp_path)
+    open_database("other.db").dispose()
+    assert (tmp_path / "other.db").is_file()
+    given = {"deployment": tmp_path, "database_url": str(file)}
+    assert Settings.model_validate(given).database == database_url
+    with pytest.raises(UsageError, match="no index database at"):
+        open_database("absent.db", create=False)
+    with pytest.raises(UsageError, match="mysql is not supported"):
+        open_database("mysql://h/x")
 
 
 def events(file):
