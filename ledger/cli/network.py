@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,11 +13,12 @@ from ledger.cli import networks, settings
 from ledger.cli.output import Answer, fields, table
 from ledger.cli.settings import url_for_people
 from ledger.cli.verb import Verbs
-from ledger.errors import ManifestError, NoNetwork, UsageError
+from ledger.errors import LedgerError, ManifestError, NoNetwork, UsageError, WrongNetwork
 
 app = Verbs("List, add and choose chains.")
 
 _MAX_MANIFEST = 1 << 20
+_ASKED_SECONDS = 5.0
 
 
 @app.verb("list")
@@ -64,7 +66,9 @@ def add(
 ) -> Answer:
     """Add a network: RPC endpoints, and the manifest of the contracts deployed there.
 
-    URLs may hold API keys; they are kept in your configuration folder and never shown in full.
+    Each endpoint is asked once for its chain: one of another chain is refused, one that does not
+    answer is added. URLs may hold API keys; they are kept in your configuration folder and never
+    shown in full.
     """
     from ledger.chain.deployment import Deployment
     from ledger.chain.profile import profile_for
@@ -76,6 +80,7 @@ def add(
         )
     manifest = Deployment.from_json(_json(deployment))
     profile = profile_for(manifest.chain_id)
+    silent = _silent(rpc, manifest.chain_id)
     file = networks.add(
         found,
         name,
@@ -86,7 +91,34 @@ def add(
     )
     data = {"name": name, "chain_id": manifest.chain_id, "chain": profile.name, "file": file}
     text = fields([("network", name), ("chain", f"{profile.name} (id {manifest.chain_id})")])
-    return Answer(data, text, notes=(f"use it here with deed network use {name}",))
+    notes = (*silent, f"use it here with deed network use {name}")
+    return Answer(data, text, notes=notes)
+
+
+def _silent(urls: Sequence[str], chain_id: int) -> list[str]:
+    """A note on each endpoint that does not say which chain it serves.
+
+    Raises:
+        UsageError: one is no URL.
+        WrongNetwork: one serves another chain.
+    """
+    from ledger.chain.rpc import Rpc
+
+    notes = []
+    for url in urls:
+        with Rpc(url, timeout=_ASKED_SECONDS) as rpc:
+            (host,) = rpc.hosts
+            try:
+                shown = rpc.chain_id()
+            except LedgerError as error:
+                notes.append(f"whether {host} serves this chain is not known: {error.message}")
+                continue
+        if shown != chain_id:
+            raise WrongNetwork(
+                f"{host} serves chain {shown}, and the manifest is of chain {chain_id}",
+                hint="give that chain's manifest, or an endpoint of the manifest's chain",
+            )
+    return notes
 
 
 @app.verb("use")

@@ -456,7 +456,15 @@ def test_a_network_whose_endpoint_serves_another_chain_is_refused(live):
     shown = live("network", "show", "--json").json
     manifest = shown["deployment"] | {"chain_id": 11155111}
     (live.cwd / "other.json").write_text(json.dumps(manifest))
-    live("network", "add", "other", "--rpc", shown["rpc"][0], "--deployment", "other.json")
+    words = ("network", "add", "other", "--deployment", "other.json", "--rpc")
+    refused(live(*words, shown["rpc"][0]), 2, "31337", "11155111")
+    assert "other" not in live("network", "list").out
+    ran = live(*words, "http://127.0.0.1:9", "--json")
+    assert ran.code == 0
+    assert "whether 127.0.0.1:9 serves this chain is not known" in ran.err
+    # It came to be so afterwards.
+    file = Path(ran.json["file"])
+    file.write_text(file.read_text().replace("http://127.0.0.1:9", shown["rpc"][0]))
     refused(live("plan", "list", "--network", "other"), 2, "31337")
 
 
