@@ -261,8 +261,20 @@ class Follower:
     def take_over(self) -> None:
         """Become the process that follows; the one before commits nothing more."""
         with writing(self._engine) as connection:
+            before = self._journal.cursor(connection)
             self._epoch = self._journal.take_over(connection, self._holder)
         self._indexed = False
+        # Given up in good order, it has no time; a restart long after its end is no news either.
+        silent = self._now() - before.updated_at_ms / 1000
+        alive = silent * 1000 <= LEADER_SILENT_MS
+        if before.holder in {"", self._holder} or not (alive or self._status.state == "standby"):
+            return
+        log.warning(
+            "this follower leads now, in place of %s, which last wrote %.1f s ago%s",
+            before.holder,
+            max(0.0, silent),
+            "; where that one still runs, it stands by" if alive else "",
+        )
 
     def _identify(self) -> None:
         """Check chain id and genesis, at the start and after every failure."""

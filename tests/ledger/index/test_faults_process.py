@@ -213,6 +213,33 @@ def test_a_leader_that_slept_through_a_take_over_commits_nothing(stand):
     stand.check()
 
 
+def test_whoever_takes_over_says_from_whom_and_how_long_that_one_was_silent(stand, caplog):
+    stand.chain.grow(3)
+    stand.catch_up()
+    said = "this follower leads now, in place of "
+    assert said not in caplog.text
+    stand.catch_up(stand.new_follower())
+    assert said not in caplog.text, "its own process"
+    wrote = stand.cursor().updated_at_ms / 1000
+
+    def taken(seconds, holder, state="starting"):
+        caplog.clear()
+        later = stand.new_follower(now=lambda: wrote + seconds)
+        later._holder = holder
+        later._set(state)
+        later.take_over()
+        return caplog.text
+
+    first = stand.cursor().holder
+    told = taken(2.5, "there:7")
+    assert f"{said}{first}, which last wrote 2.5 s ago; where that one still runs" in told
+    # It stood by until the other was silent for long enough to be gone.
+    told = taken(31, "there:8", "standby")
+    assert f"{said}there:7, which last wrote 31.0 s ago\n" in told
+    # Begun again the day after.
+    assert said not in taken(86_400, "there:9")
+
+
 @pytest.mark.parametrize("stale", ["next_block", "last_hash", "epoch"])
 def test_a_cursor_that_moved_in_any_respect_is_not_moved_again(stand, stale):
     stand.chain.grow(5)
