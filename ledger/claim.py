@@ -13,7 +13,7 @@ import unicodedata
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from ledger.canonical import hash_json
 from ledger.errors import ManifestError, UsageError
@@ -133,16 +133,23 @@ class Claim:
         parents = document["parents"]
         if not isinstance(parents, list) or not all(isinstance(t, str) for t in texts + parents):
             raise ManifestError("the claim's addresses, digests and parents are not texts")
-        try:
-            return cls(
-                chain_id=document["chain_id"],
-                registry=Address.parse(document["registry"]),
-                licensor=Address.parse(document["licensor"]),
-                parents=tuple(ModelId.parse(parent) for parent in parents),
-                **{name: Digest.parse(document[name]) for name in _DIGESTS},
-            )
-        except UsageError as error:
-            raise ManifestError(f"the claim holds a malformed id: {error}") from None
+        return cls(
+            chain_id=document["chain_id"],
+            registry=_read("registry", Address, document["registry"]),
+            licensor=_read("licensor", Address, document["licensor"]),
+            parents=tuple(_read("parents", ModelId, parent) for parent in parents),
+            **{name: _read(name, Digest, document[name]) for name in _DIGESTS},
+        )
+
+
+_Id = TypeVar("_Id", Address, Digest, ModelId)
+
+
+def _read(field: str, kind: type[_Id], text: str) -> _Id:
+    try:
+        return kind.parse(text)
+    except UsageError as error:
+        raise ManifestError(f"the claim's {field} is malformed: {error.message}") from None
 
 
 def build_manifest(

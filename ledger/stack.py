@@ -139,23 +139,23 @@ class Stack:
         assert self._service is not None
         return self._service.pid
 
-    def wait(self) -> None:
-        """Block until SIGINT, SIGTERM or SIGHUP (unless that is ignored, as under nohup).
+    def wait(self) -> signal.Signals:
+        """Block until SIGINT, SIGTERM or SIGHUP (unless that is ignored, as under nohup); which.
 
         Raises:
             ServiceFailed: the chain or the service ended by itself.
         """
-        stopped = False
+        got: list[signal.Signals] = []
 
-        def stop(_signal: int, _frame: object) -> None:
-            nonlocal stopped
-            stopped = True
+        def stop(number: int, _frame: object) -> None:
+            got.append(signal.Signals(number))
 
         before = {number: signal.signal(number, stop) for number in _ending_signals()}
         try:
-            while not stopped:
+            while not got:
                 self._check_alive()
                 time.sleep(_POLL_SECONDS)
+            return got[0]
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)

@@ -186,7 +186,7 @@ def rebuild(session: Session, *, database: _Database = None) -> Answer:
     }
     rows: list[tuple[str, object]] = [
         ("rebuilt from", f"{done.events} events"),
-        ("tensor leaves", f"{done.leaves.leaves} of {done.leaves.models} models"),
+        ("tensor leaves", f"{done.leaves.leaves} of {_count(done.leaves.models, 'model')}"),
         ("differed", "nothing" if same else None),
         *((f"  {each.table}", _counts(each)) for each in done.differences),
         *(("  leaves", model) for model in done.leaves.differed),
@@ -365,7 +365,11 @@ def _checked_rate(given: float | None) -> float:
 
 
 def _proofs(count: int) -> str:
-    return f"{count} proof{'' if count == 1 else 's'}"
+    return _count(count, "proof")
+
+
+def _count(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def _listed(endpoints: Endpoints) -> str:
@@ -413,6 +417,6 @@ def _proposed(proposal: Proposal) -> list[tuple[str, object]]:
             f"{gone}, of which {proposal.final_depth} were final",
         ),
         ("events", events or "none"),
-        ("touches", f"{proposal.models} models, {proposal.licenses} licenses"),
+        ("touches", f"{_count(proposal.models, 'model')}, {_count(proposal.licenses, 'license')}"),
         ("shown by", ", ".join(proposal.witnesses)),
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from typing import Annotated
 
@@ -34,11 +35,11 @@ def up(
     cut) may lose what is not final yet, done or not: commands with --wait wait for finality.
     """
     with ended_like_interrupts():
-        _run(folder, fresh=fresh)
-    console.note("stopped")
+        ended = _run(folder, fresh=fresh)
+    console.note(f"stopped by {ended.name}")
 
 
-def _run(folder: Path, *, fresh: bool) -> None:
+def _run(folder: Path, *, fresh: bool) -> signal.Signals:
     from ledger.stack import Stack
 
     stack = Stack.start(folder, fresh=fresh, say=console.note)
@@ -74,6 +75,6 @@ def _run(folder: Path, *, fresh: bool) -> None:
             )
         )
         console.note("ready; Ctrl-C stops everything, deed up resumes it")
-        stack.wait()
+        return stack.wait()
     finally:
         stack.stop()

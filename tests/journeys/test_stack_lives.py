@@ -139,6 +139,7 @@ def test_under_nohup_a_closed_terminal_does_not_end_it(folder):
         assert up.process.poll() is None
     finally:
         assert up.end(signal.SIGTERM) == 0
+    assert "stopped by SIGTERM" in up.process.communicate()[1]
 
 
 def test_a_second_one_in_the_same_folder_is_refused(folder):

@@ -109,6 +109,22 @@ def test_no_document_makes_the_reader_fail_in_another_way(claim, data):
         Claim.from_json(data.draw(JSON))
 
 
+@pytest.mark.parametrize("field", ["registry", "licensor", "artifact_root", "salt", "parents"])
+def test_a_malformed_id_is_told_with_its_field_and_what_is_wrong(field):
+    zero, nobody = Digest(bytes(32)), Address(bytes(20))
+    document = Claim(
+        1, nobody, nobody, zero, zero, zero, zero, (ModelId(zero.raw),), zero
+    ).to_json()
+    held = document[field]
+    odd = (held[0] if field == "parents" else held)[:-1] + "g"
+    document[field] = [odd] if field == "parents" else odd
+    with pytest.raises(ManifestError) as caught:
+        Claim.from_json(document)
+    assert caught.value.message.startswith(f"the claim's {field} is malformed: ")
+    if field in {"artifact_root", "salt", "parents"}:
+        assert caught.value.message.endswith("one of its characters is no hex digit")
+
+
 def test_parents_out_of_order_are_refused_with_a_hint():
     low, high = ModelId(bytes(32)), ModelId(b"\1" * 32)
     zero, nobody = Digest(bytes(32)), Address(bytes(20))

@@ -21,7 +21,11 @@ from ledger.chain.abi_codec import contract
 from ledger.chain.dev import DevChain
 from ledger.chain.network import load_live
 from ledger.chain.rpc import Rpc
+from ledger.cli.index import _proposed
+from ledger.index.accepting import Proposal
 from ledger.index.database import open_database
+from ledger.index.fetch import Header, Heads
+from ledger.index.journal import Cursor
 
 pytestmark = pytest.mark.chain
 
@@ -287,6 +291,13 @@ def test_rebuild_says_nothing_differed_and_afterwards_what_did(live, database, i
     assert (ran.code, ran.json["same"]) == (1, False)
     assert ran.json["differences"] == [{"table": "broker", "extra": count, "missing": count}]
     assert re.search("^differed +nothing$", index("rebuild").out, re.MULTILINE)
+
+
+def test_one_model_is_told_in_the_singular():
+    at = Cursor(9, None, 0, 0, 0, 8, 1, "", 0, 0)
+    heads = Heads(Header(8, b"h" * 32, b"p" * 32, 0, 0), 0, 0)
+    rows = dict(_proposed(Proposal(5, at, heads, {}, models=1, licenses=2)))
+    assert rows["touches"] == "1 model, 2 licenses"
 
 
 def test_audit_passes_and_fails_by_number_with_its_exit_code(live, database, index, held):
