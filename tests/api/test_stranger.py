@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ from typing import Any
 import httpx
 import jsonschema_rs
 import pytest
+
+from ledger.ids import Digest
 
 pytestmark = pytest.mark.chain
 
@@ -141,7 +144,10 @@ def test_every_failure_has_the_one_described_shape(stranger):
     assert stranger.last.headers["www-authenticate"].startswith("Bearer")
 
 
-def test_every_list_is_read_to_its_end_page_by_page(stranger):
+def test_every_list_is_read_to_its_end_page_by_page(stranger, deployed, service):
+    operator, key = deployed.sender("operator"), Digest(os.urandom(32))
+    broker, _ = deployed.brokers.register_broker(operator, key, key, "https://b.example")
+    service.caught_up(deployed.rpc)
     lists = [
         name
         for name, (_, _, operation) in stranger.operations.items()
@@ -152,7 +158,7 @@ def test_every_list_is_read_to_its_end_page_by_page(stranger):
     model = stranger.call("list_models")["models"][0]["model_id"]
     for name in lists:
         path = {"id": model} if "{id}" in stranger.operations[name][1] else {}
-        path |= {"broker": 1} if "{broker}" in stranger.operations[name][1] else {}
+        path |= {"broker": broker} if "{broker}" in stranger.operations[name][1] else {}
         whole = stranger.call(name, limit=200, **path)
         member = next(key for key, value in whole.items() if isinstance(value, list))
         found, cursor = [], {}
