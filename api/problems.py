@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from typing import Any, Final
@@ -105,6 +105,7 @@ _EXTRA = (
     "arguments",
 )
 _NAME: Final = 64
+_PATTERN: Final = "string_pattern_mismatch"
 _HINTS = {
     HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: "send fewer or shorter headers",
     HTTPStatus.BAD_REQUEST: "a body is one JSON document: no member twice, no NaN, not too deep",
@@ -330,7 +331,7 @@ def _invalid(error: RequestValidationError, request: Request) -> Response:
             "where": ".".join(str(part)[:_NAME] for part in fault["loc"]),
             "what": _what(fault, request),
         }
-        for fault in error.errors()[:20]
+        for fault in _plainly(error.errors())[:20]
     ]
     first = faults[0] if faults else {"where": "request", "what": "invalid"}
     return problem(
@@ -341,6 +342,20 @@ def _invalid(error: RequestValidationError, request: Request) -> Response:
         hint="the parameters are described in /v1/openapi.json",
         errors=faults,
     )
+
+
+def _plainly(faults: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Of a member that takes a number or a text, what is wrong with the text that was given."""
+    texts = {
+        fault["loc"][:-1]
+        for fault in faults
+        if fault.get("type") == _PATTERN and fault["loc"][-1] == "constrained-str"
+    }
+    return [
+        {**fault, "loc": fault["loc"][:-1]} if fault["loc"][:-1] in texts else fault
+        for fault in faults
+        if fault.get("type") == _PATTERN or fault["loc"][:-1] not in texts
+    ]
 
 
 def _what(fault: dict[str, Any], request: Request) -> str:
@@ -357,7 +372,7 @@ def _what(fault: dict[str, Any], request: Request) -> str:
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind != "application/json" and not kind.endswith("+json"):
             return "it is read as JSON only where the request says content-type: application/json"
-    if fault.get("type") == "string_pattern_mismatch":
+    if fault.get("type") == _PATTERN:
         words = WORDS.get(fault["ctx"]["pattern"])
         return f"it is not {words}" if words else "it has another form than is described"
     return str(fault["msg"])

@@ -182,6 +182,8 @@ def test_a_day_that_there_is_not_is_malformed(served, where):
         assert "such as 2026-11-28" in refused(served.ask(where + day)), day
     for day in ("2028-02-29", "2400-02-29", "2026-12-31", "2026-02-28"):
         assert served.ask(where + day)[0] != 422, day
+    said = refused(sent(served, "/v1/evidence/jobs", {"license": "1.1", "as_of": "2026-13-01"}))
+    assert said.startswith("body.as_of: it is not a block's number, latest,")
     if where.endswith("as_of="):
         assert "such as" in refused(served.ask(f"{where}2026-11-28T24:00:00Z"))
 
