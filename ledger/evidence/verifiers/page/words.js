@@ -16,7 +16,8 @@ const WORDS = {
       "A file cannot vouch for itself. What you enter here is compared with it. Without the first field the answer is " +
       "only what the file proves if its block, or blocks, belong to the chain.",
     blocks_label: "Block hashes",
-    blocks_help: "One a line: 0x and 64 digits, from a node of your own, from two block explorers, or from an expert.",
+    blocks_help:
+      "One a line, or as copied: 0x and 64 digits, from a node of your own, from two block explorers, or from an expert.",
     roots_label: "Root certificates of time-stamping authorities",
     roots_help: "PEM files. Needed only if the file has time-stamps that you want to rely on.",
     roots_count: "{count} root certificates are used.",
