@@ -17,7 +17,7 @@ from pydantic_core import PydanticCustomError
 from api.feed import Feed
 from api.memory import Memory
 from api.problems import NotModified
-from api.schemas import AS_OF, AsOf
+from api.schemas.base import AS_OF, AsOf
 from api.settings import Settings
 from ledger.chain.deployment import Deployment
 from ledger.chain.profile import ChainProfile

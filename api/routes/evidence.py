@@ -18,7 +18,7 @@ from fastapi import Path as PathParameter
 from fastapi.responses import FileResponse
 from starlette.concurrency import run_in_threadpool
 
-from api import problems, schemas
+from api import problems
 from api.asking import ANYONE, allow
 from api.dependencies import (
     LicensePath,
@@ -32,6 +32,8 @@ from api.dependencies import (
 from api.evidence_jobs import EvidenceJobs, Work
 from api.lanes import PARTY, lanes
 from api.once import described
+from api.schemas import evidence as schemas
+from api.schemas.base import AS_OF
 from api.strict import StrictRoute
 from ledger.chain.network import Network
 from ledger.claim import Claim
@@ -63,7 +65,7 @@ _ASKER: Final[Any] = allow("evidence:write")
 FinalBlock = Annotated[
     str | None,
     Query(
-        pattern=schemas.AS_OF,
+        pattern=AS_OF,
         description="a final block: its number, `finalized`, or the last of a UTC day or second; "
         "by default the newest",
     ),

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from api.webhook_schemas import WebhookAsked
+from api.schemas.webhooks import WebhookAsked
 
 fronts: Any = importlib.import_module("front_world")
 chains: Any = importlib.import_module("index_world")
