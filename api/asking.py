@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, cast
+from typing import Annotated, Any, Final, cast
 
 from fastapi import Depends, Request, Security
 from fastapi.security import APIKeyCookie, HTTPBearer
@@ -27,6 +27,21 @@ def principal_of(request: Request) -> Principal | None:
     return cast("Principal | None", request.scope.get("state", {}).get("principal"))
 
 
+async def _asker(
+    request: Request,
+    _bearer: Annotated[Any, Security(_BEARER)],
+    _cookie: Annotated[Any, Security(_COOKIE)],
+) -> Principal | None:
+    """Who asks; it names the two credentials, so that operations that ask are described with both.
+
+    They are read before any route (`api.access`).
+    """
+    return principal_of(request)
+
+
+_Asker = Annotated[Principal | None, Depends(_asker)]
+
+
 def require(scope: str | None = None, *, session: bool = False) -> Any:
     """A dependency: only those with a scope come in, and with `session` only those signed in.
 
@@ -34,12 +49,7 @@ def require(scope: str | None = None, *, session: bool = False) -> Any:
         NotAuthenticated, ScopeMissing: from the dependency.
     """
 
-    async def dependency(
-        request: Request,
-        _bearer: Any = Security(_BEARER),  # noqa: B008  FastAPI's own form
-        _cookie: Any = Security(_COOKIE),  # noqa: B008
-    ) -> Principal:
-        found = principal_of(request)
+    async def dependency(found: _Asker) -> Principal:
         if found is None:
             raise NotAuthenticated("this is for those who are signed in, or have an API key")
         if session and found.kind != "session":
@@ -63,12 +73,7 @@ def allow(scope: str) -> Any:
         ScopeMissing: from the dependency.
     """
 
-    async def dependency(
-        request: Request,
-        _bearer: Any = Security(_BEARER),  # noqa: B008  FastAPI's own form
-        _cookie: Any = Security(_COOKIE),  # noqa: B008
-    ) -> None:
-        found = principal_of(request)
+    async def dependency(found: _Asker) -> None:
         if found is None:
             return
         try:

@@ -18,7 +18,7 @@ from api.feed import Feed
 from api.forms import AS_OF
 from api.memory import Memory
 from api.problems import NotModified
-from api.schemas import AsOf
+from api.schemas.base import AsOf
 from api.settings import Settings
 from ledger.chain.deployment import Deployment
 from ledger.chain.profile import ChainProfile

@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Final, NamedTuple
 
 from sqlalchemy import Table, select, union
 
-from api import schemas
+from api.schemas import base as schemas
 from api.security import completed, header_lines
 from ledger.errors import LedgerError
 from ledger.index import tables

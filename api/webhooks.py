@@ -14,7 +14,7 @@ from sqlalchemy import func, select
 
 from api.access import open_access
 from api.dependencies import Service
-from api.schemas import AsOf
+from api.schemas.base import AsOf
 from ledger.errors import LedgerError
 from ledger.index.views import AsOf as AsOfFacts
 from ledger.index.webhook_tables import webhook_delivery, webhook_endpoint

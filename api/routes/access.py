@@ -10,13 +10,13 @@ from typing import Annotated, Any, cast
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from api import access_schemas as schemas
 from api import problems
 from api.access import ended_cookie, rate_of, same_origin, session_cookie
 from api.asking import require
 from api.dependencies import ACCOUNT, service
 from api.lanes import lanes
 from api.once import described
+from api.schemas import access as schemas
 from api.strict import StrictRoute
 from ledger.access import trail
 from ledger.access.message import SignInMessage, parse_message

@@ -7,8 +7,7 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Path, Query
 
-from api import catalogue_schemas as shapes
-from api import problems, schemas
+from api import problems
 from api.asking import ANYONE, allow
 from api.dependencies import (
     ACCOUNT,
@@ -29,6 +28,8 @@ from api.dependencies import (
 )
 from api.forms import ANYTHING
 from api.remembered import Remembered
+from api.schemas import catalogue as shapes
+from api.schemas.licenses import Plan
 from ledger.chain.plans import Role
 from ledger.chain.registry import ModelStatus
 from ledger.errors import UnknownRecord
@@ -71,7 +72,7 @@ def list_plans(
     )
     return shapes.PlanPage(
         as_of=as_of(snapshot),
-        plans=[schemas.Plan.model_validate(row) for row in rows],
+        plans=[Plan.model_validate(row) for row in rows],
         next_cursor=str(rows[-1]["plan_id"]) if len(rows) == limit else None,
     )
 
@@ -96,7 +97,7 @@ def show_plan(snapshot: Cacheable, served: Served, plan: PlanNumber) -> shapes.P
     return shapes.PlanAnswer.model_validate(
         {
             "as_of": as_of(snapshot),
-            "plan": schemas.Plan.model_validate(row),
+            "plan": Plan.model_validate(row),
             "roles": roles,
             "on_sale": sells and left and its and not row["paused"],
             "finality": snapshot.as_of.finality(row["born_block"]),

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
-from api import problems, schemas
+from api import problems
 from api.dependencies import (
     AccountQuery,
     Fresh,
@@ -19,6 +19,7 @@ from api.dependencies import (
 )
 from api.memory import BATCH, Entry, Moment, entry_key, plan_facts, together
 from api.remembered import Remembered
+from api.schemas import licenses as schemas
 from ledger.chain.reverts import CheckInPast
 from ledger.errors import EntitlementError
 from ledger.ids import Address, Digest, LicenseId

@@ -9,7 +9,7 @@ from typing import Annotated, Final, Literal
 from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse, format_sse_event
 
-from api import problems, schemas
+from api import problems
 from api.dependencies import (
     LICENSE,
     NUMBER_CURSOR,
@@ -25,6 +25,7 @@ from api.dependencies import (
 )
 from api.feed import Feed
 from api.remembered import Remembered
+from api.schemas import events as schemas
 from ledger.broker.limits import network_of
 from ledger.index.chronicle import format_place, parse_place
 from ledger.index.decode import decode, json_values

@@ -18,7 +18,7 @@ from fastapi import Path as PathParameter
 from fastapi.responses import FileResponse
 from starlette.concurrency import run_in_threadpool
 
-from api import problems, schemas
+from api import problems
 from api.asking import ANYONE, allow
 from api.dependencies import (
     LicensePath,
@@ -33,6 +33,7 @@ from api.evidence_jobs import EvidenceJobs, Work
 from api.forms import AS_OF
 from api.lanes import PARTY, lanes
 from api.once import described
+from api.schemas import evidence as schemas
 from api.strict import StrictRoute
 from ledger.chain.network import Network
 from ledger.claim import Claim

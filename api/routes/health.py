@@ -12,9 +12,10 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 from sqlalchemy.exc import SQLAlchemyError
 
-from api import problems, schemas
+from api import problems
 from api.anchoring import Said, said_by
 from api.dependencies import Served, Service
+from api.schemas import health as schemas
 from api.scraping import SCRAPER
 from api.strict import StrictRoute
 from ledger import __version__

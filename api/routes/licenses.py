@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 
-from api import pages, problems, schemas
+from api import pages, problems
 from api.dependencies import (
     ACCOUNT,
     COUNT,
@@ -27,6 +27,7 @@ from api.dependencies import (
     license_id,
 )
 from api.pages import LICENSE_STATUS
+from api.schemas import licenses as schemas
 from ledger.errors import UnknownRecord
 from ledger.ids import LicenseId
 from ledger.index import listing

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from api import catalogue_schemas, pages, problems, schemas
+from api import pages, problems
 from api.asking import ANYONE, allow
 from api.dependencies import (
     ACCOUNT,
@@ -35,6 +35,10 @@ from api.dependencies import (
 )
 from api.lanes import lanes
 from api.once import described
+from api.schemas import models as schemas
+from api.schemas.base import AsOf
+from api.schemas.catalogue import LineageAnswer, LineageEdge, TitlePage
+from api.schemas.licenses import Plan
 from ledger.canonical import parse_json
 from ledger.claim import Claim, manifest_hash
 from ledger.errors import ClaimMismatch, ManifestError, UnknownRecord
@@ -148,7 +152,7 @@ def show_model(snapshot: Cacheable, id: ModelPath) -> schemas.ModelAnswer:  # no
         sealings=[schemas.Sealing.model_validate(r) for r in snapshot.sealings(which)],
         records=[schemas.Record.model_validate(r) for r in snapshot.records(which)],
         parents=[schemas.Parent.model_validate(r) for r in snapshot.parents(which)],
-        plans=[schemas.Plan.model_validate(r) for r in snapshot.plans(which)],
+        plans=[Plan.model_validate(r) for r in snapshot.plans(which)],
     )
 
 
@@ -169,14 +173,14 @@ def list_titles(
     id: ModelPath,  # noqa: A002 -- as above
     cursor: Annotated[str | None, Query(pattern=NUMBER_CURSOR)] = None,
     limit: Limit = 50,
-) -> catalogue_schemas.TitlePage:
+) -> TitlePage:
     """Who held a model's title and since when, first to last."""
     which = model_id(id)
     snapshot.model(which)
     after = number_cursor(cursor) if cursor else -1
     rows = [row for row in snapshot.titles(which) if row["sequence"] > after]
     more, rows = len(rows) > limit, rows[:limit]
-    return catalogue_schemas.TitlePage(
+    return TitlePage(
         as_of=as_of(snapshot),
         model_id=str(which),
         titles=[schemas.Title.model_validate(row) for row in rows],
@@ -190,16 +194,16 @@ def show_lineage(
     id: ModelPath,  # noqa: A002 -- as above
     direction: catalogue.Direction = "both",
     depth: Annotated[int, Query(ge=1, le=100, description="generations")] = 10,
-) -> catalogue_schemas.LineageAnswer:
+) -> LineageAnswer:
     """The models that a model descends from and those that descend from it, as declared."""
     which = model_id(id)
     found = catalogue.lineage(snapshot, which, direction=direction, depth=depth)
-    return catalogue_schemas.LineageAnswer(
+    return LineageAnswer(
         as_of=as_of(snapshot),
         model_id=str(which),
         models=shown_all(snapshot, found.models.values()),
         edges=[
-            catalogue_schemas.LineageEdge.model_validate(
+            LineageEdge.model_validate(
                 {**row, "finality": snapshot.as_of.finality(row["born_block"])}
             )
             for row in found.edges
@@ -276,13 +280,13 @@ async def deposit_leaves(
     return answer
 
 
-def _registered(served: Service, which: ModelId) -> tuple[RowMap, schemas.AsOf]:
+def _registered(served: Service, which: ModelId) -> tuple[RowMap, AsOf]:
     with served.index.snapshot() as snapshot:
         return snapshot.model(which), as_of(snapshot)
 
 
 def _deposit_leaves(
-    served: Service, model: RowMap, facts: schemas.AsOf, body: bytes
+    served: Service, model: RowMap, facts: AsOf, body: bytes
 ) -> schemas.LeavesDeposited:
     which = ModelId(bytes(model["model_id"]))
     document = parse_json(body, what="the tensor ids", limit=served.settings.max_leaves_body)
@@ -323,7 +327,7 @@ async def deposit_documents(request: Request, id: ModelPath) -> schemas.Document
 
 
 def _deposit_documents(
-    served: Service, model: RowMap, facts: schemas.AsOf, body: bytes
+    served: Service, model: RowMap, facts: AsOf, body: bytes
 ) -> schemas.DocumentsDeposited:
     which = ModelId(bytes(model["model_id"]))
     given = parse_json(body, what="the request", limit=served.settings.max_body)

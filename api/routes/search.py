@@ -6,10 +6,11 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from api import problems, schemas
+from api import problems
 from api.dependencies import HASH, Cacheable, Fresh, as_of
 from api.remembered import Remembered
 from api.routes.models import shown
+from api.schemas import search as schemas
 from ledger.errors import LimitExceeded
 from ledger.fingerprint.search import MAX_ASKED, IdKind
 from ledger.ids import Digest

@@ -7,12 +7,12 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Body, Depends, Header, Path, Query, Request, Response
 
 from api import problems
-from api import webhook_schemas as schemas
 from api.access import SAFE
 from api.asking import require
 from api.dependencies import NUMBER_CURSOR, service
 from api.lanes import lanes
 from api.once import described
+from api.schemas import webhooks as schemas
 from api.strict import StrictRoute
 from api.webhooks import write_as_of
 from ledger.access.principals import By, Principal

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from api.schemas import Account, Asking, BigInt, Finality, Hash, LicenseNumber, Shape
+from api.schemas.base import Account, Asking, BigInt, Finality, Hash, LicenseNumber, Shape
 from ledger.chain.relay import MAX_BYTES
 
 Quantity = Annotated[str, Field(pattern="^0x(0|[1-9a-f][0-9a-f]*)$", examples=["0x1f"])]

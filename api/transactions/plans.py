@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from api.schemas import AskedHash
+from api.schemas.base import AskedHash
 from api.transactions.base import (
     Asked,
     AskedAccount,

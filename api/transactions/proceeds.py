@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from api.schemas import AskedHash
+from api.schemas.base import AskedHash
 from api.transactions.base import (
     Asked,
     AskedAccount,

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from api.schemas import AskedHash
+from api.schemas.base import AskedHash
 from api.transactions.base import (
     AgreedOnce,
     Agreement,

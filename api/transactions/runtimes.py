@@ -6,7 +6,7 @@ import secrets
 
 from pydantic import Field
 
-from api.schemas import AskedHash
+from api.schemas.base import AskedHash
 from api.transactions.base import AgreedOnce, Agreement, Contracts, OfLicense, Time, Uint64
 from ledger.chain.transactions import Sender
 from ledger.ids import Address, Digest

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from api.schemas import AskedHash
+from api.schemas.base import AskedHash
 from api.transactions.base import (
     Agreed,
     Agreement,

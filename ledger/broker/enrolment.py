@@ -29,6 +29,7 @@ from ledger.eip712 import Domain, TypedSigner
 from ledger.errors import SignatureInvalid
 from ledger.ids import Address, Digest, LicenseId, ModelId
 from ledger.licensing.card import ledger_domain
+from ledger.licensing.chain import ledger_json, read_ledger
 from ledger.licensing.document import Document
 from ledger.licensing.entitlement import PERPETUAL
 from ledger.licensing.terms import Use
@@ -124,7 +125,7 @@ class GrantFile:
         return {
             "type": GRANT_TYPE,
             "version": 1,
-            "chain": {"id": self.chain_id, "ledger": str(self.ledger)},
+            "chain": ledger_json(self.chain_id, self.ledger),
             "holder": str(self.holder),
             "grant": self.grant.to_json(),
             "acceptance": self.acceptance.to_json(),
@@ -190,10 +191,10 @@ class GrantFile:
 
     @classmethod
     def _of(cls, doc: Document) -> Self:
-        chain = Document(doc.object("chain"), "the grant file's chain", ("id", "ledger"))
+        chain_id, ledger = read_ledger(doc.object("chain"), "the grant file's chain")
         return cls(
-            chain.integer("id", 1),
-            chain.address("ledger"),
+            chain_id,
+            ledger,
             doc.address("holder"),
             RuntimeGrant.from_json(doc.object("grant")),
             Acceptance.from_json(doc.object("acceptance")),

@@ -19,6 +19,7 @@ from ledger.eip712 import Domain, StructType, TypedSigner, recover
 from ledger.errors import ManifestError, SignatureInvalid, UsageError
 from ledger.ids import Address, Digest, LicenseId
 from ledger.licensing.card import ledger_domain
+from ledger.licensing.chain import ChainContracts
 from ledger.licensing.document import Document, base64_text, hex_text
 from ledger.sealed.recipients import KemPublicKey
 from ledger.sealed.record import SealingRecord
@@ -209,12 +210,9 @@ class Escrow:
         return {
             "type": TYPE,
             "version": 1,
-            "chain": {
-                "id": self.chain_id,
-                "ledger": str(self.ledger),
-                "registry": str(self.registry),
-                "brokers": str(self.broker_registry),
-            },
+            "chain": ChainContracts(
+                self.chain_id, self.ledger, self.registry, self.broker_registry
+            ).to_json(),
             "record": self.record.to_json(),
             "threshold": self.threshold,
             "commitments": [str(one) for one in self.commitments],
@@ -252,7 +250,7 @@ class Escrow:
             ),
         )  # fmt: skip
         doc.kind(TYPE)
-        chain = Document(doc.object("chain"), "its chain", ("id", "ledger", "registry", "brokers"))
+        chain = ChainContracts.from_json(doc.object("chain"), "its chain")
         seats = tuple(_seat(one) for one in doc.items("agents", limit=MAX_AGENTS))
         commitments = tuple(
             Document({"digest": one}, "a commitment").digest("digest")
@@ -268,10 +266,10 @@ class Escrow:
                 "the escrow document has no rule, or not one commitment and key for each agent"
             )
         made = cls(
-            chain_id=chain.integer("id", 1),
-            ledger=chain.address("ledger"),
-            registry=chain.address("registry"),
-            broker_registry=chain.address("brokers"),
+            chain_id=chain.chain_id,
+            ledger=chain.ledger,
+            registry=chain.registry,
+            broker_registry=chain.brokers,
             record=SealingRecord.from_json(doc.object("record")),
             threshold=doc.integer("threshold", 1, len(seats)),
             commitments=commitments,

@@ -30,6 +30,7 @@ from ledger.eip712 import Domain
 from ledger.errors import ConfigurationError, ManifestError
 from ledger.ids import Address, Digest
 from ledger.licensing.card import ledger_domain
+from ledger.licensing.chain import ChainContracts
 from ledger.licensing.document import Document
 from ledger.sealed.recipients import DEFAULT_SUITE, KemPrivateKey
 
@@ -61,12 +62,9 @@ class BrokerIdentity:
 
     def chain_json(self) -> dict[str, Any]:
         """Chain and contracts, as cards write them."""
-        return {
-            "id": self.chain_id,
-            "ledger": str(self.ledger),
-            "registry": str(self.registry),
-            "brokers": str(self.broker_registry),
-        }
+        return ChainContracts(
+            self.chain_id, self.ledger, self.registry, self.broker_registry
+        ).to_json()
 
     @classmethod
     def from_json(cls, broker_id: int, value: Any) -> Self:
@@ -75,14 +73,8 @@ class BrokerIdentity:
         Raises:
             ManifestError: not such an object.
         """
-        doc = Document(value, "the broker's chain", ("id", "ledger", "registry", "brokers"))
-        return cls(
-            broker_id,
-            doc.integer("id", 1),
-            doc.address("ledger"),
-            doc.address("registry"),
-            doc.address("brokers"),
-        )
+        chain = ChainContracts.from_json(value, "the broker's chain")
+        return cls(broker_id, chain.chain_id, chain.ledger, chain.registry, chain.brokers)
 
 
 class BrokerHome:

@@ -22,6 +22,7 @@ from ledger.evidence.events import Event
 from ledger.evidence.layout import BrokerWord, broker_slot
 from ledger.evidence.wording import utc
 from ledger.ids import Digest, LicenseId
+from ledger.licensing.chain import ChainContracts
 from ledger.licensing.document import Document, base64_text
 from ledger.merkle import T1
 
@@ -161,10 +162,7 @@ def parse_receipt(document: Any, *, step: int = 0) -> tuple[Receipt, dict[str, A
     members = ("type", "version", "chain", "broker", "signing", "sequence", "entry", "anchor")
     doc = Document(document, "the receipt proof", members)
     doc.kind(PROOF_TYPE)
-    chain = Document(doc.object("chain"), "its chain", ("id", "ledger", "registry", "brokers"))
-    named = {"id": chain.integer("id", 1)} | {
-        key: str(chain.address(key)) for key in ("ledger", "registry", "brokers")
-    }
+    named = ChainContracts.from_json(doc.object("chain"), "its chain").to_json()
     broker, sequence = doc.integer("broker", 1), doc.integer("sequence", 1)
     entry = Document(doc.object("entry"), "the receipt", ("request", "reply"))
     request = Document(entry.object("request"), "the request")

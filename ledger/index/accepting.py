@@ -15,9 +15,10 @@ from sqlalchemy import Connection, Engine, func, select, update
 from ledger.errors import ChainUnavailable, Fenced, UsageError
 from ledger.index import tables
 from ledger.index.ancestor import find_fork
+from ledger.index.blocks import Heads, Node
 from ledger.index.database import reading, writing
 from ledger.index.endpoints import Endpoints
-from ledger.index.fetch import Heads, Node, read_heads
+from ledger.index.fetch import read_heads
 from ledger.index.journal import Cursor, Journal
 
 MAX_NAME, MAX_WHY = 200, 2000

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from ledger.errors import LedgerError, RpcRefused
-from ledger.index.fetch import Span
+from ledger.index.blocks import Span
 from ledger.index.packed import Packed
 
 Range = Span | Packed

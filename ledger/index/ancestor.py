@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from sqlalchemy import Engine
 
 from ledger.errors import ChainUnavailable
+from ledger.index.blocks import Heads, Node
 from ledger.index.database import reading
-from ledger.index.fetch import Heads, Node, read_header
+from ledger.index.fetch import read_header
 from ledger.index.journal import Journal
 
 

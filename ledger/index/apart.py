@@ -32,7 +32,8 @@ from typing import IO, Any, Final
 from ledger.chain.rpc import Rpc
 from ledger.errors import LedgerError
 from ledger.ids import Address
-from ledger.index.fetch import Contracts, read_span
+from ledger.index.contracts import Contracts
+from ledger.index.fetch import read_span
 from ledger.index.packed import Packed
 from ledger.index.receipts import Rule
 

@@ -33,11 +33,12 @@ from ledger.evidence.documents import ReceiptProof
 from ledger.ids import Address, Digest
 from ledger.index import tables
 from ledger.index.audit_report import Check, Faults, Report, Said
+from ledger.index.blocks import Node
 from ledger.index.database import reading
 from ledger.index.decode import EVENTS
 from ledger.index.event_proofs import ours_in, verify_event
 from ledger.index.faults import misread, name_of, pages, proved, unowned, untrue_entries
-from ledger.index.fetch import HEADERS_PER_BATCH, Node, read_headers
+from ledger.index.fetch import HEADERS_PER_BATCH, read_headers
 from ledger.index.journal import Cursor, Journal, pinned
 from ledger.index.leaves import examine
 from ledger.index.rebuilding import compare_folded, counted

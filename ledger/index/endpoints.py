@@ -23,7 +23,7 @@ from typing import Any, Final, Protocol
 
 from ledger.chain.rpc import Block, Rpc
 from ledger.errors import ChainUnavailable, LedgerError
-from ledger.index.fetch import Header, Heads, Node
+from ledger.index.blocks import Header, Heads, Node
 from ledger.index.pool import AVOID_SECONDS, Endpoint, Identity, Pool, Source
 
 log = logging.getLogger(__name__)

@@ -113,7 +113,7 @@ def fold(
     at: Placed,
     answer: bytes | None = None,
 ) -> None:
-    """Apply one event. `answer` is what the contract told beside it (`ledger.index.fetch`)."""
+    """Apply one event. `answer` is what the contract told beside it (`ledger.index.beside`)."""
     if kind is not None and kind in _BY_EVENT:
         values = dict(zip(kind.names, arguments, strict=True))
         _BY_EVENT[kind](Step(state, at, values, answer))

@@ -32,18 +32,13 @@ from ledger.errors import (
 from ledger.index.ahead import Range, ReadAhead
 from ledger.index.ancestor import find_fork
 from ledger.index.apart import Apart
+from ledger.index.blocks import Heads, Node
 from ledger.index.bulk import without_collection
+from ledger.index.contracts import Contracts
 from ledger.index.database import reading, writing
 from ledger.index.deferred import leave_out, restore
 from ledger.index.endpoints import blame, client, confirm, settled, vouch
-from ledger.index.fetch import (
-    Contracts,
-    Heads,
-    Node,
-    genesis,
-    read_heads,
-    read_span,
-)
+from ledger.index.fetch import genesis, read_heads, read_span
 from ledger.index.given import Around, Contracted, Finality, alone
 from ledger.index.journal import Cursor, Journal
 from ledger.index.packed import Packed

@@ -18,10 +18,10 @@ from ledger.canonical import canonical_json
 from ledger.errors import Fenced, IndexUnavailable, WrongNetwork
 from ledger.ids import Digest
 from ledger.index import tables
+from ledger.index.blocks import Heads
 from ledger.index.bulk import insert_packed, insert_rows
 from ledger.index.decode import EVENTS, EventType, Stored
 from ledger.index.evidence_store import EvidenceStore
-from ledger.index.fetch import Heads
 from ledger.index.fold import fold, fold_packed, preload, preload_keys
 from ledger.index.outbox import Outbox
 from ledger.index.packed import COLUMNS, Packed, kinds, merged

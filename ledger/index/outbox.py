@@ -28,7 +28,7 @@ _PAGE = 10_000
 
 
 class _Logged(Protocol):
-    """The part of `ledger.index.fetch.Log` that an entry names."""
+    """The part of `ledger.index.blocks.Log` that an entry names."""
 
     @property
     def block(self) -> int: ...

@@ -12,8 +12,8 @@ from typing import Any, Final, Self
 
 import msgspec
 
+from ledger.index.blocks import Header, Log, Span
 from ledger.index.decode import EVENTS, EventType
-from ledger.index.fetch import Header, Log, Span
 from ledger.index.fold import matters, touched
 
 COLUMNS: Final = (

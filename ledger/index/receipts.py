@@ -10,22 +10,19 @@ that a node whose log index has a hole is read past it. When receipts are asked 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ledger.errors import ChainUnavailable, RpcRefused, StateProofInvalid
+from ledger.index.blocks import Header, Log, Node
 from ledger.index.bloom import unexplained
-
-if TYPE_CHECKING:
-    from ledger.index.fetch import Contracts, Header, Log, Node
+from ledger.index.contracts import Contracts
+from ledger.index.replies import logs_of, shown_logs
 
 log = logging.getLogger(__name__)
-
-Read = Callable[[Sequence[Any], "Contracts", "Header"], list["Log"]]
-"""From the JSON of a block's logs to checked `Log`s (`ledger.index.fetch`)."""
 
 BLOCKS_PER_BATCH = 20
 _METHOD_NOT_FOUND = {-32601, -32004}
@@ -52,7 +49,6 @@ def complete(
     logs: Sequence[Log],
     *,
     rule: Rule,
-    read: Read,
 ) -> list[Log]:
     """The logs of these blocks with nothing left out.
 
@@ -62,7 +58,6 @@ def complete(
         headers: an unbroken range.
         logs: ours, in order, each checked to belong to one of the blocks.
         rule: when to ask.
-        read: reads logs of one block out of JSON.
 
     Raises:
         ChainUnavailable: the receipts are needed and cannot be had, or prove nothing.
@@ -83,9 +78,7 @@ def complete(
     lost = 0
     for start in range(0, len(doubtful), BLOCKS_PER_BATCH):
         part = doubtful[start : start + BLOCKS_PER_BATCH]
-        for header, found in zip(
-            part, _read_blocks(node, contracts, part, rule=rule, read=read), strict=True
-        ):
+        for header, found in zip(part, _read_blocks(node, contracts, part, rule=rule), strict=True):
             lost += _lost(header, by_block.get(header.number, []), found)
             by_block[header.number] = found
     if lost:
@@ -93,15 +86,13 @@ def complete(
     return [item for number in sorted(by_block) for item in by_block[number]]
 
 
-def proven_logs(
-    node: Node, contracts: Contracts, headers: Sequence[Header], *, read: Read
-) -> list[list[Log]]:
+def proven_logs(node: Node, contracts: Contracts, headers: Sequence[Header]) -> list[list[Log]]:
     """Our logs of each of these blocks, proven by its hash; for an audit.
 
     Raises:
         ChainUnavailable: the endpoint has no receipts of a block, or they prove nothing.
     """
-    return _read_blocks(node, contracts, headers, rule=Rule(), read=read)
+    return _read_blocks(node, contracts, headers, rule=Rule())
 
 
 def _doubtful(contracts: Contracts, header: Header, logs: Sequence[Log], rule: Rule) -> bool:
@@ -119,7 +110,7 @@ def _doubtful(contracts: Contracts, header: Header, logs: Sequence[Log], rule: R
 
 
 def _read_blocks(
-    node: Node, contracts: Contracts, headers: Sequence[Header], *, rule: Rule, read: Read
+    node: Node, contracts: Contracts, headers: Sequence[Header], *, rule: Rule
 ) -> list[list[Log]]:
     calls: list[tuple[str, list[Any]]] = []
     for header in headers:
@@ -133,7 +124,7 @@ def _read_blocks(
             raise
         replies = _one_by_one(node, headers)
     return [
-        _proven(contracts, header, block, receipts, rule=rule, read=read)
+        _proven(contracts, header, block, receipts, rule=rule)
         for header, block, receipts in zip(headers, replies[::2], replies[1::2], strict=True)
     ]
 
@@ -158,7 +149,7 @@ def _one_by_one(node: Node, headers: Sequence[Header]) -> list[Any]:
 
 
 def _proven(
-    contracts: Contracts, header: Header, block: Any, receipts: Any, *, rule: Rule, read: Read
+    contracts: Contracts, header: Header, block: Any, receipts: Any, *, rule: Rule
 ) -> list[Log]:
     """Our logs out of a block's receipts, which must lead to its hash."""
     if not isinstance(block, dict) or not isinstance(receipts, list):
@@ -170,7 +161,7 @@ def _proven(
         if rule.provable:
             _prove(header, block, [encode_receipt(receipt) for receipt in receipts])
         # (3) Their order gives each log its number.
-        return _ours(contracts, header, receipts, read)
+        return _ours(contracts, header, receipts)
     except StateProofInvalid as error:
         raise ChainUnavailable(
             f"the endpoint's receipts of block {header.number} prove nothing: {error.message}",
@@ -200,9 +191,7 @@ def _prove(header: Header, block: Mapping[str, Any], receipts: Sequence[bytes]) 
         raise StateProofInvalid("they do not lead to the root in its header")
 
 
-def _ours(
-    contracts: Contracts, header: Header, receipts: Sequence[Mapping[str, Any]], read: Read
-) -> list[Log]:
+def _ours(contracts: Contracts, header: Header, receipts: Sequence[Mapping[str, Any]]) -> list[Log]:
     found = []
     number = 0
     for tx_index, receipt in enumerate(receipts):
@@ -219,7 +208,7 @@ def _ours(
                 }
                 found.append(placed)
             number += 1
-    return read(found, contracts, header)
+    return logs_of(shown_logs(found), contracts, [header])
 
 
 def _lost(header: Header, said: Sequence[Log], found: Sequence[Log]) -> int:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Placed(Protocol):
-    """Where an event stands; a `ledger.index.fetch.Log` is one."""
+    """Where an event stands; a `ledger.index.blocks.Log` is one."""
 
     @property
     def block(self) -> int:

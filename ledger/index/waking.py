@@ -11,7 +11,7 @@ import threading
 import time
 
 from ledger.errors import LedgerError
-from ledger.index.fetch import Node
+from ledger.index.blocks import Node
 from ledger.loopback import is_loopback
 
 LOOK_SECONDS = 0.02

@@ -14,6 +14,7 @@ from typing import Any, Final
 from ledger.canonical import MAX_JSON_BYTES, parse_json
 from ledger.errors import ClaimMismatch, LimitExceeded, ManifestError
 from ledger.ids import ZERO_ADDRESS, ZERO_DIGEST, Address, Digest, keccak256
+from ledger.licensing.chain import ledger_json, read_ledger
 from ledger.licensing.document import Document
 from ledger.merkle import T2
 
@@ -126,7 +127,7 @@ class BatchClaim:
         return {
             "type": CLAIM_TYPE,
             "version": 1,
-            "chain": _chain_json(self.chain_id, self.ledger),
+            "chain": ledger_json(self.chain_id, self.ledger),
             "plan": self.plan,
             "root": str(self.root),
             "count": self.count,
@@ -189,7 +190,7 @@ class Batch:
         return {
             "type": BATCH_TYPE,
             "version": 1,
-            "chain": _chain_json(self.chain_id, self.ledger),
+            "chain": ledger_json(self.chain_id, self.ledger),
             "plan": self.plan,
             "root": str(self.root),
             "leaves": [_leaf_json(leaf) for leaf in self.leaves],
@@ -268,7 +269,7 @@ def parse_batch(value: Any) -> Batch:
     items = doc.items("leaves", limit=MAX_LEAVES)
     if not items:
         raise doc.fail("leaves", "a list of at least one leaf")
-    chain_id, ledger = _chain(doc)
+    chain_id, ledger = read_ledger(doc.object("chain"), f"{doc.what}'s chain")
     batch = Batch(
         chain_id,
         ledger,
@@ -302,7 +303,7 @@ def parse_claim(value: Any) -> BatchClaim:
     doc = Document(value, what)
     doc.kind(CLAIM_TYPE)
     doc = Document(value, what, _CLAIM_MEMBERS)
-    chain_id, ledger = _chain(doc)
+    chain_id, ledger = read_ledger(doc.object("chain"), f"{doc.what}'s chain")
     leaf = Document(doc.object("leaf"), "the claim's leaf", ("index", *_LEAF_MEMBERS))
     path = doc.items("path", limit=_MAX_PATH)
     return BatchClaim(
@@ -316,11 +317,6 @@ def parse_claim(value: Any) -> BatchClaim:
     )
 
 
-def _chain(doc: Document) -> tuple[int, Address]:
-    chain = Document(doc.object("chain"), f"{doc.what}'s chain", ("id", "ledger"))
-    return chain.integer("id", 1), chain.address("ledger")
-
-
 def _leaf(doc: Document, index: int) -> BatchLeaf:
     return BatchLeaf(
         index,
@@ -330,10 +326,6 @@ def _leaf(doc: Document, index: int) -> BatchLeaf:
         doc.digest("ext_hash"),
         doc.digest("salt"),
     )
-
-
-def _chain_json(chain_id: int, ledger: Address) -> dict[str, Any]:
-    return {"id": chain_id, "ledger": str(ledger)}
 
 
 def _leaf_json(leaf: BatchLeaf) -> dict[str, Any]:

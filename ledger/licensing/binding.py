@@ -22,6 +22,7 @@ from ledger.eip712 import StructType, TypedSigner, recover
 from ledger.errors import SignatureInvalid
 from ledger.ids import Address, Digest, LicenseId
 from ledger.licensing.card import ledger_domain
+from ledger.licensing.chain import ledger_json, read_ledger
 from ledger.licensing.document import Document, hex_text
 
 TYPE: Final = "modeldeed/runtime-binding"
@@ -119,7 +120,7 @@ class SignedBinding:
         return {
             "type": TYPE,
             "version": 1,
-            "chain": {"id": self.chain_id, "ledger": str(self.ledger)},
+            "chain": ledger_json(self.chain_id, self.ledger),
             "binding": {
                 "license": str(asked.license),
                 "runtime_key": str(asked.runtime_key),
@@ -147,14 +148,14 @@ def parse(value: Any) -> SignedBinding:
     doc = Document(value, what)
     doc.kind(TYPE)
     doc = Document(value, what, _MEMBERS)
-    chain = Document(doc.object("chain"), "the binding's chain", ("id", "ledger"))
+    chain_id, ledger = read_ledger(doc.object("chain"), "the binding's chain")
     asked = Document(doc.object("binding"), what, _BINDING_MEMBERS)
     signature = doc.text("signature", limit=2 + 2 * _MAX_SIGNATURE)
     if _HEX.match(signature) is None:
         raise doc.fail("signature", "0x and lower-case hex digits")
     return SignedBinding(
-        chain.integer("id", 1),
-        chain.address("ledger"),
+        chain_id,
+        ledger,
         RuntimeBinding(
             license=asked.license(),
             runtime_key=asked.digest("runtime_key"),

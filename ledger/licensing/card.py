@@ -15,6 +15,7 @@ from ledger.eip712 import Domain, StructType, TypedSigner, recover
 from ledger.errors import ClaimMismatch, ManifestError, SignatureInvalid
 from ledger.ids import Address, Digest, LicenseId, ModelId
 from ledger.licensing import terms as terms_module
+from ledger.licensing.chain import ChainContracts
 from ledger.licensing.document import Document, hex_text
 
 TYPE: Final = "modeldeed/license-card"
@@ -151,12 +152,9 @@ class LicenseCard:
         return {
             "type": TYPE,
             "version": 1,
-            "chain": {
-                "id": self.chain_id,
-                "ledger": str(self.ledger),
-                "registry": str(self.registry),
-                "brokers": str(self.broker_registry),
-            },
+            "chain": ChainContracts(
+                self.chain_id, self.ledger, self.registry, self.broker_registry
+            ).to_json(),
             "license": str(self.license),
             "model": str(self.model),
             "licensor": str(self.licensor),
@@ -234,16 +232,14 @@ def parse(value: Any) -> LicenseCard:
     doc = Document(value, "the license card")
     doc.kind(TYPE)
     doc = Document(value, "the license card", _MEMBERS)
-    chain = Document(
-        doc.object("chain"), "the card's chain", ("id", "ledger", "registry", "brokers")
-    )
+    chain = ChainContracts.from_json(doc.object("chain"), "the card's chain")
     sealing = Document(doc.object("sealing"), "the card's sealing", ("hash", "record"))
     terms = Document(doc.object("terms"), "the card's terms", ("hash", "document"))
     return LicenseCard(
-        chain_id=chain.integer("id", 1),
-        ledger=chain.address("ledger"),
-        registry=chain.address("registry"),
-        broker_registry=chain.address("brokers"),
+        chain_id=chain.chain_id,
+        ledger=chain.ledger,
+        registry=chain.registry,
+        broker_registry=chain.brokers,
         license=doc.license(),
         model=doc.model(),
         licensor=doc.address("licensor"),

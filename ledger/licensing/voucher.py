@@ -11,6 +11,7 @@ from ledger.eip712 import StructType, TypedSigner, recover
 from ledger.errors import SignatureInvalid
 from ledger.ids import ZERO_ADDRESS, ZERO_DIGEST, Address, Digest
 from ledger.licensing.card import ledger_domain
+from ledger.licensing.chain import ledger_json, read_ledger
 from ledger.licensing.document import Document, hex_text
 
 TYPE: Final = "modeldeed/voucher"
@@ -118,7 +119,7 @@ class SignedVoucher:
         return {
             "type": TYPE,
             "version": 1,
-            "chain": {"id": self.chain_id, "ledger": str(self.ledger)},
+            "chain": ledger_json(self.chain_id, self.ledger),
             "voucher": {
                 "signer": str(offer.signer),
                 "plan": offer.plan,
@@ -168,14 +169,14 @@ def parse(value: Any) -> SignedVoucher:
     doc = Document(value, what)
     doc.kind(TYPE)
     doc = Document(value, what, _MEMBERS)
-    chain = Document(doc.object("chain"), "the voucher's chain", ("id", "ledger"))
+    chain_id, ledger = read_ledger(doc.object("chain"), "the voucher's chain")
     offer = Document(doc.object("voucher"), what, _VOUCHER_MEMBERS)
     signature = doc.text("signature", limit=2 + 2 * MAX_SIGNATURE)
     if _HEX.match(signature) is None:
         raise doc.fail("signature", "0x and lower-case hex digits")
     return SignedVoucher(
-        chain.integer("id", 1),
-        chain.address("ledger"),
+        chain_id,
+        ledger,
         Voucher(
             signer=offer.address("signer"),
             plan=offer.integer("plan", 1, (1 << 32) - 1),

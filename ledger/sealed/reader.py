@@ -1,11 +1,12 @@
-"""An open sealed package: tensors on request, or all at once into one private arena."""
+"""An open sealed package: tensors on request, or all at once into one private arena.
+
+``plaintext`` reads, ``lifetime`` says whether it may be read still, ``checking`` and ``exporting``
+go over all of it; here they are one object with one close.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import os
-import shutil
 import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -15,25 +16,21 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 import numpy.typing as npt
 
-from ledger.errors import ContentMismatch, UnsupportedModel, UsageError
-from ledger.fingerprint.exact import fingerprint, with_content_ids
+from ledger.errors import UnsupportedModel, UsageError
 from ledger.ids import Digest
-from ledger.paths import beside
 from ledger.sealed.arrays import NUMPY_DTYPES, address_of, row_bytes
-from ledger.sealed.index import MemberEntry, TensorEntry, outside_tensors
-from ledger.sealed.memory import Arena
+from ledger.sealed.checking import measured_root
+from ledger.sealed.exporting import export
+from ledger.sealed.index import MemberEntry
+from ledger.sealed.lifetime import Lifetime
 from ledger.sealed.memory_files import LinkFolder, MemoryFile
 from ledger.sealed.opening import Opened, SealedInfo
-from ledger.sealed.parallel import Meter, Progress, thread_count
+from ledger.sealed.parallel import Progress, thread_count
 from ledger.sealed.passing import Passed, descriptor_of, pack_index, pack_secret
-from ledger.sealed.segments import Segments
+from ledger.sealed.plaintext import Plaintext
 from ledger.sealed.source import ByteSource
 from ledger.sealed.variants import OpenCells
-from ledger.sealed.views import LoadedTensors, PlaintextSource
-
-# A tensor in at most so many segments is copied out of a scratch segment; a larger one is decrypted
-# straight to where it stays.
-_SMALL_SEGMENTS = 2
+from ledger.sealed.views import LoadedTensors
 
 
 class TensorFacts(NamedTuple):
@@ -58,19 +55,13 @@ class SealedFile:
 
     def __init__(self, source: ByteSource, opened: Opened, *, verify: bool) -> None:
         self._source = source
-        self._tables = opened.tables
         self._opened = opened
         self._verify = verify
-        self._segments = Segments(source, opened, verify=verify)
-        self._tensors = {tensor.name: tensor for tensor in opened.tables.tensors}
-        self._loaded: Arena | None = None
-        self._state = threading.Condition()
+        self._plain = Plaintext(source, opened, verify=verify)
         self._loading = threading.Lock()
         self._files: dict[str, MemoryFile] = {}
         self._folders: list[LinkFolder] = []
-        self._readers: list[int] = []
-        self._closed = self._wiped = False
-        self._pid = os.getpid()
+        self._life = Lifetime()
         self.public: SealedInfo = opened.clear.info
         self.cells: OpenCells | None = opened.cells
 
@@ -78,12 +69,12 @@ class SealedFile:
 
     def keys(self) -> tuple[str, ...]:
         """Names of the tensors, in file order."""
-        return tuple(self._tensors)
+        return tuple(self._plain.tensors)
 
     @property
     def members(self) -> tuple[MemberEntry, ...]:
         """The files inside, in order."""
-        return self._tables.members
+        return self._plain.members
 
     def info(self, name: str) -> TensorFacts:
         """Dtype, shape and content id of a tensor.
@@ -91,7 +82,7 @@ class SealedFile:
         Raises:
             UsageError: no such tensor.
         """
-        tensor = self._entry(name)
+        tensor = self._plain.entry(name)
         return TensorFacts(tensor.dtype, tensor.shape, tensor.cid)
 
     @property
@@ -101,7 +92,7 @@ class SealedFile:
             return ()
         entries = zip(self.cells.index.entries, self.cells.forms, strict=True)
         numbers = sorted({entry.tensor for entry, form in entries if form})
-        return tuple(self._tables.tensors[number].name for number in numbers)
+        return tuple(self._plain.tables.tensors[number].name for number in numbers)
 
     # -- reading --
 
@@ -131,7 +122,7 @@ class SealedFile:
             UsageError: rows that the tensor has not; and as `get_bytes`.
             SegmentTampered, ContentMismatch, SealedTruncated: as `get_bytes`.
         """
-        tensor = self._entry(name)
+        tensor = self._plain.entry(name)
         offset, size = tensor.offset, tensor.nbytes
         if rows is not None:
             count = tensor.shape[0] if tensor.shape else 0
@@ -142,10 +133,10 @@ class SealedFile:
                 )
             width = row_bytes(tensor)
             offset, size = offset + rows.start * width, len(rows) * width
-        with self._reading():
-            data = self._memory(tensor.member, offset, size)
+        with self._life.reading():
+            data = self._plain.memory(tensor.member, offset, size)
             if size and address_of(data) % alignment:
-                arena = self._segments.arena(size)
+                arena = self._plain.segments.arena(size)
                 moved = memoryview(arena)[:size]
                 moved[:] = data
                 return moved
@@ -158,7 +149,7 @@ class SealedFile:
             UnsupportedModel: NumPy has no such element type or shape; `get_bytes` gives the bytes.
             UsageError, SegmentTampered, ContentMismatch, SealedTruncated: as `get_bytes`.
         """
-        tensor = self._entry(name)
+        tensor = self._plain.entry(name)
         shape = tensor.shape if rows is None else (len(rows), *tensor.shape[1:])
         dtype = NUMPY_DTYPES.get(tensor.dtype)
         if dtype is None:
@@ -185,9 +176,9 @@ class SealedFile:
         Raises:
             UsageError, SegmentTampered, ContentMismatch, SealedTruncated: as `get_bytes`.
         """
-        number = self._member(name)
-        with self._reading():
-            return self._fetch(number, 0, self.members[number].size)
+        number = self._plain.member(name)
+        with self._life.reading():
+            return self._plain.fetch(number, 0, self.members[number].size)
 
     def memory_file(self, name: str) -> MemoryFile:
         """One file of the package as a file in memory, for consumers that insist on a path.
@@ -198,13 +189,13 @@ class SealedFile:
             ToolMissing: this system has no such files.
             UsageError, SegmentTampered, ContentMismatch, SealedTruncated: as `get_bytes`.
         """
-        number = self._member(name)
-        member = self.members[number]
+        number = self._plain.member(name)
+        member, plain = self.members[number], self._plain
 
         def fill(into: memoryview) -> None:
-            self._segments.fill(self._position(number, 0), into, threads=thread_count(None))
+            plain.segments.fill(plain.position(number, 0), into, threads=thread_count(None))
 
-        with self._reading(), self._loading:
+        with self._life.reading(), self._loading:
             if name not in self._files:
                 self._files[name] = MemoryFile(member.size, fill)
             return self._files[name]
@@ -219,10 +210,9 @@ class SealedFile:
                 `memory_file`.
         """
         # Inside a read, or a close meanwhile would leave the folder behind.
-        with self._reading():
+        with self._life.reading():
             folder = LinkFolder({name: self.memory_file(name).path for name in names})
-            with self._state:
-                self._folders.append(folder)
+            self._folders.append(folder)
             return folder.path
 
     def files(self) -> dict[str, memoryview]:
@@ -231,9 +221,9 @@ class SealedFile:
         Raises:
             UsageError, SegmentTampered, ContentMismatch, SealedTruncated: as `get_bytes`.
         """
-        with self._reading():
+        with self._life.reading():
             return {
-                member.name: self._fetch(number, 0, member.size)
+                member.name: self._plain.fetch(number, 0, member.size)
                 for number, member in enumerate(self.members)
                 if member.role == "side"
             }
@@ -252,9 +242,9 @@ class SealedFile:
             UsageError, SegmentTampered, ContentMismatch, SealedTruncated: as `get_bytes`; nothing
                 decrypted is left behind.
         """
-        with self._reading(), self._loading:
-            if self._loaded is None:
-                self._loaded = self._load(thread_count(threads), progress)
+        with self._life.reading(), self._loading:
+            if self._plain.loaded is None:
+                self._plain.load(thread_count(threads), progress)
             return LoadedTensors(self)
 
     def verify_content(
@@ -273,19 +263,15 @@ class SealedFile:
             ContentMismatch: a tensor or side file is not what the table says.
             UsageError, SegmentTampered, SealedTruncated: as `get_bytes`.
         """
-        with self._reading():
-            for number, member in enumerate(self.members):
-                if self._digest_outside_tensors(number) != member.digest.raw:
-                    raise ContentMismatch(f"{member.name} is not the file the table describes")
-            self._check_cells()
-            plain = PlaintextSource(self._source.name, self._tables, self._copy)
-            measured = fingerprint(plain, threads=threads, progress=progress)
-        marked = set(self.marked)
-        for tensor in measured.tensors:
-            if tensor.name not in marked and tensor.cid != self._tensors[tensor.name].cid:
-                raise ContentMismatch(f"tensor {tensor.name!r} is not the one the table describes")
-        cids = {name: self._tensors[name].cid for name in marked}
-        return with_content_ids(measured, cids).content_root if marked else measured.content_root
+        with self._life.reading():
+            return measured_root(
+                self._source.name,
+                self._plain,
+                self.cells,
+                set(self.marked),
+                threads=threads,
+                progress=progress,
+            )
 
     def verify_records(self) -> None:
         """Hold the encrypted cells of all forms against the index: reading needs one form of each.
@@ -294,21 +280,9 @@ class SealedFile:
             SegmentTampered: a record is not the one that was sealed.
             UsageError, SealedTruncated: as `get_bytes`.
         """
-        with self._reading():
+        with self._life.reading():
             if self.cells is not None:
                 self.cells.check_records(self._source.read)
-
-    def _check_cells(self) -> None:
-        if self.cells is None:
-            return
-        plain = bytearray(self.public.cell_bytes)
-        try:
-            for cell, entry in enumerate(self.cells.index.entries):
-                tensor = self._tables.tensors[entry.tensor]
-                self._copy(tensor.member, tensor.offset + entry.offset, memoryview(plain))
-                self.cells.check_other(cell, plain)
-        finally:
-            plain[:] = bytes(len(plain))
 
     def export(self, folder: Path, *, progress: Progress | None = None) -> tuple[Path, ...]:
         """Write every member, decrypted, into a new folder, which appears whole or not at all.
@@ -320,25 +294,8 @@ class SealedFile:
             UsageError: the folder exists and is not empty, or cannot be written.
             SegmentTampered, ContentMismatch, SealedTruncated: as `get_bytes`.
         """
-        folder = Path(folder)
-        part = beside(folder, f".{folder.name}.{os.urandom(6).hex()}.part")
-        meter = Meter(progress, sum(member.size for member in self.members))
-        with self._reading():
-            try:
-                part.mkdir(mode=0o700, parents=True)
-                try:
-                    for number, member in enumerate(self.members):
-                        self._export_member(number, member, part / member.name, meter)
-                    part.rename(folder)
-                except BaseException:
-                    shutil.rmtree(part, ignore_errors=True)
-                    raise
-            except OSError as error:
-                raise UsageError(
-                    f"{folder} cannot be written: {error.strerror or error}",
-                    hint="give a folder that does not exist yet",
-                ) from None
-        return tuple(folder / member.name for member in self.members)
+        with self._life.reading():
+            return export(self._plain, Path(folder), progress=progress)
 
     def pass_on(self) -> Passed:
         """What another process of this user needs to open the same package.
@@ -347,18 +304,21 @@ class SealedFile:
             UnsupportedModel: its table is not written canonically.
             UsageError: the file is closed.
         """
-        with self._reading():
+        with self._life.reading():
             fd, index = descriptor_of(self._source), pack_index(self._opened)
             secret = pack_secret(self._opened)
             return Passed(fd, index, secret, self.public.cells, self._verify)
 
-    def in_use(self) -> contextlib.AbstractContextManager[None]:
+    @contextlib.contextmanager
+    def in_use(self) -> Iterator[None]:
         """A block that `close` waits for, so that what is read there is not zeroed there.
 
         Raises:
             UsageError: the file is closed.
         """
-        return self._reading()
+        # Not the lifetime's own block: this one keeps the package from being collected meanwhile.
+        with self._life.reading():
+            yield
 
     # -- end --
 
@@ -372,31 +332,7 @@ class SealedFile:
             UsageError: this very thread is reading, so the wait would never end: a signal handler
                 called it. The read ends with this error.
         """
-        if os.getpid() != self._pid:
-            # A forked child has empty copies of keys and arenas, and perhaps a lock held for ever.
-            if not self._closed:
-                self._closed = True
-                self._drop_files()
-                self._source.close()
-            return
-        with self._state:
-            self._closed = True
-            if threading.get_ident() in self._readers:
-                raise UsageError(
-                    "the sealed file cannot be closed by the thread that is reading it",
-                    hint="raise an exception in the signal handler, and close behind the read",
-                )
-            while self._readers:
-                self._state.wait()
-            if self._wiped:
-                return
-            try:
-                self._drop_files()
-            finally:
-                self._segments.wipe()
-            self._loaded = None
-            self._source.close()
-            self._wiped = True
+        self._life.close(let_go=self._let_go, abandon=self._abandon)
 
     def __enter__(self) -> Self:
         return self
@@ -410,119 +346,24 @@ class SealedFile:
         self.close()
 
     def __del__(self) -> None:
-        if hasattr(self, "_pid"):
+        if hasattr(self, "_life"):
             self.close()
 
     # -- inside --
+
+    def _let_go(self) -> None:
+        try:
+            self._drop_files()
+        finally:
+            self._plain.wipe()
+        self._source.close()
+
+    def _abandon(self) -> None:
+        self._drop_files()
+        self._source.close()
 
     def _drop_files(self) -> None:
         for folder in self._folders:
             folder.close()
         for file in self._files.values():
             file.close()
-
-    def _member(self, name: str) -> int:
-        for number, member in enumerate(self.members):
-            if member.name == name:
-                return number
-        raise UsageError(
-            f"the package has no file {str(name)[:80]!r}", hint="members lists its files"
-        )
-
-    def _entry(self, name: str) -> TensorEntry:
-        try:
-            return self._tensors[name]
-        except KeyError:
-            raise UsageError(
-                f"the package has no tensor {str(name)[:80]!r}", hint="keys() lists them"
-            ) from None
-
-    @contextlib.contextmanager
-    def _reading(self) -> Iterator[None]:
-        if os.getpid() != self._pid:
-            raise UsageError(
-                "this process was forked after the sealed file was opened, and has no key",
-                hint="open the file in the process that uses it",
-            )
-        with self._state:
-            if self._closed:
-                raise UsageError(
-                    "the sealed file is closed", hint="use its tensors inside the with block"
-                )
-            self._readers.append(threading.get_ident())
-        try:
-            yield
-        finally:
-            with self._state:
-                self._readers.remove(threading.get_ident())
-                self._state.notify_all()
-
-    def _copy(self, member: int, offset: int, into: memoryview) -> None:
-        """Fill `into` from `offset` in a member's plaintext."""
-        start = self._position(member, offset)
-        if self._loaded is not None and self.members[member].role == "weights":
-            into[:] = memoryview(self._loaded)[start : start + len(into)]
-        else:
-            self._segments.copy(start, into)
-
-    def _position(self, member: int, offset: int) -> int:
-        return self.members[member].first * self._segments.step + offset
-
-    def _fetch(self, member: int, offset: int, size: int) -> memoryview:
-        return self._memory(member, offset, size).toreadonly()
-
-    def _memory(self, member: int, offset: int, size: int) -> memoryview:
-        step = self._segments.step
-        start = self._position(member, offset)
-        if self._loaded is not None and self.members[member].role == "weights":
-            return memoryview(self._loaded)[start : start + size]
-        if not size:
-            return memoryview(b"")
-        first, after = start // step, -(-(start + size) // step)
-        if after - first <= _SMALL_SEGMENTS:
-            arena = self._segments.arena(size)
-            into = memoryview(arena)[:size]
-            self._segments.copy(start, into)
-            return into
-        arena = self._segments.load(
-            range(first, after),
-            size=(after - first) * step,
-            origin=first,
-            threads=thread_count(None),
-            meter=Meter(None, 0),
-        )
-        within = start - first * step
-        return memoryview(arena)[within : within + size]
-
-    def _load(self, threads: int, progress: Progress | None) -> Arena:
-        step = self._segments.step
-        numbers = [
-            number
-            for member in self.members
-            if member.role == "weights"
-            for number in range(member.first, member.first + -(-member.size // step))
-        ]
-        size = self.public.segments * step
-        meter = Meter(progress, len(numbers) * step)
-        return self._segments.load(numbers, size=size, origin=0, threads=threads, meter=meter)
-
-    def _digest_outside_tensors(self, number: int) -> bytes:
-        state = hashlib.sha256()
-        inside = ((t.offset, t.nbytes) for t in self._tables.tensors if t.member == number)
-        for start, end in outside_tensors(self.members[number].size, inside):
-            for offset in range(start, end, self._segments.step):
-                count = min(self._segments.step, end - offset)
-                state.update(self._fetch(number, offset, count))
-        return state.digest()
-
-    def _export_member(self, number: int, member: MemberEntry, path: Path, meter: Meter) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        step = self._segments.step
-        with path.open("xb") as file:
-            for offset in range(0, member.size, step):
-                count = min(step, member.size - offset)
-                data = self._fetch(number, offset, count)
-                file.write(data)
-                meter.add(count)
-            file.flush()
-            os.fsync(file.fileno())

@@ -59,7 +59,8 @@ class Scratch:
 
     def __init__(self, file: SealedFile) -> None:
         self._file = file
-        self._segments = file._segments  # noqa: SLF001 - one class in two pieces
+        self._plain = file._plain  # noqa: SLF001 - one class in two pieces
+        self._segments = self._plain.segments
         self._arena: Arena | None = None
         self.live = 0
         self.peak = 0
@@ -73,8 +74,8 @@ class Scratch:
         step = self._segments.step
         spans: dict[str, tuple[int, int, int]] = {}
         for name, alignment in names:
-            entry = self._file._entry(name)  # noqa: SLF001
-            start = self._file._position(entry.member, entry.offset)  # noqa: SLF001
+            entry = self._plain.entry(name)
+            start = self._plain.position(entry.member, entry.offset)
             spans[name] = (start, entry.nbytes, alignment)
         numbers = sorted(
             {
@@ -103,9 +104,9 @@ class Scratch:
             UnsupportedModel: its rows do not fill whole bytes.
         """
         step = self._segments.step
-        entry = self._file._entry(name)  # noqa: SLF001
+        entry = self._plain.entry(name)
         width = row_bytes(entry)
-        first = self._file._position(entry.member, entry.offset)  # noqa: SLF001
+        first = self._plain.position(entry.member, entry.offset)
         starts = [first + row * width for row in rows]
         numbers = sorted({n for at in starts for n in (at // step, (at + width - 1) // step)})
         slot = {number: index for index, number in enumerate(numbers)}
@@ -115,8 +116,8 @@ class Scratch:
 
     def aligned(self, name: str, alignment: int) -> bool:
         """Whether a tensor's place in the package suits its elements as it is."""
-        entry = self._file._entry(name)  # noqa: SLF001
-        return self._file._position(entry.member, entry.offset) % alignment == 0  # noqa: SLF001
+        entry = self._plain.entry(name)
+        return self._plain.position(entry.member, entry.offset) % alignment == 0
 
     def reserve(self, size: int) -> None:
         """Map so many bytes; groups that nest beyond them get memory of their own."""
@@ -137,7 +138,7 @@ class Scratch:
         self.live += group.size
         self.peak = max(self.peak, self.live)
         try:
-            with self._file._reading():  # noqa: SLF001
+            with self._file.in_use():
                 self._decrypt(group, part)
             yield {
                 name: part[place.offset if place.copy is None else place.copy :][: place.nbytes]

@@ -11,9 +11,12 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, insert, select
 
-from api import pages, schemas
+from api import pages
 from api.routes.licenses import shown
 from api.routes.models import shown_all
+from api.schemas.base import AsOf
+from api.schemas.licenses import LicensePage
+from api.schemas.models import ModelPage
 from ledger.ids import Digest
 from ledger.index import listing, tables
 from ledger.index.database import open_database, writing
@@ -126,8 +129,8 @@ def of_models(snapshot: Snapshot, rows: Any, limit: int) -> tuple[str, str]:
         for row in snapshot.rows(select(table).where(table.c.chain_id == CHAIN))
     }
     last = rows[-1] if len(rows) == limit else None
-    described = schemas.ModelPage(
-        as_of=schemas.AsOf.of(snapshot.as_of),
+    described = ModelPage(
+        as_of=AsOf.of(snapshot.as_of),
         models=shown_all(snapshot, [whole[row.model_id] for row in rows]),
         next_cursor=last and f"{last.registered_block}-{last.model_id.hex()}",
     )
@@ -139,8 +142,8 @@ def of_licenses(snapshot: Snapshot, rows: Any, limit: int) -> tuple[str, str]:
     """The same of licenses."""
     table = tables.license_
     whole = {row["license_id"]: row for row in snapshot.rows(select(table))}
-    described = schemas.LicensePage(
-        as_of=schemas.AsOf.of(snapshot.as_of),
+    described = LicensePage(
+        as_of=AsOf.of(snapshot.as_of),
         licenses=[shown(whole[row.license_id]) for row in rows],
         next_cursor=str(rows[-1].license_id) if len(rows) == limit else None,
     )

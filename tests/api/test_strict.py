@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from api.forms import WORDS
-from api.webhook_schemas import WebhookAsked
+from api.schemas.webhooks import WebhookAsked
 
 fronts: Any = importlib.import_module("front_world")
 chains: Any = importlib.import_module("index_world")

@@ -424,7 +424,7 @@ def _call(view: View, call: Json) -> str:
 
 
 class Direct:
-    """The chain itself as `ledger.index.fetch.Node`: no HTTP, no faults."""
+    """The chain itself as `ledger.index.blocks.Node`: no HTTP, no faults."""
 
     def __init__(self, chain: Chain) -> None:
         self.chain = chain

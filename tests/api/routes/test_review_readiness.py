@@ -8,8 +8,8 @@ import pytest
 
 from api.routes.health import readiness
 from ledger.ids import Digest
+from ledger.index.blocks import Header, Heads, Span
 from ledger.index.database import open_database
-from ledger.index.fetch import Header, Heads, Span
 from ledger.index.journal import Journal
 from ledger.index.packed import Packed
 from ledger.index.views import Index

@@ -358,7 +358,9 @@ def test_nothing_of_a_forged_segment_stays_in_memory(bench):
                 ask()
         with pytest.raises(ContentMismatch):
             file.export(bench.folder / "out")
-        assert not any(b"\x55" * 64 in bytes(memoryview(arena)) for arena in file._segments.arenas)
+        assert not any(
+            b"\x55" * 64 in bytes(memoryview(arena)) for arena in file._plain.segments.arenas
+        )
     assert not (bench.folder / "out").exists()
 
 

@@ -166,7 +166,7 @@ def test_records_of_the_same_cells_sealed_twice_are_refused(bench, tmp_path):
     form = bench.word.bits[0]
     with bench.made.open(all_of(COUNT, form)) as file:
         entry = file.cells.index.entries[0]
-        tensor = file._tables.tensors[entry.tensor]
+        tensor = file._plain.tables.tensors[entry.tensor]
         plain = bytes(file.get_bytes(tensor.name)[entry.offset : entry.offset + (1 << 14)])
     key = bench.made.keys.key(0, form)
     for binding, cell, side in ((bytes(32), 0, form), (bench.binding(), 1, form)):
@@ -203,10 +203,10 @@ def test_nothing_of_a_segment_with_a_bad_cell_stays_in_memory(bench):
         position = file.cells.positions[cell]
         with pytest.raises(SegmentTampered):
             file.load_all(threads=1)
-        tensor = file._tables.tensors[file.cells.index.entries[cell].tensor]
+        tensor = file._plain.tables.tensors[file.cells.index.entries[cell].tensor]
         with pytest.raises(SegmentTampered):
             file.get_tensor(tensor.name)
-        assert all(not any(memoryview(arena)) for arena in file._segments.arenas if arena)
+        assert all(not any(memoryview(arena)) for arena in file._plain.segments.arenas if arena)
         assert position // (1 << 16) >= 0
 
 
@@ -300,7 +300,7 @@ def test_cells_out_of_order_twice_or_in_integers_are_refused(bench):
     tables, leaves, index = bench.index()
     entries = index.entries
     with bench.made.open(bench.word) as file:
-        names = [tensor.name for tensor in file._tables.tensors]
+        names = [tensor.name for tensor in file._plain.tables.tensors]
     swapped = (entries[1], entries[0], *entries[2:])
     twice = (entries[0], entries[0], *entries[2:])
     integer = (entries[0]._replace(tensor=names.index("steps")), *entries[1:])

@@ -37,7 +37,7 @@ RECEIPTS = BLOCKS + "test_receipts_that_do_not_lead_to_the_header_are_not_believ
 ABLATIONS = {
     # -- what an endpoint says
     "a block has the number asked for": Ablation(
-        "index.fetch",
+        "index.replies",
         "if header.number != number:",
         "if False:",
         f"{BLOCK}[sqlite-of another number]",
@@ -49,25 +49,25 @@ ABLATIONS = {
         f"{BLOCK}[sqlite-of another parent]",
     ),
     "a log belongs to a block of the range": Ablation(
-        "index.fetch",
+        "index.replies",
         "if block is None or (log.block_hash != block[1] and log.block_hash.lower() != block[1]):",
         "if block is None:",
         f"{LIE}[sqlite-history-another block's hash]",
     ),
     "places strictly rise": Ablation(
-        "index.fetch",
+        "index.replies",
         "if number < before or (number == before and log_index <= before_index):",
         "if False:",
         f"{LIE}[sqlite-history-doubled]",
     ),
     "a log is of a contract asked for": Ablation(
-        "index.fetch",
+        "index.replies",
         "if ours is None or log.removed:",
         "if ours is None:",
         f"{LIE}[sqlite-history-removed]",
     ),
     "a log has the shape of its event": Ablation(
-        "index.fetch",
+        "index.replies",
         "_read_arguments(named)",
         "pass",
         f"{LIE}[sqlite-history-too few topics]",
@@ -123,7 +123,7 @@ ABLATIONS = {
         f"{LIE}[sqlite-live-another value]",
     ),
     "a plan's terms hash to its digest": Ablation(
-        "index.fetch",
+        "index.beside",
         'if plan_digest(licensor, answer) != values["planDigest"]:',
         "if False:",
         f"{HERE}/test_follow.py::test_terms_that_do_not_fit_the_plan_digest_are_not_believed[sqlite]",

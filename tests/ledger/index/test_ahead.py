@@ -8,7 +8,7 @@ import pytest
 
 from ledger.errors import ChainUnavailable, RpcRefused
 from ledger.index.ahead import DEPTH, FIRST_BLOCKS, MAX_BLOCKS, MOST_LOGS, ReadAhead
-from ledger.index.fetch import Header, Log, Span
+from ledger.index.blocks import Header, Log, Span
 
 
 def span(first, last, logs=0):

@@ -18,10 +18,11 @@ from ledger.chain.rpc import Rpc
 from ledger.errors import IndexUnavailable
 from ledger.index import follow
 from ledger.index.apart import Apart
+from ledger.index.contracts import Contracts
 from ledger.index.database import open_database
 from ledger.index.decode import EVENTS
 from ledger.index.endpoints import client
-from ledger.index.fetch import Contracts, read_span
+from ledger.index.fetch import read_span
 from ledger.index.fold import fold
 from ledger.index.follow import Follower
 from ledger.index.packed import Packed

@@ -14,10 +14,12 @@ from sqlalchemy import event, inspect, select, text
 from ledger.chain import anvil
 from ledger.chain.rpc import Rpc
 from ledger.errors import ChainUnavailable, IndexUnavailable, RpcRefused, UnknownRecord
-from ledger.index import bulk, fetch, follow, tables
+from ledger.ids import Address
+from ledger.index import bulk, follow, tables
+from ledger.index.contracts import Contracts
 from ledger.index.database import open_database, writing
 from ledger.index.deferred import leave_out, left_out, missing, restore
-from ledger.index.fetch import Contracts, read_range
+from ledger.index.fetch import read_range
 from ledger.index.follow import Follower
 from ledger.index.outbox import Outbox
 from ledger.index.packed import VALUES_AT_ONCE
@@ -334,7 +336,7 @@ def test_checksummed_addresses_and_capital_hashes_are_the_same_values(old):
     def alter(calls, ask):
         answers = ask(calls)
         for log in answers[-1] if calls[-1][0] == "eth_getLogs" else ():
-            log["address"] = str(fetch.Address.parse(log["address"]))
+            log["address"] = str(Address.parse(log["address"]))
             log["blockHash"] = "0x" + log["blockHash"][2:].upper()
             log["topics"] = ["0x" + topic[2:].upper() for topic in log["topics"]]
         return answers

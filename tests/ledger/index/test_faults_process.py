@@ -22,8 +22,8 @@ from sqlalchemy import event
 from sqlalchemy.exc import OperationalError
 
 from ledger.errors import Fenced, IndexUnavailable
+from ledger.index.blocks import Header, Heads
 from ledger.index.database import writing
-from ledger.index.fetch import Header, Heads
 
 world: Any = importlib.import_module("index_world")
 chaos: Any = importlib.import_module("chaos_world")

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from ledger.errors import ChainUnavailable
-from ledger.index.fetch import Contracts, read_header, read_logs, read_range
+from ledger.index.contracts import Contracts
+from ledger.index.fetch import read_header, read_range
 from ledger.index.receipts import Rule, proven_logs
 
 world: Any = importlib.import_module("index_world")
@@ -26,7 +27,7 @@ def test_a_real_nodes_receipts_prove_what_it_says_of_its_logs(ledger):
         places = [(log.block, log.log_index, log.block_hash) for log in logs]
         assert places == [row[:3] for row in ledger.logs()]
     headers = [read_header(ledger.rpc, number) for number in range(first, last + 1)]
-    proven = proven_logs(ledger.rpc, contracts, headers, read=read_logs)
+    proven = proven_logs(ledger.rpc, contracts, headers)
     assert [log for block in proven for log in block] == logs
 
 
@@ -47,7 +48,7 @@ def test_an_audit_finds_a_last_log_that_no_hint_shows(stand):
     node = chains.Direct(stand.chain)
     header = read_header(node, block.number)
     contracts = Contracts.of(stand.deployment.addresses)
-    (proven,) = proven_logs(node, contracts, [header], read=read_logs)
+    (proven,) = proven_logs(node, contracts, [header])
     assert len(proven) == len([row for row in held if row[0] == block.number]) + 1
 
 

@@ -16,10 +16,10 @@ from ledger.ids import Digest, keccak256
 from ledger.index import tables
 from ledger.index.accepting import propose
 from ledger.index.audit import audit
+from ledger.index.blocks import Heads
 from ledger.index.database import writing
 from ledger.index.endpoints import Endpoints
 from ledger.index.evidence_store import EvidenceStore, Gathered
-from ledger.index.fetch import Heads
 from ledger.index.follow import Follower
 from ledger.index.journal import Journal
 from ledger.index.keeper import ATTEMPTS, Keeper
@@ -179,7 +179,7 @@ def test_proofs_of_a_block_that_is_being_taken_back_are_not_kept(stand):
 
 
 def _header(cursor):
-    from ledger.index.fetch import Header
+    from ledger.index.blocks import Header
 
     return Header(cursor.block, cursor.last_hash, bytes(32), 0, 0)
 

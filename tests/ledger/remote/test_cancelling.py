@@ -31,7 +31,7 @@ def once(done, total):
     if sys.argv[3] == "local":
         time.sleep(0.05)
 
-arenas = file._segments.arenas
+arenas = file._plain.segments.arenas
 try:
     file.load_all(progress=once)
 except KeyboardInterrupt:
@@ -85,7 +85,7 @@ def test_a_callback_that_raises_cancels_the_load(shop, server):
         with pytest.raises(Enough):
             file.load_all(progress=stop)
         assert time.monotonic() - begin < 5
-        assert all(not any(memoryview(arena)) for arena in list(file._segments.arenas))
+        assert all(not any(memoryview(arena)) for arena in list(file._plain.segments.arenas))
         assert not [t for t in threading.enumerate() if t.name.startswith("sealed_")]
         server.fault = lambda number, first: None
         assert same_tensors(file, shop.tensors)

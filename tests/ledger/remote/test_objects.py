@@ -198,7 +198,7 @@ def test_a_lasting_fault_ends_in_its_error_and_leaves_nothing(shop, server, faul
         with pytest.raises(error):
             file.load_all()
         assert time.monotonic() - begin < 30
-        for arena in list(file._segments.arenas):
+        for arena in list(file._plain.segments.arenas):
             assert not any(memoryview(arena))
         server.fault = lambda number, first: None
         assert same_tensors(file, shop.tensors)

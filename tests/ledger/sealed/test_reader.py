@@ -179,7 +179,7 @@ def test_an_interrupted_load_leaves_no_plaintext(sealed):
     with open_sealed(sealed.path, sealed.key) as file:
         with pytest.raises(KeyboardInterrupt):
             file.load_all(progress=progress)
-        assert not any(any(memoryview(arena)) for arena in file._segments.arenas)
+        assert not any(any(memoryview(arena)) for arena in file._plain.segments.arenas)
         same(file.load_all()["a.large"], sealed.tensors["a.large"])
 
 
@@ -203,7 +203,7 @@ def a_reader(file):
     inside, done = threading.Event(), threading.Event()
 
     def read():
-        with file._reading():
+        with file.in_use():
             inside.set()
             done.wait(20)
 
@@ -268,7 +268,7 @@ def test_a_signal_handler_that_closes_during_a_read_ends_the_read(sealed):
     finally:
         signal.signal(signal.SIGUSR1, before)
     file.close()
-    assert not any(bytes(memoryview(arena)).strip(b"\0") for arena in file._segments.arenas)
+    assert not any(bytes(memoryview(arena)).strip(b"\0") for arena in file._plain.segments.arenas)
 
 
 def test_what_fails_in_closing_does_not_keep_the_keys(sealed):
@@ -329,7 +329,7 @@ def test_tensors_let_go_free_their_memory(sealed, file):
     for _ in range(50):
         file.get_tensor("a.large")
     gc.collect()
-    assert len(file._segments.arenas) <= 2
+    assert len(file._plain.segments.arenas) <= 2
 
 
 def test_a_file_that_shrinks_while_open_is_an_error(sealed, tmp_path):
@@ -352,7 +352,7 @@ def test_a_segment_that_changes_while_open_is_an_error_and_leaves_no_plaintext(s
         with pytest.raises(SegmentTampered) as caught:
             file.load_all()
         assert caught.value.step == 14
-        assert not any(any(memoryview(arena)) for arena in file._segments.arenas)
+        assert not any(any(memoryview(arena)) for arena in file._plain.segments.arenas)
         with pytest.raises(SegmentTampered):
             file.load_all()["b.bytes"]
 
@@ -366,7 +366,7 @@ def test_a_table_that_lies_about_a_tensor_is_found_by_verifying_content(sealed, 
     draft = type(sealed)(source, dest, sealed.key, sealed.record, {})
     draft.seal(dest)
     with open_sealed(dest, sealed.key) as file:
-        entry = file._tensors["w"]
-        file._tensors["w"] = entry._replace(cid=sealed.record.root)
+        entry = file._plain.tensors["w"]
+        file._plain.tensors["w"] = entry._replace(cid=sealed.record.root)
         with pytest.raises(ContentMismatch, match="'w'"):
             file.verify_content()

@@ -55,7 +55,7 @@ def test_a_license_s_copy_differs_from_the_master_in_its_b_cells_alone(source, m
     plain = load_file(source / "model.safetensors")
     word = CodeWord(bytes([1, 0, 0] * 8), bytes(32))
     with marked.open(word) as file:
-        cells, tables = file.cells, file._tables
+        cells, tables = file.cells, file._plain.tables
         copy = {name: array.copy() for name, array in file.load_all().items()}
         for cell, entry in enumerate(cells.index.entries):
             tensor = tables.tensors[entry.tensor]

@@ -138,7 +138,7 @@ def wide(tmp_path_factory):
 
 def decrypted(model, ask):
     """How many segments `ask` decrypts."""
-    segments = model.sealed_file._segments
+    segments = model.sealed_file._plain.segments
     real, seen = segments.decrypt, []
 
     def counting(number, out, *more):

@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.dependencies import EventName
-from api.schemas import AskedHash, Asking, AsOf, EventItem, Hash, LicenseNumber, Shape
+from api.schemas.base import AskedHash, Asking, AsOf, Hash, LicenseNumber, Shape
+from api.schemas.events import EventItem
 from ledger.ids import Address, Digest, LicenseId
 from ledger.webhooks.endpoints import KEEP_HOURS, MAX_URL
 from ledger.webhooks.filters import CHOSEN, USUAL

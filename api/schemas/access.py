@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import ConfigDict, Field
 
-from api.schemas import Account, Asking, Hash, Shape
+from api.schemas.base import Account, Asking, Hash, Shape
 from ledger.access.message import MAX_BYTES
 from ledger.access.principals import MAX_KEY_DAYS, KeyFacts, Principal
 from ledger.access.roles import SCOPES, SESSION_ONLY

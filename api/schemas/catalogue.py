@@ -6,7 +6,9 @@ from typing import Literal
 
 from pydantic import Field
 
-from api.schemas import Account, Answer, BigInt, Finality, Hash, Model, Plan, Shape, Title
+from api.schemas.base import Account, Answer, BigInt, Finality, Hash, Shape
+from api.schemas.licenses import Plan
+from api.schemas.models import Model, Title
 
 
 class Role(Shape):

@@ -1,0 +1,1 @@
+"""The shapes of what is asked and answered, by what they describe, as `api.routes` is divided."""
