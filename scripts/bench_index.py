@@ -273,12 +273,14 @@ def _latency(chain: Any, folder: Path) -> list[dict[str, Any]]:
     thread.start()
     times = []
     reader = sqlite3.connect(path, isolation_level=None)
+    # By the key: without the chain each look would scan a whole index, 11 ms of 200,000 events.
+    newest = f"SELECT max(block) FROM raw_log WHERE chain_id = {deployment.chain_id:d}"  # noqa: S608
     try:
         for number in range(LATENCY_BLOCKS):
             chain.grow(1)
             began = time.perf_counter()
             block = chain.rpc.block("latest").number
-            while reader.execute("SELECT max(block) FROM raw_log").fetchone()[0] < block:
+            while reader.execute(newest).fetchone()[0] < block:
                 time.sleep(0.001)
             times.append((time.perf_counter() - began) * 1e3)
             # No common rhythm with the follower's own.
