@@ -19,7 +19,7 @@ _Known = dict[str, tuple[str, bytes, dict[str, EventType]]]
 
 @dataclass(frozen=True, slots=True)
 class Contracts:
-    """The four contracts by address, with their bloom masks worked out once.
+    """The contracts by address, with their bloom masks worked out once.
 
     Attributes:
         names: our name of each contract, by address.
