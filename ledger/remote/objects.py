@@ -16,7 +16,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Coroutine, Iterator, Mapping
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import CancelledError, Future, wait
 from contextlib import suppress
 from contextvars import Context
 from datetime import UTC, datetime, timedelta
@@ -55,6 +55,7 @@ _REASONS: Final = (
 )
 # An interrupt at the wrong moment may leave a thread noted that left long ago.
 _LEAVING_SECONDS: Final = 1.0
+_TURN_SECONDS: Final = 1.0
 _NOWHERE: Final = "http://127.0.0.1:0"
 _HERE: Final = "localhost,127.0.0.0/8,::1"
 _NEVER: Final = datetime.fromtimestamp(0, UTC)
@@ -198,6 +199,9 @@ class RemoteObject:
 
     def _wait(self, started: Future[memoryview]) -> memoryview:
         try:
+            # In turns: an interrupt that came just before a wait is acted on only behind it.
+            while not wait((started,), _TURN_SECONDS).done:
+                pass
             return started.result()
         except CancelledError:
             raise StoreUnavailable(f"reading {self.name} was given up") from None

@@ -25,7 +25,7 @@ from ledger.licensing.entitlement import Code
 
 pytestmark = pytest.mark.chain
 
-STEPS, SECONDS = (4000, 900) if os.environ.get("DEED_DEEP") else (260, 60)
+STEPS, SECONDS = (4000, 900) if os.environ.get("DEED_DEEP") else (200, 60)
 ON_CHAIN_BELOW = 100
 """Numbers of denials that the ledger itself gives."""
 

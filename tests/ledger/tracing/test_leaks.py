@@ -366,7 +366,7 @@ def test_a_license_that_is_no_candidate_is_never_somebody_else(single):
     assert single.named(single.copy(1000)) == []
 
 
-@pytest.mark.parametrize("colluders", [2, 3, 5])
+@pytest.mark.parametrize("colluders", [2, pytest.param(3, marks=pytest.mark.deep), 5])
 @pytest.mark.parametrize("how", ["mean", "int8 of the mean", "each weight from anyone"])
 def test_colluders_who_average_are_named(many, how, colluders):
     copies = [many.copy(n) for n in range(1, colluders + 1)]
