@@ -319,7 +319,7 @@ def opened(session: Session, database: str | None, *, create: bool = False) -> I
 
     url = database or session.settings.get("database")
     if url is None and session.network.home is not None:
-        url = f"sqlite:///{session.network.home / 'index.sqlite3'}"
+        url = str(session.network.home / "index.sqlite3")
     if url is None:
         raise UsageError("no index database is named", hint="pass --database index.sqlite")
     engine = open_database(url, create=create)

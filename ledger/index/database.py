@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 from weakref import WeakKeyDictionary
 
 from alembic import command
@@ -40,8 +41,16 @@ _MIGRATING = 0x64656564
 
 
 def database_url(text: str) -> str:
-    """The URL of what a text names: without a scheme it is the path of an SQLite file."""
-    return text if "://" in text else f"sqlite:///{text}"
+    """The URL of what a text names: without a scheme it is the path of an SQLite file.
+
+    Raises:
+        UsageError: the path is no Unicode text.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise UsageError("the path of the index is no UTF-8", hint=_EXAMPLE) from None
+    return text if "://" in text else f"sqlite:///{quote(text)}"
 
 
 def open_database(url: str, *, create: bool = True) -> Engine:

@@ -129,7 +129,7 @@ class DatabaseFile:
 
 
 def _connect(path: Path, mode: str, timeout: float = 5.0) -> sqlite3.Connection:
-    uri = f"file:{quote(str(path))}?mode={mode}"
+    uri = f"file://{quote(os.fsencode(path))}?mode={mode}"
     return sqlite3.connect(uri, uri=True, check_same_thread=False, timeout=timeout)
 
 

@@ -12,14 +12,18 @@ index stands at the head.
 
 from __future__ import annotations
 
+import logging
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 from sqlalchemy import Connection, Engine, Executable, Index, inspect, select, text
 from sqlalchemy.schema import CreateIndex, DropIndex
 
+from ledger.errors import IndexUnavailable
 from ledger.index.database import reading, writing
 from ledger.index.tables import STATE, log_subject, raw_log
+
+log = logging.getLogger(__name__)
 
 _HANDS: Final = 2
 
@@ -32,16 +36,20 @@ _SECONDARY: Final[tuple[Index, ...]] = tuple(
 _LINKS: Final = log_subject.name
 _LINKS_KEY: Final = f"{_LINKS}_pkey"
 _LINKS_COLUMNS: Final = ", ".join(column.name for column in log_subject.primary_key.columns)
-# As an index first, beside which the table can be read: a key that is made at once locks it.
-_MAKE_LINKS_KEY: Final = (
-    text(f"CREATE UNIQUE INDEX {_LINKS_KEY} ON {_LINKS} ({_LINKS_COLUMNS})"),
-    text(f"ALTER TABLE {_LINKS} ADD CONSTRAINT {_LINKS_KEY} PRIMARY KEY USING INDEX {_LINKS_KEY}"),
+# An index, beside which the table can be read; that it is the table's key is said afterwards, for
+# which no reader may be there for a moment.
+_MAKE_LINKS_INDEX: Final = text(
+    f"CREATE UNIQUE INDEX IF NOT EXISTS {_LINKS_KEY} ON {_LINKS} ({_LINKS_COLUMNS})"
 )
+_MAKE_IT_THE_KEY: Final = text(
+    f"ALTER TABLE {_LINKS} ADD CONSTRAINT {_LINKS_KEY} PRIMARY KEY USING INDEX {_LINKS_KEY}"
+)
+_SOON: Final = text("SET LOCAL lock_timeout = '1s'")
 # Below this, to start workers takes longer than they save beside two hands.
 _ALONE: Final = text("SET LOCAL min_parallel_table_scan_size = '1GB'")
 
 
-def left_out(dialect: str) -> dict[str, tuple[Executable, ...]]:
+def left_out(dialect: str) -> dict[str, Executable]:
     """What a first backfill is without: all but primary keys, of the journal's logs and the state.
 
     Args:
@@ -51,10 +59,8 @@ def left_out(dialect: str) -> dict[str, tuple[Executable, ...]]:
         How each is made, by its name.
     """
     # The key first: what takes longest is not to be left for the end, where one hand would wait.
-    key = {_LINKS_KEY: _MAKE_LINKS_KEY} if dialect == "postgresql" else {}
-    return key | {
-        str(index.name): (CreateIndex(index, if_not_exists=True),) for index in _SECONDARY
-    }
+    key: dict[str, Executable] = {_LINKS_KEY: _MAKE_LINKS_INDEX} if dialect == "postgresql" else {}
+    return key | {str(index.name): CreateIndex(index, if_not_exists=True) for index in _SECONDARY}
 
 
 def leave_out(connection: Connection) -> bool:
@@ -68,12 +74,13 @@ def leave_out(connection: Connection) -> bool:
         connection.execute(DropIndex(index, if_exists=True))
     if connection.dialect.name == "postgresql":
         connection.execute(text(f"ALTER TABLE {_LINKS} DROP CONSTRAINT IF EXISTS {_LINKS_KEY}"))
+        connection.execute(text(f"DROP INDEX IF EXISTS {_LINKS_KEY}"))
     return True
 
 
 def missing(connection: Connection) -> list[str]:
     """The names of those that are not there."""
-    tables = {index.table.name for index in _SECONDARY if index.table is not None}
+    tables = {_LINKS, *(index.table.name for index in _SECONDARY if index.table is not None)}
     shown = inspect(connection)
     there = shown.get_multi_indexes(filter_names=sorted(tables))
     names = {found["name"] for indexes in there.values() for found in indexes}
@@ -85,7 +92,8 @@ def restore(engine: Engine) -> int:
     """Make those that are missing; how many were.
 
     PostgreSQL sorts for two at a time, each hand in a transaction of its own: of whoever dies in
-    between some may be there. SQLite has one writer.
+    between some may be there. SQLite has one writer. The index of `log_subject` becomes its key
+    then, or, where somebody reads it just then, the next time: nothing goes by that.
 
     Raises:
         IndexUnavailable: the database cannot be written; some may be missing still.
@@ -101,15 +109,27 @@ def restore(engine: Engine) -> int:
             if engine.dialect.name == "postgresql":
                 connection.execute(_ALONE)
             for name in left:
-                for statement in made[name]:
-                    connection.execute(statement)
+                connection.execute(made[name])
 
-    if not names:
-        return 0
     if engine.dialect.name != "postgresql":
-        make()
-    else:
+        if names:
+            make()
+        return len(names)
+    if names:
         with ThreadPoolExecutor(_HANDS, thread_name_prefix="indexes") as pool:
             for done in [pool.submit(make) for _ in range(_HANDS)]:
                 done.result()
+    _give_the_key(engine)
     return len(names)
+
+
+def _give_the_key(engine: Engine) -> None:
+    with reading(engine) as connection:
+        if inspect(connection).get_pk_constraint(_LINKS)["name"] is not None:
+            return
+    try:
+        with writing(engine) as connection:
+            connection.execute(_SOON)
+            connection.execute(_MAKE_IT_THE_KEY)
+    except IndexUnavailable as error:
+        log.info("the index of %s is not its key yet: %s", _LINKS, error.message)

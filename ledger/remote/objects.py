@@ -200,7 +200,7 @@ class RemoteObject:
     def _wait(self, started: Future[memoryview]) -> memoryview:
         try:
             # In turns: an interrupt that came just before a wait is acted on only behind it.
-            while not wait((started,), _TURN_SECONDS).done:
+            while not started.cancelled() and not wait((started,), _TURN_SECONDS).done:
                 pass
             return started.result()
         except CancelledError:

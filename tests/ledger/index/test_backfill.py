@@ -66,6 +66,22 @@ def test_a_backfill_ends_with_the_rows_of_the_chain_and_every_index(old, engine,
     assert look.refolded(engine, follower) == look.state(engine)
 
 
+def test_a_reader_keeps_nobody_from_following_and_the_key_comes_later(old, engine, look, early):
+    if engine.dialect.name != "postgresql":
+        pytest.skip("the key of SQLite's is the table itself")
+    before = index_names(engine)
+    follower = follower_of(old, engine, look)
+    assert not follower.step()
+    with engine.connect() as reader:
+        reader.execute(select(tables.log_subject)).all()
+        look.catch_up(follower)
+        with engine.connect() as now:
+            assert not missing(now)
+        assert index_names(engine) != before
+    assert restore(engine) == 0
+    assert index_names(engine) == before
+
+
 def test_what_was_final_before_a_first_run_is_counted_and_not_told(old, engine, look, early):
     outbox = Outbox(old.deployment.chain_id)
     look.catch_up(follower_of(old, engine, look))

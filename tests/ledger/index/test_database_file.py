@@ -218,3 +218,16 @@ def test_a_database_of_another_program_is_said_to_be_so_and_left_alone(tmp_path,
     assert "disk" not in caught.value.hint
     assert file.read_bytes() == before
     assert list(tmp_path.iterdir()) == [file]
+
+
+@pytest.mark.parametrize("name", ["b%41.db", "q?x.db", "a b#c.db", "ü.db", "/two.db"])
+def test_a_path_is_taken_as_it_is_written(tmp_path, name):
+    open_database(f"{tmp_path}/{name}").dispose()
+    assert [path.name for path in tmp_path.iterdir()] == [name.strip("/")]
+    open_database(f"/{tmp_path}/{name}", create=False).dispose()
+
+
+def test_a_path_that_is_no_text_is_refused(tmp_path):
+    with pytest.raises(UsageError, match="UTF-8"):
+        open_database(f"{tmp_path}/\udcff.db")
+    assert list(tmp_path.iterdir()) == []
