@@ -317,7 +317,7 @@ def opened(session: Session, database: str | None, *, create: bool = False) -> I
     """
     from ledger.index.database import open_database
 
-    url = database or session.settings.get("database")
+    url = session.settings.get("database") if database is None else database
     if url is None and session.network.home is not None:
         url = str(session.network.home / "index.sqlite3")
     if url is None:

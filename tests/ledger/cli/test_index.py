@@ -376,6 +376,14 @@ def test_endpoints_that_cannot_be_meant_are_refused(index, held, words, said):
     assert ran.err.count("hint: ") == 1
 
 
+@pytest.mark.parametrize("word", ["status", "audit", "rebuild"])
+def test_a_name_that_is_empty_is_not_taken_for_none(live, word):
+    """Such as that of a shell's variable which is not set."""
+    ran = live("index", word, "--database", "")
+    assert ran.code == 2
+    assert ran.err.count("hint: ") == 1
+
+
 def test_another_contracts_database_is_not_followed(live, database, index, held, tmp_path):
     with raw_connection(database) as raw:
         raw.execute("UPDATE chain SET deployment_hash = x'00'")
