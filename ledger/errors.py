@@ -791,9 +791,9 @@ class IndexReplaced(IndexUnavailable):
     """The index database's file was removed or replaced under the process that holds it open."""
 
     default_hint = (
-        "nothing is written any more: put that very file back, or start this again, which reads "
-        "the chain anew; API keys, webhooks and the audit log of the lost file are gone unless a "
-        "copy is put back"
+        "nothing is written any more: put that very file back and start this again, which else "
+        "reads the chain anew; API keys, webhooks and the audit log of the lost file are gone "
+        "unless a copy is put back"
     )
 
 

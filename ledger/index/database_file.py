@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import os
 import sqlite3
-import threading
 from contextlib import closing
 from pathlib import Path
 from typing import Final, Self
@@ -35,7 +34,7 @@ class DatabaseFile:
     def __init__(self, path: Path, opened: _Identity) -> None:
         self._path = path
         self._opened = opened
-        self._told = threading.Event()
+        self._lost: IndexReplaced | None = None
 
     @classmethod
     def open(cls, path: Path, *, create: bool) -> Self:
@@ -90,7 +89,7 @@ class DatabaseFile:
             timeout: seconds to wait for locks.
 
         Raises:
-            IndexReplaced: the path leads to another file, or to none.
+            IndexReplaced: the path leads to another file, or to none, or did so before.
         """
         self.check()
         try:
@@ -110,8 +109,11 @@ class DatabaseFile:
         """Whether the path still leads to the file that is open: one system call.
 
         Raises:
-            IndexReplaced: it does not.
+            IndexReplaced: it does not, or did not before.
         """
+        if self._lost is not None:
+            # Also when it is back: whoever opened the path meanwhile may have taken its log away.
+            raise IndexReplaced(self._lost.message)
         try:
             if _identity(self._path) == self._opened:
                 return
@@ -122,9 +124,8 @@ class DatabaseFile:
             # Not to be seen at this moment: the next transaction tells.
             return
         error = IndexReplaced(f"the file of the index database was {what} while it was open")
-        if not self._told.is_set():
-            self._told.set()
-            log.error("%s; %s", error.message, error.hint, extra={"code": error.code})
+        self._lost = error
+        log.error("%s; %s", error.message, error.hint, extra={"code": error.code})
         raise error
 
 

@@ -128,11 +128,18 @@ def test_no_connection_old_or_new_reads_or_writes_any_more(stand, file, exchange
     assert file.exists() is (exchange is replaced)
 
 
-def test_the_file_put_back_goes_on(stand, file, running):
+def test_the_file_put_back_is_for_the_next_start(stand, file, running, database_url):
+    before = events(file)
     file.rename(file.with_name("aside"))
     asleep_until(lambda: running.status.state == "stopped")
     file.with_name("aside").rename(file)
-    asleep_until(lambda: running.status.state == "synced")
+    stand.chain.grow(1)
+    time.sleep(1.5)
+    assert running.status.state == "stopped"
+    with pytest.raises(IndexReplaced), writing(stand.engine):
+        pass
+    open_database(database_url, create=False).dispose()
+    assert events(file) == before
 
 
 def ready(stand, follower):
