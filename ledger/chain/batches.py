@@ -119,7 +119,7 @@ class PromiseCalls(ContractCalls):
             at: Unix seconds, not before the block's own time; None takes the block's time.
             block: the state that decides.
         """
-        when = self._rpc.block(block).timestamp if at is None else at
+        block, when = self._moment(block, at)
         code, not_after, grace_until, license_id = self._read(
             block,
             "checkBatchLeaf",

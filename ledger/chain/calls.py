@@ -32,6 +32,18 @@ class ContractCalls:
         call = self._abi.encode(function, *args)
         return self._abi.decode(function, self._rpc.eth_call(self.address, call, block))
 
+    def _moment(self, block: BlockId, at: int | None) -> tuple[BlockId, int]:
+        """The block to ask, and the time to ask about: `at`, or the block's own for None.
+
+        A tag becomes the number it has now: another block may follow at once, whose later time
+        would make this one's the past, which the contract refuses.
+        """
+        if at is not None:
+            return block, at
+        found = self._rpc.block(block)
+        moves = isinstance(block, str) and block != "pending"
+        return found.number if moves else block, found.timestamp
+
     def _send(
         self, sender: Sender, purpose: str, function: str, *args: Any, value: int = 0
     ) -> TxReceipt:

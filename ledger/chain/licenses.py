@@ -130,7 +130,7 @@ class LicenseLedger(PlanCalls, SeatCalls, TenureCalls, PromiseCalls):
             at: Unix seconds, not before the block's own time; None takes the block's time.
             block: the state that decides.
         """
-        when = self._rpc.block(block).timestamp if at is None else at
+        block, when = self._moment(block, at)
         return CheckResult(*self._read(block, "check", license_id, holder, runtime_key, when))
 
     # -- the licensor's transactions -------------------------------------------------------------

@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 
 from ledger.chain import reverts
-from ledger.chain.licenses import LicenseStatus, Role
+from ledger.chain.licenses import LicenseLedger, LicenseStatus, Role
+from ledger.chain.rpc import Rpc
 from ledger.errors import SignatureInvalid
 from ledger.ids import ZERO_ADDRESS, Address
 from ledger.licensing import batch, voucher
@@ -115,6 +116,29 @@ def test_a_closed_batch_ends_for_all_who_did_not_claim(deployed, licensor, ancho
         deployed.licenses.claim(licensor, made.claim(9))
     with pytest.raises(reverts.BatchIsClosed):
         deployed.licenses.close_batch(licensor, plan, made.root)
+
+
+class MovesOn(Rpc):
+    """A chain that has a later block as soon as one of its blocks is read."""
+
+    def __init__(self, deployed) -> None:
+        super().__init__(deployed.chain.rpc_url)
+        self._chain = deployed.chain
+
+    def block(self, block="latest"):
+        found = super().block(block)
+        self._chain.advance_time(1)
+        return found
+
+
+def test_what_is_asked_now_has_its_answer_though_the_chain_goes_on_meanwhile(deployed, anchored):
+    made, _ = anchored
+    with MovesOn(deployed) as rpc:
+        moving = LicenseLedger(rpc, deployed.licenses.address)
+        before = moving.check_batch_leaf(made.claim(7))
+        license_id, _ = deployed.licenses.claim(deployed.sender("stranger"), made.claim(7))
+        after = moving.check(license_id)
+    assert (before.code, before.license, after.code) == (0, license_id, 0)
 
 
 def test_many_licenses_are_issued_at_once_or_none(deployed, licensor, plan):
