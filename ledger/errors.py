@@ -793,7 +793,7 @@ class IndexReplaced(IndexUnavailable):
     default_hint = (
         "nothing is written any more: put that very file back and start this again, which else "
         "reads the chain anew; API keys, webhooks and the audit log of the lost file are gone "
-        "unless a copy is put back"
+        "unless a copy is put back (deed index restore)"
     )
 
 

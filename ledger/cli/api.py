@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ledger.cli import api_audit, api_webhooks
-from ledger.cli.index import opened, operator_name
+from ledger.cli.index_args import opened, operator_name
 from ledger.cli.output import Answer, fields, table, time_text
 from ledger.cli.session import Session
 from ledger.cli.verb import Verbs

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ledger.cli.index import audited, opened, operator_name
+from ledger.cli.index import audited
+from ledger.cli.index_args import opened, operator_name
 from ledger.cli.output import Answer, fields
 from ledger.cli.receipts import receipt_data, receipt_row, settle
 from ledger.cli.session import Session

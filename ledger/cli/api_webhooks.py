@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import typer
 
-from ledger.cli.index import opened, operator_name
+from ledger.cli.index_args import opened, operator_name
 from ledger.cli.output import Answer, table, time_text
 from ledger.cli.session import Session
 from ledger.cli.verb import Verbs

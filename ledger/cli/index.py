@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 import signal
-import socket
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -15,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ledger.cli import index_copies
+from ledger.cli.index_args import Database, opened, operator_name
 from ledger.cli.index_status import status_answer
 from ledger.cli.output import Answer, console, fields, table
 from ledger.cli.session import Session
@@ -24,8 +24,6 @@ from ledger.cli.verb import Verbs
 from ledger.errors import UsageError
 
 if TYPE_CHECKING:
-    from sqlalchemy import Engine
-
     from ledger.index.accepting import Proposal
     from ledger.index.audit_report import Check
     from ledger.index.endpoints import Endpoints
@@ -36,14 +34,6 @@ app = Verbs("Follow the chain into tables.")
 MAX_PROOF_RATE = 10_000.0
 KEEPER_STOP_SECONDS = 20.0
 
-_Database = Annotated[
-    str | None,
-    typer.Option(
-        "--database",
-        metavar="URL",
-        help="A path (SQLite) or a database URL; by default DEED_DATABASE, or deed up's own.",
-    ),
-]
 _Rpc = Annotated[
     list[str] | None,
     typer.Option(
@@ -72,7 +62,7 @@ _ProofRate = Annotated[
 def run(
     session: Session,
     *,
-    database: _Database = None,
+    database: Database = None,
     rpc: _Rpc = None,
     quorum: _Quorum = None,
     proofs: Annotated[
@@ -117,7 +107,7 @@ def run(
 
 @app.verb("status")
 def status(
-    session: Session, *, database: _Database = None, rpc: _Rpc = None, quorum: _Quorum = None
+    session: Session, *, database: Database = None, rpc: _Rpc = None, quorum: _Quorum = None
 ) -> Answer:
     """Show how far the index has come, what it keeps, and how each endpoint is."""
     with opened(session, database) as engine, _endpoints(session, rpc, quorum) as endpoints:
@@ -128,7 +118,7 @@ def status(
 def prove(
     session: Session,
     *,
-    database: _Database = None,
+    database: Database = None,
     rpc: _Rpc = None,
     quorum: _Quorum = None,
     proof_rate: _ProofRate = None,
@@ -160,7 +150,7 @@ def prove(
 
 
 @app.verb("rebuild", waits=False)
-def rebuild(session: Session, *, database: _Database = None) -> Answer:
+def rebuild(session: Session, *, database: Database = None) -> Answer:
     """Derive all tables anew from the journal and the deposited documents; nothing is fetched.
 
     One transaction: ended at any point, it has changed nothing. It says which tables were not what
@@ -201,7 +191,7 @@ def rebuild(session: Session, *, database: _Database = None) -> Answer:
 def audit(
     session: Session,
     *,
-    database: _Database = None,
+    database: Database = None,
     chain: Annotated[
         bool, typer.Option("--chain", help="Also ask the endpoints for every kept block.")
     ] = False,
@@ -254,7 +244,7 @@ def accept_reorg(
     block: Annotated[
         int, typer.Argument(min=0, metavar="BLOCK", help="The last block that stays.")
     ],
-    database: _Database = None,
+    database: Database = None,
     rpc: _Rpc = None,
     quorum: _Quorum = None,
     why: Annotated[
@@ -301,32 +291,6 @@ def accept_reorg(
 
 
 # -- pieces --------------------------------------------------------------------------------------
-
-
-@contextmanager
-def opened(session: Session, database: str | None, *, create: bool = False) -> Iterator[Engine]:
-    """The index's database: the one named, the settings', or the local stack's.
-
-    Args:
-        session: of the command.
-        database: what ``--database`` names.
-        create: whether it is made where it is not there.
-
-    Raises:
-        UsageError: none is named, or none is there.
-    """
-    from ledger.index.database import open_database
-
-    url = session.settings.get("database") if database is None else database
-    if url is None and session.network.home is not None:
-        url = str(session.network.home / "index.sqlite3")
-    if url is None:
-        raise UsageError("no index database is named", hint="pass --database index.sqlite")
-    engine = open_database(url, create=create)
-    try:
-        yield engine
-    finally:
-        engine.dispose()
 
 
 @contextmanager
@@ -378,15 +342,6 @@ def _listed(endpoints: Endpoints) -> str:
     return f"{len(endpoints)} endpoints, of which {endpoints.quorum} must agree"
 
 
-def operator_name() -> str:
-    """Who sits at this machine, as the database's logs name them."""
-    try:
-        name = getpass.getuser()
-    except (OSError, KeyError):
-        name = f"uid {os.getuid()}"
-    return f"{name}@{socket.gethostname()}"
-
-
 def _difference(each: Difference) -> dict[str, Any]:
     return {"table": each.table, "extra": each.extra, "missing": each.missing}
 
@@ -420,3 +375,6 @@ def _proposed(proposal: Proposal) -> list[tuple[str, object]]:
         ("touches", f"{_count(proposal.models, 'model')}, {_count(proposal.licenses, 'license')}"),
         ("shown by", ", ".join(proposal.witnesses)),
     ]
+
+
+app.registered_commands += index_copies.app.registered_commands

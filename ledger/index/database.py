@@ -53,6 +53,31 @@ def database_url(text: str) -> str:
     return text if "://" in text else f"sqlite:///{quote(text)}"
 
 
+def file_of(url: str) -> Path | None:
+    """The file of an SQLite index; None for a database on a server.
+
+    Args:
+        url: of the database, or the path of an SQLite file.
+
+    Raises:
+        UsageError: no database URL, or of a database that is not supported.
+    """
+    try:
+        parsed = make_url(database_url(url))
+    except ArgumentError:
+        raise UsageError("the index database is not a database URL", hint=_EXAMPLE) from None
+    if parsed.get_backend_name() == "postgresql":
+        return None
+    if parsed.get_backend_name() != "sqlite":
+        raise UsageError(f"{parsed.get_backend_name()} is not supported", hint=_EXAMPLE)
+    name = parsed.database or ":memory:"
+    if ":memory:" in name:
+        raise UsageError("an index in memory would be lost and cannot be shared", hint=_EXAMPLE)
+    if parsed.query or name.startswith("file:"):
+        raise UsageError("an SQLite index is named by its path alone", hint=_EXAMPLE)
+    return Path(name)
+
+
 def open_database(url: str, *, create: bool = True) -> Engine:
     """An engine for a path or URL (``postgresql+psycopg://…``), tables up to date.
 
@@ -72,19 +97,10 @@ def open_database(url: str, *, create: bool = True) -> Engine:
             there is none (`create`) or not its folder, or it is no database, or another program's.
         IndexUnavailable: the database cannot be opened or written.
     """
+    file = file_of(url)
     url = database_url(url)
     try:
-        parsed = make_url(url)
-    except ArgumentError:
-        raise UsageError("the index database is not a database URL", hint=_EXAMPLE) from None
-    if parsed.get_backend_name() not in {"sqlite", "postgresql"}:
-        raise UsageError(f"{parsed.get_backend_name()} is not supported", hint=_EXAMPLE)
-    try:
-        engine = (
-            _sqlite(url, create=create)
-            if parsed.get_backend_name() == "sqlite"
-            else _postgresql(url)
-        )
+        engine = _postgresql(url) if file is None else _sqlite(url, file, create=create)
         try:
             migrate(engine)
         except IndexUnavailable as error:
@@ -102,15 +118,9 @@ def open_database(url: str, *, create: bool = True) -> Engine:
 _EXAMPLE = "for example /var/lib/modeldeed/index.db, or postgresql+psycopg://USER@HOST/NAME"
 
 
-def _sqlite(url: str, *, create: bool) -> Engine:
-    parsed = make_url(url)
-    name = parsed.database or ":memory:"
-    if ":memory:" in name:
-        raise UsageError("an index in memory would be lost and cannot be shared", hint=_EXAMPLE)
-    if parsed.query or name.startswith("file:"):
-        raise UsageError("an SQLite index is named by its path alone", hint=_EXAMPLE)
+def _sqlite(url: str, path: Path, *, create: bool) -> Engine:
     # Once, so that a process that changes its folder goes on with the same file.
-    file = DatabaseFile.open(Path(name).absolute(), create=create)
+    file = DatabaseFile.open(path.absolute(), create=create)
     engine = create_engine(url)
     _files[engine] = file
 

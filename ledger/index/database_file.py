@@ -52,15 +52,22 @@ class DatabaseFile:
         """
         try:
             size = path.stat().st_size
+            there = True
         except (FileNotFoundError, NotADirectoryError):
-            if not create:
-                raise _nothing(path) from None
-            if not path.parent.is_dir():
-                raise UsageError(
-                    f"there is no folder {path.parent} for the index database",
-                    hint="make it first, or correct the path",
-                ) from None
-            size = 0
+            size, there = 0, False
+        if size == 0 and (log := log_of(path)) is not None:
+            # SQLite would take it for rubbish and delete it.
+            raise UsageError(
+                f"{log} is the log of an index database, but {path.name} is not beside it",
+                hint="put the file back that it belongs to, or move the log away",
+            )
+        if not there and not create:
+            raise _nothing(path)
+        if not there and not path.parent.is_dir():
+            raise UsageError(
+                f"there is no folder {path.parent} for the index database",
+                hint="make it first, or correct the path",
+            )
         if 0 < size < _SMALLEST_PAGE:
             raise _no_database(path)
         with closing(_connect(path, "rwc" if create else "rw")) as raw:
@@ -73,7 +80,7 @@ class DatabaseFile:
                 raise
         tables = {name for (name,) in rows if not name.startswith("sqlite_")}
         if not tables and not create:
-            raise _nothing(path)
+            raise _nothing(path) if size == 0 else _without_log(path)
         # A database that was taken back to before its first table has but its revision.
         if tables - {"alembic_version"} and not tables >= _OURS:
             raise UsageError(
@@ -129,6 +136,15 @@ class DatabaseFile:
         raise error
 
 
+def log_of(path: Path) -> Path | None:
+    """The write-ahead log beside an SQLite file, or where one was, if it holds anything."""
+    log = path.with_name(f"{path.name}-wal")
+    try:
+        return log if log.stat().st_size else None
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
 def _connect(path: Path, mode: str, timeout: float = 5.0) -> sqlite3.Connection:
     uri = f"file://{quote(os.fsencode(path))}?mode={mode}"
     return sqlite3.connect(uri, uri=True, check_same_thread=False, timeout=timeout)
@@ -143,6 +159,14 @@ def _nothing(path: Path) -> UsageError:
     return UsageError(
         f"there is no index database at {path}",
         hint="correct the path; deed index run --database makes one and follows the chain into it",
+    )
+
+
+def _without_log(path: Path) -> UsageError:
+    return UsageError(
+        f"{path} is an SQLite database without tables",
+        hint="of an index that is in use the file alone is no copy, for its newest part lies in "
+        "the log beside it (-wal): make copies with deed index backup",
     )
 
 

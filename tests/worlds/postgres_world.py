@@ -53,11 +53,15 @@ class Server:
 
     Attributes:
         folder: holds the socket and the data.
+        programs: of ``pg_dump`` and the like.
         pid: of the postmaster.
     """
 
-    def __init__(self, folder: Path, start: Callable[[], subprocess.Popen[bytes]]) -> None:
+    def __init__(
+        self, folder: Path, programs: Path, start: Callable[[], subprocess.Popen[bytes]]
+    ) -> None:
         self.folder = folder
+        self.programs = programs
         self._start = start
         self.process = start()
         self._names = (f"i{number}" for number in itertools.count(1))
@@ -139,7 +143,7 @@ def server(**settings: str) -> Iterator[Server]:
         )
         options = [f"-c{k}={v}" for k, v in {**_SETTINGS, **settings}.items()]
         command = [programs / "postgres", "-D", data, "-k", folder, *options]
-        made = Server(folder, lambda: _start(command, uid, gid, folder / "log"))
+        made = Server(folder, programs, lambda: _start(command, uid, gid, folder / "log"))
         try:
             wait(made)
             yield made

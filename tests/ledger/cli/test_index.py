@@ -134,6 +134,27 @@ def test_what_was_lost_is_asked_for_again(live, held, database):
     assert live(*words).out == "found  0 proofs\n"
 
 
+def test_a_backup_is_restored_where_nothing_is_and_holds(index, held, database, tmp_path):
+    copy = tmp_path / "monday.db"
+    assert index("backup", copy).code == 0
+    again = index("backup", copy)
+    assert (again.code, "is there already" in again.err) == (2, True)
+    taken = index("restore", copy)
+    assert (taken.code, f"{database} is there already" in taken.err) == (2, True)
+    database.unlink()
+    ran = index("restore", copy, "--json")
+    block = index("status", "--json").json["block"]
+    assert ran.json == {"file": str(database), "bytes": copy.stat().st_size, "block": block}
+    assert index("audit", "--chain").code == 0
+
+
+def test_the_copying_of_a_server_is_left_to_its_own_tools(live, tmp_path):
+    for word in ("backup", "restore"):
+        url = "postgresql+psycopg://u@127.0.0.1:1/n"
+        ran = live("index", word, str(tmp_path / "copy.db"), "--database", url)
+        assert (ran.code, "pg_dump" in ran.err) == (2, True)
+
+
 def test_killed_under_load_it_goes_on_where_it_was_and_nothing_is_missing(live, database, index):
     network = load_live(live.cwd)
     anchors = str(network.deployment.addresses["Anchors"])

@@ -1,0 +1,71 @@
+"""What the commands that open an index share: which database, and who they are."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ledger.cli.session import Session
+from ledger.errors import UsageError
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+Database = Annotated[
+    str | None,
+    typer.Option(
+        "--database",
+        metavar="URL",
+        help="A path (SQLite) or a database URL; by default DEED_DATABASE, or deed up's own.",
+    ),
+]
+
+
+def named(session: Session, database: str | None) -> str:
+    """The path or URL of the database: what ``--database`` says, the settings, the local stack's.
+
+    Raises:
+        UsageError: none of them names one.
+    """
+    url = session.settings.get("database") if database is None else database
+    if url is None and session.network.home is not None:
+        return str(session.network.home / "index.sqlite3")
+    if url is None:
+        raise UsageError("no index database is named", hint="pass --database index.sqlite")
+    return url
+
+
+@contextmanager
+def opened(session: Session, database: str | None, *, create: bool = False) -> Iterator[Engine]:
+    """The index's database: the one named, the settings', or the local stack's.
+
+    Args:
+        session: of the command.
+        database: what ``--database`` names.
+        create: whether it is made where it is not there.
+
+    Raises:
+        UsageError: none is named, or none is there.
+    """
+    from ledger.index.database import open_database
+
+    engine = open_database(named(session, database), create=create)
+    try:
+        yield engine
+    finally:
+        engine.dispose()
+
+
+def operator_name() -> str:
+    """Who sits at this machine, as the database's logs name them."""
+    try:
+        name = getpass.getuser()
+    except (OSError, KeyError):
+        name = f"uid {os.getuid()}"
+    return f"{name}@{socket.gethostname()}"

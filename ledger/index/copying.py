@@ -1,0 +1,147 @@
+"""A copy of an SQLite index, whole and of one moment, while others read and write it.
+
+The newest transactions of a database in WAL mode lie in a log beside its file: the file alone is
+no copy, and beside another's log it would take that one over. What is made here is one file with no
+log, and is made only where nothing stands that it could be mistaken for. PostgreSQL has its own
+tools (docs/guides/keeping-the-index.md).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import tempfile
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from ledger.errors import IndexUnavailable, UsageError
+from ledger.index.database_file import DatabaseFile, log_of
+
+BUSY_SECONDS: Final = 10.0
+# 64 MB between two looks at whether the user has had enough.
+_PAGES_AT_ONCE: Final = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """What a copy holds: bytes of its file, the last block, None before the first."""
+
+    size: int
+    block: int | None
+
+
+def copy_index(
+    source: Path, dest: Path, *, progress: Callable[[int, int], None] = lambda _done, _all: None
+) -> Copied:
+    """Copy the index database at `source` to `dest`, where nothing may stand yet.
+
+    All of it is of one moment, however much is written meanwhile, and nobody waits for it. The copy
+    is on the disk, whole and checked by SQLite (``quick_check``), before it has its name; ended at
+    any point, no file of that name is there. It has the permissions of its source.
+
+    Args:
+        source: an index, also one that is followed or served at this moment, or a copy.
+        dest: the new file; its folder must be there.
+        progress: called with the pages done and their number.
+
+    Raises:
+        UsageError: `source` is no index; `dest` or a log beside it is there, or not its folder.
+        IndexUnavailable: `source` cannot be read or is damaged, or the disk is full.
+    """
+    source, dest = source.absolute(), dest.absolute()
+    _require_free(dest)
+    part: Path | None = None
+    try:
+        file = DatabaseFile.open(source, create=False)
+        with closing(file.connect(timeout=BUSY_SECONDS)) as raw:
+            part = _part(dest, source.stat().st_mode)
+            block = _copy(raw, part, progress)
+        size = _name(part, dest)
+    except (sqlite3.Error, OSError) as error:
+        said = str(error) if isinstance(error, sqlite3.Error) else error.strerror
+        raise IndexUnavailable(
+            f"the index database cannot be copied: {said or type(error).__name__}",
+            hint="check the free space at the copy's place, and the database with deed index audit",
+        ) from error
+    finally:
+        if part is not None:
+            part.unlink(missing_ok=True)
+    return Copied(size, block)
+
+
+def _require_free(dest: Path) -> None:
+    if not dest.parent.is_dir():
+        raise UsageError(f"there is no folder {dest.parent}", hint="make it first")
+    if os.path.lexists(dest):
+        raise UsageError(
+            f"{dest} is there already", hint="nothing was changed: name another, or move it away"
+        )
+    log = log_of(dest)
+    if log is not None:
+        raise UsageError(
+            f"{log} is the log of another database",
+            hint="move it away with the file that it belongs to, which is not whole without",
+        )
+
+
+def _part(dest: Path, mode: int) -> Path:
+    try:
+        descriptor, name = tempfile.mkstemp(prefix=f".{dest.name}.", dir=dest.parent)
+    except OSError as error:
+        raise UsageError(
+            f"cannot write into {dest.parent}: {error.strerror}",
+            hint="check its permissions, or choose another folder",
+        ) from None
+    os.fchmod(descriptor, mode & 0o777)
+    os.close(descriptor)
+    return Path(name)
+
+
+def _copy(raw: sqlite3.Connection, part: Path, progress: Callable[[int, int], None]) -> int | None:
+    # A transaction of ours: without it a copy begins again whenever someone else has written.
+    raw.isolation_level = None
+    raw.execute("BEGIN")
+    (block,) = raw.execute("SELECT max(next_block) - 1 FROM cursor").fetchone()
+    with closing(sqlite3.connect(part, isolation_level=None)) as copy:
+        copy.execute("PRAGMA journal_mode=OFF")
+        copy.execute("PRAGMA synchronous=OFF")
+        raw.backup(
+            copy,
+            pages=_PAGES_AT_ONCE,
+            progress=lambda _, left, pages: progress(pages - left, pages),
+        )
+        # One that needs no log beside it can be read from where nothing can be written.
+        copy.execute("PRAGMA journal_mode=DELETE")
+        (found,) = copy.execute("PRAGMA quick_check(1)").fetchone()
+    if found != "ok":
+        raise sqlite3.DatabaseError(found)
+    return None if block is None else int(block)
+
+
+def _name(part: Path, dest: Path) -> int:
+    """Put the file on the disk, and then under its name; its bytes."""
+    descriptor = os.open(part, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+        size = os.fstat(descriptor).st_size
+    finally:
+        os.close(descriptor)
+    _require_free(dest)
+    try:
+        os.link(part, dest)
+    except FileExistsError:
+        _require_free(dest)
+        raise
+    except OSError:
+        part.rename(dest)  # a file system without hard links
+    folder = os.open(dest.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        with contextlib.suppress(OSError):  # some file systems have nothing to do there
+            os.fsync(folder)
+    finally:
+        os.close(folder)
+    return size

@@ -1,0 +1,210 @@
+"""Copies of an index: whole, of one moment, and never beside what is not theirs."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import shutil
+import sqlite3
+import subprocess
+from contextlib import closing
+
+import pytest
+from sqlalchemy import text
+
+from ledger.errors import IndexUnavailable, UsageError
+from ledger.index import copying
+from ledger.index.copying import copy_index
+from ledger.index.database import open_database, writing
+
+world = importlib.import_module("index_world")
+
+
+@pytest.fixture
+def file(tmp_path):
+    (tmp_path / "live").mkdir()
+    return tmp_path / "live" / "index.db"
+
+
+@pytest.fixture
+def copy(tmp_path):
+    (tmp_path / "copies").mkdir()
+    return tmp_path / "copies" / "monday.db"
+
+
+@pytest.fixture
+def database_url(file):
+    return world.empty_sqlite(file)
+
+
+@pytest.fixture
+def followed(stand):
+    """An index on the head of its chain, in use."""
+    stand.chain.grow(6)
+    stand.catch_up()
+    return stand
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_copy_takes_the_place_of_what_was_lost_and_the_index_goes_on(followed, file, copy):
+    assert (file.parent / "index.db-wal").stat().st_size > 0
+    file.chmod(0o640)
+    before = world.state(followed.engine)
+    made = copy_index(file, copy)
+    assert made.block == followed.chain.head.number
+    assert (copy.stat().st_mode & 0o777, made.size) == (0o640, copy.stat().st_size)
+    followed.chain.grow(3)
+    followed.catch_up()
+    followed.engine.dispose()
+    shutil.rmtree(file.parent)
+    file.parent.mkdir()
+    assert copy_index(copy, file) == made
+    again = world.Stand(f"sqlite:///{file}", followed.chain)
+    try:
+        assert world.state(again.engine) == before
+        again.catch_up()
+        again.check()
+    finally:
+        again.close()
+
+
+def test_a_copy_is_one_file_that_needs_no_log(followed, file, copy):
+    copy_index(file, copy)
+    assert names(copy.parent) == ["monday.db"]
+    # The format's versions for writing and reading: 1 is without, 2 with a log (format, 1.3.3).
+    assert copy.read_bytes()[18:20] == b"\1\1"
+
+
+def test_what_is_written_meanwhile_is_not_waited_for_and_not_in_it(
+    followed, file, copy, monkeypatch
+):
+    monkeypatch.setattr(copying, "_PAGES_AT_ONCE", 1)
+    before = world.state(followed.engine)
+    looks = []
+
+    def written(done, pages):
+        looks.append((done, pages))
+        assert len(looks) <= pages
+        with writing(followed.engine, wait=0.1) as connection:
+            connection.execute(text("UPDATE cursor SET epoch = epoch + 1"))
+
+    copy_index(file, copy, progress=written)
+    done, pages = zip(*looks, strict=True)
+    assert list(done) == list(range(1, pages[0] + 1))
+    engine = open_database(str(copy))
+    assert world.state(engine) == before
+    engine.dispose()
+
+
+def test_ended_half_way_there_is_no_copy(followed, file, copy):
+    def ended(_done, _pages):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        copy_index(file, copy, progress=ended)
+    assert names(copy.parent) == []
+
+
+@pytest.mark.parametrize("there", ["file", "link", "folder", "log"])
+def test_nothing_that_stands_there_is_replaced_or_taken_over(followed, file, copy, there):
+    match there:
+        case "file":
+            copy.write_bytes(b"")
+        case "link":
+            copy.symlink_to("nowhere")
+        case "folder":
+            copy.mkdir()
+        case "log":
+            copy.with_name("monday.db-wal").write_bytes(b"newest part of another database")
+    before = names(copy.parent)
+    with pytest.raises(UsageError, match=r"is there already|is the log of another database"):
+        copy_index(file, copy)
+    assert names(copy.parent) == before
+
+
+def test_what_comes_to_stand_there_meanwhile_is_not_replaced(followed, file, copy):
+    with pytest.raises(UsageError, match="there already"):
+        copy_index(file, copy, progress=lambda _done, _pages: copy.touch())
+    assert (names(copy.parent), copy.stat().st_size) == (["monday.db"], 0)
+
+
+def test_a_missing_folder_a_missing_source_and_another_file_are_named(followed, file, copy):
+    with pytest.raises(UsageError, match="there is no folder"):
+        copy_index(file, copy.parent / "no" / "copy.db")
+    with pytest.raises(UsageError, match="no index database at"):
+        copy_index(file.with_name("other.db"), copy)
+    copy.with_name("text").write_bytes(b"text\n" * 1000)
+    with pytest.raises(UsageError, match="no SQLite database"):
+        copy_index(copy.with_name("text"), copy)
+    assert names(copy.parent) == ["text"]
+
+
+def test_a_damaged_database_is_said_to_be_so_and_no_copy_of_it_is_kept(followed, file, copy):
+    followed.engine.dispose()
+    with closing(sqlite3.connect(file)) as raw:
+        raw.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        (page,) = raw.execute("SELECT rootpage FROM sqlite_master WHERE name = 'block'").fetchone()
+        (size,) = raw.execute("PRAGMA page_size").fetchone()
+    with file.open("r+b") as raw:
+        raw.seek((page - 1) * size)
+        raw.write(os.urandom(size))
+    with pytest.raises(IndexUnavailable, match="cannot be copied"):
+        copy_index(file, copy)
+    assert names(copy.parent) == []
+
+
+def test_of_a_database_in_use_the_file_alone_is_said_to_be_no_copy(stand, file, copy):
+    shutil.copyfile(file, copy)
+    with closing(sqlite3.connect(copy)) as raw:  # as when every table is in the log yet
+        raw.executescript(
+            "PRAGMA writable_schema=ON; DELETE FROM sqlite_master; PRAGMA writable_schema=OFF;"
+        )
+    with pytest.raises(UsageError, match="without tables") as caught:
+        copy_index(copy, copy.with_name("other.db"))
+    assert "deed index backup" in caught.value.hint
+
+
+@pytest.mark.parametrize("create", [True, False])
+@pytest.mark.parametrize("empty", [True, False])
+def test_a_log_without_its_database_is_not_thrown_away(followed, file, create, empty):
+    log = file.with_name("index.db-wal")
+    kept = log.read_bytes()
+    followed.engine.dispose()
+    file.unlink()
+    log.write_bytes(kept)
+    if empty:
+        file.touch()
+    with pytest.raises(UsageError, match=r"index.db is not beside it"):
+        open_database(str(file), create=create)
+    assert log.read_bytes() == kept
+
+
+def test_what_pg_dump_and_pg_restore_carry_over_is_the_index(postgres, postgres_template, tmp_path):
+    name = postgres.fresh(postgres_template)
+    stand = world.Stand(postgres.url(name))
+    stand.chain.grow(6)
+    stand.catch_up()
+    before = world.state(stand.engine)
+    dump, server = tmp_path / "index.dump", ["-h", postgres.folder, "-U", "deed"]
+    subprocess.run(
+        [postgres.programs / "pg_dump", *server, "--format=custom", "-f", dump, name], check=True
+    )
+    other = postgres.fresh()
+    subprocess.run(
+        [postgres.programs / "pg_restore", *server, "--exit-on-error", "-d", other, dump],
+        check=True,
+    )
+    again = world.Stand(postgres.url(other), stand.chain)
+    try:
+        assert world.state(again.engine) == before
+        stand.chain.grow(2)
+        again.catch_up()
+        again.check()
+    finally:
+        again.close()
+        stand.close()
+        postgres.drop(name)
+        postgres.drop(other)
