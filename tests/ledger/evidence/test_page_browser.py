@@ -165,6 +165,26 @@ def test_a_suspect_file_beside_the_bundle_is_looked_into(page, tmp_path):
     page.wait("document.getElementById('checks').textContent.includes('no findings')")
 
 
+def test_until_the_suspect_was_read_the_verdict_is_the_bundles_alone(page):
+    bundle, suspect = VECTORS / "match.evidence.zip", VECTORS / "match.suspect.safetensors"
+    enter(page, "blocks", str(read_bundle(bundle).subject.block_hash))
+    page.value(
+        "const slice = File.prototype.slice;"
+        "const held = new Promise((go) => { window.go = go; });"
+        "File.prototype.slice = function (...at) {"
+        " return { arrayBuffer: () => held.then(() => slice.apply(this, at).arrayBuffer()) }; }; 0"
+    )
+    page.drop(suspect, bundle)
+    assert verdict(page) == "verified"
+    alone = "The bundle itself, without the suspect file: Verified."
+    assert text(page, "verdict").startswith(alone)
+    assert page.value("document.getElementById('verdict').className") == "verdict open"
+    page.value("window.go(); 0")
+    assert results(page) == ["pass", "pass", "not checked"]
+    assert alone not in text(page, "verdict")
+    assert page.value("document.getElementById('verdict').className") == "verdict verified"
+
+
 def test_what_strangers_wrote_is_shown_as_text(page, tmp_path):
     bundle = read_bundle(STAMPED)
     log = append(

@@ -123,7 +123,7 @@ async function check() {
   }
   put(byId("progress"), say("done", { name: oneLine(file.name), size: bytes.length, ms }));
   byId("progress").dataset.ms = String(ms);
-  show(found);
+  show(found, chosen.suspect !== null);
   if (chosen.suspect !== null) await showSuspect(bytes, found, chosen.suspect, current);
 }
 
@@ -151,21 +151,17 @@ async function showSuspect(bytes, found, file, current) {
   const titled = ({ number, title }) => `${number}. ${title}`;
   byId("checks").replaceChildren(...checks_.map((of) => itemOf(titled(of), { ...of, needed: true, inputs: [] })));
   byId("with-suspect").hidden = false;
-  showDisagreement(found, checks_, named);
+  const failed = checks_.filter((of) => of.result === "fail");
+  if (failed.length) showDisagreement(failed, named);
+  else showVerdict(found, false);
 }
 
-// Whoever reads the verdict alone must not take it for one about a file that is another.
-function showDisagreement(found, checks_, named) {
-  const failed = checks_.filter((of) => of.result === "fail");
-  if (!failed.length) return;
+function showDisagreement(failed, named) {
   const other = failed[0].number === 1 ? "suspect_other" : "suspect_differs";
   const above = byId("suspect-verdict");
   const why = failed.map((of) => oneLine(of.detail)).join("; ");
   put(above, `${SHAPES.fail} ${say(other, { ...named, why })}`);
   above.hidden = false;
-  const verdict = byId("verdict");
-  if (found.verdict === "verified") verdict.className = "verdict open";
-  put(verdict, say("bundle_alone", { verdict: verdictWords(found)[2] }));
   above.focus();
 }
 
@@ -203,12 +199,18 @@ function itemOf(title, { result, needed, detail, inputs }) {
   return item;
 }
 
-function show(found) {
+// Of the bundle alone while a suspect file beside it is being read, cannot be read, or is another:
+// whoever reads the verdict alone must not take it for one about that file.
+function showVerdict(found, alone) {
   const [kind, shape, words] = verdictWords(found);
   const verdict = byId("verdict");
-  verdict.className = `verdict ${kind}`;
-  put(verdict, `${SHAPES[shape]} ${words}`);
+  verdict.className = `verdict ${alone && kind === "verified" ? "open" : kind}`;
+  put(verdict, alone ? say("bundle_alone", { verdict: words }) : `${SHAPES[shape]} ${words}`);
   verdict.dataset.verdict = found.verdict;
+}
+
+function show(found, alone) {
+  showVerdict(found, alone);
   const lines = found.trusted.map((line) => element("p", "trusted", line));
   if (found.index !== null)
     lines.push(element("p", "trusted", say("bundle", { id: oneLine(String(found.index.id)), chain: found.index.chain.id })));
@@ -223,7 +225,7 @@ function show(found) {
   byId("with-suspect").hidden = true;
   byId("suspect-verdict").hidden = true;
   byId("answer").hidden = false;
-  verdict.focus();
+  byId("verdict").focus();
 }
 
 function dropped(transfer) {
