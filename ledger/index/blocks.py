@@ -87,22 +87,10 @@ class Heads:
     safe_hash: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
-    """A closed range of blocks that was read and passed every check.
-
-    Attributes:
-        answers: by (block, log index), what an event leaves out (`read_beside`).
-    """
+class Blocks(msgspec.Struct, frozen=True, gc=False):
+    """Blocks that follow one another: what every form of a range that was read begins with."""
 
     headers: list[Header]
-    logs: list[Log]
-    answers: dict[tuple[int, int], bytes]
-
-    @property
-    def count(self) -> int:
-        """Logs in it."""
-        return len(self.logs)
 
     @property
     def first(self) -> int:
@@ -113,3 +101,19 @@ class Span:
     def last(self) -> int:
         """Number of its last block."""
         return self.headers[-1].number
+
+
+class Span(Blocks, frozen=True, gc=False):
+    """A closed range of blocks that was read and passed every check.
+
+    Attributes:
+        answers: by (block, log index), what an event leaves out (`read_beside`).
+    """
+
+    logs: list[Log]
+    answers: dict[tuple[int, int], bytes]
+
+    @property
+    def count(self) -> int:
+        """Logs in it."""
+        return len(self.logs)

@@ -12,7 +12,7 @@ from typing import Any, Final, Self
 
 import msgspec
 
-from ledger.index.blocks import Header, Log, Span
+from ledger.index.blocks import Blocks, Header, Log, Span
 from ledger.index.decode import EVENTS, EventType
 from ledger.index.fold import matters, touched
 
@@ -57,11 +57,11 @@ class Told(msgspec.Struct, frozen=True, gc=False):
     event: EventType | None
 
 
-class Packed(msgspec.Struct, frozen=True, gc=False):
+class Packed(Blocks, frozen=True, gc=False):
     """A range that passed every check.
 
     Attributes:
-        headers: its blocks; those of another process are without their blooms, which were checked.
+        headers: those of another process are without their blooms, which were checked.
         count: logs in it.
         rows: the journal's rows: for PostgreSQL bytes of a binary COPY without head and end, for
             SQLite the values one after the other, a tuple for each statement.
@@ -72,7 +72,6 @@ class Packed(msgspec.Struct, frozen=True, gc=False):
         answers: as `Span.answers`.
     """
 
-    headers: list[Header]
     count: int
     rows: bytes | list[tuple[Any, ...]]
     places: list[int]
@@ -115,16 +114,6 @@ class Packed(msgspec.Struct, frozen=True, gc=False):
     def loaded(cls, plain: tuple[Any, ...]) -> Self:
         """The reverse of `plain`."""
         return cls([Header(*each) for each in plain[0]], *plain[1:])
-
-    @property
-    def first(self) -> int:
-        """Number of its first block."""
-        return self.headers[0].number
-
-    @property
-    def last(self) -> int:
-        """Number of its last block."""
-        return self.headers[-1].number
 
     def busy(self) -> set[int]:
         """The blocks that hold logs of ours."""
