@@ -25,11 +25,12 @@ from ledger.chain.profile import ChainProfile
 from ledger.chain.rpc import Rpc
 from ledger.errors import UnknownRecord, UsageError
 from ledger.ids import Address, Digest, LicenseId, ModelId
+from ledger.index.as_of import Tag
 from ledger.index.decode import EVENTS
 from ledger.index.endpoints import Endpoints
 from ledger.index.follow import Follower
 from ledger.index.keeper import Keeper
-from ledger.index.views import Index, Snapshot, Tag
+from ledger.index.views import Index, Snapshot
 from ledger.index.watching import Mark, State
 
 

@@ -21,8 +21,9 @@ from api.schemas import base as schemas
 from api.security import completed, header_lines
 from ledger.errors import LedgerError
 from ledger.index import tables
+from ledger.index.as_of import AsOf
 from ledger.index.journal import lag_s
-from ledger.index.views import AsOf, Index, Snapshot
+from ledger.index.views import Index, Snapshot
 from ledger.index.watching import Mark, Watch, mark_in, watch_of
 
 ENTRIES: Final = 100_000
@@ -266,7 +267,7 @@ class Memory:
             return last[2]
         facts = self._as_of
         assert facts is not None
-        # As of an answer that a route makes (`ledger.index.views`).
+        # As of an answer that a route makes (`ledger.index.as_of`).
         lag = lag_s(mark.synced_at_ms, now)
         lag = round(now, 1) if lag is None else lag
         seconds = max(int(now), facts.time or 0)

@@ -22,7 +22,8 @@ from api.remembered import Remembered
 from api.strict import StrictRoute
 from ledger.canonical import parse_json
 from ledger.ids import Address
-from ledger.index.views import AsOf, Snapshot
+from ledger.index.as_of import AsOf
+from ledger.index.views import Snapshot
 
 MODEL_STATUS: Final = {1: "active", 2: "withdrawn", 3: "compromised"}
 LICENSE_STATUS: Final = {1: "active", 2: "suspended", 3: "revoked"}

@@ -16,7 +16,7 @@ from api.access import open_access
 from api.dependencies import Service
 from api.schemas.base import AsOf
 from ledger.errors import LedgerError
-from ledger.index.views import AsOf as AsOfFacts
+from ledger.index.as_of import AsOf as AsOfFacts
 from ledger.index.webhook_tables import webhook_delivery, webhook_endpoint
 from ledger.remote.posting import Way
 from ledger.webhooks.endpoints import Endpoints

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from ledger.ids import Address, Digest, LicenseId
-from ledger.index.views import AsOf as AsOfFacts
+from ledger.index.as_of import AsOf as AsOfFacts
 
 _H = "0x" + "ab" * 32
 

@@ -14,9 +14,10 @@ from sqlalchemy import Connection, select, update
 
 from ledger.ids import Address, LicenseId
 from ledger.index import tables
+from ledger.index.as_of import AsOf
 from ledger.index.database import writing
 from ledger.index.fold_licenses import REVOKED, license_subject
-from ledger.index.views import AsOf, Index, RowMap, Snapshot
+from ledger.index.views import Index, RowMap, Snapshot
 from ledger.index.webhook_tables import webhook_endpoint, webhook_place
 from ledger.webhooks.filters import EXPIRING, Filter
 from ledger.webhooks.keeping import Addressed, already, keep, origin_of

@@ -16,9 +16,10 @@ from sqlalchemy import Connection, and_, delete, exists, func, or_, select, upda
 
 from ledger.errors import UnknownRecord
 from ledger.index import tables
+from ledger.index.as_of import AsOf
 from ledger.index.database import writing
 from ledger.index.outbox import Entry, Outbox, Spoken
-from ledger.index.views import AsOf, Index, Snapshot
+from ledger.index.views import Index, Snapshot
 from ledger.index.webhook_tables import (
     webhook_delivery,
     webhook_endpoint,
