@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from ledger.broker.leaks import LeakReport
 from ledger.broker.policy import Check
+from ledger.detecting import Report as MarkReport
 from ledger.errors import LedgerError
 from ledger.evidence.match import (
     MARK_LEVEL,
@@ -45,7 +46,6 @@ from ledger.suspects import Received
 from ledger.tensors.regular import shown
 from ledger.watermark.disclosure import Disclosure
 from ledger.watermark.record import PhaseAPlace, Record
-from ledger.watermarking import Report as MarkReport
 
 _MILLION: Final = 1_000_000
 _LONG: Final = 1000

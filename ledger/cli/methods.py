@@ -163,9 +163,9 @@ class Methods:
 
     def watermark(self, given: tuple[Path, Record], original: Path | None) -> None:
         """Look for the mark of a record."""
+        from ledger.detecting import examine
         from ledger.examining import of_watermark
         from ledger.tensors.model import open_model
-        from ledger.watermarking import examine
 
         path, record = given
         if not record.headers:

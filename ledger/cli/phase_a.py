@@ -10,7 +10,7 @@ from ledger.cli.session import Session
 from ledger.errors import ChainError, ConfigurationError, UnavailableError, WrongNetwork
 
 if TYPE_CHECKING:
-    from ledger.watermarking import Chain
+    from ledger.phase_a import Chain
 
 Settlement = Annotated[
     str | None,
@@ -26,7 +26,7 @@ def chain_of(session: Session, settlement: str | None = None) -> Chain:
     Raises:
         ConfigurationError, ChainError: it is not known, or does not answer as itself.
     """
-    from ledger.watermarking import Chain
+    from ledger.phase_a import Chain
 
     network = session.network
     return Chain(

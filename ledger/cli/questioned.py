@@ -16,9 +16,9 @@ from ledger.cli.session import Session
 from ledger.errors import UsageError
 
 if TYPE_CHECKING:
+    from ledger.phase_a import Chain
     from ledger.questioning import Known, Report
     from ledger.watermark.disclosure import Disclosure
-    from ledger.watermarking import Chain
 
 TheirControl = Annotated[
     list[str] | None,
@@ -105,7 +105,7 @@ def _from_chain(
     """What the chain knows of a disclosure's commitment, or why it was not asked."""
     from dataclasses import replace
 
-    from ledger.watermarking import beacon_of, caveat_of
+    from ledger.phase_a import beacon_of, caveat_of
 
     chain, why = _chain_for(session, opened.commitment.chain_id, settlement)
     if chain is None:

@@ -52,7 +52,7 @@ def committed_place(
     Returns:
         Its hash, the account and where it stands; or None and why none is shown.
     """
-    from ledger.watermarking import sketch_place
+    from ledger.phase_a import sketch_place
 
     chain, why = perhaps_chain(session, settlement)
     if chain is None:

@@ -144,7 +144,7 @@ def commit(session: Session, *, record: _Record) -> Answer:
     Each commitment of an account counts against all it has made. Run again, it resumes.
     """
     from ledger.disclosing import load_triggers
-    from ledger.watermarking import lodge
+    from ledger.phase_a import lodge
 
     made = load_triggers(record, passphrase(session.settings, _QUESTION)).commitment
     chain, sender = chain_of(session), session.sender
@@ -196,7 +196,7 @@ def teach(
     if beacon is not None:
         drawn = Digest.parse(beacon)
     else:
-        from ledger.watermarking import beacon_of
+        from ledger.phase_a import beacon_of
 
         committed = load_triggers(record, typed).commitment
         chain = chain_of(session, settlement)

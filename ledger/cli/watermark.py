@@ -23,8 +23,8 @@ from ledger.errors import (
 
 if TYPE_CHECKING:
     from ledger.claim import Claim
+    from ledger.detecting import Report
     from ledger.watermark.record import PhaseAPlace, Record
-    from ledger.watermarking import Report
 
 app = Verbs("Mark a model with a committed key, and look for the mark.")
 app.add_typer(triggers.app, name="triggers", help=triggers.app.info.help)
@@ -135,7 +135,7 @@ def commit_sketch(
     Whoever is given the sketch and the account finds the commitment again. It counts among the
     account's commitments.
     """
-    from ledger.watermarking import lodge
+    from ledger.phase_a import lodge
 
     drawn = sketch_of(sketch)
     chain, sender = chain_of(session), session.sender
@@ -253,9 +253,9 @@ def detect(
     With the original, copies that were permuted, renamed, converted or quantised are put right
     first. Nothing found is no proof that a model is independent.
     """
+    from ledger.detecting import examine
     from ledger.tensors.model import open_model
     from ledger.tensors.opening import open_weights
-    from ledger.watermarking import examine
 
     held, _ = opened(session, record)
     chain, why = (None, "--offline was given") if offline else perhaps_chain(session, settlement)

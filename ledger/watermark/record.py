@@ -16,10 +16,11 @@ from typing import Any, Final, Self
 
 from ledger.canonical import canonical_json, hash_bytes, hash_json, parse_json
 from ledger.errors import ClaimMismatch, ManifestError, UnsupportedVersion, UsageError
-from ledger.fingerprint.exact import MAX_PARAMS, Fingerprint
+from ledger.fingerprint.exact import MAX_PARAMS, Fingerprint, fingerprint
 from ledger.ids import ZERO_DIGEST, Address, Digest
 from ledger.licensing.document import Document, hex_text
 from ledger.sealed.marking import MARKED_DTYPES
+from ledger.tensors.model import ModelSource
 from ledger.tensors.safetensors import MAX_DIM, MAX_TENSORS
 from ledger.watermark import statistics
 from ledger.watermark.keys import effective_key
@@ -355,6 +356,28 @@ class Record:
             beacon_kind=kind,
             headers=headers,
             marked=doc.digest("marked") if doc.has("marked") else None,
+        )
+
+
+def require_original(record: Record, model: ModelSource) -> None:
+    """See that a model is the unmarked one of the record.
+
+    The record's roots give the committed content id, and a set of tensors has one multiset root:
+    so the core pass alone decides.
+
+    Raises:
+        ClaimMismatch: it is another.
+    """
+    made, roots = fingerprint(model), record.roots
+    wanted = (roots.content_root, roots.named_root, roots.n_params)
+    held = {(one.name, one.dtype, one.shape, one.cid) for one in made.tensors}
+    marks = {(one.name, one.dtype, one.shape, one.cid) for one in record.targets}
+    if (made.content_root, made.named_root, made.n_params) != wanted or not marks <= held:
+        raise ClaimMismatch(
+            f"{model.title} is not the model that the record committed to",
+            step=5,
+            hint="give the unmarked original as it was committed; an original chosen afterwards "
+            "can be made to fit any suspect",
         )
 
 

@@ -9,14 +9,16 @@ from safetensors.numpy import load_file, save_file
 from watermark_world import make_small
 
 from ledger.chain.beacon import read_beacon
+from ledger.detecting import examine
 from ledger.errors import ClaimMismatch, LedgerError, ManifestError, StateProofInvalid
 from ledger.fingerprint.exact import fingerprint
 from ledger.ids import Digest
+from ledger.phase_a import Chain
 from ledger.tensors.model import open_model
 from ledger.watermark.detection import detect
 from ledger.watermark.record import PhaseAPlace, Record, targets_hash
 from ledger.watermark.weights import embed, targets_of
-from ledger.watermarking import Chain, embed_into, examine
+from ledger.watermarking import embed_into
 
 pytestmark = pytest.mark.chain
 
