@@ -1,7 +1,7 @@
 """Fold events into the state tables: one function an event, no reading of anything but state.
 
 The same events in the same order give the same rows whatever batches they come in; that is what
-makes `Journal.refold` an oracle for the live index.
+makes `ledger.index.rebuilding.refold` an oracle for the live index.
 """
 
 from __future__ import annotations

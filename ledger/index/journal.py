@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, Select, bindparam, delete, insert, select, tuple_, update
+from sqlalchemy import Connection, Row, Select, bindparam, delete, insert, select, update
 
 from ledger.canonical import canonical_json
 from ledger.errors import Fenced, IndexUnavailable, WrongNetwork
@@ -20,15 +20,13 @@ from ledger.ids import Digest
 from ledger.index import tables
 from ledger.index.blocks import Heads
 from ledger.index.bulk import insert_packed, insert_rows
-from ledger.index.decode import EVENTS, EventType, Stored
+from ledger.index.decode import EVENTS
 from ledger.index.evidence_store import EvidenceStore
-from ledger.index.fold import fold, fold_packed, preload, preload_keys
+from ledger.index.fold import fold_packed, preload_keys
 from ledger.index.outbox import Outbox
 from ledger.index.packed import COLUMNS, Packed, kinds, merged
-from ledger.index.step import Place
-from ledger.index.versions import Versions, clear, undo
+from ledger.index.versions import Versions, undo
 
-REBUILD_BATCH = 10_000
 assert tuple(tables.raw_log.columns.keys()) == COLUMNS, "the journal's columns are in another order"
 CLOCKS_APART = 1.0
 """Seconds by which the clocks of two machines may differ."""
@@ -417,77 +415,3 @@ class Journal:
             )
         )
         undo(connection, chain_id, ancestor)
-
-    # -- again ---------------------------------------------------------------------------------
-
-    def refold(self, connection: Connection) -> int:
-        """Empty the state tables and fold the whole journal anew; the number of logs folded.
-
-        Events that an older release had no name for are folded with the others, and named.
-        """
-        clear(connection, self.chain_id)
-        count, after = 0, (-1, -1)
-        while rows := self._page(connection, after):
-            state = Versions(connection, self.chain_id)
-            events = [_read(row) for row in rows]
-            preload(state, events)
-            for row, (kind, arguments) in zip(rows, events, strict=True):
-                at = Place(row.block, row.block_time, row.log_index, row.tx_hash)
-                fold(state, kind, arguments, at, row.answer)
-            state.flush()
-            self._name(connection, rows, [kind for kind, _ in events])
-            count += len(rows)
-            after = (rows[-1].block, rows[-1].log_index)
-        return count
-
-    def _name(
-        self, connection: Connection, rows: Sequence[Any], kinds: Sequence[EventType | None]
-    ) -> None:
-        table = tables.raw_log
-        for row, kind in zip(rows, kinds, strict=True):
-            name = "" if kind is None else kind.name
-            if name != row.event:
-                connection.execute(
-                    update(table)
-                    .where(
-                        table.c.chain_id == self.chain_id,
-                        table.c.block == row.block,
-                        table.c.log_index == row.log_index,
-                    )
-                    .values(event=name)
-                )
-
-    def _page(self, connection: Connection, after: tuple[int, int]) -> Sequence[Any]:
-        """The next logs: whole blocks, since a block's events make one version of each entity."""
-        logs, reads = tables.raw_log, tables.raw_read
-        query = (
-            select(
-                *(logs.c[name] for name in _FOLDED),
-                reads.c.answer,
-            )
-            .outerjoin(
-                reads,
-                (reads.c.chain_id == logs.c.chain_id)
-                & (reads.c.block == logs.c.block)
-                & (reads.c.log_index == logs.c.log_index),
-            )
-            .where(logs.c.chain_id == self.chain_id)
-            .order_by(logs.c.block, logs.c.log_index)
-        )
-        place = tuple_(logs.c.block, logs.c.log_index)
-        rows = list(
-            connection.execute(query.where(place > tuple_(*after)).limit(REBUILD_BATCH)).all()
-        )
-        if len(rows) == REBUILD_BATCH:
-            last = (rows[-1].block, rows[-1].log_index)
-            rest = query.where(logs.c.block == last[0], logs.c.log_index > last[1])
-            rows += connection.execute(rest).all()
-        return rows
-
-
-_FOLDED = ("block", "log_index", "block_time", "tx_hash", "contract", "event", "topics", "data")
-
-
-def _read(row: Any) -> tuple[EventType | None, tuple[Stored, ...]]:
-    kind = EVENTS[row.contract].get(row.topics[:32])
-    return kind, () if kind is None else kind.arguments(row.topics, row.data)

@@ -4,20 +4,39 @@ from __future__ import annotations
 
 import itertools
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, Table, create_engine, func, insert, select, text
+from sqlalchemy import (
+    Connection,
+    Engine,
+    Table,
+    create_engine,
+    func,
+    insert,
+    select,
+    text,
+    tuple_,
+    update,
+)
 
 from ledger.index import tables
 from ledger.index.database import writing
+from ledger.index.decode import EVENTS, EventType, Stored
+from ledger.index.fold import fold, preload
 from ledger.index.journal import Journal
 from ledger.index.leaves import Leaves, examine, hold_documents
+from ledger.index.step import Place
+from ledger.index.versions import Versions, clear
 
 _PAGE: Final = 5000
+_LOGS_AT_ONCE: Final = 10_000
+_FIELDS: Final = (
+    "block", "log_index", "block_time", "tx_hash", "contract", "event", "topics", "data",
+)  # fmt: skip
 _FOLDED: Final = {**tables.STATE, tables.log_subject.name: tables.log_subject}
 
 
@@ -68,7 +87,7 @@ def rebuild(engine: Engine, journal: Journal, holder: str) -> Rebuilt:
             # No parameter: a statement that makes a table takes none on PostgreSQL.
             of = f"SELECT * FROM {table.name} WHERE chain_id = {journal.chain_id:d}"  # noqa: S608
             connection.execute(text(f"CREATE TEMPORARY TABLE before_{table.name} AS {of}"))
-        events = journal.refold(connection)
+        events = refold(connection, journal.chain_id)
         differences = tuple(
             Difference(name, extra, missing)
             for name, table in _FOLDED.items()
@@ -81,6 +100,79 @@ def rebuild(engine: Engine, journal: Journal, holder: str) -> Rebuilt:
         leaves = examine(connection, journal.chain_id, repair=True)
         journal.release(connection)
     return Rebuilt(events, differences, leaves)
+
+
+def refold(connection: Connection, chain_id: int) -> int:
+    """Empty the state tables and fold the whole journal anew; the number of logs folded.
+
+    Events that an older release had no name for are folded with the others, and named.
+    """
+    clear(connection, chain_id)
+    count, after = 0, (-1, -1)
+    while rows := _page(connection, chain_id, after):
+        state = Versions(connection, chain_id)
+        events = [_read(row) for row in rows]
+        preload(state, events)
+        for row, (kind, arguments) in zip(rows, events, strict=True):
+            at = Place(row.block, row.block_time, row.log_index, row.tx_hash)
+            fold(state, kind, arguments, at, row.answer)
+        state.flush()
+        _name(connection, chain_id, rows, [kind for kind, _ in events])
+        count += len(rows)
+        after = (rows[-1].block, rows[-1].log_index)
+    return count
+
+
+def _name(
+    connection: Connection,
+    chain_id: int,
+    rows: Sequence[Any],
+    kinds: Sequence[EventType | None],
+) -> None:
+    table = tables.raw_log
+    for row, kind in zip(rows, kinds, strict=True):
+        name = "" if kind is None else kind.name
+        if name != row.event:
+            connection.execute(
+                update(table)
+                .where(
+                    table.c.chain_id == chain_id,
+                    table.c.block == row.block,
+                    table.c.log_index == row.log_index,
+                )
+                .values(event=name)
+            )
+
+
+def _page(connection: Connection, chain_id: int, after: tuple[int, int]) -> Sequence[Any]:
+    """The next logs: whole blocks, since a block's events make one version of each entity."""
+    logs, reads = tables.raw_log, tables.raw_read
+    query = (
+        select(
+            *(logs.c[name] for name in _FIELDS),
+            reads.c.answer,
+        )
+        .outerjoin(
+            reads,
+            (reads.c.chain_id == logs.c.chain_id)
+            & (reads.c.block == logs.c.block)
+            & (reads.c.log_index == logs.c.log_index),
+        )
+        .where(logs.c.chain_id == chain_id)
+        .order_by(logs.c.block, logs.c.log_index)
+    )
+    place = tuple_(logs.c.block, logs.c.log_index)
+    rows = list(connection.execute(query.where(place > tuple_(*after)).limit(_LOGS_AT_ONCE)).all())
+    if len(rows) == _LOGS_AT_ONCE:
+        last = (rows[-1].block, rows[-1].log_index)
+        rest = query.where(logs.c.block == last[0], logs.c.log_index > last[1])
+        rows += connection.execute(rest).all()
+    return rows
+
+
+def _read(row: Any) -> tuple[EventType | None, tuple[Stored, ...]]:
+    kind = EVENTS[row.contract].get(row.topics[:32])
+    return kind, () if kind is None else kind.arguments(row.topics, row.data)
 
 
 def _compared(connection: Connection, table: Table, chain_id: int) -> tuple[int, int]:
@@ -113,7 +205,7 @@ def compare_folded(connection: Connection, journal: Journal) -> tuple[int, list[
     with _scratch() as scratch:
         for table in (tables.raw_log, tables.raw_read):
             _copy(connection, scratch, table, journal.chain_id)
-        events = journal.refold(scratch)
+        events = refold(scratch, journal.chain_id)
         differences = []
         for name, table in _FOLDED.items():
             extra, missing = _merged(

@@ -39,7 +39,7 @@ class Placed(Protocol):
 
 
 class Place(msgspec.Struct, frozen=True, gc=False):
-    """Where an event of the journal stands, for `ledger.index.journal.Journal.refold`."""
+    """Where an event of the journal stands, for `ledger.index.rebuilding.refold`."""
 
     block: int
     time: int

@@ -23,6 +23,7 @@ from ledger.index import tables
 from ledger.index.database import open_database
 from ledger.index.follow import Follower
 from ledger.index.journal import Journal
+from ledger.index.rebuilding import refold
 
 STATE = {**tables.STATE, "log_subject": tables.log_subject}
 Rows = dict[str, list[tuple[Any, ...]]]
@@ -56,7 +57,7 @@ def refolded(engine: Engine, chain_id: int) -> Rows:
         engine.connect().execution_options(writes=True) as connection,
         connection.begin() as transaction,
     ):
-        Journal(chain_id).refold(connection)
+        refold(connection, chain_id)
         found = _state(connection)
         transaction.rollback()
     return found

@@ -21,6 +21,7 @@ from ledger.ids import Address, Digest, ModelId, keccak256
 from ledger.index import tables
 from ledger.index.database import open_database
 from ledger.index.follow import Follower
+from ledger.index.rebuilding import refold
 
 
 @dataclass(frozen=True)
@@ -324,7 +325,7 @@ class Look:
             engine.connect().execution_options(writes=True) as connection,
             connection.begin() as transaction,
         ):
-            follower.journal.refold(connection)
+            refold(connection, follower.journal.chain_id)
             found = {**tables.STATE, "log_subject": tables.log_subject}
             state = {
                 name: sorted((tuple(r) for r in connection.execute(select(t))), key=repr)

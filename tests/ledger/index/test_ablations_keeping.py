@@ -205,8 +205,8 @@ ABLATIONS = {
         "[sqlite]",
     ),
     "a rebuild names what it has come to know": Ablation(
-        "index.journal",
-        "self._name(connection, rows, [kind for kind, _ in events])",
+        "index.rebuilding",
+        "_name(connection, chain_id, rows, [kind for kind, _ in events])",
         "pass",
         f"{HERE}/test_schema.py::"
         "test_an_event_that_only_a_later_release_knows_is_folded_by_it_without_the_chain[sqlite]",
