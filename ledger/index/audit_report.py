@@ -11,7 +11,6 @@ Said = tuple[Result, str]
 SHOWN: Final = 5
 """Faults of one check that are spelt out; all of them are counted."""
 
-
 AGAINST_THE_CHAIN: Final = 11
 UNMADE: Final = "not checked"
 

@@ -117,7 +117,7 @@ def _digits(count: int) -> Callable[[int], str]:
 def _statement(table: Table, count: int) -> str:
     names = ", ".join(f'"{column.name}"' for column in table.columns)
     row = f"({', '.join('?' for _ in table.columns)})"
-    return f'INSERT INTO "{table.name}" ({names}) VALUES {", ".join([row] * count)}'  # noqa: S608
+    return f'INSERT INTO "{table.name}" ({names}) VALUES {", ".join([row] * count)}'  # noqa: S608  ours
 
 
 @functools.cache

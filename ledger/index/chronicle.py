@@ -69,14 +69,7 @@ def page(
         places = window.of_contract(contract)
     else:
         return window.cut(select(log), log)
-    return (
-        select(log)
-        .join(
-            places,
-            _same(log, places),
-        )
-        .order_by(places.c.block, places.c.log_index)
-    )
+    return select(log).join(places, _same(log, places)).order_by(places.c.block, places.c.log_index)
 
 
 class _Window:
@@ -129,10 +122,7 @@ class _Window:
             link.c.subject == subject
         )
         if contract is not None or name is not None:
-            query = query.join(
-                log,
-                _same(log, link),
-            )
+            query = query.join(log, _same(log, link))
             # Not the bare columns: the index of events holds far more than one subject's.
             if contract is not None:
                 query = query.where(func.coalesce(log.c.contract, "") == contract)

@@ -32,7 +32,7 @@ SURVEY_SECONDS: Final = 2.0
 """Between two rounds in which every endpoint is asked where it stands."""
 
 
-class Standing(Protocol):
+class Reached(Protocol):
     """The part of `ledger.index.journal.Cursor` that a decision rests on."""
 
     @property
@@ -300,7 +300,7 @@ def vouch(node: Node, headers: Sequence[Header], heads: Heads) -> None:
 
 
 def confirm(
-    node: Node, cursor: Standing, heads: Heads, kept: tuple[int, bytes], *, lower_heads: bool
+    node: Node, cursor: Reached, heads: Heads, kept: tuple[int, bytes], *, lower_heads: bool
 ) -> None:
     """Decide whether a reorganisation is believed, before anything is taken back.
 

@@ -60,6 +60,14 @@ class Kept:
         """Its address."""
         return hashlib.sha256(self.body).digest()
 
+    def document(self) -> Any:
+        """Its body, of a kind that is JSON.
+
+        Raises:
+            ManifestError: it is none.
+        """
+        return parse_json(self.body, what=f"a kept {self.kind}", limit=_MAX_BODY)
+
 
 @dataclass(frozen=True, slots=True)
 class Gathered:
@@ -232,7 +240,7 @@ def verify_event(row: Row[Any], kept: Mapping[Kind, Kept]) -> None:
     if header.timestamp != row.block_time:
         raise StateProofInvalid(f"block {row.block} has another time than the journal says")
     if "receipt" in kept:
-        proof = ReceiptProof.from_json(_document(kept["receipt"]))
+        proof = ReceiptProof.from_json(kept["receipt"].document())
         found = prove_item(header.receipts_root, proof.index, proof.receipt_nodes)
         if found != proof.receipt:
             raise StateProofInvalid(f"the receipt kept of block {row.block} is not in its trie")
@@ -242,7 +250,7 @@ def verify_event(row: Row[Any], kept: Mapping[Kind, Kept]) -> None:
                 raise StateProofInvalid(f"a transaction kept of block {row.block} is not in it")
         check_receipt(header, proof, row)
     if "state" in kept:
-        verify_state(header, StateProof.from_json(_document(kept["state"])), bytes(row.address))
+        verify_state(header, StateProof.from_json(kept["state"].document()), bytes(row.address))
 
 
 def check_receipt(header: Header, proof: ReceiptProof, row: Row[Any]) -> None:
@@ -291,7 +299,3 @@ def verify_state(header: Header, proof: StateProof, address: bytes) -> None:
 
 def _topics(blob: bytes) -> tuple[bytes, ...]:
     return tuple(bytes(blob[i : i + 32]) for i in range(0, len(blob), 32))
-
-
-def _document(kept: Kept) -> Any:
-    return parse_json(kept.body, what=f"a kept {kept.kind}", limit=_MAX_BODY)

@@ -16,12 +16,12 @@ had is written down with its reason, and asked for again only when an operator s
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, Final, cast
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, func, insert, select, update
 
 from ledger.errors import Fenced
 from ledger.index import tables
@@ -101,12 +101,7 @@ class EvidenceStore:
             .order_by(logs.c.block)
             .limit(BLOCKS_A_TURN)
         )
-        rows = connection.execute(
-            select(logs)
-            .where(logs.c.chain_id == self.chain_id, logs.c.block.in_(blocks))
-            .order_by(logs.c.block, logs.c.log_index)
-        ).all()
-        return [list(group) for _, group in groupby(rows, key=lambda row: row.block)]
+        return self._by_block(connection, blocks)
 
     def lost(self, connection: Connection, above: int = -1) -> list[list[Row[Any]]]:
         """The next blocks above `above` with events of the journal that have lost a proof."""
@@ -119,7 +114,13 @@ class EvidenceStore:
             .order_by(link.c.block)
             .limit(BLOCKS_A_TURN)
         )
-        blocks = connection.execute(gone).scalars().all()
+        return self._by_block(connection, connection.execute(gone).scalars().all())
+
+    def _by_block(
+        self, connection: Connection, blocks: Select[tuple[int]] | Sequence[int]
+    ) -> list[list[Row[Any]]]:
+        """The journal's events of these blocks, in order."""
+        logs = tables.raw_log
         rows = connection.execute(
             select(logs)
             .where(logs.c.chain_id == self.chain_id, logs.c.block.in_(blocks))

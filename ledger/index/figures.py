@@ -79,12 +79,7 @@ def figures(snapshot: Snapshot, licensor: bytes, *, at: int, within: int) -> Fig
             end.label("ends"),
             (end <= at + within).label("soon"),
         )
-        .select_from(
-            license_.join(
-                offered,
-                license_.c.plan_id == offered.c.plan_id,
-            )
-        )
+        .select_from(license_.join(offered, license_.c.plan_id == offered.c.plan_id))
         .where(snapshot.alive(license_, chain=offered.c.chain_id))
         .subquery()
     )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ledger.index import fold_brokers, fold_licenses, fold_market, fold_titles
 from ledger.index.decode import EVENTS, EventType, Stored
-from ledger.index.step import Place, Placed, Step
+from ledger.index.step import Place, Step
 
 if TYPE_CHECKING:
     from ledger.index.versions import Key, Versions
@@ -83,12 +83,12 @@ def _picked(kind: EventType, names: tuple[str, ...]) -> Callable[[Sequence[Store
 _TOUCHED = {
     kind: [(table, _picked(kind, names)) for table, names in _touched(kind)] for kind in _BY_EVENT
 }
-_MINTED = next(k for k in _BY_EVENT if (k.contract, k.name) == ("LicenseLedger", "Transfer"))
+_TRANSFER = next(k for k in _BY_EVENT if (k.contract, k.name) == ("LicenseLedger", "Transfer"))
 
 
 def matters(kind: EventType, arguments: Sequence[Stored]) -> bool:
     """Whether folding this event can change anything."""
-    return kind in _BY_EVENT and (kind is not _MINTED or arguments[0] != fold_licenses.NOBODY)
+    return kind in _BY_EVENT and (kind is not _TRANSFER or arguments[0] != fold_licenses.NOBODY)
 
 
 def touched(kind: EventType, arguments: Sequence[Stored]) -> list[tuple[str, Key]]:
@@ -110,7 +110,7 @@ def fold(
     state: Versions,
     kind: EventType | None,
     arguments: Sequence[Stored],
-    at: Placed,
+    at: Place,
     answer: bytes | None = None,
 ) -> None:
     """Apply one event. `answer` is what the contract told beside it (`ledger.index.beside`)."""

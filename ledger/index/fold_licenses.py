@@ -16,7 +16,6 @@ _SERIAL = (1 << _SERIAL_BITS) - 1
 NOBODY = bytes(20)
 """From whom a license comes that is minted."""
 
-
 _PLAN_TAG = keccak256(b"modeldeed/plan/1")
 # Words of PlanTerms (ILicenseLedger.sol) after modelId and termsHash, in order.
 _TERMS = (

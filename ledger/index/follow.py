@@ -145,15 +145,6 @@ class Follower:
         """The journal it writes."""
         return self._journal
 
-    @property
-    def _span(self) -> int:
-        """Blocks of the next range."""
-        return self._ahead.blocks
-
-    @_span.setter
-    def _span(self, blocks: int) -> None:
-        self._ahead.blocks = blocks
-
     # -- running -------------------------------------------------------------------------------
 
     def run(self, stop: threading.Event) -> None:

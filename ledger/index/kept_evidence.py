@@ -13,15 +13,12 @@ from typing import Any
 
 from sqlalchemy import Engine, select
 
-from ledger.canonical import parse_json
 from ledger.evidence.documents import ReceiptProof
 from ledger.evidence.headers import Header
 from ledger.ids import Address
 from ledger.index import tables
 from ledger.index.event_proofs import Kept, Kind, verify_event
 from ledger.index.evidence_store import EvidenceStore
-
-_MAX_BODY = 64 << 20
 
 
 class KeptEvidence:
@@ -92,9 +89,7 @@ class KeptEvidence:
         kept = self._of(block, index)
         if kept is None or "receipt" not in kept:
             return None
-        return ReceiptProof.from_json(
-            parse_json(kept["receipt"].body, what="a kept receipt", limit=_MAX_BODY)
-        )
+        return ReceiptProof.from_json(kept["receipt"].document())
 
     def _of(self, block: int, index: int | None) -> dict[Kind, Kept] | None:
         """The proofs of the first event of a block, or of one of its transactions, verified."""

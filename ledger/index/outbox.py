@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Literal
 
-from sqlalchemy import Connection, Row, bindparam, delete, func, insert, select, update
+from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
 from ledger.errors import UnknownRecord
 from ledger.index import tables
 from ledger.index.bulk import insert_rows
-from ledger.index.decode import EventType
+from ledger.index.packed import Told
 
 Kind = Literal["applied", "retracted", "finalized"]
 
@@ -25,22 +25,6 @@ KEPT_DAYS: Final = 30
 
 SUBJECT: Final = 32
 _PAGE = 10_000
-
-
-class _Logged(Protocol):
-    """The part of `ledger.index.blocks.Log` that an entry names."""
-
-    @property
-    def block(self) -> int: ...
-
-    @property
-    def log_index(self) -> int: ...
-
-    @property
-    def block_hash(self) -> bytes: ...
-
-    @property
-    def event(self) -> EventType | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +114,7 @@ class Outbox:
     def applied(
         self,
         connection: Connection,
-        logs: Sequence[_Logged],
+        logs: Sequence[Told],
         filed: Iterable[tuple[bytes, int, int]],
         now_ms: int,
     ) -> None:
@@ -341,11 +325,6 @@ class Outbox:
                 found[at] = Spoken(row, table is tables.raw_log)
         return found
 
-    def size(self, connection: Connection) -> int:
-        """How many entries are kept."""
-        place = self.place(connection)
-        return place.last_seq - place.pruned_seq
-
     # -- pruning -------------------------------------------------------------------------------
 
     def prune(self, connection: Connection, before_ms: int) -> int:
@@ -361,10 +340,7 @@ class Outbox:
         if last <= place.pruned_seq:
             return 0
         connection.execute(
-            delete(table).where(
-                table.c.chain_id == bindparam("p_chain"), table.c.seq <= bindparam("p_last")
-            ),
-            {"p_chain": self.chain_id, "p_last": last},
+            delete(table).where(table.c.chain_id == self.chain_id, table.c.seq <= last)
         )
         connection.execute(
             update(tables.outbox_place)

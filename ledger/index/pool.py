@@ -246,10 +246,6 @@ class Pool:
         """
         return self._ask(lambda rpc: rpc.batch_undecoded(calls), oldest=_oldest(calls))[0]
 
-    def call(self, method: str, params: Sequence[Any] = ()) -> Any:
-        """As `Rpc.call`, by the first endpoint that can be used."""
-        return self.ask(lambda rpc: rpc.call(method, params))
-
     def ask(self, act: Callable[[Rpc], T], *, oldest: int | None = None) -> T:
         """Let `act` ask one endpoint; another when that one fails.
 

@@ -85,21 +85,21 @@ def rebuild(engine: Engine, journal: Journal, holder: str) -> Rebuilt:
         for table in _FOLDED.values():
             # Only this connection sees it, and it ends with the transaction.
             # No parameter: a statement that makes a table takes none on PostgreSQL.
-            of = f"SELECT * FROM {table.name} WHERE chain_id = {journal.chain_id:d}"  # noqa: S608
+            chain = f"{journal.chain_id:d}"
+            of = f"SELECT * FROM {table.name} WHERE chain_id = {chain}"  # noqa: S608  our own
             connection.execute(text(f"CREATE TEMPORARY TABLE before_{table.name} AS {of}"))
         events = refold(connection, journal.chain_id)
-        differences = tuple(
-            Difference(name, extra, missing)
-            for name, table in _FOLDED.items()
-            if any(counts := _compared(connection, table, journal.chain_id))
-            for extra, missing in (counts,)
-        )
+        differences = []
+        for name, table in _FOLDED.items():
+            extra, missing = _compared(connection, table, journal.chain_id)
+            if extra or missing:
+                differences.append(Difference(name, extra, missing))
         for table in _FOLDED.values():
             connection.execute(text(f"DROP TABLE before_{table.name}"))
         hold_documents(connection)
         leaves = examine(connection, journal.chain_id, repair=True)
         journal.release(connection)
-    return Rebuilt(events, differences, leaves)
+    return Rebuilt(events, tuple(differences), leaves)
 
 
 def refold(connection: Connection, chain_id: int) -> int:
@@ -178,11 +178,11 @@ def _read(row: Any) -> tuple[EventType | None, tuple[Stored, ...]]:
 def _compared(connection: Connection, table: Table, chain_id: int) -> tuple[int, int]:
     """Rows that only the table before had, and rows that only the one now has."""
     columns = ", ".join(column.name for column in table.columns)
-    before = f"SELECT {columns} FROM before_{table.name}"  # noqa: S608 -- as above
-    now = f"SELECT {columns} FROM {table.name} WHERE chain_id = :chain_id"  # noqa: S608
+    before = f"SELECT {columns} FROM before_{table.name}"  # noqa: S608  our own names
+    now = f"SELECT {columns} FROM {table.name} WHERE chain_id = :chain_id"  # noqa: S608  as above
     found = [
         connection.execute(
-            text(f"SELECT count(*) FROM ({one} EXCEPT {other}) AS only_one"),  # noqa: S608
+            text(f"SELECT count(*) FROM ({one} EXCEPT {other}) AS only_one"),  # noqa: S608  as above
             {"chain_id": chain_id},
         ).scalar_one()
         for one, other in ((before, now), (now, before))

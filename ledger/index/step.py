@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -14,32 +14,8 @@ if TYPE_CHECKING:
     from ledger.index.versions import Versions
 
 
-class Placed(Protocol):
-    """Where an event stands; a `ledger.index.blocks.Log` is one."""
-
-    @property
-    def block(self) -> int:
-        """Block number."""
-        ...
-
-    @property
-    def time(self) -> int:
-        """The block's Unix time."""
-        ...
-
-    @property
-    def log_index(self) -> int:
-        """Index of its log within the block."""
-        ...
-
-    @property
-    def tx_hash(self) -> bytes:
-        """Its transaction."""
-        ...
-
-
 class Place(msgspec.Struct, frozen=True, gc=False):
-    """Where an event of the journal stands, for `ledger.index.rebuilding.refold`."""
+    """Where an event stands: its block, that block's Unix time, its log and its transaction."""
 
     block: int
     time: int
@@ -51,7 +27,7 @@ class Step(msgspec.Struct, frozen=True, gc=False):
     """What one event handler sees."""
 
     state: Versions
-    at: Placed
+    at: Place
     values: Mapping[str, Stored]
     answer: bytes | None
 

@@ -272,17 +272,6 @@ class Snapshot:
             .order_by(table.c.bound_at, table.c.runtime_key)
         )
 
-    def seat(self, license_id: LicenseId, runtime_key: Digest) -> RowMap | None:
-        """One runtime's seat, or None."""
-        table = tables.seat
-        return self.row(
-            select(table).where(
-                self.alive(table),
-                table.c.license_id == license_id.value,
-                table.c.runtime_key == runtime_key.raw,
-            )
-        )
-
     # -- events ----------------------------------------------------------------------------------
 
     def events(

@@ -32,8 +32,6 @@ _TOGETHER: Final = 64
 _MEMBERS: Final = 8
 # Which transactions have ended, by the word of which server; see `PostgresWatch`.
 _ENDED: Final = "pg_current_snapshot(), pg_postmaster_start_time(), pg_is_in_recovery()"
-
-
 _VERSION: Final = f"SELECT {_ENDED}".encode()
 _Row = tuple[bytes | None, ...]
 

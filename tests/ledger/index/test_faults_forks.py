@@ -129,7 +129,7 @@ def test_a_reorganisation_to_a_shorter_chain_waits_for_it_to_grow(stand):
 
 def test_a_reorganisation_at_the_hand_over_from_history_to_the_head(stand):
     stand.chain.grow(200)
-    stand.follower._span = 136  # the end of the first range is the last finalized block
+    stand.follower._ahead.blocks = 136  # the end of the first range is the last finalized block
     stand.steps(1)
     assert stand.cursor().block == stand.cursor().finalized == 136
     stand.chain.reorg(63)
@@ -205,7 +205,7 @@ def test_ranges_read_ahead_from_two_branches_are_not_joined(stand, monkeypatch):
     old = stand.chain.view()
     stand.chain.drop(90)
     grow(91)
-    stand.follower._span = 10
+    stand.follower._ahead.blocks = 10
     part = {chains.hex_(block.hash) for block in old.blocks[31:41]}
 
     def route(question: Any, view: Any) -> Any:
@@ -298,7 +298,7 @@ def test_an_endpoint_that_becomes_another_chains_in_mid_run(stand, blocks, test_
 def test_a_head_that_falls_by_ten_thousand_is_no_reorganisation(stand):
     stand.chain.grow(10_100, busy=0.005)
     early = chains.View(stand.chain.view().blocks[:101], 36)
-    stand.follower._span = 1000
+    stand.follower._ahead.blocks = 1000
     stand.catch_up()
     before = world.state(stand.engine)
     stand.endpoint.served = early

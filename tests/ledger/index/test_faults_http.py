@@ -108,7 +108,7 @@ def test_a_wire_that_fails_now_and_then_costs_time_and_no_row(stand):
     chance = random.Random(5)
     faults = ["503", "refuse", "gzip", "short", "busy"]
     stand.endpoint.wire = lambda: chance.choice(faults) if chance.random() < 0.1 else "none"
-    stand.follower._span = 7
+    stand.follower._ahead.blocks = 7
     stand.catch_up(tries=2000)
     assert stand.errors
     stand.endpoint.heal()

@@ -459,7 +459,7 @@ def test_a_follower_killed_between_any_two_statements_resumes_equal_to_the_chain
         with Rpc(ledger.rpc.urls) as rpc:
             engine = open_database(database_url)
             follower = Follower(rpc, engine, ledger.deployment, look.Profile())
-            follower._span = 5
+            follower._ahead.blocks = 5
             while not follower.step():
                 pass
 
