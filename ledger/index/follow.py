@@ -29,20 +29,17 @@ from ledger.errors import (
     UnavailableError,
     WrongNetwork,
 )
-from ledger.index.ahead import Range, ReadAhead
+from ledger.index.ahead import ReadAhead
 from ledger.index.ancestor import find_fork
-from ledger.index.apart import Apart
 from ledger.index.blocks import Heads, Node
 from ledger.index.bulk import without_collection
-from ledger.index.contracts import Contracts
 from ledger.index.database import reading, writing
 from ledger.index.deferred import leave_out, restore
-from ledger.index.endpoints import blame, client, confirm, settled, vouch
-from ledger.index.fetch import genesis, read_heads, read_span
+from ledger.index.endpoints import blame, confirm, settled, vouch
+from ledger.index.fetch import genesis, read_heads
 from ledger.index.given import Around, Contracted, Finality, alone
 from ledger.index.journal import Cursor, Journal
-from ledger.index.packed import Packed
-from ledger.index.receipts import Rule
+from ledger.index.reader import Reader
 from ledger.index.waking import is_near, wait_for_block
 
 log = logging.getLogger(__name__)
@@ -51,11 +48,6 @@ log = logging.getLogger(__name__)
 COMMIT_LOGS = 10_000
 # Final blocks ahead from which a backfill begins; it ends when none lies ahead.
 BACKFILL_BLOCKS = 1000
-# Logs that seem to lie ahead from which a process of its own reads (`ledger.index.apart`).
-APART_LOGS = 30_000
-# Of a block, before one was read: the other process needs its time to start.
-SUPPOSED_LOGS = 10
-CORES = os.cpu_count() or 1
 POLL_SECONDS = 0.5
 HEARTBEAT_MS = 1000
 # Blocks kept below finality where even those may be taken back.
@@ -114,14 +106,17 @@ class Follower:
         self._now = now
         self._poll = poll
         self.around: Around = alone
-        self._contracts = Contracts.of(deployment.addresses)
         self._journal = Journal(deployment.chain_id)
         self._holder = f"{socket.gethostname()[:40]}:{os.getpid()}"
         self._epoch: int | None = None
         self._identified = False
-        self._ahead = ReadAhead(self._read)
-        self._apart: Apart | None = None
-        self._rule = Rule(None, getattr(profile, "proof_kind", "mpt") == "mpt")
+        self._reader = Reader(
+            node,
+            deployment,
+            postgres=engine.dialect.name == "postgresql",
+            provable=getattr(profile, "proof_kind", "mpt") == "mpt",
+        )
+        self._ahead = ReadAhead(self._reader.read)
         # Whether the secondary indexes are known to be there (`ledger.index.deferred`).
         self._indexed = False
         self._backfilling = False
@@ -229,7 +224,7 @@ class Follower:
             self._index_before_following()
             # That may have taken minutes.
             heads = self._heads()
-        elif not backfill and self._apart is not None:
+        elif not backfill and self._reader.apart is not None:
             self._read_alone()
         if not self._holds_final(heads):
             return self._roll_back(cursor, heads)
@@ -289,20 +284,6 @@ class Follower:
         if self._epoch is None:
             self.take_over()
 
-    def _read(self, first: int, last: int) -> Range:
-        apart = self._apart
-        rpc = None if apart is None or not apart.ready else client(self._node, first)
-        if apart is not None and rpc is not None:
-            found = apart.read(rpc, first, last, self._rule)
-            if found is not None:
-                return found
-        try:
-            return read_span(self._node, self._contracts, first, last, rule=self._rule)
-        except LedgerError as error:
-            # Here, in the thread that asked: others may have asked another endpoint meanwhile.
-            blame(self._node, error)
-            raise
-
     def _holds_final(self, heads: Heads) -> bool:
         """Whether the block that is final now is the one that the journal stands on.
 
@@ -320,12 +301,11 @@ class Follower:
         return held[1] == heads.final_hash
 
     def _advance(self, cursor: Cursor, heads: Heads, *, backfill: bool) -> bool:
-        # Threads that read ahead go by it from now on.
-        self._rule = replace(self._rule, final=heads.finalized)
+        self._reader.finalized(heads.finalized)
         # A backfill reads what is final and no further.
         last = heads.finalized if backfill else heads.latest.number
         if backfill:
-            self._read_apart(last - cursor.block, SUPPOSED_LOGS)
+            self._reader.expect(last - cursor.block)
         spans = [self._ahead.take(cursor.next_block, last)]
         if cursor.last_hash is not None and spans[0].headers[0].parent_hash != cursor.last_hash:
             self._ahead.drop()
@@ -349,7 +329,7 @@ class Follower:
                 connection,
                 cursor,
                 heads,
-                parts=[self._packed(span) for span in spans],
+                parts=[self._reader.packed(span) for span in spans],
                 keep=TEST_NETWORK_KEPT if self._profile.test_network else 0,
                 now_ms=self._now_ms(),
                 backfill=backfill,
@@ -357,38 +337,16 @@ class Follower:
         if backfill:
             blocks = sum(len(span.headers) for span in spans)
             logs = sum(span.count for span in spans)
-            self._read_apart(last - spans[-1].last, logs / blocks)
+            self._reader.expect(last - spans[-1].last, logs / blocks)
         self._grown = time.monotonic()
         synced = spans[-1].last >= heads.latest.number
         self._set("synced" if synced else "following")
         return synced
 
-    def _packed(self, span: Range) -> Packed:
-        if isinstance(span, Packed):
-            return span
-        postgres = self._engine.dialect.name == "postgresql"
-        return Packed.of(span, self._journal.chain_id, postgres=postgres)
-
-    def _read_apart(self, blocks: int, logs: float) -> None:
-        """Let a process of its own read ahead, where what lies ahead is worth its start.
-
-        Args:
-            blocks: that lie ahead.
-            logs: that a block seems to hold.
-        """
-        if self._apart is None and CORES >= 2 and blocks * logs >= APART_LOGS:
-            self._apart = Apart(
-                self._deployment.addresses,
-                self._journal.chain_id,
-                postgres=self._engine.dialect.name == "postgresql",
-            )
-
     def _read_alone(self) -> None:
         """End the threads and the process that read ahead; a backfill begins new ones."""
         self._ahead.close()
-        if self._apart is not None:
-            self._apart.close()
-            self._apart = None
+        self._reader.close()
 
     def _backfills(self, cursor: Cursor, heads: Heads) -> bool:
         """Whether so much that is final lies ahead that indexes are better made afterwards."""

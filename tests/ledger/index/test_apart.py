@@ -16,7 +16,7 @@ from ledger.chain import anvil
 from ledger.chain.endpoint import MAX_REPLY_BYTES
 from ledger.chain.rpc import Rpc
 from ledger.errors import IndexUnavailable
-from ledger.index import follow
+from ledger.index import follow, reader
 from ledger.index.apart import Apart
 from ledger.index.contracts import Contracts
 from ledger.index.database import open_database
@@ -39,8 +39,8 @@ def early(monkeypatch):
     """Backfill and the other process begin for a few blocks already."""
     monkeypatch.setattr(follow, "BACKFILL_BLOCKS", 10)
     monkeypatch.setattr(follow, "COMMIT_LOGS", 8)
-    monkeypatch.setattr(follow, "APART_LOGS", 1)
-    monkeypatch.setattr(follow, "CORES", 2)
+    monkeypatch.setattr(reader, "APART_LOGS", 1)
+    monkeypatch.setattr(reader, "CORES", 2)
 
 
 @pytest.fixture
@@ -64,9 +64,9 @@ def follower_of(old, engine, look):
 
 def begin(follower):
     """Turn until the other process is there; the first blocks hold no logs."""
-    while follower._apart is None:
+    while follower._reader.apart is None:
         assert not follower.step()
-    assert follower._apart._ready.wait(READY)
+    assert follower._reader.apart._ready.wait(READY)
 
 
 def here(old, first, last, *, postgres=False):
@@ -103,14 +103,14 @@ def test_a_range_read_apart_is_the_range_read_here(old, postgres):
 def test_a_backfill_with_it_ends_with_the_rows_of_the_chain(old, engine, look, early):
     follower = follower_of(old, engine, look)
     begin(follower)
-    pid, used = follower._apart.pid, []
-    read = follower._apart.read
-    follower._apart.read = lambda *asked: used.append(read(*asked)) or used[-1]
+    pid, used = follower._reader.apart.pid, []
+    read = follower._reader.apart.read
+    follower._reader.apart.read = lambda *asked: used.append(read(*asked)) or used[-1]
     # What was read ahead before it was there.
     follower._ahead.drop()
     look.catch_up(follower)
     assert sum(isinstance(each, Packed) for each in used) >= 3
-    assert follower._apart is None
+    assert follower._reader.apart is None
     assert gone(pid)
     assert look.journal(engine) == old.logs()
     assert look.refolded(engine, follower) == look.state(engine)
@@ -121,7 +121,7 @@ def test_a_backfill_goes_on_without_it_when_it_is_killed(old, engine, look, earl
     begin(follower)
     follower._ahead.drop()
     follower.step()
-    os.kill(follower._apart.pid, signal.SIGKILL)
+    os.kill(follower._reader.apart.pid, signal.SIGKILL)
     look.catch_up(follower)
     assert look.journal(engine) == old.logs()
     assert look.refolded(engine, follower) == look.state(engine)
@@ -185,11 +185,11 @@ def test_a_client_that_cannot_be_made_again_is_not_used_apart(old, apart):
 
 
 def test_a_chain_with_little_ahead_is_read_alone(old, tmp_path, look, early, monkeypatch):
-    monkeypatch.setattr(follow, "APART_LOGS", 10**6)
+    monkeypatch.setattr(reader, "APART_LOGS", 10**6)
     engine = open_database(f"sqlite:///{tmp_path / 'alone.db'}")
     follower = follower_of(old, engine, look)
     while not follower.step():
-        assert follower._apart is None
+        assert follower._reader.apart is None
     engine.dispose()
 
 

@@ -206,7 +206,7 @@ def test_a_node_that_was_syncing_first_has_the_indexes_made_after_its_backfill(
         pass
     with engine.connect() as connection:
         assert not missing(connection)
-    assert follower._apart is None
+    assert follower._reader.apart is None
 
 
 def test_indexes_stay_where_a_chains_logs_are_there_already(old, engine, look, early):
