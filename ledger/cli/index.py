@@ -193,7 +193,10 @@ def audit(
     *,
     database: Database = None,
     chain: Annotated[
-        bool, typer.Option("--chain", help="Also ask the endpoints for every kept block.")
+        bool,
+        typer.Option(
+            "--chain", help="Also ask the endpoints for every block, and receipts where events are."
+        ),
     ] = False,
     rpc: _Rpc = None,
     quorum: _Quorum = None,
@@ -218,6 +221,7 @@ def audit(
             genesis=deployment.genesis_hash,
             addresses=deployment.addresses,
             node=endpoints if chain else None,
+            provable=session.network.profile.proof_kind == "mpt",
             progress=show,
         )
     uncompared = report.uncompared if chain and report.holds else None

@@ -15,6 +15,8 @@
 (9)  leaves: every model's tensor leaves lead to its claim's roots;
 (10) state: the journal, folded again, gives the live tables;
 (11) chain: the endpoints still show every kept block. Only when asked for.
+(12) receipts of the chain: from the deployment's block to the cursor they hold the events of the
+     journal, and no others (`ledger.index.comparing`). Only when asked for.
 
 Each check ends as pass, fail, or not checked and why. Nothing is written.
 """
@@ -23,16 +25,18 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, Row, and_, func, select
 
-from ledger.errors import LedgerError
+from ledger.errors import LedgerError, LogFormatError
 from ledger.evidence.documents import ReceiptProof
 from ledger.ids import Address, Digest
 from ledger.index import tables
 from ledger.index.audit_report import Check, Faults, Report, Said
 from ledger.index.blocks import Node
+from ledger.index.comparing import Comparison
+from ledger.index.contracts import Contracts
 from ledger.index.database import reading
 from ledger.index.decode import EVENTS
 from ledger.index.event_proofs import ours_in, verify_event
@@ -41,6 +45,8 @@ from ledger.index.fetch import HEADERS_PER_BATCH, read_headers
 from ledger.index.journal import Cursor, Journal, pinned
 from ledger.index.leaves import examine
 from ledger.index.rebuilding import compare_folded, counted
+
+_NOT_ASKED: Final[Said] = ("not checked", "the chain was not asked; pass --chain")
 
 
 class Auditor:
@@ -51,7 +57,8 @@ class Auditor:
         chain_id: of the chain.
         genesis: hash of its block 0.
         addresses: the contracts by name.
-        node: the chain, for check (11); None leaves it out.
+        node: the chain, for checks (11) and (12); None leaves them out.
+        provable: whether this chain's headers hash and its receipts lead to a root.
     """
 
     def __init__(
@@ -62,12 +69,14 @@ class Auditor:
         genesis: Digest,
         addresses: Mapping[str, Address],
         node: Node | None = None,
+        provable: bool = True,
     ) -> None:
         self._connection = connection
         self._chain_id = chain_id
         self._genesis = genesis
         self._addresses = addresses
         self._node = node
+        self._provable = provable
         self._journal = Journal(chain_id)
         self._cursor: Cursor = self._journal.cursor(connection)
 
@@ -89,6 +98,7 @@ class Auditor:
             ("tensor leaves lead to the claims' roots", self._leaves),
             ("the journal folded again gives the live tables", self._state),
             ("the endpoints still show every kept block", self._chain),
+            ("the chain's receipts hold the journal's events and no others", self._compared),
         ]
         made = []
         for number, (name, check) in enumerate(checks, 1):
@@ -335,7 +345,10 @@ class Auditor:
         return faults.said(f"{found.leaves} leaves of {models}")
 
     def _state(self) -> Said:
-        events, differences = compare_folded(self._connection, self._journal)
+        try:
+            events, differences = compare_folded(self._connection, self._journal)
+        except LogFormatError as error:
+            return "fail", f"the journal holds an event that cannot be: {error.message}"
         faults = Faults()
         for each in differences:
             faults.add(f"{each.table}: {each.extra} rows too many, {each.missing} missing")
@@ -343,7 +356,7 @@ class Auditor:
 
     def _chain(self) -> Said:
         if self._node is None:
-            return "not checked", "the chain was not asked; pass --chain"
+            return _NOT_ASKED
         faults, table = Faults(), tables.block
         count = 0
         kept = self._connection.execute(
@@ -364,6 +377,15 @@ class Auditor:
                 return "not checked", f"after {count} blocks: {error.message}"
         return faults.said(f"{count} blocks")
 
+    def _compared(self) -> Said:
+        if self._node is None:
+            return _NOT_ASKED
+        contracts = Contracts.of(self._addresses)
+        comparison = Comparison(
+            self._connection, self._chain_id, self._node, contracts, provable=self._provable
+        )
+        return comparison.said(self._cursor)
+
 
 def audit(
     engine: Engine,
@@ -372,6 +394,7 @@ def audit(
     genesis: Digest,
     addresses: Mapping[str, Address],
     node: Node | None = None,
+    provable: bool = True,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> Report:
     """Make every check on one state of the database.
@@ -381,12 +404,20 @@ def audit(
         chain_id: of the chain.
         genesis: hash of its block 0.
         addresses: the contracts by name.
-        node: the chain, for check (11); None leaves it out.
+        node: the chain, for checks (11) and (12); None leaves them out.
+        provable: whether this chain's headers hash and its receipts lead to a root.
         progress: called with the number of checks done, and of all.
 
     Raises:
         IndexUnavailable: nothing was followed yet, or the database is gone.
     """
     with reading(engine) as connection:
-        auditor = Auditor(connection, chain_id, genesis=genesis, addresses=addresses, node=node)
+        auditor = Auditor(
+            connection,
+            chain_id,
+            genesis=genesis,
+            addresses=addresses,
+            node=node,
+            provable=provable,
+        )
         return auditor.run(progress)

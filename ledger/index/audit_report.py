@@ -11,7 +11,7 @@ Said = tuple[Result, str]
 SHOWN: Final = 5
 """Faults of one check that are spelt out; all of them are counted."""
 
-AGAINST_THE_CHAIN: Final = 11
+AGAINST_THE_CHAIN: Final = frozenset({11, 12})
 UNMADE: Final = "not checked"
 
 
@@ -39,9 +39,9 @@ class Report:
 
     @property
     def uncompared(self) -> str | None:
-        """Why the kept blocks were not compared with the chain's, check (11); None if they were."""
+        """Why the index was not compared with the chain, checks (11) and (12); None if it was."""
         return next(
-            (c.detail for c in self.checks if c.number == AGAINST_THE_CHAIN and c.result == UNMADE),
+            (c.detail for c in self.checks if c.number in AGAINST_THE_CHAIN and c.result == UNMADE),
             None,
         )
 

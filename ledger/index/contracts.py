@@ -61,6 +61,10 @@ class Contracts:
             "address": ["0x" + each.hex() for each in asked],
         }
 
+    def admitted(self, bloom: int) -> bool:
+        """Whether a bloom filter admits any event of any of them, known here or not."""
+        return any(bloom & mask == mask for mask, _ in self.masks)
+
     def hidden(self, bloom: int, present: set[EventType]) -> bool:
         """Whether a bloom claims an event of ours that is not among `present`."""
         for mask, kinds in self.masks:

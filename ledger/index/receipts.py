@@ -86,13 +86,21 @@ def complete(
     return [item for number in sorted(by_block) for item in by_block[number]]
 
 
-def proven_logs(node: Node, contracts: Contracts, headers: Sequence[Header]) -> list[list[Log]]:
+def proven_logs(
+    node: Node, contracts: Contracts, headers: Sequence[Header], *, provable: bool
+) -> list[list[Log]]:
     """Our logs of each of these blocks, proven by its hash; for an audit.
+
+    Args:
+        node: the endpoint.
+        contracts: whose logs.
+        headers: not more than `BLOCKS_PER_BATCH`.
+        provable: as `Rule` says.
 
     Raises:
         ChainUnavailable: the endpoint has no receipts of a block, or they prove nothing.
     """
-    return _read_blocks(node, contracts, headers, rule=Rule())
+    return _read_blocks(node, contracts, headers, rule=Rule(provable=provable))
 
 
 def _doubtful(contracts: Contracts, header: Header, logs: Sequence[Log], rule: Rule) -> bool:

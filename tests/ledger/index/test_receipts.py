@@ -6,11 +6,14 @@ import importlib
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from ledger.errors import ChainUnavailable
+from ledger.index.audit import audit
 from ledger.index.contracts import Contracts
-from ledger.index.fetch import read_header, read_range
-from ledger.index.receipts import Rule, proven_logs
+from ledger.index.database import writing
+from ledger.index.fetch import read_range
+from ledger.index.receipts import Rule
 
 world: Any = importlib.import_module("index_world")
 chains: Any = importlib.import_module("chain_world")
@@ -26,9 +29,6 @@ def test_a_real_nodes_receipts_prove_what_it_says_of_its_logs(ledger):
         _, logs = read_range(ledger.rpc, contracts, first, last, rule=Rule(final))
         places = [(log.block, log.log_index, log.block_hash) for log in logs]
         assert places == [row[:3] for row in ledger.logs()]
-    headers = [read_header(ledger.rpc, number) for number in range(first, last + 1)]
-    proven = proven_logs(ledger.rpc, contracts, headers)
-    assert [log for block in proven for log in block] == logs
 
 
 def test_an_audit_finds_a_last_log_that_no_hint_shows(stand):
@@ -45,11 +45,9 @@ def test_an_audit_finds_a_last_log_that_no_hint_shows(stand):
     stand.catch_up()
     held = world.journal(stand.engine)
     assert held == stand.chain.logs()[:-1]
-    node = chains.Direct(stand.chain)
-    header = read_header(node, block.number)
-    contracts = Contracts.of(stand.deployment.addresses)
-    (proven,) = proven_logs(node, contracts, [header])
-    assert len(proven) == len([row for row in held if row[0] == block.number]) + 1
+    _, (result, detail) = compared(stand, chains.Direct(stand.chain))
+    assert result == "fail"
+    assert detail == f"event {block.number}-{len(logs) - 1} is on the chain, and not in the journal"
 
 
 def test_a_chain_whose_headers_do_not_hash_is_compared_with_its_receipts(stand):
@@ -67,3 +65,81 @@ def test_a_chain_whose_headers_do_not_hash_is_compared_with_its_receipts(stand):
     stand.profile = chains.Profile(proof_kind="none")
     stand.catch_up(stand.new_follower())
     stand.check(clean=False)
+
+
+# -- an audit beside the chain -------------------------------------------------------------------
+
+
+def compared(stand, node):
+    """How checks (11) and (12) end."""
+    report = audit(
+        stand.engine,
+        stand.chain.chain_id,
+        genesis=stand.deployment.genesis_hash,
+        addresses=stand.deployment.addresses,
+        node=node,
+    )
+    return [(check.result, check.detail) for check in report.checks[-2:]]
+
+
+CHANGES = {
+    "another value": ("UPDATE raw_log SET data = topics WHERE", "has another data on the chain"),
+    "another place": ("UPDATE raw_log SET tx_index = 77 WHERE", "has another tx_index on the"),
+    "an event is gone": ("DELETE FROM raw_log WHERE", "is on the chain, and not in the journal"),
+    "an event is made up": (
+        "INSERT INTO raw_log SELECT chain_id, block, 4000, block_hash, block_time, tx_hash,"
+        " tx_index, contract, address, event, topics, data FROM raw_log WHERE",
+        "is in the journal, and not on the chain",
+    ),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_journal_that_is_not_the_chains_is_found_by_its_receipts(stand, change):
+    stand.chain.grow(130)  # more than the headers of one question
+    stand.catch_up()
+    node = chains.Direct(stand.chain)
+    assert [result for result, _ in compared(stand, node)] == ["pass", "pass"]
+    statement, words = CHANGES[change]
+    with writing(stand.engine) as connection:
+        block, index = connection.execute(
+            text("SELECT block, log_index FROM raw_log WHERE block < 20 ORDER BY block LIMIT 1")
+        ).one()
+        connection.execute(text(f"{statement} block = {block} AND log_index = {index}"))
+    (kept, _), (result, detail) = compared(stand, node)
+    assert (kept, result) == ("pass", "fail")
+    assert detail.endswith(words) or f"{words} chain" in detail
+    assert detail.startswith(f"event {block}-")
+
+
+def test_a_block_whose_bloom_and_logs_were_kept_back_is_found(stand):
+    """Below finality following believes an empty bloom filter beside no logs."""
+    stand.chain.grow(12)
+    hidden = next(row[0] for row in stand.chain.logs())
+
+    def change(question, result):
+        if question["method"] == "eth_getLogs":
+            return [log for log in result if int(log["blockNumber"], 16) != hidden]
+        if isinstance(result, dict) and result.get("number") == hex(hidden):
+            return result | {"logsBloom": "0x" + "00" * 256}
+        return result
+
+    stand.endpoint.change = change
+    stand.catch_up()
+    assert hidden not in {row[0] for row in world.journal(stand.engine)}
+    (kept, _), (result, detail) = compared(stand, chains.Direct(stand.chain))
+    assert (kept, result) == ("pass", "fail")
+    assert f"event {hidden}-" in detail
+    # Whoever keeps it back from the audit too is not believed, and proves nothing.
+    _, (result, detail) = compared(stand, stand.new_follower()._node)
+    assert (result, "do not hash" in detail) == ("not checked", True)
+
+
+def test_an_endpoint_that_shows_another_chain_proves_nothing(stand):
+    stand.chain.grow(8)
+    stand.catch_up()
+    other = chains.Chain(1, chain_id=stand.chain.chain_id)
+    other.grow(8)
+    (kept, _), (result, detail) = compared(stand, chains.Direct(other))
+    assert (kept, result) == ("fail", "not checked")
+    assert "is another one now" in detail

@@ -1,0 +1,158 @@
+"""The whole journal against the chain itself, block by block from the cursor down.
+
+Following believes a header's bloom filter and, below finality, what an endpoint says of logs that
+nothing contradicts (``docs/spec/index.md``, "What this does not catch"). Here nothing is believed:
+the fields of each block must hash to what the block above it names as its parent, and the receipts
+of every block whose bloom filter admits one of our contracts must lead to its root. What they hold
+is what the journal must hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from sqlalchemy import Connection, Row, select
+
+from ledger.errors import ChainUnavailable, LedgerError, StateProofInvalid
+from ledger.evidence.headers import encode_header
+from ledger.index import tables
+from ledger.index.audit_report import Faults, Said
+from ledger.index.blocks import Header, Log, Node
+from ledger.index.contracts import Contracts
+from ledger.index.fetch import HEADERS_PER_BATCH
+from ledger.index.journal import Cursor
+from ledger.index.receipts import BLOCKS_PER_BATCH, proven_logs
+from ledger.index.replies import header_of, numbered
+
+_FIELDS: Final = ("block_hash", "block_time", "tx_hash", "tx_index", "address", "topics", "data")
+
+
+class Comparison:
+    """One comparison of one chain's journal, over one consistent view of the database.
+
+    Args:
+        connection: a reading transaction that sees one state.
+        chain_id: of the chain.
+        node: the chain. It need not be trusted, where headers hash.
+        contracts: whose events the journal holds.
+        provable: whether this chain's headers hash, and its receipts lead to a root, as Ethereum's
+            do. Where not, what the node shows is compared as it is.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        chain_id: int,
+        node: Node,
+        contracts: Contracts,
+        *,
+        provable: bool,
+    ) -> None:
+        self._connection = connection
+        self._chain_id = chain_id
+        self._node = node
+        self._contracts = contracts
+        self._provable = provable
+        self._faults = Faults()
+        self._events = 0
+
+    def said(self, cursor: Cursor) -> Said:
+        """How it ends: not checked where the node does not show the chain down to our first block.
+
+        Args:
+            cursor: where the index stands.
+        """
+        first = self._connection.execute(
+            select(tables.chain.c.first_block).where(tables.chain.c.chain_id == self._chain_id)
+        ).scalar_one()
+        last, hash_ = cursor.block, cursor.last_hash
+        try:
+            while last >= first and hash_ is not None:
+                start = max(first, last - HEADERS_PER_BATCH + 1)
+                headers = self._linked(start, last, hash_)
+                self._compare(headers)
+                last, hash_ = start - 1, headers[0].parent_hash
+        except LedgerError as error:
+            if not self._faults.count:
+                return "not checked", f"down to block {last + 1}: {error.message}"
+        return self._faults.said(f"{self._events} events from block {first} on")
+
+    def _linked(self, first: int, last: int, hash_: bytes) -> list[Header]:
+        """The headers of a closed range that ends in the block of this hash."""
+        calls: list[tuple[str, list[Any]]] = [
+            ("eth_getBlockByNumber", [hex(number), False]) for number in range(first, last + 1)
+        ]
+        headers: list[Header] = []
+        replies = self._node.batch(calls)
+        for number, reply in zip(range(last, first - 1, -1), reversed(replies), strict=True):
+            header = numbered(header_of(reply), number)
+            # (1) It is the block that the one above it names.
+            if header.hash != hash_:
+                raise ChainUnavailable(f"block {number} is another one now, or a made-up one")
+            # (2) It is what its hash is of: so its bloom filter and its parent are true.
+            if self._provable:
+                _require_hash(reply, header)
+            headers.append(header)
+            hash_ = header.parent_hash
+        return headers[::-1]
+
+    def _compare(self, headers: list[Header]) -> None:
+        held = self._held(headers[0].number, headers[-1].number)
+        self._events += len(held)
+        asked = [
+            header
+            for header in headers
+            # (3) Any event of ours sets the bits of its contract, also one that has no name here.
+            if self._contracts.admitted(header.bloom)
+        ]
+        shown: dict[tuple[int, int], Log] = {}
+        for at in range(0, len(asked), BLOCKS_PER_BATCH):
+            part = asked[at : at + BLOCKS_PER_BATCH]
+            for logs in proven_logs(self._node, self._contracts, part, provable=self._provable):
+                shown |= {(log.block, log.log_index): log for log in logs}
+        for place in sorted(held.keys() | shown.keys()):
+            self._one(place, held.get(place), shown.get(place))
+
+    def _one(self, place: tuple[int, int], row: Row[Any] | None, log: Log | None) -> None:
+        at = f"event {place[0]}-{place[1]}"
+        if row is None:
+            self._faults.add(f"{at} is on the chain, and not in the journal")
+        elif log is None:
+            self._faults.add(f"{at} is in the journal, and not on the chain")
+        else:
+            wrong = [name for name, value in _values(log).items() if getattr(row, name) != value]
+            if wrong:
+                self._faults.add(f"{at} has another {', '.join(wrong)} on the chain")
+
+    def _held(self, first: int, last: int) -> dict[tuple[int, int], Row[Any]]:
+        logs = tables.raw_log
+        rows = self._connection.execute(
+            select(logs.c.block, logs.c.log_index, *(logs.c[name] for name in _FIELDS)).where(
+                logs.c.chain_id == self._chain_id, logs.c.block.between(first, last)
+            )
+        )
+        return {(row.block, row.log_index): row for row in rows}
+
+
+def _values(log: Log) -> Mapping[str, Any]:
+    return {
+        "block_hash": log.block_hash,
+        "block_time": log.time,
+        "tx_hash": log.tx_hash,
+        "tx_index": log.tx_index,
+        "address": log.address,
+        "topics": log.topics,
+        "data": log.data,
+    }
+
+
+def _require_hash(reply: Mapping[str, Any], header: Header) -> None:
+    try:
+        encode_header(reply)
+    except StateProofInvalid as error:
+        raise ChainUnavailable(error.message, fault="malformed") from None
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise ChainUnavailable(
+            f"the endpoint sent a malformed block {header.number}", fault="malformed"
+        ) from None
