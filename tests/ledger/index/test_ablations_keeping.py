@@ -16,6 +16,7 @@ Ablation = world.Ablation
 HERE = "tests/ledger/index"
 ENDPOINTS, ACCEPTING = f"{HERE}/test_endpoints.py::", f"{HERE}/test_accepting.py::"
 KEEPER, OUTBOX = f"{HERE}/test_keeper.py::", f"{HERE}/test_outbox.py::"
+RECEIPTS = f"{HERE}/test_receipts.py::"
 AUDIT, FOLLOW = f"{HERE}/test_audit.py::", f"{HERE}/test_follow.py::"
 FORKS, LOGS = f"{HERE}/test_faults_forks.py::", f"{HERE}/test_faults_logs.py::"
 DAMAGE = AUDIT + "test_damage_is_noticed_by_the_check_that_is_about_it"
@@ -257,6 +258,28 @@ ABLATIONS = {
     "(9)": unmade("_leaves", f"{DAMAGE}[sqlite-a leaf is gone]"),
     "(10)": unmade("_state", f"{DAMAGE}[sqlite-a row of state]"),
     "(11)": unmade("_chain", AUDIT + "test_a_chain_that_shows_another_block_is_told[sqlite]"),
+    "(12)": unmade(
+        "_compared", RECEIPTS + "test_an_audit_finds_a_last_log_that_no_hint_shows[sqlite]"
+    ),
+    "(12) a block is the one that the one above it names": Ablation(
+        "index.comparing",
+        "if header.hash != hash_:",
+        "if False:",
+        RECEIPTS + "test_an_endpoint_that_shows_another_chain_proves_nothing[sqlite]",
+    ),
+    "(12) a block is what its hash is of": Ablation(
+        "index.comparing",
+        "if self._provable:",
+        "if False:",
+        RECEIPTS + "test_a_block_whose_bloom_and_logs_were_kept_back_is_found[sqlite]",
+    ),
+    "(12) an event has the chain's values": Ablation(
+        "index.comparing",
+        "if wrong:",
+        "if False:",
+        RECEIPTS
+        + "test_a_journal_that_is_not_the_chains_is_found_by_its_receipts[sqlite-another place]",
+    ),
 }
 
 
