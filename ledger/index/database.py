@@ -17,6 +17,7 @@ from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, create_engine, event, func, select
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as NoConnectionFree
 
 from ledger.errors import ConfigurationError, IndexUnavailable, UsageError
 from ledger.index import access_tables as _access_tables  # noqa: F401  its tables join the rest
@@ -36,6 +37,8 @@ PAGE_BYTES = 16_384
 # A process that is stopped in mid-transaction loses it after this, and with it the cursor's lock.
 FROZEN_SECONDS = 60
 _SAID = 120
+# Of the database, and of the pool in front of it.
+_FAILURES = (DBAPIError, NoConnectionFree)
 # Names the lock under which one process at a time migrates: "deed" in ASCII.
 _MIGRATING = 0x64656564
 
@@ -209,7 +212,8 @@ def writing(
         wait: seconds to wait for others who write; what is not worth it asks for less.
 
     Raises:
-        IndexUnavailable: the database is locked, full, gone, or was changed by another hand.
+        IndexUnavailable: the database is locked, full, gone, or was changed by another hand, or no
+            connection comes free.
     """
     with _writing(engine, "written", durable=durable, wait=wait) as connection:
         yield connection
@@ -232,7 +236,7 @@ def _writing(
                 for plan in ("seqscan", "hashjoin", "mergejoin"):
                     connection.exec_driver_sql(f"SET LOCAL enable_{plan} TO off")
             yield connection
-    except DBAPIError as error:
+    except _FAILURES as error:
         raise _unavailable(engine, done, error) from error
 
 
@@ -241,16 +245,23 @@ def reading(engine: Engine) -> Iterator[Connection]:
     """One transaction that reads: all of it sees one moment.
 
     Raises:
-        IndexUnavailable: the database is gone, or ended the connection.
+        IndexUnavailable: the database is gone, or ended the connection, or none comes free.
     """
     try:
         with engine.connect() as connection:
             yield connection
-    except DBAPIError as error:
+    except _FAILURES as error:
         raise _unavailable(engine, "read", error) from error
 
 
-def _unavailable(engine: Engine, done: str, error: DBAPIError) -> IndexUnavailable:
+def _unavailable(
+    engine: Engine, done: str, error: DBAPIError | NoConnectionFree
+) -> IndexUnavailable:
+    if isinstance(error, NoConnectionFree):
+        return IndexUnavailable(
+            f"the index database cannot be {done}: all connections to it are in use",
+            hint="try again shortly; many long questions at once take them all",
+        )
     said = type(error).__name__
     if isinstance(error, OperationalError):
         # Locked, full, gone: the driver's first line says which. Of other errors it may say more of
