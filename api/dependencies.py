@@ -15,7 +15,7 @@ from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
 from api.feed import Feed
-from api.forms import AS_OF
+from api.forms import AS_OF, LICENSE
 from api.memory import Memory
 from api.problems import NotModified
 from api.schemas.base import AsOf
@@ -78,8 +78,6 @@ HASH = "^0x[0-9a-f]{64}$"
 ACCOUNT = "^0x[0-9a-fA-F]{40}$"
 
 ModelPath = Annotated[str, Path(pattern=HASH, examples=["0x" + "ab" * 32])]
-LICENSE = r"^[0-9]{1,20}(\.[0-9]{1,10})?$"
-
 LicensePath = Annotated[
     str,
     Path(
@@ -114,7 +112,7 @@ EventName = Annotated[
 EventQuery = Annotated[EventName | None, Query(description="an event's name")]
 LIMIT, MOST = 50, 500
 """Rows on a page, unless asked for otherwise, and the most that are."""
-COUNT = r"^[0-9]{1,10}$"
+COUNT = r"^(0|[1-9][0-9]{0,9})$"
 Limit = Annotated[int, Query(ge=1, le=MOST, description="rows on a page")]
 NUMBER_CURSOR = r"^[0-9]{1,18}$"
 

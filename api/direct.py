@@ -73,7 +73,7 @@ class Direct:
             act = _act(route, broker, scope, message)
             reply = await lanes_of(scope["app"].state).keys.run(act)
         except LedgerError as error:
-            await problems.of_error(error)(scope, receive, send)
+            await problems.of_error(error, commands=True)(scope, receive, send)
         except HTTPException as error:
             await problems.of_http(error)(scope, receive, send)
         else:

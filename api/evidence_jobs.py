@@ -24,6 +24,7 @@ from typing import Any, Final, Literal
 
 import structlog
 
+from api import hints
 from ledger.canonical import canonical_json, parse_json
 from ledger.chain.remembering import kept_beside
 from ledger.errors import IndexUnavailable, LedgerError, RateLimited, UnknownRecord
@@ -273,7 +274,7 @@ class EvidenceJobs:
                     self._remove(work)
             return
         except LedgerError as error:
-            told = {"code": error.code, "message": error.message, "hint": error.hint}
+            told = {"code": error.code, "message": error.message, "hint": hints.over_http(error)}
             self._end(work, "failed", error=told)
         except Exception as error:
             log.exception("an evidence job failed", error=type(error).__name__)

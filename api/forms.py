@@ -19,7 +19,12 @@ _LEAP: Final = f"([1-9][0-9]{_BY_FOUR}|([2468][048]|[13579][26])00)-02-29"
 # Exact, so that a day that there is not is malformed by the description alone.
 DAY: Final = f"([1-9][0-9]{{3}}-{_MONTH}|{_LEAP})"
 _TIME: Final = "T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]Z"
-AS_OF: Final = f"^(latest|safe|finalized|[0-9]{{1,15}}|{DAY}({_TIME})?)$"
+AS_OF: Final = f"^(latest|safe|finalized|0|[1-9][0-9]{{0,14}}|{DAY}({_TIME})?)$"
+# A record has one name: 01.1 is not another address of 1.1.
+_PART: Final = "(0|[1-9][0-9]{0,%d})"
+LICENSE: Final = rf"^{_PART % 19}(\.{_PART % 9})?$"
+PLAN_AND_SERIAL: Final = rf"^{_PART % 8}\.{_PART % 8}$"
+WHOLE: Final = "^(0|-?[1-9][0-9]*)$"
 ANYTHING: Final = f"^(0x[0-9a-fA-F]{{64}}|0x[0-9a-fA-F]{{40}}|{DAY})$"
 
 _DIGITS: Final = "digits of 0-9 and a-f"
@@ -34,8 +39,8 @@ WORDS: Final = {
     "^0x([0-9a-fA-F]{2})+$": f"0x and pairs of {_DIGITS}",
     "^0x([0-9a-fA-F]{2}){65,4096}$": f"a signature: 0x and 65 to 4096 pairs of {_DIGITS}",
     "^(0x([0-9a-fA-F]{2}){64,8192})?$": f"a signature: 0x and 64 to 8192 pairs of {_DIGITS}",
-    r"^[0-9]{1,20}(\.[0-9]{1,10})?$": f"{_LICENSE}, or the decimal token id",
-    r"^[0-9]{1,9}\.[0-9]{1,9}$": _LICENSE,
+    LICENSE: f"{_LICENSE}, or the decimal token id; no leading zeros",
+    PLAN_AND_SERIAL: f"{_LICENSE}; no leading zeros",
     "^(0|[1-9][0-9]{0,27})$": _AMOUNT,
     "^(0|[1-9][0-9]{0,28})$": _AMOUNT,
     AS_OF: "a block's number, latest, safe, finalized, a UTC day such as 2026-11-28 or a second of "

@@ -18,6 +18,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
+from api import hints
 from api.forms import WORDS
 from ledger.errors import (
     AccessError,
@@ -105,6 +106,7 @@ _EXTRA = (
     "arguments",
 )
 _NAME: Final = 64
+_BROKER: Final = "/v1/broker/"
 _PATTERN: Final = "string_pattern_mismatch"
 _HINTS = {
     HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: "send fewer or shorter headers",
@@ -115,13 +117,6 @@ _HINTS = {
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "send less in one request",
     HTTPStatus.MISDIRECTED_REQUEST: "add the host to DEED_API_ALLOWED_HOSTS if it is meant",
 }
-
-# What the command line says in place of what HTTP does.
-_COMMANDS = {
-    UsageError.default_hint: "check what was given; it is described in /v1/openapi.json",
-    UnknownRecord.default_hint: "check the id; a new record takes a moment to be read",
-}
-_OPTION = re.compile(r" \(--[a-z-]+\)")
 
 
 def succeeded(status: int) -> bool:
@@ -180,13 +175,14 @@ def of_status(
     )
 
 
-def _hint(error: LedgerError) -> str:
-    """The way out, for who asks over HTTP and gives no options of a command."""
-    return _OPTION.sub("", _COMMANDS.get(error.hint, error.hint))
+def of_error(error: LedgerError, *, commands: bool = False) -> Response:
+    """The answer to a failure of this project's own tree.
 
-
-def of_error(error: LedgerError) -> Response:
-    """The answer to a failure of this project's own tree."""
+    Args:
+        error: the failure.
+        commands: whether its hint may name commands: a broker's callers are runtimes that have
+            them, and show it to people.
+    """
     status = status_of(error)
     headers = {}
     retry_after = getattr(error, "retry_after", None)
@@ -204,9 +200,10 @@ def of_error(error: LedgerError) -> Response:
     # A contract's errors have no sentence of their own: that of the class above them in the tree.
     kind = next(each for each in type(error).__mro__ if each.__module__ == LedgerError.__module__)
     title = (kind.__doc__ or "").strip().partition("\n")[0].rstrip(".") or error.code
-    return problem(
-        status, error.code, title, error.message, hint=_hint(error), headers=headers, **members
-    )
+    hint = hints.plain(error) if commands else hints.over_http(error)
+    if not commands and "remedy" in members:
+        members["remedy"] = hint  # the same sentence
+    return problem(status, error.code, title, error.message, hint=hint, headers=headers, **members)
 
 
 def _challenge(error: LedgerError) -> str:
@@ -303,8 +300,8 @@ def install(app: FastAPI) -> None:
     """Let `app` answer every failure this way."""
 
     @app.exception_handler(LedgerError)
-    async def on_ledger_error(_: Request, error: LedgerError) -> Response:
-        return of_error(error)
+    async def on_ledger_error(request: Request, error: LedgerError) -> Response:
+        return of_error(error, commands=request.url.path.startswith(_BROKER))
 
     @app.exception_handler(RequestValidationError)
     async def on_invalid(request: Request, error: RequestValidationError) -> Response:

@@ -738,6 +738,7 @@ class ChainUnavailable(UnavailableError):
 
     Attributes:
         fault: how it failed, in a word for counters: down, slow, malformed, stale, future.
+        status: of HTTP, where the endpoint answered with one that says no; else None.
     """
 
     default_hint = "check the endpoint with deed doctor; locally, start it with deed up"
@@ -749,9 +750,11 @@ class ChainUnavailable(UnavailableError):
         retry_after: float = 1.0,
         hint: str | None = None,
         fault: str = "down",
+        status: int | None = None,
     ) -> None:
         super().__init__(message, retry_after=retry_after, hint=hint)
         self.fault = fault
+        self.status = status
 
 
 class BrokerUnavailable(UnavailableError):

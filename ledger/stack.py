@@ -37,7 +37,7 @@ from typing import IO, Final, Self
 
 import httpx
 
-from ledger.broker.home import BrokerHome
+from ledger.broker.home import KEYS_FILE, BrokerHome
 from ledger.broker.setup import register_broker
 from ledger.canonical import parse_json
 from ledger.chain.deployment import Deployment, deploy
@@ -56,6 +56,7 @@ ACCOUNTS: Final = ("licensor", "holder", "broker")
 _READY_SECONDS: Final = 60.0
 _STOP_SECONDS: Final = 15.0
 _POLL_SECONDS: Final = 0.05
+_LOG_END: Final = 1 << 16
 _PR_SET_PDEATHSIG: Final = 1
 
 Say = Callable[[str], None]
@@ -86,6 +87,7 @@ class Stack:
         self.folder = folder
         self._lock = lock
         self._service: subprocess.Popen[bytes] | None = None
+        self._log_from = 0
         self._chain: DevChain | None = None
         self._network: Network | None = None
 
@@ -222,10 +224,8 @@ class Stack:
         if not passphrase_file.exists():
             _write_private(passphrase_file, secrets.token_urlsafe(32) + "\n")
         passphrase = passphrase_file.read_text().strip()
-        try:
-            home = BrokerHome.open(home_path, passphrase)
-        except ConfigurationError:
-            home = BrokerHome.create(home_path, passphrase)
+        there = (home_path / KEYS_FILE).exists()
+        home = (BrokerHome.open if there else BrokerHome.create)(home_path, passphrase)
         sender = Sender(rpc, dev_wallet("broker"), profile_for(deployment.chain_id))
         set_id = register_broker(home, sender, deployment, f"http://127.0.0.1:{port}")
         say(f"broker {home.identity.id} registered, alone in broker set {set_id}")
@@ -244,6 +244,7 @@ class Stack:
             "DEED_API_POLL": "0.1",
         }
         with (self.folder / "api.log").open("ab") as log:
+            self._log_from = log.tell()
             return subprocess.Popen(
                 [sys.executable, "-m", "api"],
                 stdin=subprocess.DEVNULL,
@@ -272,14 +273,43 @@ class Stack:
 
     def _check_alive(self) -> None:
         if self._service is not None and self._service.poll() is not None:
+            path, code = self.folder / "api.log", self._service.returncode
+            # Of a trace or a signal it said nothing itself; an earlier error is not the reason.
+            reason, hint = _last_words(path, self._log_from) if code > 1 else ("", "")
             raise ServiceFailed(
-                f"the service ended by itself with code {self._service.returncode}",
-                hint=f"see {self.folder / 'api.log'}; deed up resumes",
+                f"the service ended by itself with code {code}{reason}",
+                hint=hint or f"see {path}; deed up resumes",
             )
         if self._chain is not None and self._chain.failure is not None:
             raise ServiceFailed(
                 f"the chain ended by itself: {self._chain.failure}", hint="deed up resumes"
             )
+
+
+def _last_words(path: Path, start: int) -> tuple[str, str]:
+    """What a service said last was wrong, and its hint; both may be empty.
+
+    Only of what it says to people (`api.__main__`) and logs as an error: a trace may hold anything.
+
+    Args:
+        path: its log.
+        start: where in bytes its own part of the log begins; the end of it is looked at.
+    """
+    reason = hint = ""
+    with path.open("rb") as file:
+        file.seek(max(start, file.seek(0, os.SEEK_END) - _LOG_END))
+        lines = file.read().decode(errors="replace").splitlines()
+    for line in lines:
+        if line.startswith("error: "):
+            reason, hint = line.removeprefix("error: "), ""
+        elif line.startswith("hint: "):
+            hint = line.removeprefix("hint: ")
+        elif line.startswith("{"):
+            with contextlib.suppress(ValueError, RecursionError):
+                entry = json.loads(line)
+                if entry.get("level") in {"error", "critical"}:
+                    reason, hint = str(entry.get("event", "")), ""
+    return (f": {reason}" if reason else ""), hint
 
 
 def _silent(text: str) -> None:

@@ -116,9 +116,12 @@ async def heartbeat(request: Request, lease_id: str, message: Message) -> Respon
 
 def _license(text: str) -> LicenseId:
     try:
-        return LicenseId.parse(text)
+        found = LicenseId.parse(text)
     except UsageError as error:
         raise ManifestError(error.message, hint=error.hint) from None
+    if text not in {str(found), str(found.value)}:
+        raise ManifestError(f"license {found} has another form", hint=f"ask for {found}")
+    return found
 
 
 @router.get(

@@ -11,7 +11,6 @@ from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse, format_sse_event
 
 from api import problems
 from api.dependencies import (
-    LICENSE,
     NUMBER_CURSOR,
     Cacheable,
     EventQuery,
@@ -24,6 +23,7 @@ from api.dependencies import (
     number_cursor,
 )
 from api.feed import Feed
+from api.forms import LICENSE
 from api.remembered import Remembered
 from api.schemas import events as schemas
 from ledger.broker.limits import network_of

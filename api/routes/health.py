@@ -58,10 +58,10 @@ def readiness(served: Service, *, broker: bool, anchoring: Said = "off") -> sche
     reorgs = 0
     stuck = 0.0
     try:
-        with served.index.snapshot() as snapshot, served.index.engine.connect() as connection:
+        with served.index.snapshot() as snapshot:
             lag = snapshot.as_of.lag_s
             block, finalized = snapshot.as_of.block, snapshot.as_of.finalized
-            head = max(block, served.index.journal.cursor(connection).head)
+            head = max(block, served.index.journal.cursor(snapshot.connection).head)
             lag_blocks = head - block
             reorgs = snapshot.reorgs()
             limit, now = served.profile.max_head_age, served.index.now()

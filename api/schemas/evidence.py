@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 
-from api.forms import AS_OF
+from api.forms import AS_OF, LICENSE
 from api.schemas.base import AskedHash, Asking, Hash, Shape
 
 
@@ -16,7 +16,7 @@ class EvidenceAsked(Asking):
     model_config = ConfigDict(json_schema_extra={"examples": [{"model": "0x" + "ab" * 32}]})
 
     model: AskedHash | None = Field(default=None, description="may be left out beside the others")
-    license: str | None = Field(default=None, pattern=r"^[0-9]{1,20}(\.[0-9]{1,10})?$")
+    license: str | None = Field(default=None, pattern=LICENSE)
     release: dict[str, Any] | None = Field(
         default=None, description="a receipt proof (docs/spec/key-release.md)"
     )

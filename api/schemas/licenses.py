@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 
+from api.forms import LICENSE
 from api.schemas.base import (
     Account,
     Answer,
@@ -124,9 +125,9 @@ class EntitlementsAsked(Asking):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"licenses": ["1.1", "1.2"]}]})
 
-    licenses: list[
-        Annotated[str, Field(pattern=r"^[0-9]{1,20}(\.[0-9]{1,10})?$", examples=["1.1"])]
-    ] = Field(min_length=1, max_length=200)
+    licenses: list[Annotated[str, Field(pattern=LICENSE, examples=["1.1"])]] = Field(
+        min_length=1, max_length=200
+    )
     holder: str | None = Field(default=None, pattern="^0x[0-9a-fA-F]{40}$")
     runtime: str | None = Field(default=None, pattern="^0x[0-9a-f]{64}$")
 

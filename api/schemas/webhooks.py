@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.dependencies import EventName
+from api.forms import PLAN_AND_SERIAL
 from api.schemas.base import AskedHash, Asking, AsOf, Hash, LicenseNumber, Shape
 from api.schemas.events import EventItem
 from ledger.ids import Address, Digest, LicenseId
@@ -38,7 +39,7 @@ Events = Annotated[
 ]
 Models = Annotated[list[AskedHash], Field(max_length=100)]
 Licenses = Annotated[
-    list[Annotated[str, Field(pattern=r"^[0-9]{1,9}\.[0-9]{1,9}$", examples=["1.1"])]],
+    list[Annotated[str, Field(pattern=PLAN_AND_SERIAL, examples=["1.1"])]],
     Field(max_length=100),
 ]
 Licensors = Annotated[

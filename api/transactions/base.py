@@ -13,7 +13,7 @@ from typing import Annotated, Any, ClassVar, Final
 
 from pydantic import ConfigDict, Field
 
-from api.dependencies import LICENSE
+from api.forms import LICENSE
 from api.schemas.base import AskedHash, Asking
 from ledger.chain.anchors import Anchors
 from ledger.chain.brokers import BrokerRegistry

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import resource
 import secrets
+import stat
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -305,7 +306,8 @@ def read_private(path: Path, *, limit: int = 1 << 20) -> bytes:
             mode = os.fstat(file.fileno()).st_mode
             if mode & 0o077:
                 raise ConfigurationError(
-                    f"{path} can be read by others", hint=f"run chmod 600 {path}"
+                    f"{path} can be read by others: its mode is {stat.S_IMODE(mode):04o}",
+                    hint=f"run chmod 600 {path}",
                 )
             data = file.read(limit + 1)
     except FileNotFoundError:

@@ -134,7 +134,9 @@ class Endpoint:
                 raise self._unavailable("asks for fewer requests (HTTP 429)", retry_after=wait)
             # Some nodes send JSON-RPC errors with HTTP 400; the body decides then.
             if reply.status_code not in {200, 400}:
-                raise self._unavailable(f"answered HTTP {reply.status_code}")
+                raise self._unavailable(
+                    f"answered HTTP {reply.status_code}", status=reply.status_code
+                )
             parts: list[bytes] = []
             size = 0
             for part in pieces(reply):
@@ -149,10 +151,18 @@ class Endpoint:
             return b"".join(parts)
 
     def _unavailable(
-        self, why: str, *, retry_after: float = 1.0, fault: str = "down"
+        self,
+        why: str,
+        *,
+        retry_after: float = 1.0,
+        fault: str = "down",
+        status: int | None = None,
     ) -> ChainUnavailable:
         return ChainUnavailable(
-            f"the RPC endpoint {self.host} {why}", retry_after=retry_after, fault=fault
+            f"the RPC endpoint {self.host} {why}",
+            retry_after=retry_after,
+            fault=fault,
+            status=status,
         )
 
     def _malformed(self, why: str) -> ChainUnavailable:

@@ -109,7 +109,10 @@ def run(
 def status(
     session: Session, *, database: Database = None, rpc: _Rpc = None, quorum: _Quorum = None
 ) -> Answer:
-    """Show how far the index has come, what it keeps, and how each endpoint is."""
+    """Show how far the index has come, what it keeps, and how each endpoint is.
+
+    Exit code 3: no endpoint can be used, so that nobody says how far the chain is.
+    """
     with opened(session, database) as engine, _endpoints(session, rpc, quorum) as endpoints:
         return status_answer(session, engine, endpoints, look=True)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ledger.cli.session import Session
-from ledger.errors import UsageError
+from ledger.errors import IndexUnavailable, UsageError
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -51,13 +51,21 @@ def opened(session: Session, database: str | None, *, create: bool = False) -> I
         create: whether it is made where it is not there.
 
     Raises:
-        UsageError: none is named, or none is there.
+        UsageError: none is named, or none is there, or it must be written and may only be read.
     """
-    from ledger.index.database import open_database
+    from ledger.index.database import file_of, open_database
+    from ledger.index.database_file import denied
 
-    engine = open_database(named(session, database), create=create)
+    url = named(session, database)
+    engine = open_database(url, create=create)
     try:
         yield engine
+    except IndexUnavailable as error:
+        file = file_of(url)
+        refused = None if file is None else denied(file, error.__cause__)
+        if refused is None:
+            raise
+        raise refused from error
     finally:
         engine.dispose()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ledger.cli.output import Answer, fields, size_text, time_text
@@ -25,6 +26,9 @@ def status_answer(session: Session, engine: Engine, endpoints: Endpoints, *, loo
         endpoints: the chain's.
         look: whether to ask them where they stand; else what they said before is shown.
 
+    Returns:
+        Undecided where it looked and no endpoint can be used: how far the chain is, nobody said.
+
     Raises:
         IndexUnavailable: nothing was followed into this database yet.
     """
@@ -40,6 +44,7 @@ def status_answer(session: Session, engine: Engine, endpoints: Endpoints, *, loo
         except LedgerError as error:
             trouble = error.message
     shown = endpoints.shown()
+    usable = sum(bool(each.to_json()["healthy"]) for each in shown)
     heads = [each.health.head for each in shown if each.health.head is not None]
     cursor = facts.cursor
     head = max([cursor.head, cursor.block, *heads])
@@ -56,6 +61,7 @@ def status_answer(session: Session, engine: Engine, endpoints: Endpoints, *, loo
         "epoch": cursor.epoch,
         "holder": cursor.holder,
         "endpoints": [each.to_json() for each in shown],
+        "usable": usable if look else None,
         "quorum": endpoints.quorum,
         "trouble": trouble or endpoints.trouble or None,
         "reorgs": {
@@ -75,7 +81,14 @@ def status_answer(session: Session, engine: Engine, endpoints: Endpoints, *, loo
             "bytes": facts.coverage.size,
         },
     }
-    return Answer(data, fields(_status_rows(session.network.name, facts, data)))
+    answer = Answer(data, fields(_status_rows(session.network.name, facts, data)))
+    if usable or not look:
+        return answer
+    verdict = (
+        "error: no endpoint can be used: head and behind are as the index knew them last\n"
+        "hint: pass --rpc with an endpoint of this chain"
+    )
+    return replace(answer, text=f"{answer.text}\n{verdict}", ok=False, undecided=True)
 
 
 def _status_rows(name: str, facts: Standing, data: dict[str, Any]) -> list[tuple[str, object]]:

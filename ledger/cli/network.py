@@ -13,12 +13,23 @@ from ledger.cli import networks, settings
 from ledger.cli.output import Answer, fields, table
 from ledger.cli.settings import url_for_people
 from ledger.cli.verb import Verbs
-from ledger.errors import LedgerError, ManifestError, NoNetwork, UsageError, WrongNetwork
+from ledger.errors import (
+    ChainError,
+    ChainUnavailable,
+    LedgerError,
+    ManifestError,
+    NoNetwork,
+    UsageError,
+    WrongNetwork,
+)
 
 app = Verbs("List, add and choose chains.")
 
 _MAX_MANIFEST = 1 << 20
 _ASKED_SECONDS = 5.0
+# What a web server says of a POST to something else (redirects, not found, not so). An endpoint
+# that wants another key, has had enough, or is being restarted says 401, 403, 429 or 5xx.
+_ELSEWHERE = frozenset({301, 302, 303, 307, 308, 404, 405, 406, 410, 411, 415, 501})
 
 
 @app.verb("list")
@@ -66,9 +77,9 @@ def add(
 ) -> Answer:
     """Add a network: RPC endpoints, and the manifest of the contracts deployed there.
 
-    Each endpoint is asked once for its chain: one of another chain is refused, one that does not
-    answer is added. URLs may hold API keys; they are kept in your configuration folder and never
-    shown in full.
+    Each endpoint is asked once for its chain: one of another chain, and what answers but is no
+    JSON-RPC endpoint, is refused; one that does not answer is added. URLs may hold API keys; they
+    are kept in your configuration folder and never shown in full.
     """
     from ledger.chain.deployment import Deployment
     from ledger.chain.profile import profile_for
@@ -99,7 +110,7 @@ def _silent(urls: Sequence[str], chain_id: int) -> list[str]:
     """A note on each endpoint that does not say which chain it serves.
 
     Raises:
-        UsageError: one is no URL.
+        UsageError: one is no URL, or another kind of server answers there.
         WrongNetwork: one serves another chain.
     """
     from ledger.chain.rpc import Rpc
@@ -111,6 +122,11 @@ def _silent(urls: Sequence[str], chain_id: int) -> list[str]:
             try:
                 shown = rpc.chain_id()
             except LedgerError as error:
+                if _is_no_endpoint(error):
+                    raise UsageError(
+                        f"{host} is no JSON-RPC endpoint: {error.message}",
+                        hint="check the URL, its path too: it is asked by POST for eth_chainId",
+                    ) from None
                 notes.append(f"whether {host} serves this chain is not known: {error.message}")
                 continue
         if shown != chain_id:
@@ -119,6 +135,13 @@ def _silent(urls: Sequence[str], chain_id: int) -> list[str]:
                 hint="give that chain's manifest, or an endpoint of the manifest's chain",
             )
     return notes
+
+
+def _is_no_endpoint(error: LedgerError) -> bool:
+    """Whether something answered that speaks no JSON-RPC, and will not in a while either."""
+    if isinstance(error, ChainUnavailable):
+        return error.fault == "malformed" or error.status in _ELSEWHERE
+    return type(error) is ChainError  # a result that is no number
 
 
 @app.verb("use")

@@ -6,6 +6,7 @@ and with what every answer says of its age, never with what can be asked for.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -95,7 +96,7 @@ class Points:
             "finalized": min(cursor.finalized, cursor.block),
         }
         if at is not None:
-            number = self._number_at(connection, cursor, at)
+            number = self._number_at(connection, cursor, at, now)
         elif block is None:
             number = heads[settled]
         else:
@@ -124,15 +125,17 @@ class Points:
             points,
         )
 
-    def _number_at(self, connection: Connection, cursor: Cursor, at: int) -> int:
+    def _number_at(self, connection: Connection, cursor: Cursor, at: int, now: float) -> int:
         if at > cursor.last_time:
+            read = _utc(cursor.last_time)
+            what = "has not come yet" if at > now else "was not read yet"
             raise UnknownRecord(
-                f"the index has read up to the time {cursor.last_time}, not {at}",
-                hint="ask without a time, or again later",
+                f"{_utc(at)} {what}; the index has read up to {read}",
+                hint=f"a day ends with its last second: ask as of {read}, without a time, or later",
             )
         number = block_at(connection, self._chain_id, cursor.block, at)
         if number < 0:
-            raise UnknownRecord(f"no block of this deployment is as old as {at}")
+            raise UnknownRecord(f"no block of this deployment is as old as {_utc(at)}")
         return number
 
     def _kept(
@@ -154,6 +157,10 @@ class Points:
         kept[cursor.block] = Point(cursor.block, hash_, cursor.last_time)
         self._known = key, kept
         return kept
+
+
+def _utc(seconds: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
 
 
 def block_at(connection: Connection, chain_id: int, head: int, time: int) -> int:

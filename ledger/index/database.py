@@ -17,11 +17,12 @@ from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, create_engine, event, func, select
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as NoConnectionFree
 
 from ledger.errors import ConfigurationError, IndexUnavailable, UsageError
 from ledger.index import access_tables as _access_tables  # noqa: F401  its tables join the rest
 from ledger.index import webhook_tables as _webhook_tables  # noqa: F401  likewise
-from ledger.index.database_file import DatabaseFile
+from ledger.index.database_file import DatabaseFile, denied
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +37,8 @@ PAGE_BYTES = 16_384
 # A process that is stopped in mid-transaction loses it after this, and with it the cursor's lock.
 FROZEN_SECONDS = 60
 _SAID = 120
+# Of the database, and of the pool in front of it.
+_FAILURES = (DBAPIError, NoConnectionFree)
 # Names the lock under which one process at a time migrates: "deed" in ASCII.
 _MIGRATING = 0x64656564
 
@@ -90,24 +93,29 @@ def open_database(url: str, *, create: bool = True) -> Engine:
 
     Args:
         url: of the database, or the path of an SQLite file.
-        create: whether an SQLite file is made where none is; its folder never is.
+        create: whether an SQLite file is made where none is; its folder never is. A file that may
+            only be read is then refused; else readers may have it.
 
     Raises:
         UsageError: no database URL, or of a database that is not supported; of an SQLite file:
-            there is none (`create`) or not its folder, or it is no database, or another program's.
+            there is none (`create`) or not its folder, or it is no database, or another program's,
+            or this process has not the permissions that it takes.
         IndexUnavailable: the database cannot be opened or written.
     """
     file = file_of(url)
     url = database_url(url)
     try:
         engine = _postgresql(url) if file is None else _sqlite(url, file, create=create)
-        try:
-            migrate(engine)
-        except IndexUnavailable as error:
-            if not isinstance(error.__cause__, DBAPIError):
-                raise
-            raise _unavailable(engine, "opened", error.__cause__) from error.__cause__
+        migrate(engine)
+    except IndexUnavailable as error:
+        refused = None if file is None else denied(file, error.__cause__)
+        if refused is not None:
+            raise refused from error
+        raise
     except (SQLAlchemyError, sqlite3.Error, OSError) as error:
+        refused = None if file is None else denied(file, error)
+        if refused is not None:
+            raise refused from error
         raise IndexUnavailable(
             f"the index database does not open: {type(error).__name__}",
             hint="check the path or server, its permissions and the free space",
@@ -121,6 +129,8 @@ _EXAMPLE = "for example /var/lib/modeldeed/index.db, or postgresql+psycopg://USE
 def _sqlite(url: str, path: Path, *, create: bool) -> Engine:
     # Once, so that a process that changes its folder goes on with the same file.
     file = DatabaseFile.open(path.absolute(), create=create)
+    if create:
+        file.require_writable()
     engine = create_engine(url)
     _files[engine] = file
 
@@ -202,8 +212,17 @@ def writing(
         wait: seconds to wait for others who write; what is not worth it asks for less.
 
     Raises:
-        IndexUnavailable: the database is locked, full, gone, or was changed by another hand.
+        IndexUnavailable: the database is locked, full, gone, or was changed by another hand, or no
+            connection comes free.
     """
+    with _writing(engine, "written", durable=durable, wait=wait) as connection:
+        yield connection
+
+
+@contextmanager
+def _writing(
+    engine: Engine, done: str, *, durable: bool = True, wait: float = BUSY_SECONDS
+) -> Iterator[Connection]:
     options: dict[str, Any] = {"writes": True, "durable": durable, "wait": wait}
     if engine.dialect.name == "postgresql":
         options["isolation_level"] = "READ COMMITTED"
@@ -217,8 +236,8 @@ def writing(
                 for plan in ("seqscan", "hashjoin", "mergejoin"):
                     connection.exec_driver_sql(f"SET LOCAL enable_{plan} TO off")
             yield connection
-    except DBAPIError as error:
-        raise _unavailable(engine, "written", error) from error
+    except _FAILURES as error:
+        raise _unavailable(engine, done, error) from error
 
 
 @contextmanager
@@ -226,16 +245,23 @@ def reading(engine: Engine) -> Iterator[Connection]:
     """One transaction that reads: all of it sees one moment.
 
     Raises:
-        IndexUnavailable: the database is gone, or ended the connection.
+        IndexUnavailable: the database is gone, or ended the connection, or none comes free.
     """
     try:
         with engine.connect() as connection:
             yield connection
-    except DBAPIError as error:
+    except _FAILURES as error:
         raise _unavailable(engine, "read", error) from error
 
 
-def _unavailable(engine: Engine, done: str, error: DBAPIError) -> IndexUnavailable:
+def _unavailable(
+    engine: Engine, done: str, error: DBAPIError | NoConnectionFree
+) -> IndexUnavailable:
+    if isinstance(error, NoConnectionFree):
+        return IndexUnavailable(
+            f"the index database cannot be {done}: all connections to it are in use",
+            hint="try again shortly; many long questions at once take them all",
+        )
     said = type(error).__name__
     if isinstance(error, OperationalError):
         # Locked, full, gone: the driver's first line says which. Of other errors it may say more of
@@ -279,11 +305,13 @@ def migrate(engine: Engine, revision: str = "head") -> None:
 
     Raises:
         ConfigurationError: the database was written by a newer release.
+        IndexUnavailable: it cannot be opened.
     """
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    with writing(engine) as connection:
+    # Also who will only read does this: at the start, where the server may not be there.
+    with _writing(engine, "opened") as connection:
         if engine.dialect.name == "postgresql":
             connection.execute(select(func.pg_advisory_xact_lock(_MIGRATING)))
         config.attributes["connection"] = connection

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import sqlite3
+import stat
 from contextlib import closing
 from pathlib import Path
 from typing import Final, Self
@@ -22,6 +23,8 @@ log = logging.getLogger(__name__)
 _SMALLEST_PAGE: Final = 512
 _OURS: Final = frozenset({"alembic_version", "raw_log", "cursor"})
 _Identity = tuple[int, int]
+_DENIALS: Final = frozenset({sqlite3.SQLITE_PERM, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN})
+_PERMIT: Final = "let this user read and write the file and its folder, or name another place"
 
 
 class DatabaseFile:
@@ -46,13 +49,15 @@ class DatabaseFile:
 
         Raises:
             UsageError: nothing is there, and nothing may be made; or its folder is not there; or it
-                is no SQLite database, or another program's.
+                is a folder, or no SQLite database, or another program's.
             sqlite3.Error: it cannot be opened.
             OSError: likewise.
         """
         try:
-            size = path.stat().st_size
-            there = True
+            found = path.stat()
+            size, there = found.st_size, True
+            if not stat.S_ISREG(found.st_mode):
+                raise _no_file(path, found.st_mode)
         except (FileNotFoundError, NotADirectoryError):
             size, there = 0, False
         if size == 0 and (log := log_of(path)) is not None:
@@ -88,6 +93,15 @@ class DatabaseFile:
                 hint="nothing in it was changed; name the index's own file",
             )
         return cls(path, opened)
+
+    def require_writable(self) -> None:
+        """SQLite opens a file that may only be read all the same, and lets a writer begin.
+
+        Raises:
+            UsageError: it may only be read.
+        """
+        if not _may(self._path, os.W_OK):
+            raise _not_writable(self._path)
 
     def connect(self, *, timeout: float) -> sqlite3.Connection:
         """A connection to the file that was opened first, and to no other.
@@ -143,6 +157,49 @@ def log_of(path: Path) -> Path | None:
         return log if log.stat().st_size else None
     except (FileNotFoundError, NotADirectoryError):
         return None
+
+
+def denied(path: Path, error: BaseException | None) -> UsageError | None:
+    """What is said of `error` where it is due to the permissions of an index, or of its place.
+
+    Args:
+        path: of the file.
+        error: of SQLite, SQLAlchemy or the system, at opening it.
+    """
+    cause = getattr(error, "orig", error)
+    code = getattr(cause, "sqlite_errorcode", None)
+    # The low byte is the primary code.
+    if not isinstance(cause, PermissionError) and (code is None or code & 0xFF not in _DENIALS):
+        return None
+    path = path.absolute()
+    if not _may(path.parent, os.X_OK):
+        return UsageError(f"{path.parent} may not be entered", hint=_PERMIT)
+    if _may(path, os.F_OK):
+        if not _may(path, os.R_OK):
+            return UsageError(f"{path} may not be read", hint=_PERMIT)
+        if not _may(path, os.W_OK):
+            return _not_writable(path)
+    if not _may(path.parent, os.W_OK):
+        return UsageError(
+            f"nothing may be written into {path.parent}, where an index has its log", hint=_PERMIT
+        )
+    return None
+
+
+def _may(path: Path, mode: int) -> bool:
+    # What this process may do, and not who started it. A read-only file system counts.
+    return os.access(path, mode, effective_ids=os.access in os.supports_effective_ids)
+
+
+def _not_writable(path: Path) -> UsageError:
+    return UsageError(f"{path} may only be read, and an index is written", hint=_PERMIT)
+
+
+def _no_file(path: Path, mode: int) -> UsageError:
+    what = "a folder" if stat.S_ISDIR(mode) else "no regular file"
+    return UsageError(
+        f"{path} is {what}, and no index database", hint="name a file, such as index.db in a folder"
+    )
 
 
 def _connect(path: Path, mode: str, timeout: float = 5.0) -> sqlite3.Connection:

@@ -17,6 +17,7 @@ from ledger.evidence.documents import ReceiptProof
 from ledger.evidence.headers import Header
 from ledger.ids import Address
 from ledger.index import tables
+from ledger.index.database import reading
 from ledger.index.event_proofs import Kept, Kind, verify_event
 from ledger.index.evidence_store import EvidenceStore
 
@@ -53,7 +54,7 @@ class KeptEvidence:
             )
             .order_by(table.c.block, table.c.log_index)
         )
-        with self._engine.connect() as connection:
+        with reading(self._engine) as connection:
             rows = connection.execute(query).all()
         found = []
         for row in rows:
@@ -75,7 +76,7 @@ class KeptEvidence:
         """Whether the index has read the chain up to a block."""
         cursor = tables.cursor
         query = select(cursor.c.next_block).where(cursor.c.chain_id == self._chain_id)
-        with self._engine.connect() as connection:
+        with reading(self._engine) as connection:
             last = connection.execute(query).scalar_one_or_none()
         return last is not None and last > block
 
@@ -97,7 +98,7 @@ class KeptEvidence:
         query = select(table).where(table.c.chain_id == self._chain_id, table.c.block == block)
         if index is not None:
             query = query.where(table.c.tx_index == index)
-        with self._engine.connect() as connection:
+        with reading(self._engine) as connection:
             row = connection.execute(query.order_by(table.c.log_index).limit(1)).one_or_none()
             if row is None:
                 return None

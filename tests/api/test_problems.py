@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 
 import pytest
 
-from api import problems
+from api import hints, problems
 from ledger import errors
 from ledger.chain.reverts import error_classes
 from ledger.errors import LedgerError
@@ -58,13 +59,40 @@ def test_an_error_becomes_a_problem_with_its_members(error, status, member):
     assert ("retry-after" in reply.headers) == isinstance(error, errors.UnavailableError)
 
 
-def test_hints_over_http_name_no_options_of_a_command():
+def test_hints_over_http_name_no_commands_and_no_options_of_one():
     for kind in (*tree(), *error_classes().values()):
-        error = errors.LedgerError("no")
+        error = kind.__new__(kind)
         error.hint = kind.default_hint
-        assert "--help" not in problems_hint(error), kind
-        assert "(--" not in problems_hint(error), kind
+        told = hints.over_http(error)
+        assert told, kind
+        assert not re.search(r"\bdeed [a-z]|--[a-z]", told), kind
     assert "openapi.json" in problems_hint(errors.UsageError("odd"))
+
+
+NOTHING_ELSE = "check what was given; it is described in /v1/openapi.json"
+
+
+@pytest.mark.parametrize(
+    ("hint", "told"),
+    [
+        ("ask the licensor to renew it (deed license renew 7.1)", "ask the licensor to renew it"),
+        ("try again shortly; deed doctor shows how it is", "try again shortly"),
+        ("give PLAN.SERIAL, as deed license list prints", "give PLAN.SERIAL"),
+        ("sign in again, or with POST /v1/keys or deed api keys create",
+         "sign in again, or with POST /v1/keys"),
+        ("check it with deed doctor; locally, start it with deed up", NOTHING_ELSE),
+        ("look again, a Deed is none", "look again, a Deed is none"),
+    ],
+)  # fmt: skip
+def test_of_a_hint_stays_what_it_says_beside_the_command(hint, told):
+    assert problems_hint(errors.UsageError("no", hint=hint)) == told
+
+
+def test_a_brokers_callers_have_the_commands_that_it_names():
+    error = errors.Expired("no", remedy="renew it (deed license renew 7.1)")
+    body = json.loads(problems.of_error(error, commands=True).body)
+    assert body["hint"] == body["remedy"] == error.hint
+    assert "deed license" not in problems.of_error(error).body.decode()
 
 
 def problems_hint(error: LedgerError) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -172,6 +173,52 @@ def test_a_text_of_another_form_is_told_in_words_which_form_it_has(served):
         ("/v1/plans?cursor=x", "query.cursor: it is not a cursor: it is the next_cursor of"),
     ):
         assert refused(served.ask(path)).startswith(said)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/licenses/01.1",
+        "/v1/licenses/1.01",
+        "/v1/licenses/04294967297",
+        "/v1/licenses/%2B1.1",
+        "/v1/entitlements/01.1",
+        "/v1/evidence/licenses/01.1",
+        "/v1/licenses/01.1/sale",
+        "/v1/events/stream?license=01.1",
+        "/v1/plans/01",
+        "/v1/plans/%2B1",
+        "/v1/plans/1.0",
+        "/v1/plans/1_0",
+        "/v1/plans?limit=%205",
+        "/v1/licenses?plan=01",
+        "/v1/models?as_of=01",
+    ],
+)
+def test_a_number_has_one_form_and_another_is_malformed_and_not_the_same(served, path):
+    assert "it is not a" in refused(served.ask(path))
+
+
+def test_a_number_in_its_own_form_is_taken(served):
+    plan = served.license >> 32
+    for path in (f"entitlements/{served.license}", f"licenses?plan={plan}&limit=5"):
+        assert served.ask(f"/v1/{path}")[0] == 200, path
+
+
+def test_a_time_that_was_not_read_yet_is_answered_in_times_of_people(served):
+    read = json.loads(served.ask("/v1/models")[2])["as_of"]["time"]
+    shown = datetime.fromtimestamp(read, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    status, _, body = served.ask("/v1/models?as_of=9999-12-31")
+    told = json.loads(body)
+    assert (status, told["code"]) == (404, "UNKNOWN_RECORD")
+    assert told["detail"] == (
+        f"9999-12-31T23:59:59Z has not come yet; the index has read up to {shown}"
+    )
+    assert "a day ends with its last second" in told["hint"]
+    assert shown in told["hint"]
+    assert served.ask(f"/v1/models?as_of={shown}")[0] == 200
+    told = json.loads(served.ask("/v1/models?as_of=1970-01-02")[2])
+    assert "1970-01-02T23:59:59Z" in told["detail"]
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,8 @@ import httpx
 import pytest
 
 from ledger.chain.rpc import Rpc
+from ledger.errors import ConfigurationError
+from ledger.stack import ServiceFailed, Stack
 
 from .conftest import runner, small_model
 
@@ -152,6 +154,25 @@ def test_a_second_one_in_the_same_folder_is_refused(folder):
         assert "hint:" in second.err
     finally:
         first.end(signal.SIGINT)
+
+
+def test_a_key_that_others_can_read_is_named_with_its_mode_and_the_way_out(folder, monkeypatch):
+    webhooks = folder / "webhook-key"
+    webhooks.write_text("00" * 32 + "\n")
+    webhooks.chmod(0o644)
+    monkeypatch.setenv("DEED_API_WEBHOOK_KEY_FILE", str(webhooks))
+
+    with pytest.raises(ServiceFailed) as service:
+        Stack.start(folder)
+    keys = folder / ".deed" / "broker" / "keys.json"
+    keys.chmod(0o640)
+    with pytest.raises(ConfigurationError) as broker:
+        Stack.start(folder)
+
+    assert f"code 2: {webhooks} can be read by others" in service.value.message
+    assert service.value.hint == f"run chmod 600 {webhooks}"
+    assert broker.value.message == f"{keys} can be read by others: its mode is 0640"
+    assert broker.value.hint == f"run chmod 600 {keys}"
 
 
 def test_without_a_stack_commands_say_how_to_get_one(folder):

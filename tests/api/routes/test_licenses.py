@@ -50,7 +50,7 @@ def test_a_question_written_in_an_uncommon_way_has_the_common_ones_answer(
     holder = str(deployed.wallet("holder").address)
     for path, plain, other in (
         ("/v1/licenses", f"holder={holder}", f"holder=%30{holder[1:]}"),
-        ("/v1/licenses", f"plan={published.plan}&limit=50", f"limit=050&plan={published.plan}"),
+        ("/v1/licenses", f"plan={published.plan}&limit=50", f"limit=%350&plan={published.plan}"),
         ("/v1/licenses", f"model={published.model}", f"model={published.model}&as_of=latest"),
         ("/v1/models", "limit=1", "limit=1&min_finality=latest"),
     ):

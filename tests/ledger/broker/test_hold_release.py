@@ -242,6 +242,7 @@ def test_a_look_at_a_hold_tells_no_runtime_and_no_network(stand, held):
     other = stand.license(stand.plan())
     assert httpx.get(f"{stand.broker.url}/v1/broker/holds/{other}").json()["hold"] is None
     assert httpx.get(f"{stand.broker.url}/v1/broker/holds/nonsense").status_code == 422
+    assert httpx.get(f"{stand.broker.url}/v1/broker/holds/0{other}").status_code == 422
 
 
 @pytest.mark.chain

@@ -224,7 +224,7 @@ def test_status_says_all_of_it_to_people_and_to_programs(live, database, index, 
     shown = index("status", "--json").json
     assert set(shown) == {
         "block", "time", "head", "behind", "lag_s", "safe", "finalized", "epoch", "holder",
-        "endpoints", "quorum", "trouble", "reorgs", "journal", "outbox", "evidence",
+        "endpoints", "usable", "quorum", "trouble", "reorgs", "journal", "outbox", "evidence",
     }  # fmt: skip
     assert shown["outbox"]["last"] >= shown["journal"]["events"]
     text = index("status").out
@@ -241,6 +241,15 @@ def test_status_over_several_names_the_one_that_is_away(live, database, index, h
     assert (first["healthy"], second["healthy"], second["role"]) == (True, False, "archive")
     assert "refuses connections" in second["trouble"]
     assert "only 1 of 2" in ran.json["trouble"]
+    assert ran.json["usable"] == 1
+
+
+def test_status_over_none_that_answers_shows_what_it_knows_and_says_that_it_is_old(index, held):
+    ran = index("status", "--rpc", "http://127.0.0.1:9")
+    assert ran.code == 3
+    assert re.search(r"^read to ", ran.out, re.MULTILINE)
+    assert "error: no endpoint can be used" in ran.out + ran.err
+    assert index("status", "--rpc", "http://127.0.0.1:9", "--json").json["usable"] == 0
 
 
 def test_run_over_an_endpoint_that_is_away_uses_the_other(live, database):

@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import json
 import stat
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import ClassVar
 
 import pytest
 
@@ -83,6 +86,50 @@ def test_an_api_key_in_a_url_is_kept_privately_and_never_shown(known):
         assert SECRET not in ran.out + ran.err
         ran = known(*words, "--json")
         assert SECRET not in ran.out + ran.err
+
+
+@pytest.fixture
+def web():
+    """A web server: its URL, and what it answers a POST, to be set."""
+
+    class Page(BaseHTTPRequestHandler):
+        said: ClassVar = (200, b"<html>")
+
+        def do_POST(self):
+            status, body = self.said
+            self.send_response(status)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Page) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}", Page
+        server.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("said", "code"),
+    [
+        ((200, b"<html>a page</html>"), 2),
+        ((200, b'{"jsonrpc": "2.0", "id": 1, "result": "mainnet"}'), 2),
+        ((404, b"no such page"), 2),
+        ((405, b""), 2),
+        # An endpoint that has no time, or asks for a key that others have.
+        ((503, b""), 0),
+        ((403, b""), 0),
+    ],
+)
+def test_a_web_page_is_no_endpoint_and_one_that_is_away_is_a_note(deed, web, said, code):
+    url, page = web
+    page.said = said
+    (deed.cwd / "manifest.json").write_text(json.dumps(manifest()))
+    ran = deed("network", "add", "x", "--rpc", url, "--deployment", "manifest.json")
+    assert (ran.code, "is no JSON-RPC endpoint" in ran.err) == (code, code == 2), ran.err
+    assert bool(deed("network", "list", "--json").json["networks"]) == (code == 0)
 
 
 @pytest.mark.parametrize("name", ["local", "Sepolia", "a/b", "", "-x"])

@@ -251,7 +251,7 @@ ABLATIONS = {
         "index.database",
         "        with engine.connect() as connection:\n"
         "            yield connection\n"
-        "    except DBAPIError",
+        "    except _FAILURES",
         "        with engine.connect() as connection:\n"
         "            yield connection\n"
         "    except ZeroDivisionError",

@@ -30,11 +30,13 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.pool import QueuePool
 
 from ledger.errors import ConfigurationError, IndexUnavailable, UsageError
 from ledger.index import tables
 from ledger.index.database import MIGRATIONS, migrate, open_database, reading, writing
 from ledger.index.deferred import leave_out, left_out, restore
+from ledger.index.kept_evidence import KeptEvidence
 from ledger.index.views import Index
 from ledger.index.webhook_tables import webhook_endpoint
 
@@ -264,15 +266,12 @@ def test_a_url_that_cannot_be_meant_is_refused_without_repeating_it(url):
     assert "secret" not in caught.value.message
 
 
-def test_a_place_that_cannot_be_opened_is_said_to_be_so(tmp_path):
-    with pytest.raises(IndexUnavailable):
-        open_database(f"sqlite:///{tmp_path}")
-
-
-def test_a_server_that_is_not_there_is_said_to_be_so_without_its_password(tmp_path):
+def test_a_server_that_is_not_there_is_said_to_be_so_without_its_password(tmp_path, caplog):
     url = f"postgresql+psycopg://deed:hunter2@/index?host={tmp_path}"
     with pytest.raises(IndexUnavailable) as caught:
         open_database(url)
+    # Who only reads would wonder what was to be written.
+    assert "written" not in caplog.text
     assert "hunter2" not in caught.value.message
     assert "cannot be opened" in caught.value.message
     assert "that the server runs" in caught.value.hint
@@ -341,6 +340,24 @@ def test_a_database_that_another_process_holds_is_unavailable_and_not_a_crash(tm
             pass
         raw.execute("ROLLBACK")
     held.dispose()
+    engine.dispose()
+
+
+@pytest.mark.parametrize("uses", [reading, writing])
+def test_a_pool_whose_connections_are_all_taken_is_unavailable_and_not_a_crash(tmp_path, uses):
+    open_database(str(tmp_path / "index.db")).dispose()
+    small = {"poolclass": QueuePool, "pool_size": 1, "max_overflow": 0, "pool_timeout": 0}
+    engine = create_engine(f"sqlite:///{tmp_path / 'index.db'}", **small)
+    with engine.connect():
+        with pytest.raises(IndexUnavailable, match="are in use") as refused, uses(engine):
+            pass
+        with pytest.raises(IndexUnavailable), Index(engine, 1).reading():
+            pass
+        with pytest.raises(IndexUnavailable):
+            KeptEvidence(engine, 1).reaches(1)
+    assert refused.value.hint.startswith("try again shortly")
+    with uses(engine) as connection:
+        assert connection.execute(text("SELECT 1")).scalar() == 1
     engine.dispose()
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
+import tempfile
 import threading
 import time
-from contextlib import closing
+from contextlib import closing, contextmanager
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -15,6 +17,7 @@ from sqlalchemy import text
 
 from api.routes.health import readiness
 from api.settings import Settings
+from ledger.cli.index_args import opened
 from ledger.errors import IndexReplaced, UsageError
 from ledger.index import watching
 from ledger.index.database import open_database, reading, writing
@@ -238,3 +241,78 @@ def test_a_path_that_is_no_text_is_refused(tmp_path):
     with pytest.raises(UsageError, match="UTF-8"):
         open_database(f"{tmp_path}/\udcff.db")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def someone_else():
+    """A place open to all, and this process as a user who may not write what others have there."""
+    with tempfile.TemporaryDirectory() as place:
+        Path(place).chmod(0o777)
+
+        @contextmanager
+        def someone_else():
+            own = os.geteuid()
+            os.seteuid(own or 65534)
+            try:
+                yield
+            finally:
+                os.seteuid(own)
+
+        yield Path(place), someone_else
+
+
+@pytest.mark.parametrize("create", [True, False])
+def test_a_folder_is_said_to_be_one(tmp_path, create):
+    with pytest.raises(UsageError, match=f"{tmp_path} is a folder"):
+        open_database(str(tmp_path), create=create)
+
+
+def test_who_writes_is_refused_a_file_that_may_only_be_read_and_who_reads_is_not(someone_else):
+    place, being = someone_else
+    file = place / "index.db"
+    open_database(str(file)).dispose()
+    file.chmod(0o444)
+    with being():
+        with pytest.raises(UsageError, match=f"{file} may only be read"):
+            open_database(str(file))
+        engine = open_database(str(file), create=False)
+        with reading(engine) as connection:
+            assert connection.execute(text("SELECT count(*) FROM raw_log")).scalar() == 0
+        engine.dispose()
+        # A command that writes now and then, and makes no file.
+        with (
+            pytest.raises(UsageError, match=f"{file} may only be read"),
+            opened(None, str(file)) as engine,
+            writing(engine) as connection,
+        ):
+            connection.execute(text("DELETE FROM raw_log"))
+
+
+@pytest.mark.parametrize("create", [True, False])
+@pytest.mark.parametrize(
+    ("file_mode", "folder_mode", "said"),
+    [
+        (0o600, 0o755, "index.db may not be read"),
+        (0o644, 0o555, "index.db may only be read"),
+        (0o666, 0o555, "nothing may be written into"),
+        (0o666, 0o600, "may not be entered"),
+    ],
+)
+def test_what_permissions_forbid_is_a_refusal_that_says_which(
+    someone_else, file_mode, folder_mode, said, create
+):
+    place, being = someone_else
+    folder = place / "kept"
+    folder.mkdir()
+    file = folder / "index.db"
+    open_database(str(file)).dispose()
+    file.chmod(file_mode)
+    folder.chmod(folder_mode)
+    if os.geteuid() != 0 and file_mode == 0o600:
+        file.chmod(0)
+    try:
+        with being(), pytest.raises(UsageError, match=said) as refused:
+            open_database(str(file), create=create)
+        assert "let this user read and write" in refused.value.hint
+    finally:
+        folder.chmod(0o755)
