@@ -87,8 +87,10 @@ CHANGES = {
     "another place": ("UPDATE raw_log SET tx_index = 77 WHERE", "has another tx_index on the"),
     "an event is gone": ("DELETE FROM raw_log WHERE", "is on the chain, and not in the journal"),
     "an event is made up": (
-        "INSERT INTO raw_log SELECT chain_id, block, 4000, block_hash, block_time, tx_hash,"
-        " tx_index, contract, address, event, topics, data FROM raw_log WHERE",
+        (
+            "INSERT INTO raw_log SELECT chain_id, block, 4000, block_hash, block_time, tx_hash,"
+            " tx_index, contract, address, event, topics, data FROM raw_log WHERE"
+        ),
         "is in the journal, and not on the chain",
     ),
 }
