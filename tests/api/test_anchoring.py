@@ -158,7 +158,11 @@ def test_off_is_the_default_and_is_shown(home, deployed, make, tmp_path):
     ("change", "words"),
     [
         ({"DEED_API_BROKER_ANCHOR_WALLET": None}, "wallet is not given"),
-        ({"DEED_API_BROKER_ANCHOR_PASSPHRASE_FILE": "none"}, "cannot be read"),
+        pytest.param(
+            {"DEED_API_BROKER_ANCHOR_PASSPHRASE_FILE": "none"},
+            "cannot be read",
+            marks=pytest.mark.deep,
+        ),
         ({"DEED_API_BROKER_ANCHOR_PASSPHRASE_FILE": "{folder}/good"}, "passphrase does not open"),
         ({"DEED_API_BROKER_ANCHOR_EVERY": "-1"}, "DEED_API_BROKER_ANCHOR_EVERY"),
     ],

@@ -103,7 +103,10 @@ def interrupting(step):
     return observer
 
 
-@pytest.mark.parametrize("begun", [None, CellChoice(24, 1 << 14), CellChoice(24, 1 << 15)])
+@pytest.mark.parametrize(
+    "begun",
+    [None, pytest.param(CellChoice(24, 1 << 14), marks=pytest.mark.deep), CellChoice(24, 1 << 15)],
+)
 def test_a_publication_goes_on_with_the_cells_it_began_with_and_no_others(stack, work, begun):
     model, out = make_source(work / "model", seed=begun.cell_bytes if begun else 1), work / "out"
     with pytest.raises(Interrupted):

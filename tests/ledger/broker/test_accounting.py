@@ -227,9 +227,10 @@ def prepared(world, client, wanted):
     return {"request": request.to_json(), "terms": None}
 
 
-def test_a_thousand_requests_at_once_for_ten_seats_get_exactly_ten(world):
+@pytest.mark.parametrize("count", [250, pytest.param(1000, marks=pytest.mark.deep)])
+def test_of_so_many_requests_at_once_for_ten_seats_exactly_ten_are_granted(world, count):
     license_id = world.license(world.plan(seats=10, leaseTtl=600, grace=600))
-    runtimes = [world.runtime(license_id) for _ in range(1000)]
+    runtimes = [world.runtime(license_id) for _ in range(count)]
     with world.broker.client() as client:
         client.facts()
 

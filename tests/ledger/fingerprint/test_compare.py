@@ -111,7 +111,15 @@ def merged(w):
     return (0.5 * w + 0.5 * w.std() * rng.standard_normal(w.shape)).astype(np.float32)
 
 
-@pytest.mark.parametrize("change", [quantised, pruned, tuned, merged])
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(quantised, marks=pytest.mark.deep),
+        pruned,
+        tuned,
+        pytest.param(merged, marks=pytest.mark.deep),
+    ],
+)
 def test_changed_copies_are_derived(minilm, weights, tmp_path, change):
     copy = {
         n: change(w) if w.ndim == 2 and w.dtype == np.float32 else w for n, w in weights.items()

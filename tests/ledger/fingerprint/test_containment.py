@@ -95,7 +95,9 @@ def test_the_reverse_says_how_much_of_the_suspect_is_ours():
     assert found.theirs.found_packed == 0
 
 
-@pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16])
+@pytest.mark.parametrize(
+    "dtype", [pytest.param(np.float16, marks=pytest.mark.deep), ml_dtypes.bfloat16]
+)
 def test_the_whole_real_model_is_found_in_its_half_precision_copy(tmp_path, dtype):
     path = installed("minilm")
     plain = {

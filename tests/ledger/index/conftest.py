@@ -226,6 +226,7 @@ def postgres_template(postgres: Any) -> str:
 
 # What an endpoint says is judged before any database sees it.
 BEFORE_THE_DATABASE = {
+    "test_endpoints.py",
     "test_faults_blocks.py",
     "test_faults_forks.py",
     "test_faults_http.py",

@@ -36,7 +36,7 @@ def run(url: str, seed: int, disturb: list[Any]) -> None:
 
 @pytest.mark.timeout(600)
 @pytest.mark.skipif(SECONDS > 0, reason="make chaos runs the other one")
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, 2, pytest.param(3, marks=pytest.mark.deep)])
 def test_a_random_run_ends_with_no_wrong_row(database_url, request, seed):
     disturb = []
     if database_url.startswith("postgresql"):
