@@ -13,6 +13,7 @@ from typing import Final
 from ledger.errors import (
     ConfigurationError,
     EntitlementError,
+    IndexReplaced,
     LedgerError,
     UnavailableError,
     UnknownRecord,
@@ -25,6 +26,7 @@ _OPERATOR: Final = "ask who runs this service"
 # What the command line says in place of what HTTP does.
 _COMMANDS: Final = {
     UsageError.default_hint: _DESCRIBED,
+    IndexReplaced.default_hint: _OPERATOR,
     UnknownRecord.default_hint: "check the id; a new record takes a moment to be read",
 }
 # First match wins, so a class stands before its base.

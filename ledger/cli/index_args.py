@@ -54,7 +54,7 @@ def opened(session: Session, database: str | None, *, create: bool = False) -> I
         UsageError: none is named, or none is there, or it must be written and may only be read.
     """
     from ledger.index.database import file_of, open_database
-    from ledger.index.database_file import denied
+    from ledger.index.database_file import refusal
 
     url = named(session, database)
     engine = open_database(url, create=create)
@@ -62,7 +62,7 @@ def opened(session: Session, database: str | None, *, create: bool = False) -> I
         yield engine
     except IndexUnavailable as error:
         file = file_of(url)
-        refused = None if file is None else denied(file, error.__cause__)
+        refused = None if file is None else refusal(file, error.__cause__)
         if refused is None:
             raise
         raise refused from error

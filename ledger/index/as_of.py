@@ -128,14 +128,17 @@ class Points:
     def _number_at(self, connection: Connection, cursor: Cursor, at: int, now: float) -> int:
         if at > cursor.last_time:
             read = _utc(cursor.last_time)
-            what = "has not come yet" if at > now else "was not read yet"
+            what = "has not come yet" if at > now else "is later than any block"
             raise UnknownRecord(
-                f"{_utc(at)} {what}; the index has read up to {read}",
-                hint=f"a day ends with its last second: ask as of {read}, without a time, or later",
+                f"{_utc(at)} {what}; the newest block that was read is of {read}",
+                hint=f"ask as of {read}, or of latest; of a day when a block after it was read",
             )
         number = block_at(connection, self._chain_id, cursor.block, at)
         if number < 0:
-            raise UnknownRecord(f"no block of this deployment is as old as {_utc(at)}")
+            raise UnknownRecord(
+                f"no block of this deployment is as old as {_utc(at)}",
+                hint="ask as of a later time",
+            )
         return number
 
     def _kept(

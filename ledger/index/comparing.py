@@ -75,7 +75,8 @@ class Comparison:
                 last, hash_ = start - 1, headers[0].parent_hash
         except LedgerError as error:
             if not self._faults.count:
-                return "not checked", f"down to block {last + 1}: {error.message}"
+                done = "nothing" if last == cursor.block else f"down to block {last + 1}"
+                return "not checked", f"{done} was compared: {error.message}"
         return self._faults.said(f"{self._events} events from block {first} on")
 
     def _linked(self, first: int, last: int, hash_: bytes) -> list[Header]:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from ledger.errors import IndexUnavailable, UsageError
-from ledger.index.database_file import DatabaseFile, log_of
+from ledger.index.database_file import DatabaseFile, damaged, log_of, refusal
 
 BUSY_SECONDS: Final = 10.0
 # 64 MB between two looks at whether the user has had enough.
@@ -40,8 +40,8 @@ def copy_index(
     """Copy the index database at `source` to `dest`, where nothing may stand yet.
 
     All of it is of one moment, however much is written meanwhile, and nobody waits for it. The copy
-    is on the disk, whole and checked by SQLite (``quick_check``), before it has its name; ended at
-    any point, no file of that name is there. It has the permissions of its source.
+    is on the disk, whole and checked by SQLite (``integrity_check``), before it has its name; ended
+    at any point, no file of that name is there. It has the permissions of its source.
 
     Args:
         source: an index, also one that is followed or served at this moment, or a copy.
@@ -49,23 +49,29 @@ def copy_index(
         progress: called with the pages done and their number.
 
     Raises:
-        UsageError: `source` is no index; `dest` or a log beside it is there, or not its folder.
-        IndexUnavailable: `source` cannot be read or is damaged, or the disk is full.
+        UsageError: `source` is no index, damaged, or may not be read; `dest` or a log beside it is
+            there, or not its folder.
+        IndexUnavailable: `source` is held by another process, or the disk is full.
     """
     source, dest = source.absolute(), dest.absolute()
+    if not os.path.lexists(source):
+        raise UsageError(f"there is no {source}", hint="name the index, or a copy of one")
     _require_free(dest)
     part: Path | None = None
     try:
         file = DatabaseFile.open(source, create=False)
         with closing(file.connect(timeout=BUSY_SECONDS)) as raw:
             part = _part(dest, source.stat().st_mode)
-            block = _copy(raw, part, progress)
+            block = _copy(raw, source, part, progress)
         size = _name(part, dest)
     except (sqlite3.Error, OSError) as error:
+        refused = refusal(source, error)
+        if refused is not None:
+            raise refused from error
         said = str(error) if isinstance(error, sqlite3.Error) else error.strerror
         raise IndexUnavailable(
             f"the index database cannot be copied: {said or type(error).__name__}",
-            hint="check the free space at the copy's place, and the database with deed index audit",
+            hint="check the free space where the copy is to be, and that nothing holds the index",
         ) from error
     finally:
         if part is not None:
@@ -101,7 +107,9 @@ def _part(dest: Path, mode: int) -> Path:
     return Path(name)
 
 
-def _copy(raw: sqlite3.Connection, part: Path, progress: Callable[[int, int], None]) -> int | None:
+def _copy(
+    raw: sqlite3.Connection, source: Path, part: Path, progress: Callable[[int, int], None]
+) -> int | None:
     # A transaction of ours: without it a copy begins again whenever someone else has written.
     raw.isolation_level = None
     raw.execute("BEGIN")
@@ -116,9 +124,9 @@ def _copy(raw: sqlite3.Connection, part: Path, progress: Callable[[int, int], No
         )
         # One that needs no log beside it can be read from where nothing can be written.
         copy.execute("PRAGMA journal_mode=DELETE")
-        (found,) = copy.execute("PRAGMA quick_check(1)").fetchone()
+        (found,) = copy.execute("PRAGMA integrity_check(1)").fetchone()
     if found != "ok":
-        raise sqlite3.DatabaseError(found)
+        raise damaged(source, found)
     return None if block is None else int(block)
 
 

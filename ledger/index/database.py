@@ -22,7 +22,7 @@ from sqlalchemy.exc import TimeoutError as NoConnectionFree
 from ledger.errors import ConfigurationError, IndexUnavailable, UsageError
 from ledger.index import access_tables as _access_tables  # noqa: F401  its tables join the rest
 from ledger.index import webhook_tables as _webhook_tables  # noqa: F401  likewise
-from ledger.index.database_file import DatabaseFile, denied
+from ledger.index.database_file import DatabaseFile, refusal
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +65,8 @@ def file_of(url: str) -> Path | None:
     Raises:
         UsageError: no database URL, or of a database that is not supported.
     """
+    if not url.strip():
+        raise UsageError("the index database is not named", hint=_EXAMPLE)
     try:
         parsed = make_url(database_url(url))
     except ArgumentError:
@@ -108,12 +110,12 @@ def open_database(url: str, *, create: bool = True) -> Engine:
         engine = _postgresql(url) if file is None else _sqlite(url, file, create=create)
         migrate(engine)
     except IndexUnavailable as error:
-        refused = None if file is None else denied(file, error.__cause__)
+        refused = None if file is None else refusal(file, error.__cause__)
         if refused is not None:
             raise refused from error
         raise
     except (SQLAlchemyError, sqlite3.Error, OSError) as error:
-        refused = None if file is None else denied(file, error)
+        refused = None if file is None else refusal(file, error)
         if refused is not None:
             raise refused from error
         raise IndexUnavailable(

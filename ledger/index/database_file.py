@@ -24,6 +24,7 @@ _SMALLEST_PAGE: Final = 512
 _OURS: Final = frozenset({"alembic_version", "raw_log", "cursor"})
 _Identity = tuple[int, int]
 _DENIALS: Final = frozenset({sqlite3.SQLITE_PERM, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN})
+_DAMAGE: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _PERMIT: Final = "let this user read and write the file and its folder, or name another place"
 
 
@@ -159,16 +160,18 @@ def log_of(path: Path) -> Path | None:
         return None
 
 
-def denied(path: Path, error: BaseException | None) -> UsageError | None:
-    """What is said of `error` where it is due to the permissions of an index, or of its place.
+def refusal(path: Path, error: BaseException | None) -> UsageError | None:
+    """What is said of `error` where to try again is no use: the file is damaged, or not permitted.
 
     Args:
         path: of the file.
-        error: of SQLite, SQLAlchemy or the system, at opening it.
+        error: of SQLite, SQLAlchemy or the system, at opening or using it.
     """
     cause = getattr(error, "orig", error)
     code = getattr(cause, "sqlite_errorcode", None)
     # The low byte is the primary code.
+    if code is not None and code & 0xFF in _DAMAGE:
+        return damaged(path, str(cause))
     if not isinstance(cause, PermissionError) and (code is None or code & 0xFF not in _DENIALS):
         return None
     path = path.absolute()
@@ -186,13 +189,25 @@ def denied(path: Path, error: BaseException | None) -> UsageError | None:
     return None
 
 
+def damaged(path: Path, how: str) -> UsageError:
+    """An index file whose bytes are not what SQLite wrote."""
+    return UsageError(
+        f"{path} is damaged: {' '.join(how.split())}",
+        hint="use another copy; one that is followed or served: stop all that use it, move it and "
+        "its -wal away, and put a copy in its place with deed index restore",
+    )
+
+
 def _may(path: Path, mode: int) -> bool:
     # What this process may do, and not who started it. A read-only file system counts.
     return os.access(path, mode, effective_ids=os.access in os.supports_effective_ids)
 
 
 def _not_writable(path: Path) -> UsageError:
-    return UsageError(f"{path} may only be read, and an index is written", hint=_PERMIT)
+    return UsageError(
+        f"{path} may only be read, and an index is written",
+        hint=f"{_PERMIT}; deed index restore {path.name} puts a copy of it elsewhere",
+    )
 
 
 def _no_file(path: Path, mode: int) -> UsageError:
@@ -203,8 +218,16 @@ def _no_file(path: Path, mode: int) -> UsageError:
 
 
 def _connect(path: Path, mode: str, timeout: float = 5.0) -> sqlite3.Connection:
+    if mode == "rw" and _is_still(path):
+        # An index wants a log beside it, also to be read.
+        mode = "ro&immutable=1"
     uri = f"file://{quote(os.fsencode(path))}?mode={mode}"
     return sqlite3.connect(uri, uri=True, check_same_thread=False, timeout=timeout)
+
+
+def _is_still(path: Path) -> bool:
+    """Whether nobody writes there: a read-only file system, and no log of one that is in use."""
+    return bool(os.statvfs(path).f_flag & os.ST_RDONLY) and not os.path.lexists(f"{path}-wal")
 
 
 def _identity(path: Path) -> _Identity:
@@ -215,7 +238,8 @@ def _identity(path: Path) -> _Identity:
 def _nothing(path: Path) -> UsageError:
     return UsageError(
         f"there is no index database at {path}",
-        hint="correct the path; deed index run --database makes one and follows the chain into it",
+        hint="correct the path; if it was lost, deed index restore puts a copy there; deed index "
+        "run --database makes a new one and follows the chain into it",
     )
 
 

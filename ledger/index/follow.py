@@ -250,6 +250,9 @@ class Follower:
         alive = silent * 1000 <= LEADER_SILENT_MS
         if before.holder in {"", self._holder} or not (alive or self._status.state == "standby"):
             return
+        if before.updated_at_ms == 0:
+            log.info("this follower leads now, in place of %s, which gave it up", before.holder)
+            return
         log.warning(
             "this follower leads now, in place of %s, which last wrote %.1f s ago%s",
             before.holder,

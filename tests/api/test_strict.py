@@ -212,9 +212,9 @@ def test_a_time_that_was_not_read_yet_is_answered_in_times_of_people(served):
     told = json.loads(body)
     assert (status, told["code"]) == (404, "UNKNOWN_RECORD")
     assert told["detail"] == (
-        f"9999-12-31T23:59:59Z has not come yet; the index has read up to {shown}"
+        f"9999-12-31T23:59:59Z has not come yet; the newest block that was read is of {shown}"
     )
-    assert "a day ends with its last second" in told["hint"]
+    assert "of a day when a block after it was read" in told["hint"]
     assert shown in told["hint"]
     assert served.ask(f"/v1/models?as_of={shown}")[0] == 200
     told = json.loads(served.ask("/v1/models?as_of=1970-01-02")[2])

@@ -12,7 +12,7 @@ from contextlib import closing
 import pytest
 from sqlalchemy import text
 
-from ledger.errors import IndexUnavailable, UsageError
+from ledger.errors import UsageError
 from ledger.index import copying
 from ledger.index.copying import copy_index
 from ledger.index.database import open_database, writing
@@ -134,7 +134,7 @@ def test_what_comes_to_stand_there_meanwhile_is_not_replaced(followed, file, cop
 def test_a_missing_folder_a_missing_source_and_another_file_are_named(followed, file, copy):
     with pytest.raises(UsageError, match="there is no folder"):
         copy_index(file, copy.parent / "no" / "copy.db")
-    with pytest.raises(UsageError, match="no index database at"):
+    with pytest.raises(UsageError, match=r"there is no .*other.db"):
         copy_index(file.with_name("other.db"), copy)
     copy.with_name("text").write_bytes(b"text\n" * 1000)
     with pytest.raises(UsageError, match="no SQLite database"):
@@ -151,9 +151,40 @@ def test_a_damaged_database_is_said_to_be_so_and_no_copy_of_it_is_kept(followed,
     with file.open("r+b") as raw:
         raw.seek((page - 1) * size)
         raw.write(os.urandom(size))
-    with pytest.raises(IndexUnavailable, match="cannot be copied"):
+    with pytest.raises(UsageError, match=f"{file} is damaged: ") as caught:
+        copy_index(file, copy)
+    assert "\n" not in caught.value.message
+    assert names(copy.parent) == []
+
+
+def test_damage_between_a_table_and_its_index_is_found_too(followed, file, copy):
+    followed.engine.dispose()
+    named = "name = 'ix_raw_log_tx_hash'"
+
+    def schema(*statement):
+        with closing(sqlite3.connect(file)) as raw, raw:
+            raw.execute("PRAGMA writable_schema=ON")
+            return raw.execute(*statement).fetchone()
+
+    row = schema(f"SELECT * FROM sqlite_master WHERE {named}")
+    schema(f"DELETE FROM sqlite_master WHERE {named}")
+    schema("DELETE FROM raw_log WHERE block = (SELECT min(block) FROM raw_log)")
+    schema("INSERT INTO sqlite_master VALUES (?, ?, ?, ?, ?)", row)
+    with closing(sqlite3.connect(file)) as raw:
+        assert raw.execute("PRAGMA quick_check(1)").fetchone() == ("ok",)
+    with pytest.raises(UsageError, match="is damaged"):
         copy_index(file, copy)
     assert names(copy.parent) == []
+
+
+def test_every_use_of_a_damaged_index_says_so(followed, file):
+    followed.engine.dispose()
+    with file.open("r+b") as raw:
+        raw.seek(100)
+        raw.write(bytes(file.stat().st_size - 200))
+    with pytest.raises(UsageError, match="is damaged") as caught:
+        open_database(str(file), create=False)
+    assert "deed index restore" in caught.value.hint
 
 
 def test_of_a_database_in_use_the_file_alone_is_said_to_be_no_copy(stand, file, copy):
