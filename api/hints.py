@@ -40,8 +40,9 @@ _OPTION: Final = re.compile(r" \(--[a-z-]+\)")
 # Evidence is what a service may not serve, and anyone can collect without one.
 _DEED: Final = r"\bdeed (?!evidence collect)[a-z]"
 _COMMAND: Final = re.compile(rf"{_DEED}|--[a-z]")
-_ASIDE: Final = re.compile(rf" \([^()]*{_DEED}[^()]*\)")
+_ASIDE: Final = re.compile(rf" \([^()]*(?:{_DEED}|--[a-z])[^()]*\)")
 _JOINT: Final = re.compile(r": |, (?:or )?| or ")
+_CLAUSE: Final = re.compile(r"; (?![^()]*\))")
 
 
 def plain(error: LedgerError) -> str:
@@ -50,10 +51,13 @@ def plain(error: LedgerError) -> str:
 
 
 def over_http(error: LedgerError) -> str:
-    """The hint without options and commands; never empty."""
-    clauses = map(_without_command, _ASIDE.sub("", plain(error)).split("; "))
-    kept = "; ".join(each for each in clauses if each)
-    return kept or next((hint for kind, hint in _KINDS if isinstance(error, kind)), _DESCRIBED)
+    """The hint without options and commands; never empty, and nothing of one that begins so."""
+    first, *more = _CLAUSE.split(_ASIDE.sub("", plain(error)))
+    begin = _without_command(first)
+    if not begin:
+        return next((hint for kind, hint in _KINDS if isinstance(error, kind)), _DESCRIBED)
+    # What is left of a further clause would mostly hang in the air.
+    return "; ".join([begin, *(each for each in more if _COMMAND.search(each) is None)])
 
 
 def _without_command(clause: str) -> str:
@@ -61,6 +65,10 @@ def _without_command(clause: str) -> str:
     command = _COMMAND.search(clause)
     if command is None:
         return clause
-    joints = list(_JOINT.finditer(clause, 0, command.start()))
+    joints = [
+        joint
+        for joint in _JOINT.finditer(clause, 0, command.start())
+        if clause.count("(", 0, joint.start()) == clause.count(")", 0, joint.start())
+    ]
     before = clause[: joints[-1].start()] if joints else ""
     return before if " " in before else ""

@@ -296,9 +296,12 @@ def _last_words(path: Path, start: int) -> tuple[str, str]:
         start: where in bytes its own part of the log begins; the end of it is looked at.
     """
     reason = hint = ""
-    with path.open("rb") as file:
-        file.seek(max(start, file.seek(0, os.SEEK_END) - _LOG_END))
-        lines = file.read().decode(errors="replace").splitlines()
+    try:
+        with path.open("rb") as file:
+            file.seek(max(start, file.seek(0, os.SEEK_END) - _LOG_END))
+            lines = file.read().decode(errors="replace").splitlines()
+    except OSError:
+        return "", ""
     for line in lines:
         if line.startswith("error: "):
             reason, hint = line.removeprefix("error: "), ""

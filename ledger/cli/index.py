@@ -225,6 +225,7 @@ def audit(
             addresses=deployment.addresses,
             node=endpoints if chain else None,
             provable=session.network.profile.proof_kind == "mpt",
+            first_block=deployment.block,
             progress=show,
         )
     uncompared = report.uncompared if chain and report.holds else None
@@ -233,7 +234,7 @@ def audit(
         holds=report.holds,
         what="the index" if uncompared is None else "by itself the index",
         upto=f"as of block {report.block}",
-        data={"block": report.block, "compared": uncompared is None if chain else None},
+        data={"block": report.block, "compared": report.uncompared is None if chain else None},
     )
     if uncompared is None:
         return answer

@@ -123,6 +123,8 @@ def encode_header(block: Mapping[str, Any], *, step: int = 0) -> Header:
             continue
         if kind == _QUANTITY:
             number = int(value, 16)
+            if number < 0:
+                raise StateProofInvalid(f"a block's {name} is below zero", step=step)
             fields.append(number.to_bytes((number.bit_length() + 7) // 8, "big"))
         else:
             fields.append(bytes.fromhex(value[2:]))

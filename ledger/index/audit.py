@@ -59,6 +59,7 @@ class Auditor:
         addresses: the contracts by name.
         node: the chain, for checks (11) and (12); None leaves them out.
         provable: whether this chain's headers hash and its receipts lead to a root.
+        first_block: the first that can hold an event of these contracts.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class Auditor:
         addresses: Mapping[str, Address],
         node: Node | None = None,
         provable: bool = True,
+        first_block: int = 0,
     ) -> None:
         self._connection = connection
         self._chain_id = chain_id
@@ -77,6 +79,7 @@ class Auditor:
         self._addresses = addresses
         self._node = node
         self._provable = provable
+        self._first_block = first_block
         self._journal = Journal(chain_id)
         self._cursor: Cursor = self._journal.cursor(connection)
 
@@ -384,7 +387,7 @@ class Auditor:
         comparison = Comparison(
             self._connection, self._chain_id, self._node, contracts, provable=self._provable
         )
-        return comparison.said(self._cursor)
+        return comparison.said(self._cursor, self._first_block)
 
 
 def audit(
@@ -395,6 +398,7 @@ def audit(
     addresses: Mapping[str, Address],
     node: Node | None = None,
     provable: bool = True,
+    first_block: int = 0,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> Report:
     """Make every check on one state of the database.
@@ -406,6 +410,7 @@ def audit(
         addresses: the contracts by name.
         node: the chain, for checks (11) and (12); None leaves them out.
         provable: whether this chain's headers hash and its receipts lead to a root.
+        first_block: the first that can hold an event of these contracts.
         progress: called with the number of checks done, and of all.
 
     Raises:
@@ -419,5 +424,6 @@ def audit(
             addresses=addresses,
             node=node,
             provable=provable,
+            first_block=first_block,
         )
         return auditor.run(progress)

@@ -1,10 +1,10 @@
 """The whole journal against the chain itself, block by block from the cursor down.
 
 Following believes a header's bloom filter and, below finality, what an endpoint says of logs that
-nothing contradicts (``docs/spec/index.md``, "What this does not catch"). Here nothing is believed:
-the fields of each block must hash to what the block above it names as its parent, and the receipts
-of every block whose bloom filter admits one of our contracts must lead to its root. What they hold
-is what the journal must hold.
+nothing contradicts (``docs/spec/index.md``, "What this does not catch"). Here no answer is
+believed: from the hash at which the cursor stands, the fields of each block must hash to what the
+block above it names as its parent, and the receipts of every block whose bloom filter admits one
+of our contracts must lead to its root. What they hold is what the journal must hold.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Row, select
 from ledger.errors import ChainUnavailable, LedgerError, StateProofInvalid
 from ledger.evidence.headers import encode_header
 from ledger.index import tables
-from ledger.index.audit_report import Faults, Said
+from ledger.index.audit_report import SHOWN, Faults, Said
 from ledger.index.blocks import Header, Log, Node
 from ledger.index.contracts import Contracts
 from ledger.index.fetch import HEADERS_PER_BATCH
@@ -34,7 +34,9 @@ class Comparison:
     Args:
         connection: a reading transaction that sees one state.
         chain_id: of the chain.
-        node: the chain. It need not be trusted, where headers hash.
+        node: the chain. Where headers hash it can hide nothing below the cursor's block, and say
+            nothing else of it; only hashes of transactions are as it says. That the cursor's block
+            is the one that everybody has is for its endpoints, and for check (11).
         contracts: whose events the journal holds.
         provable: whether this chain's headers hash, and its receipts lead to a root, as Ethereum's
             do. Where not, what the node shows is compared as it is.
@@ -57,16 +59,18 @@ class Comparison:
         self._faults = Faults()
         self._events = 0
 
-    def said(self, cursor: Cursor) -> Said:
-        """How it ends: not checked where the node does not show the chain down to our first block.
+    def said(self, cursor: Cursor, first: int) -> Said:
+        """How it ends: not checked where the node does not show the chain down to `first`.
 
         Args:
             cursor: where the index stands.
+            first: the first block that can hold an event of ours.
         """
-        first = self._connection.execute(
-            select(tables.chain.c.first_block).where(tables.chain.c.chain_id == self._chain_id)
-        ).scalar_one()
         last, hash_ = cursor.block, cursor.last_hash
+        for row in self._outside(first, last):
+            self._faults.add(f"event {row.block}-{row.log_index} lies outside what was read")
+        if not self._faults.count and (last < first or hash_ is None):
+            return "not checked", "no block was read yet"
         try:
             while last >= first and hash_ is not None:
                 start = max(first, last - HEADERS_PER_BATCH + 1)
@@ -74,9 +78,10 @@ class Comparison:
                 self._compare(headers)
                 last, hash_ = start - 1, headers[0].parent_hash
         except LedgerError as error:
+            done = "nothing" if last == cursor.block else f"all down to block {last + 1}"
             if not self._faults.count:
-                done = "nothing" if last == cursor.block else f"down to block {last + 1}"
                 return "not checked", f"{done} was compared: {error.message}"
+            self._faults.add(f"{done} was compared, then: {error.message}")
         return self._faults.said(f"{self._events} events from block {first} on")
 
     def _linked(self, first: int, last: int, hash_: bytes) -> list[Header]:
@@ -126,6 +131,13 @@ class Comparison:
             if wrong:
                 self._faults.add(f"{at} has another {', '.join(wrong)} on the chain")
 
+    def _outside(self, first: int, last: int) -> list[Row[Any]]:
+        logs = tables.raw_log
+        outside = select(logs.c.block, logs.c.log_index).where(
+            logs.c.chain_id == self._chain_id, (logs.c.block < first) | (logs.c.block > last)
+        )
+        return list(self._connection.execute(outside.limit(SHOWN)))
+
     def _held(self, first: int, last: int) -> dict[tuple[int, int], Row[Any]]:
         logs = tables.raw_log
         rows = self._connection.execute(
@@ -153,7 +165,7 @@ def _require_hash(reply: Mapping[str, Any], header: Header) -> None:
         encode_header(reply)
     except StateProofInvalid as error:
         raise ChainUnavailable(error.message, fault="malformed") from None
-    except (KeyError, TypeError, ValueError, AttributeError):
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
         raise ChainUnavailable(
             f"the endpoint sent a malformed block {header.number}", fault="malformed"
         ) from None

@@ -9,6 +9,7 @@ tools (docs/guides/keeping-the-index.md).
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sqlite3
 import tempfile
@@ -22,6 +23,8 @@ from ledger.errors import IndexUnavailable, UsageError
 from ledger.index.database_file import DatabaseFile, damaged, log_of, refusal
 
 BUSY_SECONDS: Final = 10.0
+# What a file system without hard links says.
+_NO_LINKS: Final = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS})
 # 64 MB between two looks at whether the user has had enough.
 _PAGES_AT_ONCE: Final = 4096
 
@@ -41,7 +44,8 @@ def copy_index(
 
     All of it is of one moment, however much is written meanwhile, and nobody waits for it. The copy
     is on the disk, whole and checked by SQLite (``integrity_check``), before it has its name; ended
-    at any point, no file of that name is there. It has the permissions of its source.
+    at any point, no file of that name is there. It has the permissions of its source, and
+    its owner may write it.
 
     Args:
         source: an index, also one that is followed or served at this moment, or a copy.
@@ -86,7 +90,8 @@ def _require_free(dest: Path) -> None:
         raise UsageError(
             f"{dest} is there already", hint="nothing was changed: name another, or move it away"
         )
-    log = log_of(dest)
+    journal = dest.with_name(f"{dest.name}-journal")
+    log = journal if os.path.lexists(journal) else log_of(dest)
     if log is not None:
         raise UsageError(
             f"{log} is the log of another database",
@@ -102,7 +107,8 @@ def _part(dest: Path, mode: int) -> Path:
             f"cannot write into {dest.parent}: {error.strerror}",
             hint="check its permissions, or choose another folder",
         ) from None
-    os.fchmod(descriptor, mode & 0o777)
+    # What was put away to be read only is to be followed again where it is restored.
+    os.fchmod(descriptor, mode & 0o777 | 0o200)
     os.close(descriptor)
     return Path(name)
 
@@ -113,6 +119,8 @@ def _copy(
     # A transaction of ours: without it a copy begins again whenever someone else has written.
     raw.isolation_level = None
     raw.execute("BEGIN")
+    if raw.execute("SELECT 1 FROM sqlite_master WHERE name = 'cursor'").fetchone() is None:
+        raise UsageError(f"{source} holds no index yet", hint="deed index run fills it")
     (block,) = raw.execute("SELECT max(next_block) - 1 FROM cursor").fetchone()
     with closing(sqlite3.connect(part, isolation_level=None)) as copy:
         copy.execute("PRAGMA journal_mode=OFF")
@@ -144,8 +152,10 @@ def _name(part: Path, dest: Path) -> int:
     except FileExistsError:
         _require_free(dest)
         raise
-    except OSError:
-        part.rename(dest)  # a file system without hard links
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        part.rename(dest)
     folder = os.open(dest.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
         with contextlib.suppress(OSError):  # some file systems have nothing to do there

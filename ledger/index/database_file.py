@@ -61,7 +61,8 @@ class DatabaseFile:
                 raise _no_file(path, found.st_mode)
         except (FileNotFoundError, NotADirectoryError):
             size, there = 0, False
-        if size == 0 and (log := log_of(path)) is not None:
+        # Looked at again: another process may have made both since.
+        if size == 0 and (log := log_of(path)) is not None and _is_empty(path):
             # SQLite would take it for rubbish and delete it.
             raise UsageError(
                 f"{log} is the log of an index database, but {path.name} is not beside it",
@@ -153,11 +154,19 @@ class DatabaseFile:
 
 def log_of(path: Path) -> Path | None:
     """The write-ahead log beside an SQLite file, or where one was, if it holds anything."""
-    log = path.with_name(f"{path.name}-wal")
+    # SQLite follows a link, also one that leads nowhere yet, and has the log beside its end.
+    log = Path(f"{os.path.realpath(path)}-wal")
     try:
         return log if log.stat().st_size else None
     except (FileNotFoundError, NotADirectoryError):
         return None
+
+
+def _is_empty(path: Path) -> bool:
+    try:
+        return path.stat().st_size == 0
+    except FileNotFoundError:
+        return True
 
 
 def refusal(path: Path, error: BaseException | None) -> UsageError | None:
@@ -227,7 +236,9 @@ def _connect(path: Path, mode: str, timeout: float = 5.0) -> sqlite3.Connection:
 
 def _is_still(path: Path) -> bool:
     """Whether nobody writes there: a read-only file system, and no log of one that is in use."""
-    return bool(os.statvfs(path).f_flag & os.ST_RDONLY) and not os.path.lexists(f"{path}-wal")
+    return bool(os.statvfs(path).f_flag & os.ST_RDONLY) and not os.path.lexists(
+        f"{os.path.realpath(path)}-wal"
+    )
 
 
 def _identity(path: Path) -> _Identity:

@@ -175,7 +175,7 @@ def _proven(
             f"the endpoint's receipts of block {header.number} prove nothing: {error.message}",
             fault="malformed",
         ) from None
-    except (KeyError, TypeError, ValueError, AttributeError):
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
         raise ChainUnavailable(
             f"the endpoint sent malformed receipts of block {header.number}", fault="malformed"
         ) from None

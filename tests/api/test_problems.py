@@ -81,6 +81,10 @@ NOTHING_ELSE = "check what was given; it is described in /v1/openapi.json"
         ("sign in again, or with POST /v1/keys or deed api keys create",
          "sign in again, or with POST /v1/keys"),
         ("check it with deed doctor; locally, start it with deed up", NOTHING_ELSE),
+        ("mount a tmpfs (containers: --shm-size=2g)", "mount a tmpfs"),
+        ("say which (license=NAME: a card; deed license list), or none", "say which, or none"),
+        ("mount the key; to change it, deed broker rotate", "mount the key"),
+        ("deed load there; a plain model is never loaded", NOTHING_ELSE),
         ("look again, a Deed is none", "look again, a Deed is none"),
     ],
 )  # fmt: skip

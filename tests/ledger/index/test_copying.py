@@ -108,7 +108,7 @@ def test_ended_half_way_there_is_no_copy(followed, file, copy):
     assert names(copy.parent) == []
 
 
-@pytest.mark.parametrize("there", ["file", "link", "folder", "log"])
+@pytest.mark.parametrize("there", ["file", "link", "folder", "log", "journal"])
 def test_nothing_that_stands_there_is_replaced_or_taken_over(followed, file, copy, there):
     match there:
         case "file":
@@ -117,6 +117,8 @@ def test_nothing_that_stands_there_is_replaced_or_taken_over(followed, file, cop
             copy.symlink_to("nowhere")
         case "folder":
             copy.mkdir()
+        case "journal":
+            copy.with_name("monday.db-journal").touch()
         case "log":
             copy.with_name("monday.db-wal").write_bytes(b"newest part of another database")
     before = names(copy.parent)
@@ -129,6 +131,14 @@ def test_what_comes_to_stand_there_meanwhile_is_not_replaced(followed, file, cop
     with pytest.raises(UsageError, match="there already"):
         copy_index(file, copy, progress=lambda _done, _pages: copy.touch())
     assert (names(copy.parent), copy.stat().st_size) == (["monday.db"], 0)
+
+
+def test_a_copy_that_was_made_read_only_is_restored_for_use(followed, file, copy):
+    copy_index(file, copy)
+    copy.chmod(0o400)
+    restored = copy.with_name("restored.db")
+    copy_index(copy, restored)
+    assert restored.stat().st_mode & 0o777 == 0o600
 
 
 def test_a_missing_folder_a_missing_source_and_another_file_are_named(followed, file, copy):
@@ -200,7 +210,10 @@ def test_of_a_database_in_use_the_file_alone_is_said_to_be_no_copy(stand, file, 
 
 @pytest.mark.parametrize("create", [True, False])
 @pytest.mark.parametrize("empty", [True, False])
-def test_a_log_without_its_database_is_not_thrown_away(followed, file, create, empty):
+@pytest.mark.parametrize("linked", [True, False])
+def test_a_log_without_its_database_is_not_thrown_away(
+    followed, file, tmp_path, create, empty, linked
+):
     log = file.with_name("index.db-wal")
     kept = log.read_bytes()
     followed.engine.dispose()
@@ -208,8 +221,11 @@ def test_a_log_without_its_database_is_not_thrown_away(followed, file, create, e
     log.write_bytes(kept)
     if empty:
         file.touch()
-    with pytest.raises(UsageError, match=r"index.db is not beside it"):
-        open_database(str(file), create=create)
+    named = tmp_path / "elsewhere" if linked else file
+    if linked:
+        named.symlink_to(file)
+    with pytest.raises(UsageError, match=r" is not beside it"):
+        open_database(str(named), create=create)
     assert log.read_bytes() == kept
 
 

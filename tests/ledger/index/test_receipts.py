@@ -70,7 +70,7 @@ def test_a_chain_whose_headers_do_not_hash_is_compared_with_its_receipts(stand):
 # -- an audit beside the chain -------------------------------------------------------------------
 
 
-def compared(stand, node):
+def compared(stand, node, **options):
     """How checks (11) and (12) end."""
     report = audit(
         stand.engine,
@@ -78,6 +78,7 @@ def compared(stand, node):
         genesis=stand.deployment.genesis_hash,
         addresses=stand.deployment.addresses,
         node=node,
+        **options,
     )
     return [(check.result, check.detail) for check in report.checks[-2:]]
 
@@ -135,6 +136,30 @@ def test_a_block_whose_bloom_and_logs_were_kept_back_is_found(stand):
     # Whoever keeps it back from the audit too is not believed, and proves nothing.
     _, (result, detail) = compared(stand, stand.new_follower()._node)
     assert (result, "do not hash" in detail) == ("not checked", True)
+
+
+def test_an_event_before_the_deployment_is_none(stand):
+    stand.chain.grow(20)
+    stand.catch_up()
+    last = world.journal(stand.engine)[-1][0]
+    _, (result, detail) = compared(stand, chains.Direct(stand.chain), first_block=last)
+    assert (result, "lies outside what was read" in detail) == ("fail", True)
+
+
+@pytest.mark.parametrize("wrong", ["-0x1", "0x-1", "0xzz", None, 5, "0x" + "ff" * 99])
+def test_a_malformed_block_proves_nothing(stand, wrong):
+    stand.chain.grow(5)
+    stand.catch_up()
+
+    class Odd(chains.Direct):
+        def batch(self, calls):
+            return [
+                reply | {"gasUsed": wrong} if isinstance(reply, dict) else reply
+                for reply in super().batch(calls)
+            ]
+
+    (kept, _), (result, _) = compared(stand, Odd(stand.chain))
+    assert (kept, result) == ("pass", "not checked")
 
 
 def test_an_endpoint_that_shows_another_chain_proves_nothing(stand):

@@ -153,7 +153,7 @@ async function showSuspect(bytes, found, file, current) {
   byId("with-suspect").hidden = false;
   const failed = checks_.filter((of) => of.result === "fail");
   if (failed.length) showDisagreement(failed, named);
-  else showVerdict(found, false);
+  else if (checks_[0].result === "pass") showVerdict(found, false);
 }
 
 function showDisagreement(failed, named) {
