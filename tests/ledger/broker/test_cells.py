@@ -7,7 +7,7 @@ from importlib import import_module
 
 import pytest
 
-from ledger.broker import asking
+from ledger.broker import asking, threshold
 from ledger.broker.cellshares import Place, ReleasedPart, deal_cells, join_cells
 from ledger.broker.client import Asker
 from ledger.broker.keeping import KeptReleases
@@ -379,8 +379,9 @@ def joined(trio, card, identity):
 
 
 def test_two_of_three_brokers_give_the_cell_keys_and_a_liar_about_them_is_left_out(
-    celled_trio, celled
+    celled_trio, celled, monkeypatch
 ):
+    monkeypatch.setattr(threshold, "SETTLE_SECONDS", 30)  # a slower liar is never heard
     license_id, card, identity = celled_trio.licensed()
     word = expected(celled, celled_trio.world, license_id)
     for down in (0, 1, 2):
