@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test ready check lint abi solidity bench deep chaos contracts docs lock clean
+.PHONY: help setup demo up test ready collected check lint abi solidity bench deep chaos contracts docs lock clean
 
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
   command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
@@ -24,6 +24,8 @@ MODEL ?=
 WORKERS ?= $(shell $(PYTHON) -c 'import os; print(5 * len(os.sched_getaffinity(0)) // 2)' 2>/dev/null || echo auto)
 # Workers are all the parallelism there is: threads of BLAS beside them wait for each other, spinning.
 ONE_THREAD := OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1
+# Tests start hundreds of processes of the program: without this each compiles all of it anew.
+unexport PYTHONDONTWRITEBYTECODE
 # The sample of mutants that `make deep` judges; another seed is another sample.
 MUTANTS ?= 60
 SEED ?= 3
@@ -124,7 +126,11 @@ test: ## everything CI runs
 	@$(MAKE) --no-print-directory -j 3 $(if $(filter output-sync,$(.FEATURES)),--output-sync=target) ready
 	@$(ONE_THREAD) $(BIN)/python -m pytest -n $(WORKERS) --dist loadscope --no-loadscope-reorder -q
 
-ready: lint solidity $(VENV)/.softhsm $(VENV)/.pgbouncer $(VENV)/.chromium
+ready: lint solidity collected $(VENV)/.softhsm $(VENV)/.pgbouncer $(VENV)/.chromium
+
+# What cannot be collected ends it here; and each worker finds the tests compiled.
+collected: $(VENV)/.dev
+	@$(BIN)/python -m pytest --collect-only -qq >/dev/null || { $(BIN)/python -m pytest --collect-only -qq | tail -n 50; exit 2; }
 
 # Other makers' loaders, for the benchmark alone: apart from our packages, and never in their place.
 .peers: requirements-peers.lock | $(VENV)/.dev
