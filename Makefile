@@ -113,7 +113,8 @@ lint: $(VENV)/.dev
 abi: $(VENV)/.dev $(MODULES)/.dev
 	@$(BIN)/python scripts/build_contracts.py --check
 
-solidity: abi
+# Needs nothing of Python's: it compiles while packages are still being fetched.
+solidity: $(MODULES)/.dev
 	@cd contracts && $(FORGE) test --summary
 
 contracts: $(VENV)/.dev $(MODULES)/.dev ## compile, write the ABI files, run the Solidity tests
@@ -126,7 +127,7 @@ test: ## everything CI runs
 	@$(MAKE) --no-print-directory -j 3 $(if $(filter output-sync,$(.FEATURES)),--output-sync=target) ready
 	@$(ONE_THREAD) $(BIN)/python -m pytest -n $(WORKERS) --dist loadscope --no-loadscope-reorder -q
 
-ready: lint solidity collected $(VENV)/.softhsm $(VENV)/.pgbouncer $(VENV)/.chromium
+ready: lint solidity abi collected $(VENV)/.softhsm $(VENV)/.pgbouncer $(VENV)/.chromium
 
 # What cannot be collected ends it here; and each worker finds the tests compiled.
 collected: $(VENV)/.dev
