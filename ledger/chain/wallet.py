@@ -12,9 +12,7 @@ import secrets
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, Self
-
-from eth_account import Account
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from ledger.canonical import parse_json
 from ledger.eip712 import Domain, StructType, TypedSigner
@@ -27,6 +25,9 @@ from ledger.errors import (
     WrongPassphrase,
 )
 from ledger.ids import Address, Digest, quoted
+
+if TYPE_CHECKING:
+    from eth_account import Account
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _MAX_KEYSTORE = 64 << 10
@@ -73,8 +74,9 @@ class LocalWallet:
     __slots__ = ("_account", "_address", "_test")
 
     def __init__(self, key: bytes, *, test_key: bool = False) -> None:
+        accounts = _accounts()
         try:
-            self._account = Account.from_key(key)
+            self._account = accounts.from_key(key)
         except Exception:  # noqa: BLE001  eth-keys raises several kinds, some of which show the key
             raise WalletError(
                 "that is not a private key", hint="a key has 64 hex digits, below the curve's order"
@@ -119,7 +121,7 @@ class LocalWallet:
         """
         if not passphrase:
             raise WalletError("a keystore needs a passphrase", hint="choose one and keep it")
-        document = Account.encrypt(bytes(self._account.key), passphrase, "scrypt", rounds)
+        document = _accounts().encrypt(bytes(self._account.key), passphrase, "scrypt", rounds)
         return dict(document)
 
     @classmethod
@@ -136,14 +138,21 @@ class LocalWallet:
             WrongPassphrase: it does not open with this passphrase.
             WalletError: it is not a v3 keystore, or asks for unreasonable work.
         """
-        document = _read_keystore(Path(path))
+        document, accounts = _read_keystore(Path(path)), _accounts()
         try:
-            key = Account.decrypt(document, passphrase)
+            key = accounts.decrypt(document, passphrase)
         except ValueError:
             raise WrongPassphrase(f"the passphrase does not open {Path(path).name}") from None
         except (KeyError, TypeError, NotImplementedError, MemoryError):
             raise _not_keystore(Path(path)) from None
         return cls(bytes(key))
+
+
+def _accounts() -> type[Account]:
+    """eth-account, loaded by who uses a key: it brings all of BLS along, half a second."""
+    from eth_account import Account
+
+    return Account
 
 
 def _not_keystore(path: Path) -> WalletError:

@@ -153,7 +153,7 @@ class Process:
 
 
 # All points under make deep.
-QUICK = {"chain read", "seat taken", "reply signed", "receipt written", "committed"}
+QUICK = {"seat taken", "reply signed", "receipt written", "committed"}
 
 
 @pytest.mark.parametrize(

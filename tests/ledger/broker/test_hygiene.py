@@ -103,7 +103,7 @@ def served(world, broker_world, tmp_path):
             deadline = time.monotonic() + 60
             while time.monotonic() < deadline:
                 try:
-                    if httpx.get(f"{url}/v1/broker", timeout=5).status_code == 200:
+                    if httpx.get(f"{url}/v1/broker", timeout=5, verify=False).status_code == 200:
                         break
                 except httpx.HTTPError:
                     pass

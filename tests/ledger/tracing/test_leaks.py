@@ -318,13 +318,20 @@ ATTACKS = {
 }
 
 
-# Two attacks in one, each of which is tried by itself too.
-TWICE = {"int4 of a rotated copy", "int4 of a permuted, renamed copy"}
+# Two attacks in one, each of which is tried by itself too; and milder ones than those tried.
+COVERED = {
+    "int4 of a rotated copy",
+    "int4 of a permuted, renamed copy",
+    "prune 50 %",
+    "prune 70 %",
+    "noise 0.1",
+    "int4 packed in bytes",
+}
 
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(n, marks=pytest.mark.deep) if n in TWICE else n for n in ATTACKS],
+    [pytest.param(n, marks=pytest.mark.deep) if n in COVERED else n for n in ATTACKS],
 )
 def test_an_altered_copy_names_its_license(single, name):
     assert single.named(ATTACKS[name](single.copy(1))) == [LEAKER]
@@ -454,7 +461,9 @@ def test_what_became_of_each_tensor_is_told(single):
 
 
 @pytest.mark.torch
-@pytest.mark.parametrize(("steps", "rate"), [(12, 2e-5), (12, 2e-4), (12, 1e-3)])
+@pytest.mark.parametrize(
+    ("steps", "rate"), [pytest.param(12, 2e-5, marks=pytest.mark.deep), (12, 2e-4), (12, 1e-3)]
+)
 def test_a_fine_tuned_copy_names_its_license(single, steps, rate):
     pytest.importorskip("torch", reason="install requirements-torch.txt")
     tuned = fine_tuned(single.copy(1), steps=steps, rate=rate)
