@@ -5,6 +5,7 @@ A private key is never an argument of a command, never printed, and never leaves
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import re
@@ -28,6 +29,10 @@ from ledger.ids import Address, Digest, quoted
 
 if TYPE_CHECKING:
     from eth_account import Account
+
+# Loaded late (`_accounts`), and missed at once: before anyone is asked for a passphrase.
+if importlib.util.find_spec("eth_account") is None:
+    raise ModuleNotFoundError("No module named 'eth_account'", name="eth_account")
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _MAX_KEYSTORE = 64 << 10
