@@ -35,13 +35,12 @@ from ledger.ids import Address, Digest
 from ledger.index import tables
 from ledger.index.audit_report import Check, Faults, Report, Said
 from ledger.index.blocks import Node
-from ledger.index.comparing import Comparison
+from ledger.index.comparing import Comparison, still_there
 from ledger.index.contracts import Contracts
 from ledger.index.database import reading
 from ledger.index.decode import EVENTS
 from ledger.index.event_proofs import ours_in, verify_event
 from ledger.index.faults import misread, name_of, pages, proved, unowned, untrue_entries
-from ledger.index.fetch import HEADERS_PER_BATCH, read_headers
 from ledger.index.journal import Cursor, Journal, pinned
 from ledger.index.leaves import examine
 from ledger.index.rebuilding import compare_folded, counted
@@ -360,25 +359,8 @@ class Auditor:
     def _chain(self) -> Said:
         if self._node is None:
             return _NOT_ASKED
-        faults, table = Faults(), tables.block
-        count = 0
-        kept = self._connection.execute(
-            select(table.c.number, table.c.hash)
-            .where(table.c.chain_id == self._chain_id)
-            .order_by(table.c.number)
-            .execution_options(yield_per=HEADERS_PER_BATCH)
-        )
-        try:
-            for part in kept.partitions():
-                shown = read_headers(self._node, [row.number for row in part])
-                for row, header in zip(part, shown, strict=True):
-                    count += 1
-                    if header is None or header.hash != row.hash:
-                        faults.add(f"block {row.number} is another one now, or none")
-        except LedgerError as error:
-            if not faults.count:
-                return "not checked", f"after {count} blocks: {error.message}"
-        return faults.said(f"{count} blocks")
+        final = self._cursor.finalized
+        return still_there(self._connection, self._chain_id, self._node, final=final)
 
     def _compared(self) -> Said:
         if self._node is None:
@@ -387,7 +369,9 @@ class Auditor:
         comparison = Comparison(
             self._connection, self._chain_id, self._node, contracts, provable=self._provable
         )
-        return comparison.said(self._cursor, self._first_block)
+        # A manifest that was corrected since does not change from where the index was read.
+        first = min(self._first_block, self._journal.first_block(self._connection))
+        return comparison.said(self._cursor, first)
 
 
 def audit(

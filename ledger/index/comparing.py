@@ -1,31 +1,35 @@
-"""The whole journal against the chain itself, block by block from the cursor down.
+"""Every event of the journal against the chain itself, block by block from the cursor down.
 
 Following believes a header's bloom filter and, below finality, what an endpoint says of logs that
 nothing contradicts (``docs/spec/index.md``, "What this does not catch"). Here no answer is
 believed: from the hash at which the cursor stands, the fields of each block must hash to what the
 block above it names as its parent, and the receipts of every block whose bloom filter admits one
-of our contracts must lead to its root. What they hold is what the journal must hold.
+of our contracts must lead to its root. What they hold is what the journal must hold. What contracts
+told beside an event (``raw_read``) is state and in no receipt: check (3) looks at some of it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, Final, TypeVar
 
 from sqlalchemy import Connection, Row, select
 
 from ledger.errors import ChainUnavailable, LedgerError, StateProofInvalid
 from ledger.evidence.headers import encode_header
 from ledger.index import tables
-from ledger.index.audit_report import SHOWN, Faults, Said
+from ledger.index.audit_report import Faults, Said
 from ledger.index.blocks import Header, Log, Node
 from ledger.index.contracts import Contracts
-from ledger.index.fetch import HEADERS_PER_BATCH
+from ledger.index.endpoints import Endpoints
+from ledger.index.fetch import HEADERS_PER_BATCH, read_headers
 from ledger.index.journal import Cursor
 from ledger.index.receipts import BLOCKS_PER_BATCH, proven_logs
 from ledger.index.replies import header_of, numbered
 
 _FIELDS: Final = ("block_hash", "block_time", "tx_hash", "tx_index", "address", "topics", "data")
+T = TypeVar("T")
 
 
 class Comparison:
@@ -74,7 +78,7 @@ class Comparison:
         try:
             while last >= first and hash_ is not None:
                 start = max(first, last - HEADERS_PER_BATCH + 1)
-                headers = self._linked(start, last, hash_)
+                headers = asked(self._node, partial(self._linked, start, last, hash_), start)
                 self._compare(headers)
                 last, hash_ = start - 1, headers[0].parent_hash
         except LedgerError as error:
@@ -84,13 +88,13 @@ class Comparison:
             self._faults.add(f"{done} was compared, then: {error.message}")
         return self._faults.said(f"{self._events} events from block {first} on")
 
-    def _linked(self, first: int, last: int, hash_: bytes) -> list[Header]:
+    def _linked(self, first: int, last: int, hash_: bytes, node: Node) -> list[Header]:
         """The headers of a closed range that ends in the block of this hash."""
         calls: list[tuple[str, list[Any]]] = [
             ("eth_getBlockByNumber", [hex(number), False]) for number in range(first, last + 1)
         ]
         headers: list[Header] = []
-        replies = self._node.batch(calls)
+        replies = node.batch(calls)
         for number, reply in zip(range(last, first - 1, -1), reversed(replies), strict=True):
             header = numbered(header_of(reply), number)
             # (1) It is the block that the one above it names.
@@ -106,19 +110,22 @@ class Comparison:
     def _compare(self, headers: list[Header]) -> None:
         held = self._held(headers[0].number, headers[-1].number)
         self._events += len(held)
-        asked = [
+        seen = [
             header
             for header in headers
             # (3) Any event of ours sets the bits of its contract, also one that has no name here.
             if self._contracts.admitted(header.bloom)
         ]
         shown: dict[tuple[int, int], Log] = {}
-        for at in range(0, len(asked), BLOCKS_PER_BATCH):
-            part = asked[at : at + BLOCKS_PER_BATCH]
-            for logs in proven_logs(self._node, self._contracts, part, provable=self._provable):
+        for at in range(0, len(seen), BLOCKS_PER_BATCH):
+            part = seen[at : at + BLOCKS_PER_BATCH]
+            for logs in asked(self._node, partial(self._proven, part), part[0].number):
                 shown |= {(log.block, log.log_index): log for log in logs}
         for place in sorted(held.keys() | shown.keys()):
             self._one(place, held.get(place), shown.get(place))
+
+    def _proven(self, headers: list[Header], node: Node) -> list[list[Log]]:
+        return proven_logs(node, self._contracts, headers, provable=self._provable)
 
     def _one(self, place: tuple[int, int], row: Row[Any] | None, log: Log | None) -> None:
         at = f"event {place[0]}-{place[1]}"
@@ -136,7 +143,7 @@ class Comparison:
         outside = select(logs.c.block, logs.c.log_index).where(
             logs.c.chain_id == self._chain_id, (logs.c.block < first) | (logs.c.block > last)
         )
-        return list(self._connection.execute(outside.limit(SHOWN)))
+        return list(self._connection.execute(outside))
 
     def _held(self, first: int, last: int) -> dict[tuple[int, int], Row[Any]]:
         logs = tables.raw_log
@@ -146,6 +153,69 @@ class Comparison:
             )
         )
         return {(row.block, row.log_index): row for row in rows}
+
+
+def still_there(connection: Connection, chain_id: int, node: Node, *, final: int) -> Said:
+    """How check (11) ends: whether the chain still has the blocks that the journal keeps.
+
+    A block that is not final may be replaced at any time: a follower goes back over it, and the
+    view of the database is older than the chain's. So that is no fault of the index.
+
+    Args:
+        connection: a reading transaction.
+        chain_id: of the chain.
+        node: the chain.
+        final: the last block that was final when the index was written.
+    """
+    faults, table = Faults(), tables.block
+    count = replaced = 0
+    kept = connection.execute(
+        select(table.c.number, table.c.hash)
+        .where(table.c.chain_id == chain_id)
+        .order_by(table.c.number)
+        .execution_options(yield_per=HEADERS_PER_BATCH)
+    )
+    try:
+        for part in kept.partitions():
+            numbers = [row.number for row in part]
+            shown = asked(node, partial(_headers, numbers), numbers[0])
+            for row, header in zip(part, shown, strict=True):
+                count += 1
+                if header.hash == row.hash:
+                    continue
+                if row.number <= final:
+                    faults.add(f"block {row.number} is another one now")
+                replaced = replaced or row.number
+    except LedgerError as error:
+        if not faults.count:
+            return "not checked", f"after {count} blocks: {error.message}"
+    if replaced and not faults.count:
+        told = f"block {replaced}, which is not final, is another one now"
+        return "not checked", f"{told}: follow, and audit again"
+    return faults.said(f"{count} blocks")
+
+
+def _headers(numbers: list[int], node: Node) -> list[Header]:
+    headers: list[Header] = []
+    for number, header in zip(numbers, read_headers(node, numbers), strict=True):
+        if header is None:
+            raise ChainUnavailable(f"the endpoint has no block {number} yet")
+        headers.append(header)
+    return headers
+
+
+def asked(node: Node, act: Callable[[Node], T], oldest: int) -> T:
+    """What `act` finds at an endpoint: at another where one shows it nothing that can be used.
+
+    Args:
+        node: one endpoint, or several.
+        act: asks, and looks at what is answered.
+        oldest: the lowest block that it asks for.
+
+    Raises:
+        LedgerError: what `act` raised at the last of them.
+    """
+    return node.ask(act, oldest=oldest) if isinstance(node, Endpoints) else act(node)
 
 
 def _values(log: Log) -> Mapping[str, Any]:

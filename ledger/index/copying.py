@@ -20,13 +20,16 @@ from pathlib import Path
 from typing import Final
 
 from ledger.errors import IndexUnavailable, UsageError
-from ledger.index.database_file import DatabaseFile, damaged, log_of, refusal
+from ledger.index.database_file import DatabaseFile, damaged, is_still, log_of, refusal
 
 BUSY_SECONDS: Final = 10.0
 # What a file system without hard links says.
-_NO_LINKS: Final = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS})
+_NO_LINKS: Final = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS})
 # 64 MB between two looks at whether the user has had enough.
 _PAGES_AT_ONCE: Final = 4096
+_CHECK: Final = "PRAGMA integrity_check(1)"
+# SQLite deletes files of these names when it opens the database that they are named after.
+_LOGS: Final = ("-wal", "-shm", "-journal")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +57,9 @@ def copy_index(
 
     Raises:
         UsageError: `source` is no index, damaged, or may not be read; `dest` or a log beside it is
-            there, or not its folder.
-        IndexUnavailable: `source` is held by another process, or the disk is full.
+            there, or not its folder, or is named like a log.
+        IndexUnavailable: `source` is held by another process, or was written through another mount
+            meanwhile; the disk is full, or keeps something else.
     """
     source, dest = source.absolute(), dest.absolute()
     if not os.path.lexists(source):
@@ -66,10 +70,20 @@ def copy_index(
         file = DatabaseFile.open(source, create=False)
         with closing(file.connect(timeout=BUSY_SECONDS)) as raw:
             part = _part(dest, source.stat().st_mode)
+            still = is_still(source)
+            mark = file.mark() if still else ()
             block = _copy(raw, source, part, progress)
+            if still and file.mark() != mark:
+                raise IndexUnavailable(
+                    f"{source} was written while it was copied, through another mount than this "
+                    "read-only one",
+                    hint="copy it where it is written",
+                )
         size = _name(part, dest)
     except (sqlite3.Error, OSError) as error:
-        refused = refusal(source, error)
+        # What the system says of the copy is nothing about its source.
+        about_it = isinstance(error, sqlite3.Error) or error.filename == str(source)
+        refused = refusal(source, error) if about_it else None
         if refused is not None:
             raise refused from error
         said = str(error) if isinstance(error, sqlite3.Error) else error.strerror
@@ -86,6 +100,11 @@ def copy_index(
 def _require_free(dest: Path) -> None:
     if not dest.parent.is_dir():
         raise UsageError(f"there is no folder {dest.parent}", hint="make it first")
+    if dest.name.endswith(_LOGS):
+        raise UsageError(
+            f"{dest.name} is what SQLite calls a log of a database, and removes",
+            hint="give the copy another name",
+        )
     if os.path.lexists(dest):
         raise UsageError(
             f"{dest} is there already", hint="nothing was changed: name another, or move it away"
@@ -132,9 +151,16 @@ def _copy(
         )
         # One that needs no log beside it can be read from where nothing can be written.
         copy.execute("PRAGMA journal_mode=DELETE")
-        (found,) = copy.execute("PRAGMA integrity_check(1)").fetchone()
+        (found,) = copy.execute(_CHECK).fetchone()
     if found != "ok":
-        raise damaged(source, found)
+        (own,) = raw.execute(_CHECK).fetchone()
+        if own != "ok":
+            raise damaged(source, own)
+        raise IndexUnavailable(
+            f"what was written into {part.parent} is not what is read from there: "
+            f"{' '.join(found.split())}",
+            hint="the index itself is whole: copy it to another disk",
+        )
     return None if block is None else int(block)
 
 
@@ -155,11 +181,18 @@ def _name(part: Path, dest: Path) -> int:
     except OSError as error:
         if error.errno not in _NO_LINKS:
             raise
-        part.rename(dest)
-    folder = os.open(dest.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        with contextlib.suppress(OSError):  # some file systems have nothing to do there
+        # The name is ours before anything takes its place.
+        try:
+            os.close(os.open(dest, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        except FileExistsError:
+            _require_free(dest)
+            raise
+        part.replace(dest)
+    # The copy is there: some file systems have nothing to do here, some folders may not be read.
+    with contextlib.suppress(OSError):
+        folder = os.open(dest.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
             os.fsync(folder)
-    finally:
-        os.close(folder)
+        finally:
+            os.close(folder)
     return size

@@ -105,6 +105,11 @@ class DatabaseFile:
         if not _may(self._path, os.W_OK):
             raise _not_writable(self._path)
 
+    def mark(self) -> tuple[int, ...]:
+        """Differs once somebody else wrote where SQLite looks for no locks: a read-only mount."""
+        found = self._path.stat()
+        return found.st_size, found.st_mtime_ns, found.st_ctime_ns, is_still(self._path)
+
     def connect(self, *, timeout: float) -> sqlite3.Connection:
         """A connection to the file that was opened first, and to no other.
 
@@ -227,18 +232,21 @@ def _no_file(path: Path, mode: int) -> UsageError:
 
 
 def _connect(path: Path, mode: str, timeout: float = 5.0) -> sqlite3.Connection:
-    if mode == "rw" and _is_still(path):
+    if mode == "rw" and is_still(path):
         # An index wants a log beside it, also to be read.
         mode = "ro&immutable=1"
     uri = f"file://{quote(os.fsencode(path))}?mode={mode}"
     return sqlite3.connect(uri, uri=True, check_same_thread=False, timeout=timeout)
 
 
-def _is_still(path: Path) -> bool:
-    """Whether nobody writes there: a read-only file system, and no log of one that is in use."""
-    return bool(os.statvfs(path).f_flag & os.ST_RDONLY) and not os.path.lexists(
-        f"{os.path.realpath(path)}-wal"
-    )
+def is_still(path: Path) -> bool:
+    """Whether it is read without a log: a read-only mount, and no log of one that is in use."""
+    try:
+        read_only = os.statvfs(path).f_flag & os.ST_RDONLY
+    except OSError:
+        return False
+    real = os.path.realpath(path)
+    return bool(read_only) and not any(os.path.lexists(real + log) for log in ("-wal", "-journal"))
 
 
 def _identity(path: Path) -> _Identity:

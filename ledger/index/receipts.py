@@ -168,6 +168,8 @@ def _proven(
     try:
         if rule.provable:
             _prove(header, block, [encode_receipt(receipt) for receipt in receipts])
+        else:
+            _require_named(header, block, receipts)
         # (3) Their order gives each log its number.
         return _ours(contracts, header, receipts)
     except StateProofInvalid as error:
@@ -197,6 +199,15 @@ def _prove(header: Header, block: Mapping[str, Any], receipts: Sequence[bytes]) 
         tree[rlp.encode(position)] = item
     if tree.root_hash != shown.receipts_root.raw:
         raise StateProofInvalid("they do not lead to the root in its header")
+
+
+def _require_named(
+    header: Header, block: Mapping[str, Any], receipts: Sequence[Mapping[str, Any]]
+) -> None:
+    """Where nothing hashes: they say of themselves that they are of this block."""
+    hash_ = "0x" + header.hash.hex()
+    if any(said.lower() != hash_ for said in (block["hash"], *(r["blockHash"] for r in receipts))):
+        raise StateProofInvalid("it is another block")
 
 
 def _ours(contracts: Contracts, header: Header, receipts: Sequence[Mapping[str, Any]]) -> list[Log]:

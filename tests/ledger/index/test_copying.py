@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import shutil
@@ -12,8 +13,8 @@ from contextlib import closing
 import pytest
 from sqlalchemy import text
 
-from ledger.errors import UsageError
-from ledger.index import copying
+from ledger.errors import IndexUnavailable, UsageError
+from ledger.index import copying, database_file
 from ledger.index.copying import copy_index
 from ledger.index.database import open_database, writing
 
@@ -106,6 +107,58 @@ def test_ended_half_way_there_is_no_copy(followed, file, copy):
     with pytest.raises(KeyboardInterrupt):
         copy_index(file, copy, progress=ended)
     assert names(copy.parent) == []
+
+
+@pytest.mark.parametrize("log", ["-wal", "-shm", "-journal"])
+def test_no_copy_gets_a_name_that_sqlite_would_remove(followed, file, copy, log):
+    with pytest.raises(UsageError, match=f"monday.db{log} is what SQLite calls a log"):
+        copy_index(file, copy.with_name(copy.name + log))
+    assert names(copy.parent) == []
+
+
+def test_what_is_written_through_another_mount_than_a_read_only_one_is_noticed(
+    followed, file, copy, monkeypatch
+):
+    """SQLite is told there that nobody writes, and looks for no locks."""
+    followed.engine.dispose()
+    assert names(file.parent) == [file.name]
+    # What such a mount says; to make one takes more rights than a test has.
+    monkeypatch.setattr(database_file, "is_still", lambda path: True)
+    monkeypatch.setattr(copying, "is_still", lambda path: True)
+    monkeypatch.setattr(copying, "_PAGES_AT_ONCE", 1)
+    elsewhere = []
+
+    def written(_done, _pages):
+        if not elsewhere:
+            elsewhere.append(sqlite3.connect(file, isolation_level=None))
+            elsewhere[0].execute("UPDATE cursor SET epoch = epoch + 1")
+            elsewhere[0].close()
+
+    with pytest.raises(IndexUnavailable, match="was written while it was copied"):
+        copy_index(file, copy, progress=written)
+    assert names(copy.parent) == []
+    assert copy_index(file, copy).size == copy.stat().st_size
+
+
+def test_where_there_are_no_hard_links_nothing_is_replaced_either(
+    followed, file, copy, monkeypatch
+):
+    def no_links(_part, _dest):
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", no_links)
+    copy_index(file, copy)
+    assert names(copy.parent) == [copy.name]
+    other = copy.with_name("tuesday.db")
+
+    def no_links_and_another_comes(_part, dest):
+        dest.write_bytes(b"another")
+        no_links(_part, dest)
+
+    monkeypatch.setattr(os, "link", no_links_and_another_comes)
+    with pytest.raises(UsageError, match="is there already"):
+        copy_index(file, other)
+    assert other.read_bytes() == b"another"
 
 
 @pytest.mark.parametrize("there", ["file", "link", "folder", "log", "journal"])

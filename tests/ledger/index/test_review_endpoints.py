@@ -11,6 +11,7 @@ from ledger.chain.deployment import Deployment
 from ledger.chain.rpc import Rpc
 from ledger.errors import ChainUnavailable, LedgerError
 from ledger.ids import Digest, keccak256
+from ledger.index.audit import audit
 from ledger.index.endpoints import Endpoints
 from ledger.index.follow import Follower
 from ledger.index.pool import Source
@@ -113,6 +114,34 @@ def test_a_lying_archive_is_blamed_itself_and_does_not_hold_up_a_backfill(stand,
     all_.each[1].change = world.of_blocks(lambda block: block | {"parentHash": "0x" + "22" * 32})
     assert all_.turns(25), all_.said[-1]
     stand.check()
+
+
+@pytest.mark.parametrize("first", ["lags", "has no receipts", "shows blocks that do not hash"])
+def test_an_audit_goes_on_at_another_endpoint_where_one_is_no_use(stand, several, first):
+    stand.chain.grow(20)
+    behind = stand.chain.view()
+    stand.chain.grow(20)
+    stand.catch_up()
+    all_ = several(2)
+    match first:
+        case "lags":
+            all_.each[0].served = behind
+        case "has no receipts":
+            all_.each[0].change = lambda question, result: (
+                None if question["method"] == "eth_getBlockReceipts" else result
+            )
+        case _:
+            all_.each[0].change = world.of_blocks(lambda block: block | {"gasUsed": "0x7"})
+    given = stand.deployment
+    report = audit(
+        stand.engine,
+        given.chain_id,
+        genesis=given.genesis_hash,
+        addresses=given.addresses,
+        node=all_.node,
+    )
+    ends = [(check.result, check.detail) for check in report.checks[-2:]]
+    assert [result for result, _ in ends] == ["pass", "pass"], ends
 
 
 LIES = {
