@@ -30,6 +30,7 @@ from ledger.chain.wallet import LocalWallet, dev_wallet
 # that a test starts and then interrupts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+HANDLERS = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
 
 # Collecting makes 700,000 objects that live to the end. Looking for garbage among them took five
@@ -74,6 +75,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items.sort(
         key=lambda item: (place.get(item.path, len(place)), -counts[item.path], str(item.path))
     )
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
+    """Some tests interrupt their own process: a handler left by another would swallow that."""
+    yield
+    left = {number: signal.getsignal(number) for number in HANDLERS}
+    for number, handler in HANDLERS.items():
+        signal.signal(number, handler)
+    assert left == HANDLERS, f"{item.nodeid} left handlers of signals behind"
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -19,7 +18,7 @@ from ledger.cli.index_status import status_answer
 from ledger.cli.output import Answer, console, fields, table
 from ledger.cli.session import Session
 from ledger.cli.settings import checked_url
-from ledger.cli.signals import ended_like_interrupts
+from ledger.cli.signals import ended_like_interrupts, setting_when_told
 from ledger.cli.verb import Verbs
 from ledger.errors import UsageError
 
@@ -77,11 +76,10 @@ def run(
 
     rate = _checked_rate(proof_rate)
     stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
     network = session.network
     deployment, profile = network.deployment, network.profile
     with (
+        setting_when_told(stop),
         opened(session, database, create=True) as engine,
         _endpoints(session, rpc, quorum) as endpoints,
     ):

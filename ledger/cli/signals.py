@@ -1,9 +1,10 @@
-"""Being told to end: SIGTERM and SIGHUP end a command as Ctrl-C does, tidying up on the way."""
+"""Being told to end: by SIGTERM or SIGHUP as by Ctrl-C, tidying up on the way."""
 
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 
@@ -26,9 +27,27 @@ def ended_like_interrupts() -> Iterator[None]:
             signal.signal(number, signal.SIG_IGN)
         raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, end) for number in numbers}
+    with _handled_by(end, numbers):
+        yield
+
+
+@contextmanager
+def setting_when_told(stop: threading.Event) -> Iterator[None]:
+    """While inside, SIGINT and SIGTERM set `stop` and interrupt nothing.
+
+    Call it from the main thread.
+    """
+    with _handled_by(lambda *_: stop.set(), (signal.SIGINT, signal.SIGTERM)):
+        yield
+
+
+@contextmanager
+def _handled_by(
+    handler: Callable[[int, object], None], numbers: Iterable[signal.Signals]
+) -> Iterator[None]:
+    before = {number: signal.signal(number, handler) for number in numbers}
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, earlier in before.items():
+            signal.signal(number, earlier)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 
 import pytest
 import rlp
@@ -173,7 +174,12 @@ def test_a_failed_transaction_is_run_again_where_it_is_ours_or_was_passed_on_and
 
     def failed(gas):
         asked = {"from": str(sender), "to": str(other), "gas": hex(gas)}
-        return Digest.parse(rpc.call("eth_sendTransaction", [asked]))
+        sent = rpc.call("eth_sendTransaction", [asked])
+        deadline = time.monotonic() + 30  # a node mines it behind its answer
+        while rpc.call("eth_getTransactionReceipt", [sent]) is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        return Digest.parse(sent)
 
     def told(which, *given):
         found = standing(rpc, which, *given)
