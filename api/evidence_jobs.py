@@ -13,7 +13,6 @@ import contextlib
 import fcntl
 import hashlib
 import json
-import os
 import secrets
 import threading
 import time
@@ -28,6 +27,7 @@ from api import hints
 from ledger.canonical import canonical_json, parse_json
 from ledger.chain.remembering import kept_beside
 from ledger.errors import IndexUnavailable, LedgerError, RateLimited, UnknownRecord
+from ledger.files import write_whole
 
 State = Literal["queued", "collecting", "done", "failed"]
 Collect = Callable[[dict[str, Any], Path, Callable[[str], None]], dict[str, Any]]
@@ -331,12 +331,7 @@ class EvidenceJobs:
 
     def _put(self, work: Work) -> Work:
         dest = self._folder / f"{work.name}.json"
-        temporary = dest.with_suffix(".new")
-        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as to:
-            json.dump(asdict(work), to)
-            to.flush()
-            os.fsync(to.fileno())
-        temporary.replace(dest)
+        write_whole(dest, json.dumps(asdict(work)).encode(), mode=0o600)
         self._works[work.name] = work
         return work
 

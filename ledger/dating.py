@@ -16,7 +16,6 @@ from typing import Protocol
 
 from ledger.canonical import canonical_json
 from ledger.errors import TimestampInvalid, UsageError, VerificationError
-from ledger.evidence.archive import write_whole
 from ledger.evidence.bundle import (
     CUSTODY,
     PRINTED,
@@ -37,6 +36,7 @@ from ledger.evidence.timestamp_steps import PROOF, read_stamps
 from ledger.evidence.timestamps import Token, chain_of, renewal_imprint
 from ledger.evidence.trust import TrustRoot
 from ledger.evidence.verify import examine
+from ledger.files import write_whole
 from ledger.ids import Address, Digest
 from ledger.remote.stamping import request_token
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from ledger.canonical import canonical_json
 from ledger.dating import close_bundle
-from ledger.evidence.archive import write_whole
 from ledger.evidence.bundle import CUSTODY, PRINTED, VERIFIERS, read_bundle
 from ledger.evidence.custody import append, read_log
 from ledger.evidence.printing import print_forms, verifier_copies
+from ledger.files import write_whole
 from ledger.ids import Address, Digest
 
 

@@ -21,7 +21,6 @@ from ledger.chain.remembering import forgetting, remembering
 from ledger.claim import Claim, manifest_hash
 from ledger.dating import DigestSigner
 from ledger.errors import ClaimMismatch, PendingFinality, UsageError, VerificationError
-from ledger.evidence.archive import write_whole
 from ledger.evidence.bundle import (
     CUSTODY,
     README,
@@ -47,6 +46,7 @@ from ledger.evidence.release_steps import parse_receipt
 from ledger.evidence.report import render
 from ledger.evidence.trust import TrustRoot
 from ledger.evidence.verify import examine
+from ledger.files import write_whole
 from ledger.fingerprint.exact import Fingerprint
 from ledger.ids import Digest, LicenseId
 from ledger.licensing import card as license_card

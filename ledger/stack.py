@@ -37,6 +37,7 @@ from typing import IO, Final, Self
 
 import httpx
 
+from ledger.broker.custody import write_private
 from ledger.broker.home import KEYS_FILE, BrokerHome
 from ledger.broker.setup import register_broker
 from ledger.canonical import parse_json
@@ -48,6 +49,7 @@ from ledger.chain.rpc import Rpc
 from ledger.chain.transactions import Sender
 from ledger.chain.wallet import dev_wallet
 from ledger.errors import ConfigurationError, UnavailableError, WrongNetwork
+from ledger.files import write_whole
 from ledger.ids import Address
 from ledger.remote.bodies import authorities
 
@@ -222,7 +224,7 @@ class Stack:
         home_path.mkdir(exist_ok=True, mode=0o700)
         passphrase_file = home_path / "passphrase"
         if not passphrase_file.exists():
-            _write_private(passphrase_file, secrets.token_urlsafe(32) + "\n")
+            write_private(passphrase_file, secrets.token_urlsafe(32).encode() + b"\n")
         passphrase = passphrase_file.read_text().strip()
         there = (home_path / KEYS_FILE).exists()
         home = (BrokerHome.open if there else BrokerHome.create)(home_path, passphrase)
@@ -351,7 +353,7 @@ def _ports(folder: Path, say: Say) -> dict[str, int]:
         kept = {name: port for name, port in stored.items() if isinstance(port, int)}
     for name in ("chain", "api"):
         kept.setdefault(name, _free_port())
-    path.write_text(json.dumps(kept) + "\n")
+    write_whole(path, json.dumps(kept).encode() + b"\n")
     ports = dict(kept)
     for name, port in kept.items():
         if not _is_free(port):
@@ -374,12 +376,6 @@ def _is_free(port: int) -> bool:
         except (OSError, OverflowError):
             return False
     return True
-
-
-def _write_private(path: Path, text: str) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)
 
 
 def _die_with_parent() -> None:

@@ -26,6 +26,7 @@ from ledger.errors import (
     UsageError,
     WrongPassphrase,
 )
+from ledger.files import sync_folder, write_whole
 from ledger.licensing.document import Document, base64_text, hex_text
 from ledger.paths import require_file_name
 from ledger.sealed.memory import Secret
@@ -237,37 +238,14 @@ def write_private(path: Path, data: bytes, *, replace: bool = False) -> None:
     Raises:
         ConfigurationError: it exists and `replace` is false, is a folder, or cannot be written.
     """
-    temporary = require_file_name(path).with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            if replace:
-                temporary.replace(path)
-            else:
-                os.link(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
-        sync_folder(path.parent)
+        write_whole(require_file_name(path), data, mode=0o600, replace=replace)
     except FileExistsError:
         raise ConfigurationError(
             f"{path} is already there", hint="choose another name; keys are never overwritten"
         ) from None
     except OSError as error:
         raise ConfigurationError(f"cannot write {path}: {error.strerror}") from None
-
-
-def sync_folder(folder: Path) -> None:
-    """Make renames in a folder survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def destroy_file(path: Path) -> None:

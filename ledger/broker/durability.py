@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from ledger.errors import BrokerUnavailable
+from ledger.files import sync_folder
 
 _to_disk: Final[Callable[[int], None]] = getattr(os, "fdatasync", os.fsync)
 
@@ -36,11 +37,7 @@ class GroupSync:
         self._safe = 0
         self._syncing = False
         self._broken = ""
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        sync_folder(path.parent)
 
     def close(self) -> None:
         """Close the file."""

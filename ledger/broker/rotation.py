@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from ledger.broker.custodians import custodian
-from ledger.broker.custody import KeyStore, destroy_file, sync_folder, zero
+from ledger.broker.custody import KeyStore, destroy_file, zero
 from ledger.broker.home import DATABASE_FILE, KEYS_FILE, BrokerHome
 from ledger.broker.inuse import FolderLock
 from ledger.broker.keyfile import KeyFile, forget
@@ -26,6 +26,7 @@ from ledger.chain.brokers import BrokerRegistry
 from ledger.chain.deployment import Deployment
 from ledger.chain.transactions import Sender
 from ledger.errors import ConfigurationError, KeyAccessError, UsageError
+from ledger.files import sync_folder
 from ledger.ids import Digest
 from ledger.sealed.recipients import DEFAULT_SUITE, KemPrivateKey
 

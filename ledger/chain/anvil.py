@@ -23,6 +23,7 @@ from pathlib import Path
 
 from ledger.chain.rpc import Rpc
 from ledger.errors import ChainUnavailable, LedgerError, ManifestError, ToolMissing, UsageError
+from ledger.files import sync_folder
 
 CHAIN_ID = 31337
 KEPT_STATES = 256
@@ -205,11 +206,7 @@ class StateFile:
             os.link(self.path, link)
             link.replace(self.previous)
         new.replace(self.path)
-        folder = os.open(self.path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        sync_folder(self.path.parent)
 
     def candidates(self) -> list[bytes]:
         """The states to begin from, best first, unpacked; none when there was never one.

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +22,7 @@ from ledger.errors import (
 )
 from ledger.evidence.origin import DEPLOYED, FACTORY, factory_call
 from ledger.evidence.releases import shipped_code, shipped_init_code
+from ledger.files import write_whole
 from ledger.ids import Address, Digest, keccak256
 
 if TYPE_CHECKING:
@@ -155,7 +154,7 @@ class Deployment:
 
     def save(self, path: Path) -> None:
         """Write the manifest file, whole or not at all."""
-        write_whole(path, json.dumps(self.to_json(), indent=2) + "\n")
+        write_whole(path, json.dumps(self.to_json(), indent=2).encode() + b"\n")
 
     def verify(self, rpc: Rpc) -> None:
         """Check that `rpc` serves this deployment: chain id, genesis, and the code at each address.
@@ -211,21 +210,6 @@ def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise ManifestError("addresses and hashes of a deployment manifest are text")
     return value
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a small file so that readers see the old one or the new one, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=path.name, dir=path.parent)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def deploy(sender: Sender) -> Deployment:

@@ -16,10 +16,11 @@ from types import MappingProxyType
 from typing import Any, Self
 
 from ledger.canonical import parse_json
-from ledger.chain.deployment import Deployment, write_whole
+from ledger.chain.deployment import Deployment
 from ledger.chain.profile import ChainProfile, profile_for
 from ledger.chain.rpc import Rpc
 from ledger.errors import FormatError, ManifestError, UnsupportedVersion, UsageError
+from ledger.files import write_whole
 from ledger.ids import Address
 
 VERSION = 1
@@ -131,7 +132,7 @@ def save_live(
     if accounts is not None:
         document["accounts"] = {name: str(address) for name, address in sorted(accounts.items())}
     path = folder / LIVE_FOLDER / LIVE_FILE
-    write_whole(path, json.dumps(document, indent=2) + "\n")
+    write_whole(path, json.dumps(document, indent=2).encode() + b"\n", mode=0o600)
     return path
 
 

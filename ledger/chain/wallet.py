@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
 import re
 import secrets
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
@@ -25,6 +23,7 @@ from ledger.errors import (
     WalletNotFound,
     WrongPassphrase,
 )
+from ledger.files import write_whole
 from ledger.ids import Address, Digest, quoted
 
 if TYPE_CHECKING:
@@ -280,17 +279,10 @@ class WalletFolder:
             raise taken
         document = wallet.to_keystore(passphrase, rounds=rounds)
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=".new-", dir=self.folder)
         try:
-            with os.fdopen(handle, "w", encoding="ascii") as file:
-                json.dump(document, file, indent=1)
-                file.flush()
-                os.fsync(file.fileno())
-            os.link(temporary, path)
+            write_whole(path, json.dumps(document, indent=1).encode(), mode=0o600, replace=False)
         except FileExistsError:
             raise taken from None
-        finally:
-            Path(temporary).unlink()
         return WalletEntry(name, wallet.address, path)
 
     def _path(self, name: str) -> Path:

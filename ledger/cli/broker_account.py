@@ -16,6 +16,7 @@ from ledger.cli.output import Answer, fields, table, time_text
 from ledger.cli.session import Session
 from ledger.cli.verb import Verbs
 from ledger.errors import LedgerError, UsageError
+from ledger.files import write_whole
 from ledger.ids import LicenseId
 
 if TYPE_CHECKING:
@@ -154,7 +155,7 @@ def receipt(
     if out is None:
         return Answer(proof, text)
     try:
-        out.write_text(text + "\n", encoding="utf-8")
+        write_whole(out, text.encode() + b"\n")
     except OSError as error:
         raise UsageError(f"cannot write {out}: {error.strerror}") from None
     return Answer(

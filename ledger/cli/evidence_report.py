@@ -75,7 +75,7 @@ def put_in(
     signer: DigestSigner | None = None,
 ) -> int:
     """Write `file` with printed forms to `dest`; its size."""
-    from ledger.evidence.archive import write_whole
+    from ledger.files import write_whole
     from ledger.filing import print_into
     from ledger.investigation import software
 

@@ -13,6 +13,7 @@ from ledger.cli.questioned import Challenge, TheirControl
 from ledger.cli.session import Session, passphrase
 from ledger.cli.verb import Verbs
 from ledger.errors import UsageError
+from ledger.files import write_whole
 
 if TYPE_CHECKING:
     from ledger.broker.leaks import LeakReport
@@ -154,7 +155,7 @@ def investigate(
     if out is not None:
         from ledger.canonical import canonical_json
 
-        out.write_bytes(canonical_json(made))
+        write_whole(out, canonical_json(made))
     return _answer(made, traced, look, out)
 
 

@@ -19,6 +19,7 @@ import tomlkit
 import tomlkit.exceptions
 
 from ledger.errors import ConfigurationError, UsageError
+from ledger.files import write_whole
 from ledger.paths import require_file_name
 from ledger.remote.web import WebAddress
 
@@ -155,17 +156,7 @@ def write_text(path: Path, text: str, *, private: bool = False) -> None:
     """
     require_file_name(path)
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700 if private else 0o755)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600 if private else 0o644)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    write_whole(path, text.encode(), mode=0o600 if private else 0o644)
 
 
 def load(

@@ -8,10 +8,8 @@ Layout: APPNOTE.TXT 4.3.7 (local header), 4.3.12 (central directory), 4.3.16 (en
 
 from __future__ import annotations
 
-import os
 import re
 import struct
-import tempfile
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -88,36 +86,6 @@ def read_archive(path: Path) -> Archive:
             f"cannot read {path}: {error.strerror or error}", hint="give an *.evidence.zip file"
         ) from None
     return parse(data)
-
-
-def write_whole(dest: Path, data: bytes) -> None:
-    """Write a file whole, or not at all.
-
-    Raises:
-        UsageError: the folder cannot be written.
-        OSError: the disk is full; what stood there before still stands.
-    """
-    try:
-        dest.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(prefix=f".{dest.name}.", dir=dest.parent)
-    except OSError as error:
-        raise UsageError(
-            f"cannot write {dest}: {error.strerror or error}",
-            hint="check the folder and its permissions, or choose another",
-        ) from None
-    part = Path(name)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        part.chmod(0o644)
-        part.replace(dest)
-    except BaseException as error:
-        part.unlink(missing_ok=True)
-        if isinstance(error, OSError):  # say which file was wanted, not the one beside it
-            raise type(error)(error.errno, error.strerror, str(dest)) from None
-        raise
 
 
 def parse(data: bytes) -> Archive:

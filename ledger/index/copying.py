@@ -8,8 +8,6 @@ tools (docs/guides/keeping-the-index.md).
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import os
 import sqlite3
 import tempfile
@@ -20,11 +18,10 @@ from pathlib import Path
 from typing import Final
 
 from ledger.errors import IndexUnavailable, UsageError
+from ledger.files import sync_folder, take_name
 from ledger.index.database_file import DatabaseFile, damaged, is_still, log_of, refusal
 
 BUSY_SECONDS: Final = 10.0
-# What a file system without hard links says.
-_NO_LINKS: Final = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS})
 # 64 MB between two looks at whether the user has had enough.
 _PAGES_AT_ONCE: Final = 4096
 _CHECK: Final = "PRAGMA integrity_check(1)"
@@ -174,25 +171,9 @@ def _name(part: Path, dest: Path) -> int:
         os.close(descriptor)
     _require_free(dest)
     try:
-        os.link(part, dest)
+        take_name(part, dest)
     except FileExistsError:
         _require_free(dest)
         raise
-    except OSError as error:
-        if error.errno not in _NO_LINKS:
-            raise
-        # The name is ours before anything takes its place.
-        try:
-            os.close(os.open(dest, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-        except FileExistsError:
-            _require_free(dest)
-            raise
-        part.replace(dest)
-    # The copy is there: some file systems have nothing to do here, some folders may not be read.
-    with contextlib.suppress(OSError):
-        folder = os.open(dest.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+    sync_folder(dest.parent)
     return size

@@ -32,6 +32,7 @@ from ledger.errors import (
     UnavailableError,
     UsageError,
 )
+from ledger.files import sync_folder, take_name
 from ledger.paths import beside, require_file_name
 from ledger.sealed.header import PRELUDE_BYTES, Prelude
 from ledger.sealed.parallel import Meter, Progress, for_each
@@ -268,21 +269,14 @@ class _Partial:
         os.ftruncate(self._fd, self.size)
         os.fsync(self._fd)
         try:
-            os.link(self._path, self.out)
-            self._path.unlink()
+            take_name(self._path, self.out)
         except FileExistsError:
             raise UsageError(
                 f"{self.out} exists by now", hint="choose another file with --out"
             ) from None
-        except OSError:
-            self._path.rename(self.out)  # a file system without hard links
         with contextlib.suppress(OSError):
             self._journal.unlink()
-        folder = os.open(self.out.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        sync_folder(self.out.parent)
 
     def _lines(self) -> Iterator[Any]:
         size = os.fstat(self._log).st_size

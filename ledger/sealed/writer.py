@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ledger.errors import ContentMismatch, SealedFormatError, UsageError
+from ledger.files import sync_folder
 from ledger.fingerprint.exact import Fingerprint
 from ledger.fingerprint.exact import fingerprint as measure
 from ledger.ids import ZERO_DIGEST, Address, Digest, ModelId
@@ -464,11 +465,7 @@ def _atomic_file(dest: Path) -> Iterator[int]:
         except BaseException:
             part.unlink(missing_ok=True)
             raise
-        folder = os.open(dest.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        sync_folder(dest.parent)
     except OSError as error:
         raise UsageError(
             f"{dest} cannot be written: {error.strerror or error}",

@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ledger.errors import ClaimMismatch, ConfigurationError, UnsupportedModel, UsageError
+from ledger.files import sync_folder
 from ledger.fingerprint.exact import Fingerprint
 from ledger.fingerprint.workers import run_jobs
 from ledger.sealed.marking import MARKED_DTYPES
@@ -216,7 +217,7 @@ def embed(
         )
         model.ensure_unchanged()
         os.rename(building, dest)  # noqa: PTH104 - the same call for a file and a folder
-        _sync(dest.parent)
+        sync_folder(dest.parent)
     except OSError as error:
         raise ConfigurationError(f"cannot write {dest}: {error.strerror}") from None
     finally:
@@ -364,11 +365,3 @@ def _write_at(fd: int, data: bytearray, offset: int) -> None:
     while view:
         count = os.pwrite(fd, view, offset)
         view, offset = view[count:], offset + count
-
-
-def _sync(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
