@@ -83,7 +83,7 @@ def _wallet(found: settings.Settings, name: str) -> list[tuple[str, object]]:
 
 
 def _runtime(found: settings.Settings) -> list[tuple[str, object]]:
-    from ledger.cli.runtime import REQUEST, enrol
+    from ledger.cli.runtime_enrolment import REQUEST, enrol
 
     path, request = enrol(found, REQUEST)
     return [("key", path), ("request", request)]

@@ -13,6 +13,7 @@ from ledger.canonical import parse_json
 from ledger.cli import settings
 from ledger.cli.kinds import require_kind
 from ledger.cli.output import Answer, fields, time_text
+from ledger.cli.runtime_enrolment import algorithm
 from ledger.cli.settings import write_text
 from ledger.cli.verb import Verbs
 from ledger.errors import UsageError
@@ -50,7 +51,6 @@ def init(
     workers are scheduled, not on workers.
     """
     from ledger.broker.fleet_identity import FleetIdentity
-    from ledger.cli.runtime import algorithm
 
     require_file_name(out, what="a file for the request")
     path = _key_path(key)
