@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import secrets
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -47,6 +48,43 @@ def write_whole(path: Path, data: bytes, *, mode: int = 0o644, replace: bool = T
     except OSError as error:
         # The file beside it is nobody's business.
         raise type(error)(error.errno, error.strerror, str(path)) from None
+
+
+@contextlib.contextmanager
+def new_file(path: Path) -> Iterator[int]:
+    """A descriptor of a new file beside `path`, which takes its name when the block succeeds.
+
+    A file of that name is replaced. Where the file system can, the new one has no name until then
+    and vanishes with the process, even one that is killed; else it is called ``.NAME.12 hex
+    digits.part``.
+
+    Raises:
+        OSError: it cannot be written; what was there still is.
+    """
+    part = path.with_name(f".{path.name}.{secrets.token_hex(6)}.part")
+    fd, nameless = _opened(part)
+    try:
+        try:
+            yield fd
+            os.fsync(fd)
+            if nameless:
+                # Only with a folder descriptor does os.link follow the link in /proc.
+                os.link(f"/proc/self/fd/{fd}", part, src_dir_fd=fd, follow_symlinks=True)
+        finally:
+            os.close(fd)
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def _opened(part: Path) -> tuple[int, bool]:
+    flags = os.O_RDWR | os.O_CLOEXEC
+    if Path("/proc/self/fd").is_dir():
+        with contextlib.suppress(OSError):
+            return os.open(part.parent, flags | os.O_TMPFILE, 0o666), True
+    return os.open(part, flags | os.O_CREAT | os.O_EXCL, 0o666), False
 
 
 def _make_folder(folder: Path) -> None:

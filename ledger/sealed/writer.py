@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ledger.errors import ContentMismatch, SealedFormatError, UsageError
-from ledger.files import sync_folder
+from ledger.files import new_file
 from ledger.fingerprint.exact import Fingerprint
 from ledger.fingerprint.exact import fingerprint as measure
 from ledger.ids import ZERO_DIGEST, Address, Digest, ModelId
@@ -186,7 +186,7 @@ def seal(
     job = _Job(
         model, places, leaves, prelude, public, table_bytes, section, threads, meter, entropy
     )
-    with _atomic_file(dest) as fd:
+    with _sealed_file(dest) as fd:
         written = job.write(fd, content_key)
         model.ensure_unchanged()
     table = None if written is None else written.table()
@@ -447,39 +447,12 @@ def _write_at(fd: int, data: memoryview, offset: int) -> None:
 
 
 @contextlib.contextmanager
-def _atomic_file(dest: Path) -> Iterator[int]:
-    """A descriptor of a new file beside `dest`, which takes its name when the block succeeds."""
-    part = require_file_name(dest).with_name(f".{dest.name}.{os.urandom(6).hex()}.part")
+def _sealed_file(dest: Path) -> Iterator[int]:
     try:
-        fd, nameless = _new_file(part)
-        try:
-            try:
-                yield fd
-                os.fsync(fd)
-                if nameless:
-                    # Only with a folder descriptor does os.link follow the link in /proc.
-                    os.link(f"/proc/self/fd/{fd}", part, src_dir_fd=fd, follow_symlinks=True)
-            finally:
-                os.close(fd)
-            part.replace(dest)
-        except BaseException:
-            part.unlink(missing_ok=True)
-            raise
-        sync_folder(dest.parent)
+        with new_file(require_file_name(dest)) as fd:
+            yield fd
     except OSError as error:
         raise UsageError(
             f"{dest} cannot be written: {error.strerror or error}",
             hint="check the folder, its permissions and its free space",
         ) from None
-
-
-def _new_file(part: Path) -> tuple[int, bool]:
-    """An empty file without a name where the file system can do that, else under `part`.
-
-    A file without a name vanishes with the process, even one that is killed.
-    """
-    flags = os.O_RDWR | os.O_CLOEXEC
-    if Path("/proc/self/fd").is_dir():
-        with contextlib.suppress(OSError):
-            return os.open(part.parent, flags | os.O_TMPFILE, 0o666), True
-    return os.open(part, flags | os.O_CREAT | os.O_EXCL, 0o666), False
