@@ -33,7 +33,7 @@ def refused(reader, data):
     began = time.monotonic()
     with pytest.raises(TimestampInvalid):
         reader(data)
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 10
 
 
 @pytest.mark.parametrize("reader", READERS)

@@ -76,7 +76,7 @@ def test_a_round_that_hangs_holds_up_nobody():
             time.sleep(0.001)
         started = time.monotonic()
         assert pool.submit(rounds.ask, 1).result(5) == 1
-        assert time.monotonic() - started < LONG_ROUND + 1
+        assert time.monotonic() - started < 8  # and not the ten of the one that hangs
         gate.set()
         assert hung.result(5) == 0
 
@@ -141,7 +141,7 @@ def test_one_computes_at_a_time_and_who_waits_lets_others():
             time.sleep(0.001)
             inside.pop()
             with turns.aside():
-                time.sleep(0.05)
+                time.sleep(0.3)
             inside.append(1)
             most.append(len(inside))
             inside.pop()
@@ -150,7 +150,7 @@ def test_one_computes_at_a_time_and_who_waits_lets_others():
     with ThreadPoolExecutor(20) as pool:
         list(pool.map(work, range(20)))
     assert max(most) == 1
-    assert time.monotonic() - started < 20 * 0.05
+    assert time.monotonic() - started < 20 * 0.3
 
 
 def test_a_turn_is_given_back_by_those_who_fail_and_a_lull_has_an_end():
