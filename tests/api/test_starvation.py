@@ -55,7 +55,7 @@ def test_large_bodies_beyond_a_few_are_sent_away_and_small_ones_are_not(service,
     large = [post(path, 3 * MIB) for _ in range(4)]
     for each in large:
         each.send(2 * MIB)
-    time.sleep(0.5)
+    time.sleep(1.5)
     fifth = post(path, 3 * MIB)
     fifth.send(2 * MIB)
     assert fifth.status() == 503

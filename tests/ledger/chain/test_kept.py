@@ -129,7 +129,7 @@ def test_nobody_there_is_unavailable():
 
 
 def test_abort_ends_a_request_under_way(serve):
-    _, endpoint = serve([[60.0]], [[60.0]], timeout=30.0)
+    server, endpoint = serve([[60.0]], [[60.0]], timeout=30.0)
     failed = []
 
     def ask():
@@ -140,7 +140,11 @@ def test_abort_ends_a_request_under_way(serve):
 
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
-    time.sleep(0.3)
+    deadline = time.monotonic() + 20
+    while not server.connections:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    time.sleep(0.1)
     endpoint.abort()
     thread.join(5)
     assert failed == [True]

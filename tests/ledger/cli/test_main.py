@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import signal
@@ -193,6 +194,16 @@ def test_a_missing_extra_is_named_with_the_line_that_installs_it(monkeypatch, ca
     ]
 
 
+def reading(fifo):
+    """Wait until somebody reads it; a descriptor that keeps them waiting."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        with contextlib.suppress(OSError):
+            return os.open(fifo, os.O_WRONLY | os.O_NONBLOCK)
+        time.sleep(0.01)
+    raise AssertionError("nobody reads it")
+
+
 def test_ctrl_c_ends_with_130_and_no_trace(deed, tmp_path):
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
@@ -204,9 +215,10 @@ def test_ctrl_c_ends_with_130_and_no_trace(deed, tmp_path):
         stderr=subprocess.PIPE,
         text=True,
     )
-    time.sleep(1.5)
+    writer = reading(fifo)
     running.send_signal(signal.SIGINT)
     out, err = running.communicate(timeout=20)
+    os.close(writer)
     assert running.returncode == 130
     assert out == ""
     assert "Traceback" not in err
