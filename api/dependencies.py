@@ -82,7 +82,7 @@ LicensePath = Annotated[
     str,
     Path(
         pattern=LICENSE,
-        description="PLAN.SERIAL, or the decimal token id",
+        description="PLAN.SERIAL, or the decimal token id (PLAN * 2^32 + SERIAL)",
         examples=["1.1"],
     ),
 ]
@@ -147,6 +147,18 @@ def license_id(text: str) -> LicenseId:
         return LicenseId.parse(text)
     except UsageError as error:
         raise UnknownRecord(error.message, hint=error.hint) from None
+
+
+def unknown_license(which: LicenseId, block: int) -> UnknownRecord:
+    """What is said of a license that there is not as of a block."""
+    hint = "check the number and the network; a new license takes a moment to be read"
+    if not which.plan:
+        # Such as /v1/licenses/1, where a plan or a place in a list may have been meant.
+        hint = (
+            "give PLAN.SERIAL, such as 7.42: a number without a dot is a token id, PLAN * 2^32 + "
+            "SERIAL, and plans count from 1"
+        )
+    return UnknownRecord(f"there is no license {which} as of block {block}", hint=hint)
 
 
 def number_cursor(text: str | None) -> int:

@@ -7,7 +7,7 @@ The tree, grouped by what the caller can do about it::
     │   ├── NoNetwork                 no chain chosen
     │   ├── WalletError               WalletNotFound WrongPassphrase NoWallet
     │   ├── UsageError                an argument that cannot be meant
-    │   │   ├── UnknownRecord         nothing is recorded under that id
+    │   │   ├── UnknownRecord         nothing is recorded under that id or time
     │   │   ├── IdempotencyKeyInvalid IdempotencyKeyReused
     │   │   └── RangesRefused         a server that gives files only whole
     │   └── ToolMissing               a program we drive is not installed
@@ -149,7 +149,7 @@ class UsageError(ConfigurationError):
 
 
 class UnknownRecord(UsageError):
-    """Nothing is recorded under the id that was asked for."""
+    """Nothing is recorded under the id, number or time that was asked for."""
 
     default_hint = "check the id and the network: deed network show"
 

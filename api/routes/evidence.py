@@ -28,6 +28,7 @@ from api.dependencies import (
     model_id,
     moment,
     service,
+    unknown_license,
 )
 from api.evidence_jobs import EvidenceJobs, Work
 from api.forms import AS_OF
@@ -304,10 +305,7 @@ def _model_of(served: Service, which: LicenseId) -> ModelId:
     with served.index.snapshot() as snapshot:
         row = snapshot.license(which)
         if row is None:
-            raise UnknownRecord(
-                f"there is no license {which} as of block {snapshot.as_of.block}",
-                hint="check the number and the network; a new license takes a moment to be read",
-            )
+            raise unknown_license(which, snapshot.as_of.block)
         return ModelId(bytes(row["model_id"]))
 
 

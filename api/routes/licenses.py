@@ -25,10 +25,10 @@ from api.dependencies import (
     as_of,
     digest,
     license_id,
+    unknown_license,
 )
 from api.pages import LICENSE_STATUS
 from api.schemas import licenses as schemas
-from ledger.errors import UnknownRecord
 from ledger.ids import LicenseId
 from ledger.index import listing
 from ledger.index.views import RowMap, Snapshot
@@ -118,10 +118,7 @@ def show_license(snapshot: Cacheable, license: LicensePath) -> schemas.LicenseAn
     which: LicenseId = license_id(license)
     row = snapshot.license(which)
     if row is None:
-        raise UnknownRecord(
-            f"there is no license {which} as of block {snapshot.as_of.block}",
-            hint="check the number and the network; a new license takes a moment to be read",
-        )
+        raise unknown_license(which, snapshot.as_of.block)
     return schemas.LicenseAnswer(
         as_of=as_of(snapshot),
         license=shown(row),

@@ -214,6 +214,7 @@ def test_a_time_that_was_not_read_yet_is_answered_in_times_of_people(served):
     assert told["detail"] == (
         f"9999-12-31T23:59:59Z has not come yet; the newest block that was read is of {shown}"
     )
+    assert told["title"] == "Nothing is recorded under the id, number or time that was asked for"
     assert "of a day when a block after it was read" in told["hint"]
     assert shown in told["hint"]
     assert served.ask(f"/v1/models?as_of={shown}")[0] == 200

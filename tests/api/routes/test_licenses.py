@@ -24,6 +24,14 @@ def test_a_license_that_does_not_exist_is_404_with_a_hint(service, text):
     assert reply.json()["hint"]
 
 
+@pytest.mark.parametrize("text", ["1", "0.1"])
+def test_a_short_number_is_told_that_it_was_read_as_a_token_id(service, text):
+    told = service.client.get(f"/v1/licenses/{text}").json()
+    assert (told["status"], told["detail"][:23]) == (404, "there is no license 0.1")
+    assert "PLAN.SERIAL" in told["hint"]
+    assert "plans count from 1" in told["hint"]
+
+
 @pytest.mark.parametrize("text", ["x", "-1", "1.", "1.2.3", "0x1"])
 def test_what_is_no_license_number_is_422(service, text):
     assert service.client.get(f"/v1/licenses/{text}").status_code == 422
