@@ -48,12 +48,13 @@ from ledger.chain.profile import profile_for
 from ledger.chain.rpc import Rpc
 from ledger.chain.transactions import Sender
 from ledger.chain.wallet import dev_wallet
-from ledger.errors import ConfigurationError, UnavailableError, WrongNetwork
+from ledger.errors import ConfigurationError, IndexReplaced, UnavailableError, WrongNetwork
 from ledger.files import write_whole
 from ledger.ids import Address
 from ledger.remote.bodies import authorities
 
 FOLDER: Final = ".deed"
+_INDEX: Final = "index.sqlite3"
 ACCOUNTS: Final = ("licensor", "holder", "broker")
 _READY_SECONDS: Final = 60.0
 _STOP_SECONDS: Final = 15.0
@@ -62,6 +63,7 @@ _LOG_END: Final = 1 << 16
 _PR_SET_PDEATHSIG: Final = 1
 
 Say = Callable[[str], None]
+_Identity = tuple[int, int]
 
 
 class StackBusy(ConfigurationError):
@@ -92,6 +94,9 @@ class Stack:
         self._log_from = 0
         self._chain: DevChain | None = None
         self._network: Network | None = None
+        self._say: Say = _silent
+        # Which file the service has open, while nobody said that it is lost.
+        self._index: _Identity | None = None
 
     @classmethod
     def start(cls, parent: Path = Path(), *, fresh: bool = False, say: Say | None = None) -> Self:
@@ -114,7 +119,8 @@ class Stack:
         try:
             if fresh:
                 _forget(folder)
-            stack._boot(say or _silent)
+            stack._say = say or _silent
+            stack._boot(stack._say)
         except BaseException:
             stack.stop()
             raise
@@ -158,6 +164,7 @@ class Stack:
         try:
             while not got:
                 self._check_alive()
+                self._check_index()
                 time.sleep(_POLL_SECONDS)
             return got[0]
         finally:
@@ -189,6 +196,7 @@ class Stack:
         url = f"http://127.0.0.1:{ports['api']}"
         self._service = self._serve(ports["api"], passphrase_file)
         self._wait_ready(url)
+        self._index = _identity(self.folder / _INDEX)
         say(f"index, API and broker at {url}")
         self._network = Network(
             name="local",
@@ -240,7 +248,7 @@ class Stack:
             "DEED_API_PORT": str(port),
             "DEED_API_RPC_URLS": self._chain.rpc_url,
             "DEED_API_DEPLOYMENT": str(self.folder / "deployment.json"),
-            "DEED_API_DATABASE_URL": f"sqlite:///{self.folder / 'index.sqlite3'}",
+            "DEED_API_DATABASE_URL": f"sqlite:///{self.folder / _INDEX}",
             "DEED_API_BROKER_HOME": str(self.folder / "broker"),
             "DEED_API_BROKER_PASSPHRASE_FILE": str(passphrase_file),
             "DEED_API_POLL": "0.1",
@@ -286,6 +294,27 @@ class Stack:
             raise ServiceFailed(
                 f"the chain ended by itself: {self._chain.failure}", hint="deed up resumes"
             )
+
+    def _check_index(self) -> None:
+        """Say once that the index is lost: the service goes on, but reads and writes no more of it.
+
+        One system call, where /readyz would be a request.
+        """
+        path = self.folder / _INDEX
+        if self._index is not None and _identity(path) != self._index:
+            self._index = None
+            self._say(
+                f"{path} was removed or replaced while it was open; {IndexReplaced.default_hint}"
+            )
+
+
+def _identity(path: Path) -> _Identity | None:
+    """Which file stands at a path; None for none, or where it cannot be seen."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _last_words(path: Path, start: int) -> tuple[str, str]:

@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -144,16 +145,27 @@ def test_under_nohup_a_closed_terminal_does_not_end_it(folder):
     assert "stopped by SIGTERM" in up.process.communicate()[1]
 
 
-def test_a_second_one_in_the_same_folder_is_refused(folder):
+def test_a_second_one_is_refused_and_an_index_that_is_removed_is_said_once_in_the_terminal(folder):
     first = Up(folder)
     first.ready()
+    late = threading.Timer(60, first.process.kill)
     try:
         second = runner(folder)("up")
         assert second.code == 2
         assert "running already" in second.err
         assert "hint:" in second.err
+        lost = folder / ".deed" / "index.sqlite3"
+        lost.unlink()
+        late.start()
+        said = next(line for line in first.process.stderr if "was removed" in line)
+        assert str(lost) in said
+        assert "start this again" in said
+        assert "deed index restore" in said
+        assert first.process.poll() is None
     finally:
+        late.cancel()
         first.end(signal.SIGINT)
+    assert "was removed" not in first.process.communicate()[1]
 
 
 def test_a_key_that_others_can_read_is_named_with_its_mode_and_the_way_out(folder, monkeypatch):
