@@ -6,15 +6,15 @@ import os
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ledger.cli import index_copies
-from ledger.cli.index_args import Database, opened, operator_name
-from ledger.cli.index_status import status_answer
+from ledger.cli.index_args import Database, chain_of, chains_in, opened, operator_name, place_of
+from ledger.cli.index_status import require_usable, status_answer
 from ledger.cli.output import Answer, console, fields, table
 from ledger.cli.session import Session
 from ledger.cli.settings import checked_url
@@ -93,6 +93,9 @@ def run(
             rate=rate,
         )
         beside = threading.Thread(target=keeper.run, args=(stop,), name="keeper", daemon=True)
+        if deployment.chain_id not in chains_in(engine):
+            place = place_of(session, database)
+            console.note(f"nothing is kept in {place} yet: begins at block {deployment.block}")
         console.note(f"following {network.name} over {_listed(endpoints)}; Ctrl-C stops")
         beside.start()
         try:
@@ -109,9 +112,10 @@ def status(
 ) -> Answer:
     """Show how far the index has come, what it keeps, and how each endpoint is.
 
-    Exit code 3: no endpoint can be used, so that nobody says how far the chain is.
+    Exit code 3: no endpoint can be used, or no network is chosen (of a lone copy, say), so that
+    nobody says how far the chain is.
     """
-    with opened(session, database) as engine, _endpoints(session, rpc, quorum) as endpoints:
+    with opened(session, database) as engine, _known(session, rpc, quorum) as endpoints:
         return status_answer(session, engine, endpoints, look=True)
 
 
@@ -126,8 +130,8 @@ def prove(
 ) -> Answer:
     """Ask once more for proofs that could no longer be had, such as of an archive=URL added since.
 
-    A follower may run meanwhile. Exit code 1 while some are still lost; it says why. Ended at any
-    point, it keeps what it has found.
+    A follower may run meanwhile. Exit code 1 while some are still lost; it says why. Exit code 3:
+    no endpoint can be used; nothing was changed. Ended at any point, it keeps what it has found.
     """
     from ledger.index.keeper import Keeper
 
@@ -139,6 +143,7 @@ def prove(
         console.progress("asking", "proofs") as show,
     ):
         keeper = Keeper(endpoints, engine, chain_id, rate=_checked_rate(proof_rate))
+        require_usable(endpoints)
         answer = keeper.retrieve(show)
     still = sum(answer.reasons.values())
     rows: list[tuple[str, object]] = [("found", _proofs(answer.found))]
@@ -160,8 +165,8 @@ def rebuild(session: Session, *, database: Database = None) -> Answer:
     from ledger.index.journal import Journal
     from ledger.index.rebuilding import rebuild as rebuild_tables
 
-    journal = Journal(session.network.deployment.chain_id)
     with ended_like_interrupts(), opened(session, database) as engine:
+        journal = Journal(chain_of(session, engine))
         done = rebuild_tables(engine, journal, f"rebuild:{os.getpid()}")
     same = not done.differences and not done.leaves.differed and not done.leaves.faults
     data = {
@@ -204,33 +209,35 @@ def audit(
 ) -> Answer:
     """Verify all that the index holds again, in numbered checks; nothing is written.
 
-    Exit code 0: every check that could be made passed. Exit code 1: one failed. Exit code 3: with
-    --chain, where none failed but no endpoint showed the chain to compare with.
+    A copy needs no network: without one it is held against what it says itself, and check 1 is not
+    made. Exit code 0: every check that could be made passed. Exit code 1: one failed. Exit code 3:
+    with --chain, where none failed but no endpoint showed the chain to compare with.
     """
     from ledger.index.audit import audit as audit_index
 
-    deployment = session.network.deployment
+    network = session.network if chain or session.has_network else None
     with (
         ended_like_interrupts(),
         opened(session, database) as engine,
-        _endpoints(session, rpc, quorum) as endpoints,
+        _known(session, rpc, quorum) as endpoints,
         console.progress("auditing", "checks") as show,
     ):
+        of = None if network is None else network.deployment
         report = audit_index(
             engine,
-            deployment.chain_id,
-            genesis=deployment.genesis_hash,
-            addresses=deployment.addresses,
+            chain_of(session, engine),
+            genesis=None if of is None else of.genesis_hash,
+            addresses=None if of is None else of.addresses,
             node=endpoints if chain else None,
-            provable=session.network.profile.proof_kind == "mpt",
-            first_block=deployment.block,
+            provable=network is None or network.profile.proof_kind == "mpt",
+            first_block=0 if of is None else of.block,
             progress=show,
         )
     uncompared = report.uncompared if chain and report.holds else None
     answer = audited(
         report.checks,
         holds=report.holds,
-        what="the index" if uncompared is None else "by itself the index",
+        what="the index" if uncompared is None and network is not None else "by itself the index",
         upto=f"as of block {report.block}",
         data={"block": report.block, "compared": report.uncompared is None if chain else None},
     )
@@ -320,6 +327,13 @@ def _endpoints(
         yield endpoints
     finally:
         endpoints.close()
+
+
+def _known(
+    session: Session, given: Sequence[str] | None, quorum: int | None
+) -> AbstractContextManager[Endpoints | None]:
+    """The endpoints, or None where no network says of which contracts they must be."""
+    return _endpoints(session, given, quorum) if session.has_network else nullcontext()
 
 
 def _checked_rate(given: float | None) -> float:

@@ -34,11 +34,51 @@ def named(session: Session, database: str | None) -> str:
         UsageError: none of them names one.
     """
     url = session.settings.get("database") if database is None else database
-    if url is None and session.network.home is not None:
-        return str(session.network.home / "index.sqlite3")
-    if url is None:
+    if url is not None:
+        return url
+    home = session.network.home if session.has_network else None
+    if home is None:
         raise UsageError("no index database is named", hint="pass --database index.sqlite")
-    return url
+    return str(home / "index.sqlite3")
+
+
+def chain_of(session: Session, engine: Engine) -> int:
+    """Id of the network's chain; where none is chosen or live, of the one that a database holds.
+
+    Raises:
+        IndexUnavailable: nothing was followed into it yet.
+        UsageError: it holds several.
+    """
+    if session.has_network:
+        return session.network.deployment.chain_id
+    found = chains_in(engine)
+    if not found:
+        raise IndexUnavailable(
+            "the index has read nothing yet", hint="deed index run follows the chain into it"
+        )
+    if len(found) > 1:
+        raise UsageError(
+            f"the index holds chains {', '.join(map(str, found))}",
+            hint="say which with --network; deed network add NAME makes one",
+        )
+    return found[0]
+
+
+def place_of(session: Session, database: str | None) -> str:
+    """What may be shown of where an index is: the path; of a server nothing."""
+    from ledger.index.database import file_of
+
+    file = file_of(named(session, database))
+    return "the database" if file is None else str(file)
+
+
+def chains_in(engine: Engine) -> tuple[int, ...]:
+    """Ids of the chains that were followed into a database, however little of them."""
+    from ledger.index.database import reading
+    from ledger.index.standing import chains
+
+    with reading(engine) as connection:
+        return chains(connection)
 
 
 @contextmanager

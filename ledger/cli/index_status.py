@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from ledger.cli.index_args import chain_of
 from ledger.cli.output import Answer, fields, size_text, time_text
 from ledger.cli.session import Session
-from ledger.errors import LedgerError
+from ledger.errors import ChainUnavailable, LedgerError
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from ledger.index.endpoints import Endpoints
-from ledger.index.standing import Standing
+    from ledger.index.pool import Shown
+    from ledger.index.standing import Standing
 
 
-def status_answer(session: Session, engine: Engine, endpoints: Endpoints, *, look: bool) -> Answer:
+def status_answer(
+    session: Session, engine: Engine, endpoints: Endpoints | None, *, look: bool
+) -> Answer:
     """The answer of ``deed index status``.
 
     Args:
         session: of the command.
         engine: the index's database.
-        endpoints: the chain's.
+        endpoints: the chain's; None where no network says which they are.
         look: whether to ask them where they stand; else what they said before is shown.
 
     Returns:
@@ -31,20 +36,22 @@ def status_answer(session: Session, engine: Engine, endpoints: Endpoints, *, loo
 
     Raises:
         IndexUnavailable: nothing was followed into this database yet.
+        UsageError: no network says which of the database's chains is meant.
     """
     from ledger.index.database import reading
     from ledger.index.standing import standing
 
+    chain_id = chain_of(session, engine)
     with reading(engine) as connection:
-        facts = standing(connection, session.network.deployment.chain_id)
+        facts = standing(connection, chain_id)
     trouble = ""
-    if look:
+    if look and endpoints is not None:
         try:
             endpoints.agreed_final()
         except LedgerError as error:
             trouble = error.message
-    shown = endpoints.shown()
-    usable = sum(bool(each.to_json()["healthy"]) for each in shown)
+    shown = () if endpoints is None else endpoints.shown()
+    usable = usable_of(shown)
     heads = [each.health.head for each in shown if each.health.head is not None]
     cursor = facts.cursor
     head = max([cursor.head, cursor.block, *heads])
@@ -62,8 +69,8 @@ def status_answer(session: Session, engine: Engine, endpoints: Endpoints, *, loo
         "holder": cursor.holder,
         "endpoints": [each.to_json() for each in shown],
         "usable": usable if look else None,
-        "quorum": endpoints.quorum,
-        "trouble": trouble or endpoints.trouble or None,
+        "quorum": None if endpoints is None else endpoints.quorum,
+        "trouble": trouble or (endpoints.trouble if endpoints is not None else "") or None,
         "reorgs": {
             "count": facts.reorgs,
             "deepest": facts.deepest,
@@ -81,14 +88,39 @@ def status_answer(session: Session, engine: Engine, endpoints: Endpoints, *, loo
             "bytes": facts.coverage.size,
         },
     }
-    answer = Answer(data, fields(_status_rows(session.network.name, facts, data)))
+    name = session.network.name if endpoints is not None else f"none chosen; chain {chain_id}"
+    answer = Answer(data, fields(_status_rows(name, facts, data)))
     if usable or not look:
         return answer
-    verdict = (
-        "error: no endpoint can be used: head and behind are as the index knew them last\n"
-        "hint: pass --rpc with an endpoint of this chain"
+    why, out = (
+        ("no network is chosen", "choose one with --network: deed network list")
+        if endpoints is None
+        else ("no endpoint can be used", "pass --rpc with an endpoint of this chain")
     )
+    verdict = f"error: {why}: head and behind are as the index knew them last\nhint: {out}"
     return replace(answer, text=f"{answer.text}\n{verdict}", ok=False, undecided=True)
+
+
+def require_usable(endpoints: Endpoints) -> None:
+    """Ask endpoints where they stand, before what they say is taken for an answer.
+
+    Raises:
+        ChainUnavailable: none of them can be used; with what is wrong with each.
+    """
+    endpoints.agreed_final()
+    shown = endpoints.shown()
+    if usable_of(shown):
+        return
+    said = (f"{each.health.host}: {each.disabled or each.health.trouble}" for each in shown)
+    raise ChainUnavailable(
+        f"no endpoint can be used: {'; '.join(said)}",
+        hint="pass --rpc with an endpoint of this chain",
+    )
+
+
+def usable_of(shown: Sequence[Shown]) -> int:
+    """How many endpoints said well where they stand, when they were last asked."""
+    return sum(bool(each.to_json()["healthy"]) for each in shown)
 
 
 def _status_rows(name: str, facts: Standing, data: dict[str, Any]) -> list[tuple[str, object]]:
@@ -127,7 +159,9 @@ def _status_rows(name: str, facts: Standing, data: dict[str, Any]) -> list[tuple
         (
             "endpoints",
             f"{len(data['endpoints'])}, of which {data['quorum']} must agree"
-            + (f"; {data['trouble']}" if data["trouble"] else ""),
+            + (f"; {data['trouble']}" if data["trouble"] else "")
+            if data["endpoints"]
+            else "none known",
         ),
     ]
     rows += [(f"  {i}", _endpoint(each)) for i, each in enumerate(data["endpoints"], 1)]

@@ -121,6 +121,11 @@ class Session:
         return networks.load(self.settings, name)
 
     @property
+    def has_network(self) -> bool:
+        """Whether one is chosen, or live here; who asks a file what it holds can do without."""
+        return self.settings.get("network") is not None or self.live is not None
+
+    @property
     def on_live(self) -> bool:
         """Whether the chosen network is the one that ``deed up`` runs here."""
         return self.live is not None and self.network is self.live

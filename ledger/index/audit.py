@@ -1,6 +1,7 @@
 """Verify again all that the index holds, in numbered checks that read like a list.
 
-(1)  the database is of this chain and these contracts;
+(1)  the database is of this chain and these contracts. Only where these are known; the contracts
+     of what follows are otherwise those that the journal names;
 (2)  kept blocks: each names the one before as parent, and the cursor stands on the last;
 (3)  journal: every event lies in a kept block of its hash and time, in places that rise, at or
      below the cursor, under its topic's name; every block that is said to hold events does; a
@@ -40,7 +41,7 @@ from ledger.index.contracts import Contracts
 from ledger.index.database import reading
 from ledger.index.decode import EVENTS
 from ledger.index.event_proofs import ours_in, verify_event
-from ledger.index.faults import misread, name_of, pages, proved, unowned, untrue_entries
+from ledger.index.faults import emitters, misread, name_of, pages, proved, unowned, untrue_entries
 from ledger.index.journal import Cursor, Journal, pinned
 from ledger.index.leaves import examine
 from ledger.index.rebuilding import compare_folded, counted
@@ -54,8 +55,8 @@ class Auditor:
     Args:
         connection: a reading transaction that sees one state.
         chain_id: of the chain.
-        genesis: hash of its block 0.
-        addresses: the contracts by name.
+        genesis: hash of its block 0; None where that is not known, such as of a lone copy.
+        addresses: the contracts by name; likewise.
         node: the chain, for checks (11) and (12); None leaves them out.
         provable: whether this chain's headers hash and its receipts lead to a root.
         first_block: the first that can hold an event of these contracts.
@@ -66,8 +67,8 @@ class Auditor:
         connection: Connection,
         chain_id: int,
         *,
-        genesis: Digest,
-        addresses: Mapping[str, Address],
+        genesis: Digest | None = None,
+        addresses: Mapping[str, Address] | None = None,
         node: Node | None = None,
         provable: bool = True,
         first_block: int = 0,
@@ -75,7 +76,8 @@ class Auditor:
         self._connection = connection
         self._chain_id = chain_id
         self._genesis = genesis
-        self._addresses = addresses
+        self._pins = addresses
+        self._addresses = emitters(connection, chain_id) if addresses is None else addresses
         self._node = node
         self._provable = provable
         self._first_block = first_block
@@ -115,7 +117,10 @@ class Auditor:
         row = self._connection.execute(
             select(tables.chain).where(tables.chain.c.chain_id == self._chain_id)
         ).one()
-        named = {name: str(address) for name, address in self._addresses.items()}
+        if self._genesis is None or self._pins is None:
+            says = f"it says chain {self._chain_id}, first block {Digest(bytes(row.genesis_hash))}"
+            return "not checked", f"no network was named to compare with; {says}"
+        named = {name: str(address) for name, address in self._pins.items()}
         if row.genesis_hash != self._genesis.raw:
             return "fail", "the database was made for a chain with another first block"
         if row.deployment_hash != pinned(named):
@@ -378,8 +383,8 @@ def audit(
     engine: Engine,
     chain_id: int,
     *,
-    genesis: Digest,
-    addresses: Mapping[str, Address],
+    genesis: Digest | None = None,
+    addresses: Mapping[str, Address] | None = None,
     node: Node | None = None,
     provable: bool = True,
     first_block: int = 0,
@@ -390,8 +395,8 @@ def audit(
     Args:
         engine: from `ledger.index.database.open_database`.
         chain_id: of the chain.
-        genesis: hash of its block 0.
-        addresses: the contracts by name.
+        genesis: hash of its block 0; None where that is not known, such as of a lone copy.
+        addresses: the contracts by name; likewise.
         node: the chain, for checks (11) and (12); None leaves them out.
         provable: whether this chain's headers hash and its receipts lead to a root.
         first_block: the first that can hold an event of these contracts.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 import sqlite3
 import stat
 from contextlib import closing
@@ -220,7 +221,7 @@ def _may(path: Path, mode: int) -> bool:
 def _not_writable(path: Path) -> UsageError:
     return UsageError(
         f"{path} may only be read, and an index is written",
-        hint=f"{_PERMIT}; deed index restore {path.name} puts a copy of it elsewhere",
+        hint=f"{_PERMIT}; deed index restore {shlex.quote(str(path))} puts a copy of it elsewhere",
     )
 
 

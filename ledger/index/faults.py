@@ -7,12 +7,14 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Row, Select, and_, exists, func, select
 
+from ledger.ids import Address
 from ledger.index import tables
 from ledger.index.decode import EVENTS
 from ledger.index.event_proofs import Kept, Kind
 from ledger.index.fold_licenses import plan_digest
 
 _PAGE: Final = 2000
+_ADDRESS: Final = 20
 
 
 def pages(connection: Connection, query: Select[Any]) -> Iterator[Row[Any]]:
@@ -24,6 +26,22 @@ def name_of(contract: str, topics: bytes) -> str:
     """The name of an event, empty where its first topic is none known here."""
     kind = EVENTS.get(contract, {}).get(topics[:32])
     return "" if kind is None else kind.name
+
+
+def emitters(connection: Connection, chain_id: int) -> dict[str, Address]:
+    """The contracts as the journal alone tells them: of each, the address of most of its events."""
+    logs = tables.raw_log
+    rows = connection.execute(
+        select(logs.c.contract, logs.c.address)
+        .where(
+            logs.c.chain_id == chain_id,
+            logs.c.contract.in_(sorted(EVENTS)),
+            func.length(logs.c.address) == _ADDRESS,
+        )
+        .group_by(logs.c.contract, logs.c.address)
+        .order_by(func.count(), logs.c.address)
+    )
+    return {name: Address(bytes(raw)) for name, raw in rows}
 
 
 def misread(connection: Connection, chain_id: int) -> Iterator[str]:

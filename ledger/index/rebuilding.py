@@ -171,7 +171,7 @@ def _page(connection: Connection, chain_id: int, after: tuple[int, int]) -> Sequ
 
 
 def _read(row: Any) -> tuple[EventType | None, tuple[Stored, ...]]:
-    kind = EVENTS[row.contract].get(row.topics[:32])
+    kind = EVENTS.get(row.contract, {}).get(row.topics[:32])
     return kind, () if kind is None else kind.arguments(row.topics, row.data)
 
 

@@ -68,6 +68,12 @@ class Standing:
         return self.cursor.lag_s(now)
 
 
+def chains(connection: Connection) -> tuple[int, ...]:
+    """Ids of all chains that were ever followed into this database, in rising order."""
+    found = tables.cursor.c.chain_id
+    return tuple(connection.execute(select(found).order_by(found)).scalars())
+
+
 def standing(connection: Connection, chain_id: int) -> Standing:
     """Read it, inside the caller's transaction.
 

@@ -58,8 +58,11 @@ def index(live, database):
     return run
 
 
-def followed(live, database, *words, until=lambda shown: shown["behind"] == 0):
-    """Run ``deed index run`` until it has come so far, then Ctrl-C; what it said."""
+def followed(live, database, *words, until=lambda shown: shown["behind"] == 0, heard=None):
+    """Run ``deed index run`` until it has come so far, then Ctrl-C; its answer.
+
+    What it told people goes into `heard`.
+    """
     running = subprocess.Popen(
         [PROGRAM, "index", "run", "--database", f"sqlite:///{database}", "--json", *words],
         cwd=live.cwd,
@@ -82,6 +85,8 @@ def followed(live, database, *words, until=lambda shown: shown["behind"] == 0):
         out, said = running.communicate(timeout=40)
     assert running.returncode == 0, said
     assert "Traceback" not in said
+    if heard is not None:
+        heard.append(said)
     return json.loads(out)
 
 
@@ -127,6 +132,9 @@ def test_what_was_lost_is_asked_for_again(live, held, database):
     words = ("index", "prove", "--database", f"sqlite:///{database}", "--proof-rate", "5000")
     away = live(*words, "--rpc", "http://127.0.0.1:1")
     assert away.code == 3
+    with DevChain.start() as other:
+        wrong = live(*words, "--rpc", other.rpc_url)
+    assert (wrong.code, "no endpoint can be used: 127.0.0.1" in wrong.err) == (3, True), wrong.err
     ran = live(*words, "--json")
     assert (ran.code, ran.json) == (0, {"found": count, "lost": 0, "reasons": {}})
     ran = live("index", "audit", "--database", f"sqlite:///{database}")
@@ -215,7 +223,11 @@ def events_of(database):
 
 
 def test_run_without_proofs_leaves_them(live, database):
-    shown = followed(live, database, "--no-proofs")
+    heard = []
+    database.touch()
+    shown = followed(live, database, "--no-proofs", heard=heard)
+    first = load_live(live.cwd).deployment.block
+    assert f"nothing is kept in {database} yet: begins at block {first}\n" in heard[0]
     assert shown["evidence"]["events"] == 0
     assert shown["evidence"]["backlog"] > 0
 
@@ -353,6 +365,51 @@ def test_an_audit_against_a_chain_that_was_not_there_to_compare_is_no_yes(index,
     assert "by itself the index holds" in ran.out
 
 
+def test_a_lone_copy_is_looked_at_by_what_it_holds(deed, held, database):
+    """In a folder where no network is chosen, and none runs."""
+    on = ("--database", database)
+    ran = deed("index", "audit", *on, "--json")
+    assert (ran.code, ran.json["holds"]) == (0, True), ran.out + ran.err
+    results = {check["number"]: check["result"] for check in ran.json["checks"]}
+    unmade = dict.fromkeys((1, 9, 11, 12), "not checked")
+    assert results == {**dict.fromkeys(range(1, 13), "pass"), **unmade}
+    text = deed("index", "audit", *on).out
+    assert "no network was named to compare with; it says chain 31337, first block 0x" in text
+    assert "by itself the index holds" in text
+    told = deed("index", "status", *on)
+    assert told.code == 3
+    assert re.search(r"^network +none chosen; chain 31337$", told.out, re.MULTILINE), told.out
+    assert "error: no network is chosen: head and behind are as the index knew" in told.out
+    shown = deed("index", "status", *on, "--json").json
+    assert (shown["block"], shown["endpoints"]) == (ran.json["block"], [])
+    assert deed("index", "rebuild", *on).code == 0
+    asked = deed("index", "audit", *on, "--chain")
+    assert (asked.code, "no network is chosen" in asked.err) == (2, True)
+    assert "no index database is named" in deed("index", "audit").err
+
+
+def test_of_a_lone_copy_one_event_of_another_contract_is_found(deed, held, database):
+    with raw_connection(database) as raw:
+        raw.execute(
+            "UPDATE raw_log SET address = randomblob(20) WHERE (block, log_index) = "
+            "(SELECT block, log_index FROM raw_log WHERE contract = 'BrokerRegistry' LIMIT 1)"
+        )
+    ran = deed("index", "audit", "--database", database)
+    assert ran.code == 1
+    assert re.search(r"^\(3\) +fail .* is of no contract of ours$", ran.out, re.MULTILINE), ran.out
+
+
+def test_of_a_copy_that_holds_two_chains_one_must_be_named(deed, held, database):
+    with raw_connection(database) as raw:
+        raw.execute("CREATE TEMP TABLE other AS SELECT * FROM cursor")
+        raw.execute("UPDATE other SET chain_id = 1")
+        raw.execute("INSERT INTO cursor SELECT * FROM other")
+    for word in ("audit", "status", "rebuild"):
+        ran = deed("index", word, "--database", database)
+        assert (ran.code, "holds chains 1, 31337" in ran.err) == (2, True), ran.err
+        assert "--network" in ran.err
+
+
 def test_accept_reorg_where_there_is_none_is_refused(live, database, index, held):
     ran = index("accept-reorg", "3", "--yes")
     assert ran.code == 2
@@ -386,7 +443,9 @@ def test_accept_reorg_asks_says_what_it_costs_and_only_then_acts(live, database,
     assert last["accepted_why"].startswith("the node was restored")
     assert last["accepted_by"]
     assert "past finality, accepted by" in index("status").out
-    assert followed(live, database)["block"] >= blocks[0]
+    heard = []
+    assert followed(live, database, heard=heard)["block"] >= blocks[0]
+    assert "nothing is kept" not in heard[0]
     assert index("audit", "--chain").code == 0
 
 

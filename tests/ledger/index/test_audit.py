@@ -115,6 +115,26 @@ def test_a_whole_index_passes_every_check(ledger, engine, whole):
     assert report.holds
 
 
+def test_of_which_no_manifest_is_known_it_is_held_against_the_contracts_of_its_events(
+    ledger, engine, whole
+):
+    chain = ledger.deployment.chain_id
+    alone = audit(engine, chain)
+    unmade = {check.number for check in alone.checks if check.result == "not checked"}
+    assert (unmade, failed(alone)) == ({1, 11, 12}, set()), alone
+    logs = tables.raw_log.c
+    at = select(logs.block, logs.log_index).where(logs.contract == "ModelRegistry").limit(1)
+    with writing(engine) as connection:
+        block, index = connection.execute(at).one()
+        connection.execute(
+            update(tables.raw_log)
+            .where(logs.block == block, logs.log_index == index)
+            .values(address=secrets.token_bytes(20))
+        )
+    (said,) = (check.detail for check in audit(engine, chain).checks if check.number == 3)
+    assert said == f"event {block}-{index} is of no contract of ours"
+
+
 def test_an_audit_changes_nothing(ledger, engine, whole, look):
     before = look.state(engine), look.journal(engine)
     with engine.connect() as connection:
@@ -232,6 +252,7 @@ DAMAGE = {
     "an event is gone": (drop_event, {3, 5, 7, 10}),
     "an event is gone with its proofs": (drop_all_trace, {5, 7, 10}),
     "an event's data": (change_event, {6, 10}),
+    "the contracts' names": (run(update(tables.raw_log).values(contract="Stranger")), {3, 10}),
     "an event's time": (move_event, {3, 6}),
     "an event's transaction": (change_transaction, {6, 10}),
     "an orphan's reorganisation": (run(delete(tables.reorg)), {4}),

@@ -273,8 +273,9 @@ def test_who_writes_is_refused_a_file_that_may_only_be_read_and_who_reads_is_not
     open_database(str(file)).dispose()
     file.chmod(0o444)
     with being():
-        with pytest.raises(UsageError, match=f"{file} may only be read"):
+        with pytest.raises(UsageError, match=f"{file} may only be read") as refused:
             open_database(str(file))
+        assert f"deed index restore {file} puts" in refused.value.hint
         engine = open_database(str(file), create=False)
         with reading(engine) as connection:
             assert connection.execute(text("SELECT count(*) FROM raw_log")).scalar() == 0
