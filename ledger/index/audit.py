@@ -36,7 +36,7 @@ from ledger.ids import Address, Digest
 from ledger.index import tables
 from ledger.index.audit_report import Check, Faults, Report, Said
 from ledger.index.blocks import Node
-from ledger.index.comparing import Comparison, still_there
+from ledger.index.comparing import Comparison
 from ledger.index.contracts import Contracts
 from ledger.index.database import reading
 from ledger.index.decode import EVENTS
@@ -83,6 +83,8 @@ class Auditor:
         self._first_block = first_block
         self._journal = Journal(chain_id)
         self._cursor: Cursor = self._journal.cursor(connection)
+        # How (11) and (12) end, which go over the same headers.
+        self._ends: tuple[Said, Said] | None = None
 
     def run(self, progress: Callable[[int, int], None] = lambda _done, _total: None) -> Report:
         """Make every check.
@@ -144,7 +146,9 @@ class Auditor:
             before = row
         cursor = self._cursor
         if cursor.last_hash is not None and (
-            before is None or (before.number, before.hash) != (cursor.block, cursor.last_hash)
+            before is None
+            or (before.number, before.hash, before.time)
+            != (cursor.block, cursor.last_hash, cursor.last_time)
         ):
             faults.add(f"the cursor stands on block {cursor.block}, which is not the last kept one")
         if cursor.finalized > max(cursor.head, cursor.block):
@@ -362,21 +366,24 @@ class Auditor:
         return faults.said(f"{events} events folded")
 
     def _chain(self) -> Said:
-        if self._node is None:
-            return _NOT_ASKED
-        final = self._cursor.finalized
-        return still_there(self._connection, self._chain_id, self._node, final=final)
+        return _NOT_ASKED if self._node is None else self._beside(self._node)[0]
 
     def _compared(self) -> Said:
-        if self._node is None:
-            return _NOT_ASKED
-        contracts = Contracts.of(self._addresses)
-        comparison = Comparison(
-            self._connection, self._chain_id, self._node, contracts, provable=self._provable
-        )
-        # A manifest that was corrected since does not change from where the index was read.
-        first = min(self._first_block, self._journal.first_block(self._connection))
-        return comparison.said(self._cursor, first)
+        return _NOT_ASKED if self._node is None else self._beside(self._node)[1]
+
+    def _beside(self, node: Node) -> tuple[Said, Said]:
+        if self._ends is None:
+            comparison = Comparison(
+                self._connection,
+                self._chain_id,
+                node,
+                Contracts.of(self._addresses),
+                provable=self._provable,
+            )
+            # A manifest that was corrected since does not change from where the index was read.
+            first = min(self._first_block, self._journal.first_block(self._connection))
+            self._ends = comparison.said(self._cursor, first)
+        return self._ends
 
 
 def audit(

@@ -1,4 +1,4 @@
-"""Every event of the journal against the chain itself, block by block from the cursor down.
+"""Blocks and events that the index keeps against the chain itself, from the cursor down.
 
 Following believes a header's bloom filter and, below finality, what an endpoint says of logs that
 nothing contradicts (``docs/spec/index.md``, "What this does not catch"). Here no answer is
@@ -10,9 +10,9 @@ told beside an event (``raw_read``) is state and in no receipt: check (3) looks 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from sqlalchemy import Connection, Row, select
 
@@ -22,25 +22,24 @@ from ledger.index import tables
 from ledger.index.audit_report import Faults, Said
 from ledger.index.blocks import Header, Log, Node
 from ledger.index.contracts import Contracts
-from ledger.index.endpoints import Endpoints
+from ledger.index.endpoints import Endpoints, ask
 from ledger.index.fetch import HEADERS_PER_BATCH, read_headers
-from ledger.index.journal import Cursor
+from ledger.index.journal import Cursor, Journal
 from ledger.index.receipts import BLOCKS_PER_BATCH, proven_logs
 from ledger.index.replies import header_of, numbered
 
 _FIELDS: Final = ("block_hash", "block_time", "tx_hash", "tx_index", "address", "topics", "data")
-T = TypeVar("T")
 
 
 class Comparison:
-    """One comparison of one chain's journal, over one consistent view of the database.
+    """One comparison of one chain's index, over one consistent view of the database.
 
     Args:
         connection: a reading transaction that sees one state.
         chain_id: of the chain.
         node: the chain. Where headers hash it can hide nothing below the cursor's block, and say
             nothing else of it; only hashes of transactions are as it says. That the cursor's block
-            is the one that everybody has is for its endpoints, and for check (11).
+            is the one that everybody has is for a quorum of its endpoints, in check (11).
         contracts: whose events the journal holds.
         provable: whether this chain's headers hash, and its receipts lead to a root, as Ethereum's
             do. Where not, what the node shows is compared as it is.
@@ -60,11 +59,11 @@ class Comparison:
         self._node = node
         self._contracts = contracts
         self._provable = provable
-        self._faults = Faults()
-        self._events = 0
+        self._faults, self._events = Faults(), 0
+        self._replaced, self._blocks = Faults(), 0
 
-    def said(self, cursor: Cursor, first: int) -> Said:
-        """How it ends: not checked where the node does not show the chain down to `first`.
+    def said(self, cursor: Cursor, first: int) -> tuple[Said, Said]:
+        """How checks (11) and (12) end, which go over the same headers.
 
         Args:
             cursor: where the index stands.
@@ -73,20 +72,23 @@ class Comparison:
         last, hash_ = cursor.block, cursor.last_hash
         for row in self._outside(first, last):
             self._faults.add(f"event {row.block}-{row.log_index} lies outside what was read")
-        if not self._faults.count and (last < first or hash_ is None):
-            return "not checked", "no block was read yet"
+        why = "no block was read yet" if last < first or hash_ is None else ""
         try:
             while last >= first and hash_ is not None:
                 start = max(first, last - HEADERS_PER_BATCH + 1)
-                headers = asked(self._node, partial(self._linked, start, last, hash_), start)
+                headers = ask(self._node, partial(self._linked, start, last, hash_), oldest=start)
                 self._compare(headers)
+                self._compare_kept(headers)
                 last, hash_ = start - 1, headers[0].parent_hash
         except LedgerError as error:
             done = "nothing" if last == cursor.block else f"all down to block {last + 1}"
-            if not self._faults.count:
-                return "not checked", f"{done} was compared: {error.message}"
-            self._faults.add(f"{done} was compared, then: {error.message}")
-        return self._faults.said(f"{self._events} events from block {first} on")
+            why = f"{done} was compared: {error.message}"
+            if self._faults.count:
+                self._faults.add(f"{done} was compared, then: {error.message}")
+        kept = self._kept(cursor, last)
+        if why and not self._faults.count:
+            return kept, ("not checked", why)
+        return kept, self._faults.said(f"{self._events} events from block {first} on")
 
     def _linked(self, first: int, last: int, hash_: bytes, node: Node) -> list[Header]:
         """The headers of a closed range that ends in the block of this hash."""
@@ -110,16 +112,19 @@ class Comparison:
     def _compare(self, headers: list[Header]) -> None:
         held = self._held(headers[0].number, headers[-1].number)
         self._events += len(held)
+        busy = {number for number, _ in held}
         seen = [
             header
             for header in headers
             # (3) Any event of ours sets the bits of its contract, also one that has no name here.
             if self._contracts.admitted(header.bloom)
+            # Where nothing hashes there may be no true bloom filters either.
+            or (not self._provable and header.number in busy)
         ]
         shown: dict[tuple[int, int], Log] = {}
         for at in range(0, len(seen), BLOCKS_PER_BATCH):
             part = seen[at : at + BLOCKS_PER_BATCH]
-            for logs in asked(self._node, partial(self._proven, part), part[0].number):
+            for logs in ask(self._node, partial(self._proven, part), oldest=part[0].number):
                 shown |= {(log.block, log.log_index): log for log in logs}
         for place in sorted(held.keys() | shown.keys()):
             self._one(place, held.get(place), shown.get(place))
@@ -134,9 +139,7 @@ class Comparison:
         elif log is None:
             self._faults.add(f"{at} is in the journal, and not on the chain")
         else:
-            wrong = [name for name, value in _values(log).items() if getattr(row, name) != value]
-            if wrong:
-                self._faults.add(f"{at} has another {', '.join(wrong)} on the chain")
+            _hold(self._faults, at, row, _values(log))
 
     def _outside(self, first: int, last: int) -> list[Row[Any]]:
         logs = tables.raw_log
@@ -154,68 +157,109 @@ class Comparison:
         )
         return {(row.block, row.log_index): row for row in rows}
 
+    # -- blocks --------------------------------------------------------------------------------
 
-def still_there(connection: Connection, chain_id: int, node: Node, *, final: int) -> Said:
-    """How check (11) ends: whether the chain still has the blocks that the journal keeps.
+    def _compare_kept(self, headers: list[Header]) -> None:
+        """Kept blocks among these, which the chain has: also one that is not final is as it is."""
+        shown = {header.number: header for header in headers}
+        table = tables.block
+        rows = self._connection.execute(
+            select(table).where(
+                table.c.chain_id == self._chain_id,
+                table.c.number.between(headers[0].number, headers[-1].number),
+            )
+        )
+        for row in rows:
+            self._blocks += 1
+            header = shown[row.number]
+            values = {name: getattr(header, name) for name in ("hash", "parent_hash", "time")}
+            _hold(self._replaced, f"block {row.number}", row, values)
 
-    A block that is not final may be replaced at any time: a follower goes back over it, and the
-    view of the database is older than the chain's. So that is no fault of the index.
+    def _kept(self, cursor: Cursor, last: int) -> Said:
+        """How check (11) ends, where blocks down to the one above `last` were compared.
+
+        Of the others the endpoints are asked one by one. One that is not final may be replaced at
+        any time: a follower goes back over it, and the view of the database is older than the
+        chain's. So that is no fault of the index.
+        """
+        table, unsettled, why = tables.block, -1, ""
+        newest, stands = self._newest_final(cursor)
+        rest = self._connection.execute(
+            select(table.c.number, table.c.hash)
+            .where(
+                table.c.chain_id == self._chain_id, ~table.c.number.between(last + 1, cursor.block)
+            )
+            .order_by(table.c.number)
+            .execution_options(yield_per=HEADERS_PER_BATCH)
+        )
+        try:
+            for part in rest.partitions():
+                for number in _gone(self._node, {row.number: row.hash for row in part}):
+                    if number <= cursor.finalized and stands is not None:
+                        self._replaced.add(f"block {number} is another one now")
+                    elif unsettled < 0:
+                        unsettled = number
+                self._blocks += len(part)
+        except LedgerError as error:
+            why = f"after {self._blocks} blocks: {error.message}"
+        if stands is None:
+            why = f"the endpoints do not agree about block {newest}, which is final"
+        elif not stands and not self._replaced.count:
+            self._replaced.add(f"block {newest} is another one now")
+        elif unsettled >= 0 and not why:
+            told = f"block {unsettled}, which is not final, is another one now"
+            why = f"{told}: follow, and audit again"
+        if why and not self._replaced.count:
+            return "not checked", why
+        return self._replaced.said(f"{self._blocks} blocks")
+
+    def _newest_final(self, cursor: Cursor) -> tuple[int, bool | None]:
+        """The newest kept block that is final, which all below hang on, and whether it stands.
+
+        One of several endpoints may show a branch of its own, be it the index's or not.
+        """
+        final = min(cursor.finalized, cursor.block)
+        kept = Journal(self._chain_id).newest_kept(self._connection, final)
+        if kept is None or not isinstance(self._node, Endpoints):
+            return final, True
+        return kept[0], self._node.stands(*kept)
+
+
+def _hold(faults: Faults, what: str, row: Row[Any], values: Mapping[str, Any]) -> None:
+    wrong = [name for name, value in values.items() if getattr(row, name) != value]
+    if wrong:
+        faults.add(f"{what} has another {', '.join(wrong)} on the chain")
+
+
+def _gone(node: Node, kept: Mapping[int, bytes]) -> list[int]:
+    """Numbers of kept blocks in whose place others are shown, by every endpoint that has one there.
 
     Args:
-        connection: a reading transaction.
-        chain_id: of the chain.
         node: the chain.
-        final: the last block that was final when the index was written.
-    """
-    faults, table = Faults(), tables.block
-    count = replaced = 0
-    kept = connection.execute(
-        select(table.c.number, table.c.hash)
-        .where(table.c.chain_id == chain_id)
-        .order_by(table.c.number)
-        .execution_options(yield_per=HEADERS_PER_BATCH)
-    )
-    try:
-        for part in kept.partitions():
-            numbers = [row.number for row in part]
-            shown = asked(node, partial(_headers, numbers), numbers[0])
-            for row, header in zip(part, shown, strict=True):
-                count += 1
-                if header.hash == row.hash:
-                    continue
-                if row.number <= final:
-                    faults.add(f"block {row.number} is another one now")
-                replaced = replaced or row.number
-    except LedgerError as error:
-        if not faults.count:
-            return "not checked", f"after {count} blocks: {error.message}"
-    if replaced and not faults.count:
-        told = f"block {replaced}, which is not final, is another one now"
-        return "not checked", f"{told}: follow, and audit again"
-    return faults.said(f"{count} blocks")
-
-
-def _headers(numbers: list[int], node: Node) -> list[Header]:
-    headers: list[Header] = []
-    for number, header in zip(numbers, read_headers(node, numbers), strict=True):
-        if header is None:
-            raise ChainUnavailable(f"the endpoint has no block {number} yet")
-        headers.append(header)
-    return headers
-
-
-def asked(node: Node, act: Callable[[Node], T], oldest: int) -> T:
-    """What `act` finds at an endpoint: at another where one shows it nothing that can be used.
-
-    Args:
-        node: one endpoint, or several.
-        act: asks, and looks at what is answered.
-        oldest: the lowest block that it asks for.
+        kept: their hashes by number, rising.
 
     Raises:
-        LedgerError: what `act` raised at the last of them.
+        LedgerError: no endpoint has a block in one's place, or none answers.
     """
-    return node.ask(act, oldest=oldest) if isinstance(node, Endpoints) else act(node)
+    ours: dict[int, bool] = {}
+
+    def look(one: Node) -> None:
+        shown = dict(zip(kept, read_headers(one, list(kept)), strict=True))
+        for number, header in shown.items():
+            if header is not None:
+                ours[number] = header.hash == kept[number] or ours.get(number, False)
+        for number, header in shown.items():
+            if header is None:
+                raise ChainUnavailable(f"the endpoint has no block {number} yet")
+            if header.hash != kept[number]:
+                raise ChainUnavailable(f"block {number} is another one now")
+
+    try:
+        ask(node, look, oldest=min(kept))
+    except LedgerError:
+        if len(ours) < len(kept):
+            raise
+    return [number for number, same in ours.items() if not same]
 
 
 def _values(log: Log) -> Mapping[str, Any]:

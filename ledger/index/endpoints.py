@@ -19,14 +19,18 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final, Protocol
+from functools import partial
+from typing import Any, Final, Protocol, TypeVar
 
 from ledger.chain.rpc import Block, Rpc
+from ledger.chain.witnesses import outcome
 from ledger.errors import ChainUnavailable, LedgerError
 from ledger.index.blocks import Header, Heads, Node
 from ledger.index.pool import AVOID_SECONDS, Endpoint, Identity, Pool, Source
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
+N = TypeVar("N", bound=Node)
 
 SURVEY_SECONDS: Final = 2.0
 """Between two rounds in which every endpoint is asked where it stands."""
@@ -211,6 +215,22 @@ class Endpoints(Pool):
                 self._contradicted(one, error)
         raise error
 
+    def stands(self, number: int, hash_: bytes) -> bool | None:
+        """Whether the final block `number` is this one, where an endpoint may show another.
+
+        Returns:
+            None where too few agree to decide between two; True where nobody shows another.
+        """
+
+        def shows(one: Endpoint) -> bytes | None:
+            self._verify(one)
+            return _hash_of(one.rpc.call("eth_getBlockByNumber", [hex(number), False]))
+
+        said = [hash_ == shown for _, shown in self._each(shows) if isinstance(shown, bytes)]
+        if all(said) or said.count(True) >= self.quorum:
+            return True
+        return False if said.count(False) >= self.quorum else None
+
     def confirm_reorganisation(self, kept: tuple[int, bytes], *, gone: bool) -> tuple[str, ...]:
         """Ask all whether a block of ours was replaced.
 
@@ -324,6 +344,26 @@ def confirm(
     if isinstance(node, Endpoints) and len(node) > 1:
         hosts = node.confirm_reorganisation(kept, gone=lower_heads)
         log.info("block %d was replaced, as %s show", kept[0], " and ".join(hosts))
+
+
+def ask(node: N | Endpoints, act: Callable[[N | Rpc], T], *, oldest: int) -> T:
+    """What `act` finds at an endpoint: at another where one shows it nothing that can be used.
+
+    Args:
+        node: one endpoint or several.
+        act: asks the endpoint that it is given, and looks at what is answered.
+        oldest: the lowest block that it asks for.
+
+    Raises:
+        LedgerError: what `act` raised, of several endpoints what all of them come to.
+    """
+    if isinstance(node, Endpoints):
+        return node.ask(act, oldest=oldest)
+    # Whatever it sends, and whatever that breaks, ends no thread that asks.
+    answer = outcome(partial(act, node))
+    if isinstance(answer, LedgerError):
+        raise answer
+    return answer
 
 
 def client(node: Node, oldest: int) -> Rpc | None:

@@ -18,7 +18,6 @@ from typing import Any, Final, TypeVar
 from sqlalchemy import Engine, Row
 
 from ledger.chain.rpc import Rpc
-from ledger.chain.witnesses import outcome
 from ledger.errors import (
     ChainError,
     ChainUnavailable,
@@ -28,7 +27,7 @@ from ledger.errors import (
     UnavailableError,
 )
 from ledger.index.database import reading, writing
-from ledger.index.endpoints import Endpoints
+from ledger.index.endpoints import Endpoints, ask
 from ledger.index.event_proofs import gather_block
 from ledger.index.evidence_store import EvidenceStore
 from ledger.index.journal import Journal
@@ -233,17 +232,13 @@ class Keeper:
             log.info("%s", error.message)
 
     def _ask(self, act: Callable[[Rpc], T], *, oldest: int) -> T:
-        node = self._node
-        if isinstance(node, Endpoints):
-            answer = outcome(partial(node.ask, act, oldest=oldest))
-        else:
-            answer = outcome(partial(act, node))
-        if isinstance(answer, ChainUnavailable) and answer.fault == "malformed":
+        try:
+            return ask(self._node, act, oldest=oldest)
+        except ChainUnavailable as error:
+            if error.fault != "malformed":
+                raise
             # It did answer: waiting for another answer would hold up all that comes after.
-            raise ChainError(answer.message)
-        if isinstance(answer, LedgerError):
-            raise answer
-        return answer
+            raise ChainError(error.message) from None
 
     def _prune(self) -> None:
         now = self._now()

@@ -204,10 +204,12 @@ def _prove(header: Header, block: Mapping[str, Any], receipts: Sequence[bytes]) 
 def _require_named(
     header: Header, block: Mapping[str, Any], receipts: Sequence[Mapping[str, Any]]
 ) -> None:
-    """Where nothing hashes: they say of themselves that they are of this block."""
+    """Where nothing hashes: they say of themselves that they are of this block, and are enough."""
     hash_ = "0x" + header.hash.hex()
     if any(said.lower() != hash_ for said in (block["hash"], *(r["blockHash"] for r in receipts))):
         raise StateProofInvalid("it is another block")
+    if len(receipts) < len(block["transactions"]):
+        raise StateProofInvalid("receipts of its transactions are missing")
 
 
 def _ours(contracts: Contracts, header: Header, receipts: Sequence[Mapping[str, Any]]) -> list[Log]:

@@ -280,6 +280,25 @@ ABLATIONS = {
         RECEIPTS
         + "test_a_journal_that_is_not_the_chains_is_found_by_its_receipts[sqlite-another place]",
     ),
+    "(12) where nothing hashes each transaction has its receipt": Ablation(
+        "index.receipts",
+        'if len(receipts) < len(block["transactions"]):',
+        "if False:",
+        RECEIPTS + "test_where_nothing_hashes_not_all_that_is_shown_is_compared[sqlite]",
+    ),
+    "(11) a kept block is the chain's": Ablation(
+        "index.comparing",
+        "self._compare_kept(headers)",
+        "pass",
+        RECEIPTS + "test_a_kept_block_that_is_not_the_chains_is_found[sqlite]",
+    ),
+    "(11) a quorum shows the newest final block": Ablation(
+        "index.comparing",
+        "self._node.stands(*kept)",
+        "True",
+        f"{HERE}/test_review_endpoints.py::"
+        "test_an_index_of_a_branch_that_one_endpoint_makes_up_does_not_hold[sqlite]",
+    ),
 }
 
 

@@ -248,6 +248,7 @@ DAMAGE = {
     "other contracts": (run(update(tables.chain).values(deployment_hash=b"x" * 32)), {1}),
     "another genesis": (run(update(tables.chain).values(genesis_hash=b"x" * 32)), {1}),
     "a block's hash": (break_link, {2}),
+    "the cursor's time": (run(update(tables.cursor).values(last_time=7)), {2}),
     "the cursor's hash": (run(update(tables.cursor).values(last_hash=b"x" * 32)), {2}),
     "an event is gone": (drop_event, {3, 5, 7, 10}),
     "an event is gone with its proofs": (drop_all_trace, {5, 7, 10}),

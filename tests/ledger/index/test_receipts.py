@@ -83,6 +83,20 @@ def compared(stand, node, **options):
     return [(check.result, check.detail) for check in report.checks[-2:]]
 
 
+class Changed(chains.Direct):
+    """A chain of which something else is said."""
+
+    def __init__(self, chain, change):
+        super().__init__(chain)
+        self._change = change
+
+    def batch(self, calls):
+        return [
+            self._change(method, reply)
+            for (method, _), reply in zip(calls, super().batch(calls), strict=True)
+        ]
+
+
 CHANGES = {
     "another value": ("UPDATE raw_log SET data = topics WHERE", "has another data on the chain"),
     "another place": ("UPDATE raw_log SET tx_index = 77 WHERE", "has another tx_index on the"),
@@ -101,8 +115,10 @@ CHANGES = {
 def test_a_journal_that_is_not_the_chains_is_found_by_its_receipts(stand, change):
     stand.chain.grow(130)  # more than the headers of one question
     stand.catch_up()
-    node = chains.Direct(stand.chain)
+    asked = []
+    node = Changed(stand.chain, lambda method, reply: asked.append(method) or reply)
     assert [result for result, _ in compared(stand, node)] == ["pass", "pass"]
+    assert asked.count("eth_getBlockByNumber") == 131  # block 0 too, and each once
     statement, words = CHANGES[change]
     with writing(stand.engine) as connection:
         block, index = connection.execute(
@@ -152,23 +168,61 @@ def test_an_event_before_the_deployment_is_none(stand):
     assert f"and {count - 5} more" in detail
 
 
-def test_where_nothing_hashes_receipts_of_another_block_are_not_taken_for_ours(stand):
-    """They are asked for by number, and that block may have been replaced since its header came."""
-    stand.chain.grow(12)
+RECEIPTS = {
+    # They are asked for by number, and that block may have been replaced since its header came.
+    "it is another block": lambda receipts: [
+        each | {"blockHash": "0x" + "22" * 32, "logs": []} for each in receipts
+    ],
+    "receipts of its transactions are missing": lambda receipts: receipts[:-1],
+}
+
+
+def test_where_nothing_hashes_not_all_that_is_shown_is_compared(stand):
+    stand.chain.grow(8)
     stand.catch_up()
-    replaced = world.journal(stand.engine)[-1][0]
+    for words, change in RECEIPTS.items():
 
-    class Later(chains.Direct):
-        def batch(self, calls):
-            return [
-                [each | {"blockHash": "0x" + "22" * 32, "logs": []} for each in reply]
-                if method == "eth_getBlockReceipts" and params[0] == hex(replaced)
-                else reply
-                for (method, params), reply in zip(calls, super().batch(calls), strict=True)
-            ]
+        def said(method, reply, change=change):
+            return change(reply) if method == "eth_getBlockReceipts" else reply
 
-    _, (result, detail) = compared(stand, Later(stand.chain), provable=False)
-    assert (result, "it is another block" in detail) == ("not checked", True)
+        _, (result, detail) = compared(stand, Changed(stand.chain, said), provable=False)
+        assert (result, words in detail) == ("not checked", True)
+
+    def blind(_method, reply):
+        return reply | {"logsBloom": "0x" + "00" * 256} if isinstance(reply, dict) else reply
+
+    # Events of a chain that has no bloom filters are there all the same.
+    node = Changed(stand.chain, blind)
+    assert [result for result, _ in compared(stand, node, provable=False)] == ["pass", "pass"]
+
+
+def test_where_nothing_hashes_a_follower_takes_no_lost_receipts_for_an_empty_block(stand):
+    stand.profile = chains.Profile(proof_kind="none")
+    stand.chain.grow(12)
+    lost = {"eth_getLogs", "eth_getBlockReceipts"}
+    stand.endpoint.change = lambda question, result: [] if question["method"] in lost else result
+    stand.steps(2, stand.new_follower())
+    assert world.journal(stand.engine) == []
+    assert stand.cursor().last_hash is None
+    stand.endpoint.heal()
+    stand.catch_up(stand.new_follower())
+    stand.check(clean=False)
+
+
+def test_a_kept_block_that_is_not_the_chains_is_found(stand):
+    """Though none of it is final, and a follower would go back: the cursor's block is there."""
+    stand.chain.grow(16, busy=0.0)
+    stand.catch_up()
+    with writing(stand.engine) as connection:
+        connection.execute(text("UPDATE block SET hash = parent_hash WHERE number = 4"))
+        connection.execute(text("UPDATE block SET parent_hash = hash WHERE number = 8"))
+        connection.execute(text("UPDATE block SET time = time + 1 WHERE number = 12"))
+    (kept, detail), (result, _) = compared(stand, chains.Direct(stand.chain))
+    assert (kept, result) == ("fail", "pass")
+    assert detail == "; ".join(
+        f"block {number} has another {what} on the chain"
+        for number, what in [(4, "hash"), (8, "parent_hash"), (12, "time")]
+    )
 
 
 @pytest.mark.parametrize("wrong", ["-0x1", "0x-1", "0xzz", None, 5, "0x" + "ff" * 99])

@@ -132,6 +132,12 @@ def test_an_audit_goes_on_at_another_endpoint_where_one_is_no_use(stand, several
             )
         case _:
             all_.each[0].change = world.of_blocks(lambda block: block | {"gasUsed": "0x7"})
+    ends = compared(stand, all_)
+    assert [result for result, _ in ends] == ["pass", "pass"], ends
+
+
+def compared(stand, all_):
+    """How checks (11) and (12) end."""
     given = stand.deployment
     report = audit(
         stand.engine,
@@ -140,8 +146,52 @@ def test_an_audit_goes_on_at_another_endpoint_where_one_is_no_use(stand, several
         addresses=given.addresses,
         node=all_.node,
     )
-    ends = [(check.result, check.detail) for check in report.checks[-2:]]
-    assert [result for result, _ in ends] == ["pass", "pass"], ends
+    return [(check.result, check.detail) for check in report.checks[-2:]]
+
+
+@pytest.fixture
+def forked(stand):
+    """An index of a chain, and a branch beside it whose final blocks are others."""
+    stand.chain.final_depth = 2
+    stand.chain.grow(4)
+    before = stand.chain.view()
+    stand.chain.grow(6)
+    fork = stand.chain.view()
+    stand.chain.restore(before)
+    stand.chain.grow(6)
+    stand.catch_up()
+    return fork
+
+
+def test_a_branch_that_one_endpoint_makes_up_is_no_fault_of_the_index(stand, several, forked):
+    all_ = several(3)
+    all_.each[0].served = forked
+    assert [result for result, _ in compared(stand, all_)] == ["pass", "pass"]
+
+
+def test_an_index_of_a_branch_that_one_endpoint_makes_up_does_not_hold(stand, several, forked):
+    """That endpoint shows each block and receipt as the index has it, and was named first."""
+    all_ = several(3)
+    for other in all_.each[1:]:
+        other.served = forked
+    (kept, detail), _ = compared(stand, all_)
+    assert (kept, "is another one now" in detail) == ("fail", True)
+
+
+@pytest.mark.parametrize("other", ["shows ours", "is down"])
+def test_where_endpoints_show_two_final_blocks_nothing_is_said_of_the_index(
+    stand, several, forked, other
+):
+    all_ = several(2)
+    all_.each[1].served = forked
+    if other == "is down":
+        all_.each[0].socket_fault = "500"
+    ends = compared(stand, all_)
+    assert [result for result, _ in ends] == [
+        "not checked",
+        "pass" if other == "shows ours" else "not checked",
+    ]
+    assert "the endpoints do not agree about block" in ends[0][1]
 
 
 LIES = {
