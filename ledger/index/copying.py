@@ -11,15 +11,15 @@ from __future__ import annotations
 import os
 import sqlite3
 import tempfile
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from ledger.errors import IndexUnavailable, UsageError
 from ledger.files import sync_folder, take_name
-from ledger.index.database_file import DatabaseFile, damaged, is_still, log_of, refusal
+from ledger.index.database_file import DAMAGE, DatabaseFile, damaged, log_of, refusal
 
 BUSY_SECONDS: Final = 10.0
 # 64 MB between two looks at whether the user has had enough.
@@ -65,17 +65,9 @@ def copy_index(
     part: Path | None = None
     try:
         file = DatabaseFile.open(source, create=False)
-        with closing(file.connect(timeout=BUSY_SECONDS)) as raw:
+        with _unwritten(file, source), closing(file.connect(timeout=BUSY_SECONDS)) as raw:
             part = _part(dest, source.stat().st_mode)
-            still = is_still(source)
-            mark = file.mark() if still else ()
             block = _copy(raw, source, part, progress)
-            if still and file.mark() != mark:
-                raise IndexUnavailable(
-                    f"{source} was written while it was copied, through another mount than this "
-                    "read-only one",
-                    hint="copy it where it is written",
-                )
         size = _name(part, dest)
     except (sqlite3.Error, OSError) as error:
         # What the system says of the copy is nothing about its source.
@@ -92,6 +84,27 @@ def copy_index(
         if part is not None:
             part.unlink(missing_ok=True)
     return Copied(size, block)
+
+
+@contextmanager
+def _unwritten(file: DatabaseFile, source: Path) -> Iterator[None]:
+    """Where SQLite reads without locks: pages of two moments are neither a copy nor damage."""
+    before = file.mark()
+    try:
+        yield
+    except Exception:
+        _require_same(file, before, source)
+        raise
+    _require_same(file, before, source)
+
+
+def _require_same(file: DatabaseFile, before: tuple[int, ...], source: Path) -> None:
+    if file.mark() != before:
+        raise IndexUnavailable(
+            f"{source} was written while it was copied, through another mount than this read-only "
+            "one",
+            hint="copy it where it is written",
+        )
 
 
 def _require_free(dest: Path) -> None:
@@ -147,8 +160,13 @@ def _copy(
             progress=lambda _, left, pages: progress(pages - left, pages),
         )
         # One that needs no log beside it can be read from where nothing can be written.
-        copy.execute("PRAGMA journal_mode=DELETE")
-        (found,) = copy.execute(_CHECK).fetchone()
+        try:
+            copy.execute("PRAGMA journal_mode=DELETE")
+            (found,) = copy.execute(_CHECK).fetchone()
+        except sqlite3.Error as error:
+            if error.sqlite_errorcode & 0xFF not in DAMAGE:
+                raise
+            found = str(error)
     if found != "ok":
         (own,) = raw.execute(_CHECK).fetchone()
         if own != "ok":

@@ -25,7 +25,7 @@ _SMALLEST_PAGE: Final = 512
 _OURS: Final = frozenset({"alembic_version", "raw_log", "cursor"})
 _Identity = tuple[int, int]
 _DENIALS: Final = frozenset({sqlite3.SQLITE_PERM, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN})
-_DAMAGE: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+DAMAGE: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _PERMIT: Final = "let this user read and write the file and its folder, or name another place"
 
 
@@ -107,9 +107,14 @@ class DatabaseFile:
             raise _not_writable(self._path)
 
     def mark(self) -> tuple[int, ...]:
-        """Differs once somebody else wrote where SQLite looks for no locks: a read-only mount."""
+        """Differs once the file was written where SQLite looks for no locks: a read-only mount.
+
+        Empty where it does look for them.
+        """
+        if not _is_still(self._path):
+            return ()
         found = self._path.stat()
-        return found.st_size, found.st_mtime_ns, found.st_ctime_ns, is_still(self._path)
+        return found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
     def connect(self, *, timeout: float) -> sqlite3.Connection:
         """A connection to the file that was opened first, and to no other.
@@ -185,7 +190,7 @@ def refusal(path: Path, error: BaseException | None) -> UsageError | None:
     cause = getattr(error, "orig", error)
     code = getattr(cause, "sqlite_errorcode", None)
     # The low byte is the primary code.
-    if code is not None and code & 0xFF in _DAMAGE:
+    if code is not None and code & 0xFF in DAMAGE:
         return damaged(path, str(cause))
     if not isinstance(cause, PermissionError) and (code is None or code & 0xFF not in _DENIALS):
         return None
@@ -233,14 +238,14 @@ def _no_file(path: Path, mode: int) -> UsageError:
 
 
 def _connect(path: Path, mode: str, timeout: float = 5.0) -> sqlite3.Connection:
-    if mode == "rw" and is_still(path):
+    if mode == "rw" and _is_still(path):
         # An index wants a log beside it, also to be read.
         mode = "ro&immutable=1"
     uri = f"file://{quote(os.fsencode(path))}?mode={mode}"
     return sqlite3.connect(uri, uri=True, check_same_thread=False, timeout=timeout)
 
 
-def is_still(path: Path) -> bool:
+def _is_still(path: Path) -> bool:
     """Whether it is read without a log: a read-only mount, and no log of one that is in use."""
     try:
         read_only = os.statvfs(path).f_flag & os.ST_RDONLY

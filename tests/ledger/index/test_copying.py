@@ -123,8 +123,7 @@ def test_what_is_written_through_another_mount_than_a_read_only_one_is_noticed(
     followed.engine.dispose()
     assert names(file.parent) == [file.name]
     # What such a mount says; to make one takes more rights than a test has.
-    monkeypatch.setattr(database_file, "is_still", lambda path: True)
-    monkeypatch.setattr(copying, "is_still", lambda path: True)
+    monkeypatch.setattr(database_file, "_is_still", lambda path: True)
     monkeypatch.setattr(copying, "_PAGES_AT_ONCE", 1)
     elsewhere = []
 
@@ -138,6 +137,36 @@ def test_what_is_written_through_another_mount_than_a_read_only_one_is_noticed(
         copy_index(file, copy, progress=written)
     assert names(copy.parent) == []
     assert copy_index(file, copy).size == copy.stat().st_size
+
+
+def test_pages_of_two_moments_are_no_damage_of_an_index_that_is_written_meanwhile(
+    followed, file, copy, monkeypatch
+):
+    followed.engine.dispose()
+    monkeypatch.setattr(database_file, "_is_still", lambda path: True)
+    monkeypatch.setattr(copying, "_PAGES_AT_ONCE", 1)
+    whole, written = file.read_bytes(), []
+
+    def torn(_done, pages):
+        # What is read of a file that is written meanwhile.
+        if not written:
+            written.append(pages)
+            file.write_bytes(whole[:8192] + os.urandom(len(whole) - 8192))
+
+    with pytest.raises(IndexUnavailable, match="was written while it was copied"):
+        copy_index(file, copy, progress=torn)
+    assert names(copy.parent) == []
+
+
+def test_what_becomes_of_a_copy_on_its_disk_is_no_damage_of_the_index(followed, file, copy):
+    def lost(done, pages):
+        if done == pages:
+            (part,) = copy.parent.glob(".monday.db.*[!lm]")
+            part.write_bytes(bytes(part.stat().st_size))
+
+    with pytest.raises(IndexUnavailable, match="is not what is read from there: file is not"):
+        copy_index(file, copy, progress=lost)
+    assert names(copy.parent) == []
 
 
 def test_where_there_are_no_hard_links_nothing_is_replaced_either(
