@@ -326,12 +326,12 @@ def test_going_back_asks_for_few_blocks_however_many_are_kept(stand):
 @pytest.mark.parametrize("batch", ["batch", "batch_undecoded"])
 def test_requests_one_by_one_have_a_bound_together(stand, batch):
     """Each alone comes in time, and a hundred of them would hold the index up for as many."""
-    stand.endpoint.socket_fault, stand.endpoint.delay = "single", 0.15
-    with Rpc(stand.endpoint.url, timeout=0.5) as rpc:
+    stand.endpoint.socket_fault, stand.endpoint.delay = "single", 0.3
+    with Rpc(stand.endpoint.url, timeout=2) as rpc:
         started = time.monotonic()
         with pytest.raises(ChainUnavailable, match="single requests slowly"):
             getattr(rpc, batch)([("eth_blockNumber", [])] * 100)
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 25  # and not the thirty of them all
 
 
 def test_old_receipts_are_asked_of_an_archive(stand, several):
