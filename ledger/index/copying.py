@@ -66,7 +66,9 @@ def copy_index(
     try:
         file = DatabaseFile.open(source, create=False)
         with _unwritten(file, source), closing(file.connect(timeout=BUSY_SECONDS)) as raw:
-            part = _part(dest, source.stat().st_mode)
+            part = _part(dest)
+            # What was put away to be read only is to be followed again where it is restored.
+            part.chmod(source.stat().st_mode & 0o777 | 0o200)
             block = _copy(raw, source, part, progress)
         size = _name(part, dest)
     except (sqlite3.Error, OSError) as error:
@@ -128,7 +130,7 @@ def _require_free(dest: Path) -> None:
         )
 
 
-def _part(dest: Path, mode: int) -> Path:
+def _part(dest: Path) -> Path:
     try:
         descriptor, name = tempfile.mkstemp(prefix=f".{dest.name}.", dir=dest.parent)
     except OSError as error:
@@ -136,8 +138,6 @@ def _part(dest: Path, mode: int) -> Path:
             f"cannot write into {dest.parent}: {error.strerror}",
             hint="check its permissions, or choose another folder",
         ) from None
-    # What was put away to be read only is to be followed again where it is restored.
-    os.fchmod(descriptor, mode & 0o777 | 0o200)
     os.close(descriptor)
     return Path(name)
 
