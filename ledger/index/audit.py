@@ -38,7 +38,7 @@ from ledger.index.audit_report import Check, Faults, Report, Said
 from ledger.index.blocks import Node
 from ledger.index.comparing import Comparison
 from ledger.index.contracts import Contracts
-from ledger.index.database import reading
+from ledger.index.database import reading, require_sound
 from ledger.index.decode import EVENTS
 from ledger.index.event_proofs import ours_in, verify_event
 from ledger.index.faults import emitters, misread, name_of, pages, proved, unowned, untrue_entries
@@ -116,9 +116,9 @@ class Auditor:
     # -- the checks ----------------------------------------------------------------------------
 
     def _pinned(self) -> Said:
-        row = self._connection.execute(
-            select(tables.chain).where(tables.chain.c.chain_id == self._chain_id)
-        ).one()
+        row = self._row()
+        if row is None:
+            return "fail", f"the database does not say of which contracts of chain {self._chain_id}"
         if self._genesis is None or self._pins is None:
             says = f"it says chain {self._chain_id}, first block {Digest(bytes(row.genesis_hash))}"
             return "not checked", f"no network was named to compare with; {says}"
@@ -128,6 +128,11 @@ class Auditor:
         if row.deployment_hash != pinned(named):
             return "fail", "the database was made for other contracts, or fewer of them"
         return "pass", f"chain {self._chain_id}, from block {row.first_block}"
+
+    def _row(self) -> Row[Any] | None:
+        return self._connection.execute(
+            select(tables.chain).where(tables.chain.c.chain_id == self._chain_id)
+        ).one_or_none()
 
     def _blocks(self) -> Said:
         faults, table = Faults(), tables.block
@@ -381,7 +386,8 @@ class Auditor:
                 provable=self._provable,
             )
             # A manifest that was corrected since does not change from where the index was read.
-            first = min(self._first_block, self._journal.first_block(self._connection))
+            row, first = self._row(), self._first_block
+            first = first if row is None else min(first, row.first_block)
             self._ends = comparison.said(self._cursor, first)
         return self._ends
 
@@ -411,8 +417,10 @@ def audit(
 
     Raises:
         IndexUnavailable: nothing was followed yet, or the database is gone.
+        UsageError: an SQLite file is damaged, so that no check would say what is in it.
     """
     with reading(engine) as connection:
+        require_sound(connection)
         auditor = Auditor(
             connection,
             chain_id,

@@ -22,7 +22,7 @@ from sqlalchemy.exc import TimeoutError as NoConnectionFree
 from ledger.errors import ConfigurationError, IndexUnavailable, UsageError
 from ledger.index import access_tables as _access_tables  # noqa: F401  its tables join the rest
 from ledger.index import webhook_tables as _webhook_tables  # noqa: F401  likewise
-from ledger.index.database_file import DatabaseFile, refusal
+from ledger.index.database_file import DatabaseFile, damaged, refusal
 
 log = logging.getLogger(__name__)
 
@@ -254,6 +254,21 @@ def reading(engine: Engine) -> Iterator[Connection]:
             yield connection
     except _FAILURES as error:
         raise _unavailable(engine, "read", error) from error
+
+
+def require_sound(connection: Connection) -> None:
+    """Let SQLite examine its own file, where rows may be right and an index of them lack some.
+
+    PostgreSQL has ``pg_amcheck`` for that.
+
+    Raises:
+        UsageError: the file is damaged.
+    """
+    if connection.dialect.name != "sqlite":
+        return
+    found = connection.exec_driver_sql("PRAGMA integrity_check(1)").scalar_one()
+    if found != "ok":
+        raise damaged(Path(str(connection.engine.url.database)), found)
 
 
 def _unavailable(

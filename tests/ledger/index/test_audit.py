@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import secrets
+import sqlite3
 import threading
+from contextlib import closing
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from safetensors.numpy import save_file
 from sqlalchemy import delete, func, insert, select, text, update
 from sqlalchemy.exc import DBAPIError
 
-from ledger.errors import Fenced, IndexUnavailable
+from ledger.errors import Fenced, IndexUnavailable, UsageError
 from ledger.fingerprint.exact import fingerprint
 from ledger.fingerprint.ids import TensorIds
 from ledger.ids import Digest
@@ -245,6 +247,7 @@ def swap_proofs(connection):
 
 
 DAMAGE = {
+    "which chain": (run(delete(tables.chain)), {1}),
     "other contracts": (run(update(tables.chain).values(deployment_hash=b"x" * 32)), {1}),
     "another genesis": (run(update(tables.chain).values(genesis_hash=b"x" * 32)), {1}),
     "a block's hash": (break_link, {2}),
@@ -316,6 +319,26 @@ def test_damage_is_noticed_by_the_check_that_is_about_it(name, ledger, engine, w
     report = audited(engine, ledger)
     assert failed(report) == numbers, report
     assert not report.holds
+
+
+def test_a_chain_that_nothing_is_known_of_is_compared_all_the_same(ledger, engine, whole):
+    with writing(engine) as connection:
+        connection.execute(delete(tables.chain))
+    assert failed(audited(engine, ledger, node=ledger.rpc)) == {1}
+
+
+def test_an_index_of_sqlite_s_own_that_lacks_rows_is_damage(ledger, engine, whole):
+    if engine.dialect.name != "sqlite":
+        return
+    with closing(sqlite3.connect(engine.url.database)) as raw, raw:
+        raw.execute("PRAGMA writable_schema=ON")
+        raw.execute(
+            "UPDATE sqlite_master SET rootpage = (SELECT rootpage FROM sqlite_master"
+            " WHERE name = 'ix_broker_set_born') WHERE name = 'ix_leaf_id'"
+        )
+    engine.dispose()
+    with pytest.raises(UsageError, match="is damaged"):
+        audited(engine, ledger)
 
 
 def test_a_chain_that_shows_another_block_is_told(ledger, engine, follower, whole, look):
