@@ -128,9 +128,10 @@ def prove(
     quorum: _Quorum = None,
     proof_rate: _ProofRate = None,
 ) -> Answer:
-    """Ask once more for proofs that could no longer be had, such as of an archive=URL added since.
+    """Ask once more for proofs that could not be had, such as of an archive=URL added since.
 
-    A follower may run meanwhile. Exit code 1 while some are still lost; it says why. Exit code 3:
+    Also for those that the database no longer holds as they were, which deed index audit tells. A
+    follower may run meanwhile. Exit code 1 while some are still lost; it says why. Exit code 3:
     no endpoint can be used; nothing was changed. Ended at any point, it keeps what it has found.
     """
     from ledger.index.keeper import Keeper
@@ -168,7 +169,8 @@ def rebuild(session: Session, *, database: Database = None) -> Answer:
     with ended_like_interrupts(), opened(session, database) as engine:
         journal = Journal(chain_of(session, engine))
         done = rebuild_tables(engine, journal, f"rebuild:{os.getpid()}")
-    same = not done.differences and not done.leaves.differed and not done.leaves.faults
+    mended = bool(done.differences or done.leaves.differed or done.indexes)
+    same = not mended and not done.leaves.faults
     data = {
         "events": done.events,
         "same": same,
@@ -179,17 +181,19 @@ def rebuild(session: Session, *, database: Database = None) -> Answer:
             "repaired": done.leaves.differed,
             "faults": done.leaves.faults,
         },
+        "indexes": done.indexes,
     }
     rows: list[tuple[str, object]] = [
         ("rebuilt from", f"{done.events} events"),
         ("tensor leaves", f"{done.leaves.leaves} of {_count(done.leaves.models, 'model')}"),
-        ("differed", "nothing" if same else None),
+        ("differed", "yes, and is right now" if mended else "nothing"),
         *((f"  {each.table}", _counts(each)) for each in done.differences),
         *(("  leaves", model) for model in done.leaves.differed),
-        *(("  document", sentence) for sentence in done.leaves.faults),
+        *(("  index", name) for name in done.indexes),
     ]
-    if not same:
-        rows[2] = ("differed", "yes, and is right now")
+    if done.leaves.faults:
+        rows.append(("not to be mended", None))
+        rows += [("  document", sentence) for sentence in done.leaves.faults]
     return Answer(data, fields(rows), ok=same)
 
 

@@ -16,16 +16,31 @@ had is written down with its reason, and asked for again only when an operator s
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, islice
 from typing import Any, Final, cast
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, and_, func, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    ScalarSelect,
+    Select,
+    Table,
+    and_,
+    case,
+    delete,
+    func,
+    insert,
+    select,
+    update,
+)
 
 from ledger.errors import Fenced
 from ledger.index import tables
-from ledger.index.event_proofs import Gathered, Kept, Kind
+from ledger.index.event_proofs import KINDS, Gathered, Kept, Kind
 
 BLOCKS_A_TURN: Final = 16
 """Blocks of ours that are looked up at once; each is harvested and committed by itself."""
@@ -33,14 +48,16 @@ BLOCKS_A_TURN: Final = 16
 BACKLOG_COUNTED: Final = 10_000
 """Waiting events beyond these are not counted: every scrape of metrics asks."""
 
+_PAGE: Final = 500
+
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """How much is proved.
+    """How much is proved, as counted when it was: whether all of it is still there, an audit says.
 
     Attributes:
         next_block: final blocks below it are done.
-        events: events with every proof that they were meant to have.
+        events: events with every proof that they were meant to have, also retracted ones.
         backlog: final events that wait, up to `BACKLOG_COUNTED` of them.
         lost: proofs that could no longer be had.
         size: bytes of all proofs taken.
@@ -51,6 +68,48 @@ class Coverage:
     backlog: int
     lost: int
     size: int
+
+    @property
+    def begun(self) -> bool:
+        """Whether anything was harvested."""
+        return self.next_block > 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Filed:
+    """What filing one block's proofs came to: `events` and `lost` as they changed; bytes added."""
+
+    proofs: int
+    events: int
+    lost: int
+    size: int
+    lacking: tuple[str, ...]
+
+
+def same_event(logs: Table = tables.raw_log) -> ColumnElement[bool]:
+    """That a row of `evidence` is of the event in a row of the journal, or of those taken back."""
+    link = tables.evidence
+    return and_(
+        logs.c.chain_id == link.c.chain_id,
+        logs.c.block == link.c.block,
+        logs.c.log_index == link.c.log_index,
+        logs.c.block_hash == link.c.block_hash,
+    )
+
+
+def same_proof() -> ColumnElement[bool]:
+    """That a row of `proof` is the one that a row of `evidence` names."""
+    link, stored = tables.evidence, tables.proof
+    return and_(stored.c.hash == link.c.hash, stored.c.kind == link.c.kind)
+
+
+def spoilt(connection: Connection) -> Iterator[bytes]:
+    """Hashes of the proofs whose bytes are not what they are stored under: all are read."""
+    query = select(tables.proof).execution_options(yield_per=_PAGE)
+    for row in connection.execute(query):
+        body = bytes(row.body)
+        if hashlib.sha256(body).digest() != row.hash or len(body) != row.size:
+            yield bytes(row.hash)
 
 
 class EvidenceStore:
@@ -103,18 +162,51 @@ class EvidenceStore:
         )
         return self._by_block(connection, blocks)
 
-    def lost(self, connection: Connection, above: int = -1) -> list[list[Row[Any]]]:
-        """The next blocks above `above` with events of the journal that have lost a proof."""
-        logs, link = tables.raw_log, tables.evidence
-        gone = (
-            select(link.c.block)
-            .distinct()
-            .join(logs, self._same_event())
-            .where(link.c.chain_id == self.chain_id, link.c.block > above, link.c.lost.is_not(None))
-            .order_by(link.c.block)
-            .limit(BLOCKS_A_TURN)
+    def wanting(self, connection: Connection) -> dict[int, int]:
+        """How many proofs each block lacks that was harvested: all are looked through.
+
+        A proof is lacking where none is on record, where it could not be had, and where its bytes
+        are gone or not those that were kept.
+        """
+        place = self._place(connection)
+        if place is None:
+            return {}
+        logs = tables.raw_log
+        events = (
+            select(logs.c.block, (len(KINDS) - self._held()).label("lacks"))
+            .where(logs.c.chain_id == self.chain_id, logs.c.block < place.next_block)
+            .subquery()
         )
-        return self._by_block(connection, connection.execute(gone).scalars().all())
+        lacks = {
+            int(block): int(count)
+            for block, count in connection.execute(
+                select(events.c.block, func.sum(events.c.lacks))
+                .where(events.c.lacks > 0)
+                .group_by(events.c.block)
+            )
+        }
+        link, found = tables.evidence, spoilt(connection)
+        while some := list(islice(found, _PAGE)):
+            named = select(link.c.block).join(logs, same_event()).where(link.c.hash.in_(some))
+            for block in connection.execute(named).scalars():
+                lacks[block] = lacks.get(block, 0) + 1
+        return dict(sorted(lacks.items()))
+
+    def _held(self) -> ScalarSelect[int]:
+        """How many proofs of an event of `raw_log` are there, in a query of it."""
+        link, stored = tables.evidence, tables.proof
+        return (
+            select(func.count())
+            .select_from(link)
+            .join(stored, same_proof())
+            .where(same_event(), link.c.kind.in_(KINDS))
+            .correlate(tables.raw_log)
+            .scalar_subquery()
+        )
+
+    def events_of(self, connection: Connection, blocks: Sequence[int]) -> list[list[Row[Any]]]:
+        """The journal's events of these blocks, block by block, in order."""
+        return self._by_block(connection, blocks)
 
     def _by_block(
         self, connection: Connection, blocks: Select[tuple[int]] | Sequence[int]
@@ -128,21 +220,11 @@ class EvidenceStore:
         ).all()
         return [list(group) for _, group in groupby(rows, key=lambda row: row.block)]
 
-    @staticmethod
-    def _same_event() -> ColumnElement[bool]:
-        logs, link = tables.raw_log, tables.evidence
-        return and_(
-            logs.c.chain_id == link.c.chain_id,
-            logs.c.block == link.c.block,
-            logs.c.log_index == link.c.log_index,
-            logs.c.block_hash == link.c.block_hash,
-        )
-
-    def _place(self, connection: Connection) -> Row[Any] | None:
+    def _place(self, connection: Connection, *, hold: bool = False) -> Row[Any] | None:
+        """How far it has come; `hold` lets nobody else move it until the transaction ends."""
         table = tables.evidence_place
-        return connection.execute(
-            select(table).where(table.c.chain_id == self.chain_id)
-        ).one_or_none()
+        query = select(table).where(table.c.chain_id == self.chain_id)
+        return connection.execute(query.with_for_update() if hold else query).one_or_none()
 
     # -- keeping -------------------------------------------------------------------------------
 
@@ -173,17 +255,100 @@ class EvidenceStore:
         place = self._place(connection)
         if not there or (place is not None and place.next_block > block):
             raise Fenced(f"the proofs of block {block} are another's, or nobody's any more")
-        self._put(connection, gathered.held.values())
-        done = {
-            (row.log_index, row.kind)
-            for row in connection.execute(
-                select(tables.evidence.c.log_index, tables.evidence.c.kind).where(
-                    tables.evidence.c.chain_id == self.chain_id,
-                    tables.evidence.c.block == block,
-                    tables.evidence.c.block_hash == block_hash,
+        filed = self._file(connection, block, block_hash, gathered)
+        self._move(connection, place, block + 1, filed)
+
+    def mend(
+        self, connection: Connection, block: int, block_hash: bytes, gathered: Gathered
+    ) -> tuple[int, list[str]]:
+        """Store what one block lacked and could be had after all.
+
+        Returns:
+            How many proofs that is, and why each of the others still lacks.
+        """
+        place = tables.evidence_place
+        self._place(connection, hold=True)
+        filed = self._file(connection, block, block_hash, gathered)
+        connection.execute(
+            update(place)
+            .where(place.c.chain_id == self.chain_id)
+            .values(
+                events=place.c.events + filed.events,
+                lost=place.c.lost + filed.lost,
+                bytes=place.c.bytes + filed.size,
+            )
+        )
+        return filed.proofs, list(filed.lacking)
+
+    def recount(self, connection: Connection) -> None:
+        """Set the counts to what is on record, whatever they were."""
+        if self._place(connection, hold=True) is None:
+            return
+        place = tables.evidence_place
+        events, lost = self.tally(connection)
+        connection.execute(
+            update(place)
+            .where(place.c.chain_id == self.chain_id)
+            .values(events=events, lost=lost, bytes=self._size(connection))
+        )
+
+    def tally(self, connection: Connection, *where: ColumnElement[bool]) -> tuple[int, int]:
+        """Events with every proof on record, and proofs that could not be had; of all or some."""
+        link = tables.evidence
+        events = (
+            select(func.count(link.c.hash).label("held"), func.count(link.c.lost).label("lost"))
+            .where(link.c.chain_id == self.chain_id, *where)
+            .group_by(link.c.block, link.c.block_hash, link.c.log_index)
+            .subquery()
+        )
+        whole = case((events.c.held == len(KINDS), 1), else_=0)
+        counts = (func.coalesce(func.sum(count), 0) for count in (whole, events.c.lost))
+        held, lost = connection.execute(select(*counts)).one()
+        return int(held), int(lost)
+
+    def _size(self, connection: Connection) -> int:
+        stored, link = tables.proof, tables.evidence
+        named = select(link.c.hash).where(link.c.chain_id == self.chain_id)
+        size = select(func.coalesce(func.sum(stored.c.size), 0)).where(stored.c.hash.in_(named))
+        return int(connection.execute(size).scalar_one())
+
+    def _file(
+        self, connection: Connection, block: int, block_hash: bytes, gathered: Gathered
+    ) -> _Filed:
+        """Put what was gathered in place of what the block lacks, and leave what it has."""
+        link, stored = tables.evidence, tables.proof
+        of_block = (link.c.block == block, link.c.block_hash == block_hash)
+        on_record: dict[tuple[int, str], bytes | None] = {}
+        sound: set[tuple[int, str]] = set()
+        rotten: set[bytes] = set()
+        for row in connection.execute(
+            select(link.c.log_index, link.c.kind, link.c.hash, stored.c.body)
+            .outerjoin(stored, same_proof())
+            .where(link.c.chain_id == self.chain_id, *of_block)
+        ):
+            key = (row.log_index, row.kind)
+            on_record[key] = row.hash
+            if row.body is not None and hashlib.sha256(row.body).digest() == row.hash:
+                sound.add(key)
+            elif row.hash is not None:
+                rotten.add(bytes(row.hash))
+        before = self.tally(connection, *of_block) if on_record else (0, 0)
+        had = {key: proof for key, proof in gathered.held.items() if key not in sound}
+        lost = {key: why for key, why in gathered.lost.items() if key not in sound}
+        for index, kind in on_record.keys() & had.keys():
+            connection.execute(
+                delete(link).where(
+                    link.c.chain_id == self.chain_id,
+                    *of_block,
+                    link.c.log_index == index,
+                    link.c.kind == kind,
                 )
             )
-        }
+        # What nothing names any more is of no use; what something names may be in a copy.
+        rotten -= {hash_ for key, hash_ in on_record.items() if key not in had and hash_}
+        if rotten:
+            connection.execute(delete(stored).where(stored.c.hash.in_(rotten)))
+        size = self._put(connection, had.values())
         rows = [
             {
                 "chain_id": self.chain_id,
@@ -195,67 +360,19 @@ class EvidenceStore:
                 "lost": reason,
             }
             for (index, kind), proof, reason in (
-                *((key, proof, None) for key, proof in gathered.held.items()),
-                *((key, None, reason) for key, reason in gathered.lost.items()),
+                *((key, proof, None) for key, proof in had.items()),
+                *((key, None, reason) for key, reason in lost.items() if key not in on_record),
             )
-            if (index, kind) not in done
         ]
         if rows:
-            connection.execute(insert(tables.evidence), rows)
-        whole = {index for index, _ in gathered.held} - {index for index, _ in gathered.lost}
-        self._move(
-            connection,
-            place,
-            block + 1,
-            events=len(whole),
-            lost=len(gathered.lost),
-            size=sum(len(proof.body) for proof in set(gathered.held.values())),
+            connection.execute(insert(link), rows)
+        after = self.tally(connection, *of_block)
+        return _Filed(
+            len(had), after[0] - before[0], after[1] - before[1], size, tuple(lost.values())
         )
 
-    def mend(
-        self, connection: Connection, block: int, block_hash: bytes, gathered: Gathered
-    ) -> tuple[int, list[str]]:
-        """Store what was lost for one block and could be had after all.
-
-        Returns:
-            How many proofs that is, and why each of the others is still lost.
-        """
-        table = tables.evidence
-        of_block = (
-            table.c.chain_id == self.chain_id,
-            table.c.block == block,
-            table.c.block_hash == block_hash,
-        )
-        gone = {
-            (row.log_index, row.kind)
-            for row in connection.execute(
-                select(table.c.log_index, table.c.kind)
-                .where(*of_block, table.c.lost.is_not(None))
-                .with_for_update()
-            )
-        }
-        had = {key: proof for key, proof in gathered.held.items() if key in gone}
-        self._put(connection, had.values())
-        for (index, kind), proof in had.items():
-            connection.execute(
-                update(table)
-                .where(*of_block, table.c.log_index == index, table.c.kind == kind)
-                .values(hash=proof.hash, lost=None)
-            )
-        whole = {index for index, _ in had} - {index for index, _ in gone - had.keys()}
-        place = tables.evidence_place
-        connection.execute(
-            update(place)
-            .where(place.c.chain_id == self.chain_id)
-            .values(
-                events=place.c.events + len(whole),
-                lost=place.c.lost - len(had),
-                bytes=place.c.bytes + sum(len(proof.body) for proof in set(had.values())),
-            )
-        )
-        return len(had), [gathered.lost[key] for key in gone - had.keys()]
-
-    def _put(self, connection: Connection, proofs: Iterable[Kept]) -> None:
+    def _put(self, connection: Connection, proofs: Iterable[Kept]) -> int:
+        """Store the bodies that are not there yet; their bytes."""
         table = tables.proof
         by_hash = {proof.hash: proof for proof in proofs}
         known = set(
@@ -268,26 +385,21 @@ class EvidenceStore:
         ]
         if rows:
             connection.execute(insert(table), rows)
+        return sum(len(proof.body) for hash_, proof in by_hash.items() if hash_ not in known)
 
     def _move(
-        self,
-        connection: Connection,
-        place: Row[Any] | None,
-        next_block: int,
-        *,
-        events: int,
-        lost: int,
-        size: int,
+        self, connection: Connection, place: Row[Any] | None, next_block: int, filed: _Filed
     ) -> None:
         table = tables.evidence_place
         if place is None:
+            events, lost = self.tally(connection)
             connection.execute(
                 insert(table).values(
                     chain_id=self.chain_id,
                     next_block=next_block,
                     events=events,
                     lost=lost,
-                    bytes=size,
+                    bytes=self._size(connection),
                 )
             )
             return
@@ -296,10 +408,9 @@ class EvidenceStore:
             .where(table.c.chain_id == self.chain_id, table.c.next_block == place.next_block)
             .values(
                 next_block=next_block,
-                # Of the row as it is then: `mend` may have written since it was read.
-                events=table.c.events + events,
-                lost=table.c.lost + lost,
-                bytes=table.c.bytes + size,
+                events=table.c.events + filed.events,
+                lost=table.c.lost + filed.lost,
+                bytes=table.c.bytes + filed.size,
             )
         )
         if moved.rowcount != 1:
@@ -320,9 +431,9 @@ class EvidenceStore:
         """The proofs of one event of the journal, by kind; those there are."""
         link, stored, logs = tables.evidence, tables.proof, tables.raw_log
         rows = connection.execute(
-            select(stored.c.kind, stored.c.body)
-            .join(link, link.c.hash == stored.c.hash)
-            .join(logs, self._same_event())
+            select(link.c.kind, stored.c.body)
+            .join(stored, same_proof())
+            .join(logs, same_event())
             .where(
                 link.c.chain_id == self.chain_id,
                 link.c.block == block,

@@ -5,12 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, Select, and_, exists, func, select
+from sqlalchemy import (
+    Connection,
+    Row,
+    Select,
+    Table,
+    and_,
+    case,
+    distinct,
+    exists,
+    func,
+    or_,
+    select,
+)
 
 from ledger.ids import Address
 from ledger.index import tables
 from ledger.index.decode import EVENTS
-from ledger.index.event_proofs import Kept, Kind
+from ledger.index.event_proofs import KINDS, Kept, Kind
+from ledger.index.evidence_store import same_event, same_proof
 from ledger.index.fold_licenses import plan_digest
 
 _PAGE: Final = 2000
@@ -79,7 +92,11 @@ def untrue_entries(connection: Connection, chain_id: int) -> Iterator[Row[Any]]:
         logs.c.block == table.c.block,
         logs.c.log_index == table.c.log_index,
         logs.c.block_hash == table.c.block_hash,
-        logs.c.event == table.c.event,
+        # A release that had no name for it told it without; a rebuild has named it since.
+        or_(
+            logs.c.event == table.c.event,
+            and_(table.c.event == "", func.length(table.c.subjects) == 0),
+        ),
     )
     return pages(
         connection,
@@ -91,6 +108,57 @@ def untrue_entries(connection: Connection, chain_id: int) -> Iterator[Row[Any]]:
             (table.c.kind == "applied") == logs.c.block.is_(None),
         )
         .order_by(table.c.seq),
+    )
+
+
+def misfiled(connection: Connection, chain_id: int) -> Iterator[Row[Any]]:
+    """Outbox entries that name other subjects than the journal's event is filed under."""
+    table, logs, link = tables.outbox, tables.raw_log, tables.log_subject
+    entries = pages(
+        connection,
+        select(table.c.seq, table.c.block, table.c.log_index, table.c.subjects)
+        .join(
+            logs,
+            and_(
+                logs.c.chain_id == table.c.chain_id,
+                logs.c.block == table.c.block,
+                logs.c.log_index == table.c.log_index,
+                logs.c.block_hash == table.c.block_hash,
+                logs.c.event == table.c.event,
+            ),
+        )
+        .where(table.c.chain_id == chain_id)
+        .order_by(table.c.block, table.c.log_index, table.c.seq),
+    )
+    filed = pages(
+        connection,
+        select(link.c.block, link.c.log_index, link.c.subject)
+        .where(link.c.chain_id == chain_id)
+        .order_by(link.c.block, link.c.log_index, link.c.subject),
+    )
+    subject, at, whole = next(filed, None), (-1, -1), b""
+    for entry in entries:
+        if (entry.block, entry.log_index) != at:
+            at, whole = (entry.block, entry.log_index), b""
+            while subject is not None and (subject.block, subject.log_index) <= at:
+                if (subject.block, subject.log_index) == at:
+                    whole += bytes(subject.subject)
+                subject = next(filed, None)
+        if bytes(entry.subjects) != whole:
+            yield entry
+
+
+def contrary(connection: Connection, chain_id: int) -> Iterator[Row[Any]]:
+    """Events of which two outbox entries name other subjects, or another name."""
+    table = tables.outbox
+    said = func.count(distinct(table.c.subjects)), func.count(distinct(table.c.event))
+    return pages(
+        connection,
+        select(table.c.block, table.c.log_index)
+        .where(table.c.chain_id == chain_id, table.c.kind != "finalized")
+        .group_by(table.c.block, table.c.log_index, table.c.block_hash)
+        .having(or_(said[0] > 1, said[1] > 1))
+        .order_by(table.c.block, table.c.log_index),
     )
 
 
@@ -109,28 +177,56 @@ def unowned(connection: Connection, chain_id: int) -> Iterator[Row[Any]]:
     return pages(connection, query.where(link.c.chain_id == chain_id))
 
 
-def proved(connection: Connection, chain_id: int) -> Iterator[tuple[Row[Any], dict[Kind, Kept]]]:
-    """Every event of the journal that has proofs, with them."""
+def uncovered(connection: Connection, chain_id: int, below: int) -> Iterator[Row[Any]]:
+    """Events of blocks below `below` of which not every proof is there, or why it is not."""
     logs, link, stored = tables.raw_log, tables.evidence, tables.proof
+    settled = case((or_(link.c.lost.is_not(None), stored.c.hash.is_not(None)), 1), else_=0)
+    kinds = func.coalesce(func.sum(settled), 0)
+    return pages(
+        connection,
+        select(logs.c.block, logs.c.log_index, kinds.label("kinds"))
+        .outerjoin(link, and_(same_event(logs), link.c.kind.in_(KINDS)))
+        .outerjoin(stored, same_proof())
+        .where(logs.c.chain_id == chain_id, logs.c.block < below)
+        .group_by(logs.c.block, logs.c.log_index)
+        .having(kinds != len(KINDS))
+        .order_by(logs.c.block, logs.c.log_index),
+    )
+
+
+def unkept(connection: Connection, chain_id: int) -> Iterator[Row[Any]]:
+    """Entries of the evidence that name a proof which is not there; of retracted events too."""
+    link, stored = tables.evidence, tables.proof
+    return pages(
+        connection,
+        select(link.c.block, link.c.log_index, link.c.kind)
+        .outerjoin(stored, same_proof())
+        .where(
+            link.c.chain_id == chain_id,
+            link.c.hash.is_not(None),
+            or_(stored.c.hash.is_(None), link.c.kind.not_in(KINDS)),
+        )
+        .order_by(link.c.block, link.c.log_index, link.c.kind),
+    )
+
+
+def proved(
+    connection: Connection, chain_id: int, logs: Table = tables.raw_log
+) -> Iterator[tuple[Row[Any], dict[Kind, Kept]]]:
+    """Every event of the journal, or of those taken back, that has proofs, with them."""
+    link, stored = tables.evidence, tables.proof
     query = (
         select(logs, link.c.kind.label("proof_kind"), stored.c.body)
-        .join(
-            link,
-            and_(
-                link.c.chain_id == logs.c.chain_id,
-                link.c.block == logs.c.block,
-                link.c.block_hash == logs.c.block_hash,
-                link.c.log_index == logs.c.log_index,
-            ),
-        )
-        .join(stored, stored.c.hash == link.c.hash)
+        .join(link, same_event(logs))
+        .join(stored, same_proof())
         .where(logs.c.chain_id == chain_id)
-        .order_by(logs.c.block, logs.c.log_index)
+        .order_by(*logs.primary_key.columns)
     )
     held: dict[Kind, Kept] = {}
     current: Row[Any] | None = None
+    key = [column.name for column in logs.primary_key.columns]
     for row in pages(connection, query):
-        if current is not None and (row.block, row.log_index) != (current.block, current.log_index):
+        if current is not None and any(getattr(row, k) != getattr(current, k) for k in key):
             yield current, held
             held = {}
         current = row

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ledger.errors import IndexUnavailable
+from ledger.errors import IndexUnavailable, LogFormatError
 from ledger.ids import Digest, keccak256
 from ledger.index.step import Step
 from ledger.licensing.reference import reference_subject
@@ -65,7 +65,12 @@ def plan_digest(licensor: bytes, words: bytes) -> bytes:
 
 
 def _plan_created(s: Step) -> None:
-    assert s.answer is not None
+    if s.answer is None:
+        number = s.number("planId")
+        raise LogFormatError(
+            f"plan {number} was created, and its terms are not beside it",
+            hint="the index was changed by another hand: put a copy of it back, or follow anew",
+        )
     s.put(
         "plan",
         (s.number("planId"),),

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from typing import Any, Final, TypeVar
 
 from sqlalchemy import Engine, Row
@@ -29,7 +30,7 @@ from ledger.errors import (
 from ledger.index.database import reading, writing
 from ledger.index.endpoints import Endpoints, ask
 from ledger.index.event_proofs import gather_block
-from ledger.index.evidence_store import EvidenceStore
+from ledger.index.evidence_store import BLOCKS_A_TURN, EvidenceStore
 from ledger.index.journal import Journal
 from ledger.index.outbox import KEPT_DAYS
 
@@ -60,7 +61,7 @@ class Retrieved:
 
     Attributes:
         found: proofs that are held now.
-        reasons: how many are still lost, by what the endpoints said.
+        reasons: how many are still lacking, by what the endpoints said.
     """
 
     found: int
@@ -170,9 +171,9 @@ class Keeper:
     def retrieve(
         self, progress: Callable[[int, int], None] = lambda _done, _total: None
     ) -> Retrieved:
-        """Ask once more for every proof that was written down as lost, such as of an archive.
+        """Ask once more for every proof that is lacking: could not be had, or is gone or spoilt.
 
-        Ended at any point, what it has found stays; run again, it asks for what is still lost.
+        Ended at any point, what it has found stays; run again, it asks for what still lacks.
 
         Args:
             progress: called with the number of proofs asked for so far, and of all.
@@ -181,23 +182,26 @@ class Keeper:
             ChainUnavailable: no endpoint answers.
             IndexUnavailable: the database cannot be written or holds nothing yet.
         """
-        found, reasons, above = 0, Counter[str](), -1
+        found, reasons = 0, Counter[str]()
         with reading(self._engine) as connection:
-            total = self._store.coverage(connection).lost
-        while True:
+            self._journal.cursor(connection)
+            lacks = self._store.wanting(connection)
+        total, left = sum(lacks.values()), iter(lacks)
+        while blocks := list(islice(left, BLOCKS_A_TURN)):
             with reading(self._engine) as connection:
-                waiting = self._store.lost(connection, above)
-            if not waiting:
-                return Retrieved(found, reasons)
+                waiting = self._store.events_of(connection, blocks)
             for rows in waiting:
-                above, hash_ = int(rows[0].block), bytes(rows[0].block_hash)
-                gathered = gather_block(partial(self._ask, oldest=above), rows, give_up=True)
+                block, hash_ = int(rows[0].block), bytes(rows[0].block_hash)
+                gathered = gather_block(partial(self._ask, oldest=block), rows, give_up=True)
                 with writing(self._engine) as connection:
-                    had, still = self._store.mend(connection, above, hash_, gathered)
+                    had, still = self._store.mend(connection, block, hash_, gathered)
                 found += had
                 reasons.update(still)
                 progress(found + reasons.total(), total)
                 time.sleep(self._pause(rows))
+        with writing(self._engine) as connection:
+            self._store.recount(connection)
+        return Retrieved(found, reasons)
 
     def _harvest(self, rows: Sequence[Row[Any]], *, old: bool) -> None:
         block, hash_ = int(rows[0].block), bytes(rows[0].block_hash)

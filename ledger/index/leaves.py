@@ -10,15 +10,17 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, delete, insert, select, update
 
 from ledger.errors import LedgerError
+from ledger.fingerprint.exact import Fingerprint
+from ledger.fingerprint.ids import TensorIds
 from ledger.fingerprint.search import registered_casts
 from ledger.ids import Digest, ModelId
 from ledger.index import tables
 from ledger.index.library import FINGERPRINT, IDS, check_ids, check_leaves, document
+from ledger.index.views import RowMap
 
 Leaf = tuple[str, bytes]
 
@@ -30,11 +32,13 @@ class Derived:
     Attributes:
         leaves: kind ("cid", "vid" or "cast") and id.
         names: the tensors' names by leaf, as a JSON list.
+        understated: kinds of documents that the claim binds and that are said not to be bound.
         faults: documents that do not lead to the claim, in words.
     """
 
     leaves: frozenset[Leaf]
     names: dict[Leaf, str]
+    understated: frozenset[str]
     faults: tuple[str, ...]
 
 
@@ -45,9 +49,11 @@ class Leaves:
     Attributes:
         models: models whose documents were held against their claims.
         leaves: their leaves.
-        differed: models whose stored leaves were not what their documents say.
+        differed: models whose stored leaves were not what their documents say, or how much of
+            these is bound.
         faults: documents that do not lead to their claim, in words.
-        unclaimed: models with documents that are not registered at the head, so not looked at.
+        unclaimed: models with documents that are not registered at the head: their leaves were held
+            against the documents, and these against nothing.
     """
 
     models: int
@@ -57,17 +63,29 @@ class Leaves:
     unclaimed: int
 
 
-def derive(connection: Connection, model: Any) -> Derived:
-    """What the stored documents of a registered model say, where they lead to its claim."""
-    name = Digest(bytes(model["model_id"]))
+def derive(connection: Connection, name: Digest, model: RowMap | None) -> Derived:
+    """What the stored documents of a model say, where they lead to its claim.
+
+    Args:
+        connection: any reading transaction.
+        name: id of the model.
+        model: its claim; None where it has none, which leaves what documents say of themselves.
+    """
     leaves: set[Leaf] = set()
     casts: tuple[Digest, ...] = ()
     names: dict[Leaf, list[str]] = {}
+    understated: set[str] = set()
     faults: list[str] = []
     try:
         stored = document(connection, FINGERPRINT, name)
         if stored is not None:
-            found, bound = check_leaves(stored[0], model)
+            found, bound = (
+                (Fingerprint.from_json(stored[0]), stored[1])
+                if model is None
+                else check_leaves(stored[0], model)
+            )
+            if bound and not stored[1]:
+                understated.add(FINGERPRINT)
             if stored[1] and not bound:
                 faults.append(f"{name}: the fingerprint is called complete, and is not")
             if bound:
@@ -84,7 +102,9 @@ def derive(connection: Connection, model: Any) -> Derived:
     try:
         stored = document(connection, IDS, name)
         if stored is not None:
-            ids = check_ids(stored[0], model)
+            ids = TensorIds.from_json(stored[0]) if model is None else check_ids(stored[0], model)
+            if not stored[1]:
+                understated.add(IDS)
             leaves.update(("cid", one.raw) for one in ids.cids)
             leaves.update(("vid", one.raw) for one in ids.vids)
             # Those of the list are the older ones: it is not taken after a whole fingerprint.
@@ -93,7 +113,7 @@ def derive(connection: Connection, model: Any) -> Derived:
         faults.append(f"{name}: {error.message}")
     leaves.update(("cast", one.raw) for one in casts)
     called = {leaf: json.dumps(listed) for leaf, listed in names.items()}
-    return Derived(frozenset(leaves), called, tuple(faults))
+    return Derived(frozenset(leaves), called, frozenset(understated), tuple(faults))
 
 
 def hold_documents(connection: Connection) -> None:
@@ -120,37 +140,38 @@ def examine(connection: Connection, chain_id: int, *, repair: bool) -> Leaves:
     differed: list[str] = []
     faults: list[str] = []
     for model_id, model in _documented(connection, chain_id):
+        found = derive(connection, Digest(model_id), model)
         if model is None:
             unclaimed += 1
-            continue
-        found = derive(connection, model)
-        count, total = count + 1, total + len(found.leaves)
+        else:
+            count, total = count + 1, total + len(found.leaves)
         faults.extend(found.faults)
-        if _stored(connection, model_id) != (found.leaves, found.names):
+        if found.understated or _stored(connection, model_id) != (found.leaves, found.names):
             differed.append(str(ModelId(model_id)))
             if repair:
                 _store(connection, model_id, found)
     return Leaves(count, total, tuple(differed), tuple(faults), unclaimed)
 
 
-def _documented(connection: Connection, chain_id: int) -> Iterator[tuple[bytes, Any]]:
+def _documented(connection: Connection, chain_id: int) -> Iterator[tuple[bytes, RowMap | None]]:
     """Models that have documents or leaves, each with its live row or None."""
-    kept, leaf, model = tables.document, tables.leaf, tables.model
+    kept, leaf, named, model = tables.document, tables.leaf, tables.leaf_name, tables.model
     ids = connection.execute(
         select(kept.c.hash)
         .where(kept.c.kind.in_((FINGERPRINT, IDS)))
-        .union(select(leaf.c.model_id))
+        .union(select(leaf.c.model_id), select(named.c.model_id))
         .order_by(kept.c.hash)
     ).scalars()
     for raw in list(ids):
-        row = connection.execute(
+        found = connection.execute(
             select(model).where(
                 model.c.chain_id == chain_id,
                 model.c.model_id == raw,
                 model.c.died_block.is_(None),
             )
         )
-        yield bytes(raw), row.mappings().one_or_none()
+        row = found.mappings().one_or_none()
+        yield bytes(raw), None if row is None else {**row}
 
 
 def _stored(connection: Connection, model_id: bytes) -> tuple[frozenset[Leaf], dict[Leaf, str]]:
@@ -168,6 +189,13 @@ def _stored(connection: Connection, model_id: bytes) -> tuple[frozenset[Leaf], d
 def _store(connection: Connection, model_id: bytes, found: Derived) -> None:
     for table in (tables.leaf, tables.leaf_name):
         connection.execute(delete(table).where(table.c.model_id == model_id))
+    if found.understated:
+        kept = tables.document
+        connection.execute(
+            update(kept)
+            .where(kept.c.hash == model_id, kept.c.kind.in_(found.understated))
+            .values(complete=True)
+        )
     if found.leaves:
         connection.execute(
             insert(tables.leaf),

@@ -194,7 +194,12 @@ def document(connection: Connection, kind: str, name: Digest) -> tuple[Any, bool
     row = connection.execute(
         select(table.c.body, table.c.complete).where(table.c.kind == kind, table.c.hash == name.raw)
     ).one_or_none()
-    return None if row is None else (parse_json(row.body.encode(), what=kind), bool(row.complete))
+    return None if row is None else (_parsed(row.body, kind), bool(row.complete))
+
+
+def _parsed(body: str | bytes, kind: str) -> Any:
+    # Where another hand has written bytes, SQLite keeps them as such.
+    return parse_json(body.encode() if isinstance(body, str) else bytes(body), what=kind)
 
 
 def manifest_titles(connection: Connection, hashes: Iterable[bytes]) -> dict[bytes, str]:
@@ -207,7 +212,7 @@ def manifest_titles(connection: Connection, hashes: Iterable[bytes]) -> dict[byt
     )
     titles = {}
     for name, body in found:
-        read = parse_json(body.encode(), what="manifest")
+        read = _parsed(body, "manifest")
         title = read.get("title") if isinstance(read, dict) else None
         if isinstance(title, str):
             titles[bytes(name)] = title

@@ -29,6 +29,7 @@ from ledger.index.decode import EVENTS, EventType, Stored
 from ledger.index.fold import fold, preload
 from ledger.index.journal import Journal
 from ledger.index.leaves import Leaves, examine, hold_documents
+from ledger.index.shape import make_indexes
 from ledger.index.step import Place
 from ledger.index.versions import Versions, clear
 
@@ -63,11 +64,13 @@ class Rebuilt:
         events: folded.
         differences: tables that were not what the journal gives, before.
         leaves: what deriving the tensor leaves came to.
+        indexes: names of indexes of the database that were not there, and are now.
     """
 
     events: int
     differences: tuple[Difference, ...]
     leaves: Leaves
+    indexes: tuple[str, ...]
 
 
 def rebuild(engine: Engine, journal: Journal, holder: str) -> Rebuilt:
@@ -98,8 +101,9 @@ def rebuild(engine: Engine, journal: Journal, holder: str) -> Rebuilt:
             connection.execute(text(f"DROP TABLE before_{table.name}"))
         hold_documents(connection)
         leaves = examine(connection, journal.chain_id, repair=True)
+        indexes = make_indexes(connection)
         journal.release(connection)
-    return Rebuilt(events, tuple(differences), leaves)
+    return Rebuilt(events, tuple(differences), leaves, tuple(indexes))
 
 
 def refold(connection: Connection, chain_id: int) -> int:

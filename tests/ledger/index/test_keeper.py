@@ -12,7 +12,7 @@ from contextlib import suppress
 from importlib import import_module
 
 import pytest
-from sqlalchemy import Engine, event, func, select, update
+from sqlalchemy import Engine, delete, event, func, select, update
 
 from ledger.canonical import parse_json
 from ledger.chain.rpc import Rpc
@@ -397,6 +397,122 @@ def test_what_is_lost_stays_so_when_nobody_answers_or_somebody_lies(
     assert losing.retrieve().found == before.lost
 
 
+def damage_names(connection):
+    """Hashes that name nothing, as after a flipped bit."""
+    link = tables.evidence
+    for row in connection.execute(select(link).where(link.c.kind == "receipt")).all():
+        connection.execute(
+            update(link)
+            .where(
+                link.c.block == row.block,
+                link.c.log_index == row.log_index,
+                link.c.kind == row.kind,
+            )
+            .values(hash=bytes([row.hash[0] ^ 1]) + bytes(row.hash[1:]))
+        )
+
+
+GONE = {
+    "every body": lambda c: c.execute(delete(tables.proof)),
+    "the receipts": lambda c: c.execute(
+        delete(tables.proof).where(tables.proof.c.kind == "receipt")
+    ),
+    "what they are called": lambda c: c.execute(update(tables.proof).values(kind="letter")),
+    "bytes": lambda c: c.execute(
+        update(tables.proof).where(tables.proof.c.kind == "header").values(body=b"")
+    ),
+    "names": damage_names,
+    "entries": lambda c: c.execute(
+        delete(tables.evidence).where(tables.evidence.c.kind != "header")
+    ),
+    "a reason": lambda c: c.execute(
+        update(tables.evidence).where(tables.evidence.c.kind == "state").values(hash=None)
+    ),
+    "counts": lambda c: c.execute(update(tables.evidence_place).values(events=0, lost=9, bytes=1)),
+}
+
+
+@pytest.mark.parametrize("what", GONE)
+def test_what_is_gone_or_spoilt_is_asked_for_again(what, ledger, engine, follower, look, store):
+    ledger.busy()
+    ledger.mine(3)
+    look.catch_up(follower)
+    worker = keeper(ledger.rpc, engine, ledger)
+    finish(worker)
+    before, kept = coverage(engine, store), proofs_on_record(engine)
+    with writing(engine) as connection:
+        GONE[what](connection)
+    assert what == "counts" or proofs_on_record(engine) != kept
+    answer = worker.retrieve()
+    assert (answer.found > 0) == (what != "counts")
+    assert dict(answer.reasons) == {}
+    assert proofs_on_record(engine) == kept
+    assert coverage(engine, store) == before
+    assert worker.retrieve().found == 0
+
+
+def proofs_on_record(engine):
+    """What every event rests on, and all bodies."""
+    with engine.connect() as connection:
+        return [
+            {tuple(row) for row in connection.execute(select(table))}
+            for table in (tables.evidence, tables.proof)
+        ]
+
+
+def test_what_is_gone_and_refused_keeps_its_name_and_is_lost_where_it_had_none(
+    ledger, engine, follower, look, store, proxy
+):
+    """The body may lie in a copy; of what was never on record there is nothing to keep."""
+    ledger.register()
+    ledger.mine(3)
+    look.catch_up(follower)
+    finish(keeper(ledger.rpc, engine, ledger))
+    count, link = len(events(engine)), tables.evidence
+    with writing(engine) as connection:
+        connection.execute(delete(tables.proof).where(tables.proof.c.kind == "receipt"))
+        connection.execute(delete(link).where(link.c.kind == "state"))
+    named = select(link).where(link.c.kind == "receipt")
+    with engine.connect() as connection:
+        before = connection.execute(named).all()
+    honest = proxy._reply
+
+    def refusing(body, fault):
+        call = json.loads(body)
+        calls = call if isinstance(call, list) else [call]
+        if not any("Proof" in one["method"] or "Receipt" in one["method"] for one in calls):
+            return honest(body, fault)
+        error = {"code": -32000, "message": "pruned"}
+        told = [{"jsonrpc": "2.0", "id": one["id"], "error": error} for one in calls]
+        return json.dumps(told if isinstance(call, list) else told[0]).encode()
+
+    proxy._reply = refusing
+    with Rpc(proxy.url) as rpc:
+        answer = keeper(rpc, engine, ledger).retrieve()
+    assert (answer.found, sum(answer.reasons.values())) == (0, 2 * count)
+    with engine.connect() as connection:
+        assert connection.execute(named).all() == before
+        states = connection.execute(select(link.c.lost).where(link.c.kind == "state")).scalars()
+        assert all("pruned" in reason for reason in states)
+    assert (coverage(engine, store).events, coverage(engine, store).lost) == (0, count)
+    assert keeper(ledger.rpc, engine, ledger).retrieve().found == 2 * count
+    assert (coverage(engine, store).events, coverage(engine, store).lost) == (count, 0)
+
+
+def test_where_how_far_it_came_is_gone_all_is_gone_over_and_counted_once(
+    ledger, engine, follower, look, store
+):
+    ledger.busy()
+    ledger.mine(3)
+    look.catch_up(follower)
+    finish(keeper(ledger.rpc, engine, ledger))
+    before = coverage(engine, store)
+    with writing(engine) as connection:
+        connection.execute(delete(tables.evidence_place))
+    finish(keeper(ledger.rpc, engine, ledger))
+    assert coverage(engine, store) == before
+
+
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 def test_who_harvests_and_who_asks_again_count_together(
     engine, store, losing, ledger, follower, look
@@ -413,7 +529,7 @@ def test_who_harvests_and_who_asks_again_count_together(
         losing._store._put = put
         other = Keeper(ledger.rpc, engine, ledger.deployment.chain_id, rate=1e9)
         assert other.retrieve().found == lost
-        put(*given)
+        return put(*given)
 
     losing._store._put = meanwhile
     finish(losing)

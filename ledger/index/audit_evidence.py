@@ -1,0 +1,99 @@
+"""Checks (6) to (8) of an audit: the proofs that were taken (`ledger.index.audit`)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import Connection
+
+from ledger.errors import LedgerError
+from ledger.evidence.documents import ReceiptProof
+from ledger.ids import Digest
+from ledger.index import tables
+from ledger.index.audit_report import Faults, Said
+from ledger.index.event_proofs import KINDS, ours_in, verify_event
+from ledger.index.evidence_store import EvidenceStore, spoilt
+from ledger.index.faults import proved, uncovered, unkept, unowned
+from ledger.index.journal import Cursor
+
+
+def proofs(connection: Connection, chain_id: int) -> Said:
+    """Check (6): proofs are what they are named for, are there, and lead to their blocks."""
+    faults = Faults()
+    for hash_ in spoilt(connection):
+        faults.add(f"proof {Digest(hash_).short} is not what it is named for")
+    for link in unkept(connection, chain_id):
+        faults.add(
+            f"the {link.kind} proof that event {link.block}-{link.log_index} names is not there"
+        )
+    count = events = 0
+    for logs in (tables.raw_log, tables.orphan_log):
+        for row, kept in proved(connection, chain_id, logs):
+            count, events = count + len(kept), events + 1
+            try:
+                verify_event(row, kept)
+            except LedgerError as error:
+                faults.add(error.message)
+    if not count and not faults.count:
+        return "not checked", "no proofs were taken"
+    return faults.said(f"{count} proofs of {events} events")
+
+
+def receipts(connection: Connection, chain_id: int, ours: Sequence[bytes]) -> Said:
+    """Check (7): proved receipts hold as many events of `ours` (addresses) as the journal."""
+    faults = Faults()
+    seen: dict[tuple[int, int], int] = {}
+    expected: dict[tuple[int, int], int] = {}
+    for row, kept in proved(connection, chain_id):
+        if "receipt" not in kept:
+            continue
+        at = (row.block, row.tx_index)
+        seen[at] = seen.get(at, 0) + 1
+        if at not in expected:
+            try:
+                proof = ReceiptProof.from_json(kept["receipt"].document())
+                expected[at] = ours_in(proof, ours)
+            except LedgerError:
+                expected[at] = -1  # check (6) says so
+    for at, number in expected.items():
+        if number not in {-1, seen[at]}:
+            faults.add(
+                f"transaction {at[1]} of block {at[0]} made {number} events of ours, and the "
+                f"journal holds {seen[at]}"
+            )
+    for row in unowned(connection, chain_id):
+        faults.add(
+            f"event {row.block}-{row.log_index} is proved, and neither in the journal nor retracted"
+        )
+    if not expected and not faults.count:
+        return "not checked", "no receipts were taken"
+    return faults.said(f"{len(expected)} receipts")
+
+
+def coverage(connection: Connection, chain_id: int, cursor: Cursor) -> Said:
+    """Check (8): of every event that was harvested all proofs are there, or why one is not."""
+    store = EvidenceStore(chain_id)
+    cover = store.coverage(connection)
+    held, lost = store.tally(connection)
+    if not cover.begun:
+        if held or lost:
+            return "fail", "proofs were taken, and how far is not on record"
+        return "not checked", "nothing was harvested; deed index run does it"
+    faults = Faults()
+    final = min(cursor.finalized, cursor.block)
+    if cover.next_block > final + 1:
+        faults.add(
+            f"proofs are said to be taken up to block {cover.next_block - 1}, and only "
+            f"{final} is final"
+        )
+    for row in uncovered(connection, chain_id, cover.next_block):
+        faults.add(
+            f"of event {row.block}-{row.log_index} {row.kinds} of {len(KINDS)} proofs are there"
+        )
+    if (cover.events, cover.lost) != (held, lost):
+        faults.add(
+            f"{cover.events} events are counted as proved and {cover.lost} proofs as lost, and "
+            f"on record are {held} and {lost}"
+        )
+    told = f", {lost} proofs could no longer be had" if lost else ""
+    return faults.said(f"up to block {cover.next_block - 1}{told}")
