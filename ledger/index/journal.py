@@ -268,7 +268,10 @@ class Journal:
             head=heads.latest.number,
             safe=max(old.safe, min(heads.safe, last.number)),
             finalized=finalized,
-            synced_at_ms=now_ms if last.number >= heads.latest.number else old.synced_at_ms,
+            # A backfill has indexes to make before anybody should ask.
+            synced_at_ms=now_ms
+            if last.number >= heads.latest.number and not backfill
+            else old.synced_at_ms,
             updated_at_ms=now_ms,
         )
         busy: set[int] = set().union(*(part.busy() for part in parts))

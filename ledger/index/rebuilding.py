@@ -101,7 +101,9 @@ def rebuild(engine: Engine, journal: Journal, holder: str) -> Rebuilt:
             connection.execute(text(f"DROP TABLE before_{table.name}"))
         hold_documents(connection)
         leaves = examine(connection, journal.chain_id, repair=True)
-        indexes = make_indexes(connection)
+        # A first backfill leaves them out, and makes them itself.
+        under_way = not journal.cursor(connection).synced_at_ms
+        indexes = [] if under_way else make_indexes(connection)
         journal.release(connection)
     return Rebuilt(events, tuple(differences), leaves, tuple(indexes))
 

@@ -16,6 +16,7 @@ from sqlalchemy import Connection, Index
 from ledger.index import access_tables as _access_tables  # noqa: F401  its tables join the rest
 from ledger.index import tables
 from ledger.index import webhook_tables as _webhook_tables  # noqa: F401  likewise
+from ledger.index.deferred import left_out, missing
 
 
 def lacking(connection: Connection) -> list[str]:
@@ -33,7 +34,9 @@ def lacking(connection: Connection) -> list[str]:
             found.append(f"{what} {of} is not there")
         elif kind == "modify":
             found.append(f"column {change[2]}.{change[3]} has another {what}")
-    return found
+    # The key of a table, which alembic does not compare.
+    keys = (f"index {name} is not there" for name in missing(connection))
+    return found + [sentence for sentence in keys if sentence not in found]
 
 
 def make_indexes(connection: Connection) -> list[str]:
@@ -45,7 +48,11 @@ def make_indexes(connection: Connection) -> list[str]:
             index.drop(connection)
     for index in wanted.values():
         index.create(connection)
-    return sorted(wanted)
+    keys = left_out(connection.dialect.name)
+    lost = missing(connection)
+    for name in lost:
+        connection.execute(keys[name])
+    return sorted([*wanted, *lost])
 
 
 def _changes(connection: Connection) -> Iterator[tuple[Any, ...]]:

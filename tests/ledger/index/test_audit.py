@@ -488,6 +488,24 @@ def stored_leaves(engine):
         }
 
 
+def test_indexes_that_a_first_backfill_leaves_out_are_no_fault(ledger, engine, follower, whole):
+    with writing(engine) as connection:
+        connection.execute(text("DROP INDEX ix_license_holder"))
+        connection.execute(update(tables.cursor).values(synced_at_ms=0))
+    (shape,) = (check for check in audited(engine, ledger).checks if check.number == 13)
+    assert (shape.result, "backfill" in shape.detail) == ("not checked", True)
+    assert rebuilt(engine, follower).indexes == ()
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_a_key_that_is_gone_is_made_again(ledger, engine, follower, whole):
+    with writing(engine) as connection:
+        connection.execute(text("ALTER TABLE log_subject DROP CONSTRAINT log_subject_pkey"))
+    assert failed(audited(engine, ledger)) == {13}
+    assert rebuilt(engine, follower).indexes == ("log_subject_pkey",)
+    assert audited(engine, ledger).holds
+
+
 def test_a_rebuild_makes_indexes_and_what_is_said_of_documents_anew(
     ledger, engine, follower, whole
 ):
