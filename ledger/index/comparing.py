@@ -183,7 +183,7 @@ class Comparison:
         chain's. So that is no fault of the index.
         """
         table, unsettled, why = tables.block, -1, ""
-        newest, stands = self._newest_final(cursor)
+        newest, stands = self._voted(cursor)
         rest = self._connection.execute(
             select(table.c.number, table.c.hash)
             .where(
@@ -203,23 +203,29 @@ class Comparison:
         except LedgerError as error:
             why = f"after {self._blocks} blocks: {error.message}"
         if stands is None:
-            why = f"the endpoints do not agree about block {newest}, which is final"
+            final = "is" if newest <= cursor.finalized else "is not"
+            why = f"the endpoints do not agree about block {newest}, which {final} final"
+        elif not stands and newest > cursor.finalized:
+            unsettled = newest
         elif not stands and not self._replaced.count:
             self._replaced.add(f"block {newest} is another one now")
-        elif unsettled >= 0 and not why:
+        if unsettled >= 0 and not why:
             told = f"block {unsettled}, which is not final, is another one now"
             why = f"{told}: follow, and audit again"
         if why and not self._replaced.count:
             return "not checked", why
         return self._replaced.said(f"{self._blocks} blocks")
 
-    def _newest_final(self, cursor: Cursor) -> tuple[int, bool | None]:
+    def _voted(self, cursor: Cursor) -> tuple[int, bool | None]:
         """The newest kept block that is final, which all below hang on, and whether it stands.
 
-        One of several endpoints may show a branch of its own, be it the index's or not.
+        One of several endpoints may show a branch of its own, be it the index's or not. Where none
+        is final yet, it is the last block.
         """
-        final = min(cursor.finalized, cursor.block)
-        kept = Journal(self._chain_id).newest_kept(self._connection, final)
+        final, journal = min(cursor.finalized, cursor.block), Journal(self._chain_id)
+        kept = journal.newest_kept(self._connection, final) or journal.newest_kept(
+            self._connection, cursor.block
+        )
         if kept is None or not isinstance(self._node, Endpoints):
             return final, True
         return kept[0], self._node.stands(*kept)
