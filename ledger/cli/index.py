@@ -211,11 +211,13 @@ def audit(
     rpc: _Rpc = None,
     quorum: _Quorum = None,
 ) -> Answer:
-    """Verify all that the index holds again, in numbered checks; nothing is written.
+    """Verify all that the index holds again, in numbered checks.
 
-    A copy needs no network: without one it is held against what it says itself, and check 1 is not
-    made. Exit code 0: every check that could be made passed. Exit code 1: one failed. Exit code 3:
-    with --chain, where none failed but no endpoint showed the chain to compare with.
+    Nothing is written, but that an index of an older release is brought to this one's shape when it
+    is opened. A copy needs no network: without one it is held against what it says itself, and
+    check 1 is not made. Exit code 0: every check that could be made passed. Exit code 1: one
+    failed. Exit code 2: the file is damaged, or no index. Exit code 3: with --chain, where none
+    failed but no endpoint showed the chain to compare with.
     """
     from ledger.index.audit import audit as audit_index
 
