@@ -92,13 +92,18 @@ def chains_in(engine: Engine) -> tuple[int, ...]:
 def opened(session: Session, database: str | None, *, create: bool = False) -> Iterator[Engine]:
     """The index's database: the one named, the settings', or the local stack's.
 
+    An index of an older release gets the tables of this one; nothing else is written here.
+
     Args:
         session: of the command.
         database: what ``--database`` names.
         create: whether it is made where it is not there.
 
     Raises:
-        UsageError: none is named, or none is there, or it must be written and may only be read.
+        UsageError: none is named, or none is there, or another program's, or it is damaged or was
+            changed by another hand, or it must be written and may only be read.
+        ConfigurationError: it was written by a newer release.
+        IndexUnavailable: it cannot be opened, read or written now.
     """
     from ledger.index.database import file_of, lasting, open_database
 

@@ -64,3 +64,29 @@ def holds_index(place: Place, tables: AbstractSet[str], revisions: AbstractSet[s
             hint=f"nothing in it was changed; {place.other}",
         )
     return False
+
+
+def name_taken(place: Place) -> UsageError:
+    """What is said where something has a name that a migration gives: a view, say.
+
+    Or a table, beside an index of a release that knew none of that name.
+    """
+    return UsageError(
+        f"{place.name} holds something of another program under a name that the index needs",
+        hint="nothing in it was changed; rename or remove that; if no index is there: "
+        f"{place.other}",
+    )
+
+
+def lacks_ours(place: Place, said: str) -> UsageError:
+    """What is said where a statement of this release meets tables that are not this release's.
+
+    Args:
+        place: where it was found.
+        said: by the database, in one line.
+    """
+    return UsageError(
+        f"{place.name} has not the tables that this release made: {said}",
+        hint="where a newer release uses it, update this one; else another hand changed it: "
+        f"{place.back}",
+    )

@@ -26,7 +26,14 @@ from sqlalchemy.exc import (
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
 
 from ledger.errors import ConfigurationError, IndexUnavailable, UsageError
-from ledger.index.belonging import ASK_REVISIONS, REVISIONS, Place, holds_index
+from ledger.index.belonging import (
+    ASK_REVISIONS,
+    REVISIONS,
+    Place,
+    holds_index,
+    lacks_ours,
+    name_taken,
+)
 from ledger.index.database_file import DatabaseFile, damaged, refusal
 
 log = logging.getLogger(__name__)
@@ -55,6 +62,7 @@ _SERVER: Final = Place(
 # Of PostgreSQL (its appendix A): what stays as it is until somebody changes it.
 _NO_RIGHT: Final = "42501"
 _NAME_TAKEN: Final = "42P07"
+_NAME_UNKNOWN: Final = frozenset({"42P01", "42703"})  # of a table, of a column
 
 
 def database_url(text: str) -> str:
@@ -153,7 +161,8 @@ def lasting(file: Path | None, error: BaseException | None) -> UsageError | None
     """
     if file is not None:
         return refusal(file, error)
-    state = getattr(getattr(error, "orig", error), "sqlstate", None)
+    cause = getattr(error, "orig", error)
+    state = getattr(cause, "sqlstate", None)
     if state == _NO_RIGHT:
         return UsageError(
             "the role that the URL names may not use the database as an index does",
@@ -161,10 +170,9 @@ def lasting(file: Path | None, error: BaseException | None) -> UsageError | None
             "own",
         )
     if state == _NAME_TAKEN:
-        return UsageError(
-            f"{_SERVER.name} holds something of another program under a name that the index needs",
-            hint=f"nothing in it was changed; {_SERVER.other}",
-        )
+        return name_taken(_SERVER)
+    if state in _NAME_UNKNOWN:
+        return lacks_ours(_SERVER, str(cause).partition("\n")[0])
     return None
 
 

@@ -18,13 +18,22 @@ from typing import Final, Self
 from urllib.parse import quote
 
 from ledger.errors import IndexReplaced, UsageError
-from ledger.index.belonging import ASK_REVISIONS, REVISIONS, Place, holds_index
+from ledger.index.belonging import (
+    ASK_REVISIONS,
+    REVISIONS,
+    Place,
+    holds_index,
+    lacks_ours,
+    name_taken,
+)
 
 log = logging.getLogger(__name__)
 
 _SMALLEST_PAGE: Final = 512
 _Identity = tuple[int, int]
 _DENIALS: Final = frozenset({sqlite3.SQLITE_PERM, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN})
+_NAME_UNKNOWN: Final = ("no such table: ", "no such column: ")
+_NAME_TAKEN: Final = " already exists"
 DAMAGE: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _PERMIT: Final = "let this user read and write the file and its folder, or name another place"
 _ANOTHER: Final = (
@@ -216,7 +225,7 @@ def _require_end(raw: sqlite3.Connection, path: Path, size: int, *, copy: bool) 
 
 
 def refusal(path: Path, error: BaseException | None, *, copy: bool = False) -> UsageError | None:
-    """What is said of `error` where to try again is no use: the file is damaged, or not permitted.
+    """What is said of `error` where to try again is no use: damaged, changed, or not permitted.
 
     Args:
         path: of the file.
@@ -228,6 +237,12 @@ def refusal(path: Path, error: BaseException | None, *, copy: bool = False) -> U
     # The low byte is the primary code.
     if code is not None and code & 0xFF in DAMAGE:
         return damaged(path, str(cause), copy=copy)
+    # SQLite has no codes of their own for these. Our statements are fixed, and right about our
+    # tables: it is the tables that are not ours.
+    if code == sqlite3.SQLITE_ERROR and str(cause).startswith(_NAME_UNKNOWN):
+        return lacks_ours(_place(path, copy=copy), str(cause))
+    if code == sqlite3.SQLITE_ERROR and str(cause).endswith(_NAME_TAKEN):
+        return name_taken(_place(path, copy=copy))
     if not isinstance(cause, PermissionError) and (code is None or code & 0xFF not in _DENIALS):
         return None
     path = path.absolute()

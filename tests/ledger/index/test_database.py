@@ -32,6 +32,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.pool import QueuePool
 
+from ledger.cli.index_args import opened
 from ledger.errors import ConfigurationError, IndexUnavailable, UsageError
 from ledger.index import tables
 from ledger.index.database import MIGRATIONS, migrate, open_database, reading, writing
@@ -339,14 +340,16 @@ def test_a_database_of_another_program_is_refused_and_not_changed(
         assert file.read_bytes() == held
 
 
-def test_a_name_that_another_program_took_since_is_said_to_be_taken(postgres, server_database):
-    url = postgres.url(server_database.url.database)
-    alembic(server_database, command.downgrade, "0004")
-    made(url, "CREATE TABLE webhook_endpoint (id int)")
-    before = shape(url)
+@pytest.mark.parametrize("create", [True, False])
+def test_a_name_that_another_program_took_beside_an_older_index_is_said_to_be_taken(
+    engine, database_url, create
+):
+    alembic(engine, command.downgrade, "0004")
+    made(database_url, "CREATE TABLE webhook_endpoint (id int)")
+    before = shape(database_url)
     with pytest.raises(UsageError, match="under a name that the index needs"):
-        open_database(url)
-    assert shape(url) == before
+        open_database(database_url, create=create)
+    assert shape(database_url) == before
 
 
 def test_a_role_that_may_make_no_tables_is_told_so(postgres, bare):
@@ -372,6 +375,22 @@ def test_an_index_that_lost_its_revision_is_said_to_be_changed_by_another_hand(
     back = "pg_restore" if engine.dialect.name == "postgresql" else "deed index restore"
     assert back in caught.value.hint
     assert (shape(database_url), everything(engine)) == (before, rows)
+
+
+@pytest.mark.parametrize(
+    "how", ["DROP TABLE sealing", "ALTER TABLE sealing RENAME record_hash TO gone"]
+)
+def test_an_index_that_lost_a_table_or_a_column_is_no_matter_of_trying_again(
+    engine, database_url, how
+):
+    made(database_url, how)
+    with (
+        pytest.raises(UsageError, match="has not the tables that this release made: ") as caught,
+        opened(None, database_url) as again,
+        reading(again) as connection,
+    ):
+        connection.execute(select(tables.sealing))
+    assert "another hand changed it" in caught.value.hint
 
 
 @pytest.mark.parametrize(
