@@ -26,6 +26,8 @@ from ledger.ids import Address
 VERSION = 1
 LIVE_FOLDER = ".deed"
 LIVE_FILE = "network.json"
+# Of a stack that was started once; it stays when the stack stops.
+KEPT_FILE = "deployment.json"
 _MAX_BYTES = 1 << 20
 
 
@@ -153,6 +155,22 @@ def load_live(folder: Path) -> Network | None:
         document = _read_own(path)
         if document is not None and _alive(document.get("pid")):
             return Network.from_json(document, home=path.parent)
+    return None
+
+
+def kept_home(folder: Path) -> Path | None:
+    """Where the local stack at or above `folder` keeps its files, also while it does not run.
+
+    None where there is none, or where it is another user's.
+    """
+    start = folder.resolve()
+    for place in (start, *start.parents):
+        home = place / LIVE_FOLDER
+        try:
+            owner = (home / KEPT_FILE).stat().st_uid
+        except OSError:
+            continue
+        return home if owner in {os.geteuid(), 0} else None
     return None
 
 

@@ -112,8 +112,9 @@ def status(
 ) -> Answer:
     """Show how far the index has come, what it keeps, and how each endpoint is.
 
-    Exit code 3: no endpoint can be used, or no network is chosen (of a lone copy, say), so that
-    nobody says how far the chain is.
+    Proofs are counted as they were taken: whether they are all there, deed index audit says. Exit
+    code 3: no endpoint can be used, or no network is chosen (of a lone copy, say), so that nobody
+    says how far the chain is.
     """
     with opened(session, database) as engine, _known(session, rpc, quorum) as endpoints:
         return status_answer(session, engine, endpoints, look=True)

@@ -7,6 +7,7 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -30,15 +31,21 @@ Database = Annotated[
 def named(session: Session, database: str | None) -> str:
     """The path or URL of the database: what ``--database`` says, the settings, the local stack's.
 
+    A stack that was stopped has no network, and what its index holds is there all the same.
+
     Raises:
         UsageError: none of them names one.
     """
+    from ledger.chain.network import kept_home
+
     url = session.settings.get("database") if database is None else database
     if url is not None:
         return url
-    home = session.network.home if session.has_network else None
+    home = session.network.home if session.has_network else kept_home(Path.cwd())
     if home is None:
-        raise UsageError("no index database is named", hint="pass --database index.sqlite")
+        raise UsageError(
+            "no index database is named", hint="pass --database index.sqlite, or set DEED_DATABASE"
+        )
     return str(home / "index.sqlite3")
 
 
@@ -85,24 +92,27 @@ def chains_in(engine: Engine) -> tuple[int, ...]:
 def opened(session: Session, database: str | None, *, create: bool = False) -> Iterator[Engine]:
     """The index's database: the one named, the settings', or the local stack's.
 
+    An index of an older release gets the tables of this one; nothing else is written here.
+
     Args:
         session: of the command.
         database: what ``--database`` names.
         create: whether it is made where it is not there.
 
     Raises:
-        UsageError: none is named, or none is there, or it must be written and may only be read.
+        UsageError: none is named, or none is there, or another program's, or it is damaged or was
+            changed by another hand, or it must be written and may only be read.
+        ConfigurationError: it was written by a newer release.
+        IndexUnavailable: it cannot be opened, read or written now.
     """
-    from ledger.index.database import file_of, open_database
-    from ledger.index.database_file import refusal
+    from ledger.index.database import file_of, lasting, open_database
 
     url = named(session, database)
     engine = open_database(url, create=create)
     try:
         yield engine
     except IndexUnavailable as error:
-        file = file_of(url)
-        refused = None if file is None else refusal(file, error.__cause__)
+        refused = lasting(file_of(url), error.__cause__)
         if refused is None:
             raise
         raise refused from error

@@ -48,14 +48,16 @@ def restore(
         "start the follower and the service again: they go on from that block",
         "API keys and webhooks are those of the copy: revoke again what was revoked since",
     )
-    return _copied(copy, _file(session, database), "restored to", notes)
+    return _copied(copy, _file(session, database), "restored to", notes, restores=True)
 
 
-def _copied(source: Path, dest: Path, done: str, notes: tuple[str, ...] = ()) -> Answer:
+def _copied(
+    source: Path, dest: Path, done: str, notes: tuple[str, ...] = (), *, restores: bool = False
+) -> Answer:
     from ledger.index.copying import copy_index
 
     with ended_like_interrupts(), console.progress("copying", "pages") as show:
-        made = copy_index(source, dest, progress=show)
+        made = copy_index(source, dest, restores=restores, progress=show)
     data = {"file": str(dest), "bytes": made.size, "block": made.block}
     block = "none yet" if made.block is None else made.block
     rows = [(done, dest), ("size", size_text(made.size)), ("last block", block)]

@@ -57,7 +57,9 @@ def serve(
     network = session.network
     url = database or session.settings.get("database")
     if url is None:
-        raise UsageError("no index database is named", hint="pass --database index.sqlite")
+        raise UsageError(
+            "no index database is named", hint="pass --database index.sqlite, or set DEED_DATABASE"
+        )
     manifest = (
         network.home / "deployment.json"
         if network.home is not None

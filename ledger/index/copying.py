@@ -38,7 +38,11 @@ class Copied:
 
 
 def copy_index(
-    source: Path, dest: Path, *, progress: Callable[[int, int], None] = lambda _done, _all: None
+    source: Path,
+    dest: Path,
+    *,
+    restores: bool = False,
+    progress: Callable[[int, int], None] = lambda _done, _all: None,
 ) -> Copied:
     """Copy the index database at `source` to `dest`, where nothing may stand yet.
 
@@ -50,6 +54,7 @@ def copy_index(
     Args:
         source: an index, also one that is followed or served at this moment, or a copy.
         dest: the new file; its folder must be there.
+        restores: whether `source` is a copy that is put back: the way out is then another one.
         progress: called with the pages done and their number.
 
     Raises:
@@ -60,21 +65,24 @@ def copy_index(
     """
     source, dest = source.absolute(), dest.absolute()
     if not os.path.lexists(source):
-        raise UsageError(f"there is no {source}", hint="name the index, or a copy of one")
+        raise UsageError(
+            f"there is no {source}",
+            hint="name a copy that is there" if restores else "name the index, or a copy of one",
+        )
     _require_free(dest)
     part: Path | None = None
     try:
-        file = DatabaseFile.open(source, create=False)
+        file = DatabaseFile.open(source, create=False, copy=restores)
         with _unwritten(file, source), closing(file.connect(timeout=BUSY_SECONDS)) as raw:
             part = _part(dest)
             # What was put away to be read only is to be followed again where it is restored.
             part.chmod(source.stat().st_mode & 0o777 | 0o200)
-            block = _copy(raw, source, part, progress)
+            block = _copy(raw, source, part, progress, restores=restores)
         size = _name(part, dest)
     except (sqlite3.Error, OSError) as error:
         # What the system says of the copy is nothing about its source.
         about_it = isinstance(error, sqlite3.Error) or error.filename == str(source)
-        refused = refusal(source, error) if about_it else None
+        refused = refusal(source, error, copy=restores) if about_it else None
         if refused is not None:
             raise refused from error
         said = str(error) if isinstance(error, sqlite3.Error) else error.strerror
@@ -143,13 +151,16 @@ def _part(dest: Path) -> Path:
 
 
 def _copy(
-    raw: sqlite3.Connection, source: Path, part: Path, progress: Callable[[int, int], None]
+    raw: sqlite3.Connection,
+    source: Path,
+    part: Path,
+    progress: Callable[[int, int], None],
+    *,
+    restores: bool,
 ) -> int | None:
     # A transaction of ours: without it a copy begins again whenever someone else has written.
     raw.isolation_level = None
     raw.execute("BEGIN")
-    if raw.execute("SELECT 1 FROM sqlite_master WHERE name = 'cursor'").fetchone() is None:
-        raise UsageError(f"{source} holds no index yet", hint="deed index run fills it")
     (block,) = raw.execute("SELECT max(next_block) - 1 FROM cursor").fetchone()
     with closing(sqlite3.connect(part, isolation_level=None)) as copy:
         copy.execute("PRAGMA journal_mode=OFF")
@@ -170,7 +181,7 @@ def _copy(
     if found != "ok":
         (own,) = raw.execute(_CHECK).fetchone()
         if own != "ok":
-            raise damaged(source, own)
+            raise damaged(source, own, copy=restores)
         raise IndexUnavailable(
             f"what was written into {part.parent} is not what is read from there: "
             f"{' '.join(found.split())}",

@@ -7,21 +7,33 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from urllib.parse import quote
 from weakref import WeakKeyDictionary
 
 from alembic import command
 from alembic.config import Config
 from alembic.util import CommandError
-from sqlalchemy import Connection, Engine, create_engine, event, func, select
+from sqlalchemy import Connection, Engine, create_engine, event, func, inspect, select, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DBAPIError,
+    OperationalError,
+    ProgrammingError,
+    SQLAlchemyError,
+)
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
 
 from ledger.errors import ConfigurationError, IndexUnavailable, UsageError
-from ledger.index import access_tables as _access_tables  # noqa: F401  its tables join the rest
-from ledger.index import webhook_tables as _webhook_tables  # noqa: F401  likewise
+from ledger.index.belonging import (
+    ASK_REVISIONS,
+    REVISIONS,
+    Place,
+    holds_index,
+    lacks_ours,
+    name_taken,
+)
 from ledger.index.database_file import DatabaseFile, damaged, refusal
 
 log = logging.getLogger(__name__)
@@ -41,6 +53,16 @@ _SAID = 120
 _FAILURES = (DBAPIError, NoConnectionFree)
 # Names the lock under which one process at a time migrates: "deed" in ASCII.
 _MIGRATING = 0x64656564
+_SERVER: Final = Place(
+    "the database that the URL names",
+    shared=True,
+    other="createdb makes one of the index's own",
+    back="put a copy into a new database with pg_restore",
+)
+# Of PostgreSQL (its appendix A): what stays as it is until somebody changes it.
+_NO_RIGHT: Final = "42501"
+_NAME_TAKEN: Final = "42P07"
+_NAME_UNKNOWN: Final = frozenset({"42P01", "42703"})  # of a table, of a column
 
 
 def database_url(text: str) -> str:
@@ -86,6 +108,8 @@ def file_of(url: str) -> Path | None:
 def open_database(url: str, *, create: bool = True) -> Engine:
     """An engine for a path or URL (``postgresql+psycopg://…``), tables up to date.
 
+    An index of an older release gets the tables of this one here, whoever opens it.
+
     SQLite runs in WAL mode, so that readers never wait for the follower, with real transactions:
     the driver's own rule of when one begins is switched off. PostgreSQL may stand behind PgBouncer
     in transaction mode: nothing is kept on a connection between two transactions.
@@ -95,27 +119,30 @@ def open_database(url: str, *, create: bool = True) -> Engine:
 
     Args:
         url: of the database, or the path of an SQLite file.
-        create: whether an SQLite file is made where none is; its folder never is. A file that may
-            only be read is then refused; else readers may have it.
+        create: whether an index is begun where none is: an SQLite file, never its folder, or the
+            tables in a database on a server. A file that may only be read is then refused; else
+            readers may have it.
 
     Raises:
-        UsageError: no database URL, or of a database that is not supported; of an SQLite file:
-            there is none (`create`) or not its folder, or it is no database, or another program's,
-            or this process has not the permissions that it takes.
+        UsageError: no database URL, or of a database that is not supported; there is no index
+            (`create`), or another program's tables, or an index that another hand changed; this
+            process or role has not the permissions that it takes; of an SQLite file: there is not
+            its folder, or it is no database, or damaged.
+        ConfigurationError: it was written by a newer release.
         IndexUnavailable: the database cannot be opened or written.
     """
     file = file_of(url)
     url = database_url(url)
     try:
         engine = _postgresql(url) if file is None else _sqlite(url, file, create=create)
-        migrate(engine)
+        migrate(engine, create=create)
     except IndexUnavailable as error:
-        refused = None if file is None else refusal(file, error.__cause__)
+        refused = lasting(file, error.__cause__)
         if refused is not None:
             raise refused from error
         raise
     except (SQLAlchemyError, sqlite3.Error, OSError) as error:
-        refused = None if file is None else refusal(file, error)
+        refused = lasting(file, error)
         if refused is not None:
             raise refused from error
         raise IndexUnavailable(
@@ -123,6 +150,30 @@ def open_database(url: str, *, create: bool = True) -> Engine:
             hint="check the path or server, its permissions and the free space",
         ) from error
     return engine
+
+
+def lasting(file: Path | None, error: BaseException | None) -> UsageError | None:
+    """What is said of `error` where to try again is no use; None where it may be.
+
+    Args:
+        file: of an SQLite index; None for a database on a server.
+        error: at opening or using it.
+    """
+    if file is not None:
+        return refusal(file, error)
+    cause = getattr(error, "orig", error)
+    state = getattr(cause, "sqlstate", None)
+    if state == _NO_RIGHT:
+        return UsageError(
+            "the role that the URL names may not use the database as an index does",
+            hint="let it make, read and write tables there: createdb --owner makes it one of its "
+            "own",
+        )
+    if state == _NAME_TAKEN:
+        return name_taken(_SERVER)
+    if state in _NAME_UNKNOWN:
+        return lacks_ours(_SERVER, str(cause).partition("\n")[0])
+    return None
 
 
 _EXAMPLE = "for example /var/lib/modeldeed/index.db, or postgresql+psycopg://USER@HOST/NAME"
@@ -315,12 +366,18 @@ def _bound(connection: Connection, wait: float) -> None:
         )
 
 
-def migrate(engine: Engine, revision: str = "head") -> None:
+def migrate(engine: Engine, revision: str = "head", *, create: bool = True) -> None:
     """Run the migrations up to `revision`, in one transaction.
 
     Processes that start at once migrate one after the other; the later ones find it done.
 
+    Args:
+        engine: of the database.
+        revision: up to which one.
+        create: whether tables are made where there is no index.
+
     Raises:
+        UsageError: there is no index (`create`), or another program's tables.
         ConfigurationError: the database was written by a newer release.
         IndexUnavailable: it cannot be opened.
     """
@@ -331,6 +388,8 @@ def migrate(engine: Engine, revision: str = "head") -> None:
     with _writing(engine, "opened") as connection:
         if engine.dialect.name == "postgresql":
             connection.execute(select(func.pg_advisory_xact_lock(_MIGRATING)))
+            # An SQLite file was looked at before anything could be written into it.
+            _require_index(connection, create=create)
         config.attributes["connection"] = connection
         try:
             command.upgrade(config, revision)
@@ -339,3 +398,20 @@ def migrate(engine: Engine, revision: str = "head") -> None:
                 f"the index database has a shape this release does not know: {error}",
                 hint="update modeldeed, or give another database; it is rebuilt from the chain",
             ) from None
+
+
+def _require_index(connection: Connection, *, create: bool) -> None:
+    names = set(inspect(connection).get_table_names())
+    revisions: set[str] = set()
+    if REVISIONS in names:
+        try:
+            revisions.update(connection.execute(text(ASK_REVISIONS)).scalars())
+        except ProgrammingError:
+            # Without that column it is not as ours. The transaction is lost, and ends here.
+            revisions.add(REVISIONS)
+    if not holds_index(_SERVER, names, revisions) and not create:
+        raise UsageError(
+            f"there is no index in {_SERVER.name}",
+            hint="correct the URL; if it was lost, pg_restore puts a copy into a new database; "
+            "deed index run --database follows the chain into this one",
+        )

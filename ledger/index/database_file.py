@@ -18,15 +18,32 @@ from typing import Final, Self
 from urllib.parse import quote
 
 from ledger.errors import IndexReplaced, UsageError
+from ledger.index.belonging import (
+    ASK_REVISIONS,
+    REVISIONS,
+    Place,
+    holds_index,
+    lacks_ours,
+    name_taken,
+)
 
 log = logging.getLogger(__name__)
 
 _SMALLEST_PAGE: Final = 512
-_OURS: Final = frozenset({"alembic_version", "raw_log", "cursor"})
 _Identity = tuple[int, int]
 _DENIALS: Final = frozenset({sqlite3.SQLITE_PERM, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN})
+_NAME_UNKNOWN: Final = ("no such table: ", "no such column: ")
+_NAME_TAKEN: Final = " already exists"
 DAMAGE: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _PERMIT: Final = "let this user read and write the file and its folder, or name another place"
+_ANOTHER: Final = (
+    "nothing was put back: use another copy; deed index audit --database tells of each whether it "
+    "is whole"
+)
+_PUT_BACK: Final = (
+    "stop all that use it, move it and its -wal away, and put a copy in its place with deed index "
+    "restore; if this is a copy itself, use another"
+)
 
 
 class DatabaseFile:
@@ -42,16 +59,18 @@ class DatabaseFile:
         self._lost: IndexReplaced | None = None
 
     @classmethod
-    def open(cls, path: Path, *, create: bool) -> Self:
+    def open(cls, path: Path, *, create: bool, copy: bool = False) -> Self:
         """Look at what stands at `path`; nothing that is there is changed.
 
         Args:
             path: absolute.
             create: whether an empty file is made where nothing is.
+            copy: whether it is to be put back, which is said otherwise where it cannot be used.
 
         Raises:
-            UsageError: nothing is there, and nothing may be made; or its folder is not there; or it
-                is a folder, or no SQLite database, or another program's.
+            UsageError: nothing is there, or an empty file, and nothing may be made; or its folder
+                is not there; or it is a folder, or no SQLite database, or another program's, or
+                damaged: a file that lacks its end, or does not say which release's shape it has.
             sqlite3.Error: it cannot be opened.
             OSError: likewise.
         """
@@ -70,7 +89,7 @@ class DatabaseFile:
                 hint="put the file back that it belongs to, or move the log away",
             )
         if not there and not create:
-            raise _nothing(path)
+            raise _nothing(path, copy=copy)
         if not there and not path.parent.is_dir():
             raise UsageError(
                 f"there is no folder {path.parent} for the index database",
@@ -79,22 +98,25 @@ class DatabaseFile:
         if 0 < size < _SMALLEST_PAGE:
             raise _no_database(path)
         with closing(_connect(path, "rwc" if create else "rw")) as raw:
-            opened = _identity(path)
+            raw.isolation_level = None
             try:
+                # Nobody writes into the file, or takes away what is in the log, before a
+                # transaction ends that began to read it: its length and the log are of one moment.
+                raw.execute("BEGIN")
                 rows = raw.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
             except sqlite3.DatabaseError as error:
                 if error.sqlite_errorcode == sqlite3.SQLITE_NOTADB:
                     raise _no_database(path) from None
                 raise
-        tables = {name for (name,) in rows if not name.startswith("sqlite_")}
+            found = path.stat()
+            opened = found.st_dev, found.st_ino
+            _require_end(raw, path, found.st_size, copy=copy)
+            tables = {name for (name,) in rows if not name.startswith("sqlite_")}
+            revisions = _revisions(raw) if REVISIONS in tables else set()
         if not tables and not create:
-            raise _nothing(path) if size == 0 else _without_log(path)
-        # A database that was taken back to before its first table has but its revision.
-        if tables - {"alembic_version"} and not tables >= _OURS:
-            raise UsageError(
-                f"{path} holds tables of another program, and no index",
-                hint="nothing in it was changed; name the index's own file",
-            )
+            raise _empty(path, copy=copy) if size == 0 else _without_log(path)
+        if not holds_index(_place(path, copy=copy), tables, revisions) and not create:
+            raise _nothing(path, copy=copy)
         return cls(path, opened)
 
     def require_writable(self) -> None:
@@ -104,7 +126,7 @@ class DatabaseFile:
             UsageError: it may only be read.
         """
         if not _may(self._path, os.W_OK):
-            raise _not_writable(self._path)
+            raise _not_writable(self._path, copy=False)
 
     def mark(self) -> tuple[int, ...]:
         """Differs once the file was written where SQLite looks for no locks: a read-only mount.
@@ -180,18 +202,47 @@ def _is_empty(path: Path) -> bool:
         return True
 
 
-def refusal(path: Path, error: BaseException | None) -> UsageError | None:
-    """What is said of `error` where to try again is no use: the file is damaged, or not permitted.
+def _revisions(raw: sqlite3.Connection) -> set[str]:
+    try:
+        return {str(name) for (name,) in raw.execute(ASK_REVISIONS)}
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode != sqlite3.SQLITE_ERROR:
+            raise
+        # Without that column it is not as ours.
+        return {REVISIONS}
+
+
+def _require_end(raw: sqlite3.Connection, path: Path, size: int, *, copy: bool) -> None:
+    """SQLite takes a last page that is cut for a whole one, and reads zeros where its end was."""
+    if log_of(path) is not None:
+        # A checkpoint may have been cut off: the log has what the file lacks, and SQLite knows.
+        return
+    ((page,),) = raw.execute("PRAGMA page_size")
+    ((pages,),) = raw.execute("PRAGMA page_count")
+    if size % page or size < page * pages:
+        how = f"it has {size} bytes, where its {pages} pages take {page * pages}"
+        raise damaged(path, how, copy=copy)
+
+
+def refusal(path: Path, error: BaseException | None, *, copy: bool = False) -> UsageError | None:
+    """What is said of `error` where to try again is no use: damaged, changed, or not permitted.
 
     Args:
         path: of the file.
         error: of SQLite, SQLAlchemy or the system, at opening or using it.
+        copy: whether the file is to be put back.
     """
     cause = getattr(error, "orig", error)
     code = getattr(cause, "sqlite_errorcode", None)
     # The low byte is the primary code.
     if code is not None and code & 0xFF in DAMAGE:
-        return damaged(path, str(cause))
+        return damaged(path, str(cause), copy=copy)
+    # SQLite has no codes of their own for these. Our statements are fixed, and right about our
+    # tables: it is the tables that are not ours.
+    if code == sqlite3.SQLITE_ERROR and str(cause).startswith(_NAME_UNKNOWN):
+        return lacks_ours(_place(path, copy=copy), str(cause))
+    if code == sqlite3.SQLITE_ERROR and str(cause).endswith(_NAME_TAKEN):
+        return name_taken(_place(path, copy=copy))
     if not isinstance(cause, PermissionError) and (code is None or code & 0xFF not in _DENIALS):
         return None
     path = path.absolute()
@@ -201,7 +252,7 @@ def refusal(path: Path, error: BaseException | None) -> UsageError | None:
         if not _may(path, os.R_OK):
             return UsageError(f"{path} may not be read", hint=_PERMIT)
         if not _may(path, os.W_OK):
-            return _not_writable(path)
+            return _not_writable(path, copy=copy)
     if not _may(path.parent, os.W_OK):
         return UsageError(
             f"nothing may be written into {path.parent}, where an index has its log", hint=_PERMIT
@@ -209,12 +260,16 @@ def refusal(path: Path, error: BaseException | None) -> UsageError | None:
     return None
 
 
-def damaged(path: Path, how: str) -> UsageError:
-    """An index file whose bytes are not what SQLite wrote."""
+def damaged(path: Path, how: str, *, copy: bool = False) -> UsageError:
+    """An index file whose bytes are not what SQLite wrote.
+
+    Args:
+        path: of the file.
+        how: in SQLite's words, or ours.
+        copy: whether it is to be put back, and not the index that is in use.
+    """
     return UsageError(
-        f"{path} is damaged: {' '.join(how.split())}",
-        hint="use another copy; one that is followed or served: stop all that use it, move it and "
-        "its -wal away, and put a copy in its place with deed index restore",
+        f"{path} is damaged: {' '.join(how.split())}", hint=_ANOTHER if copy else _PUT_BACK
     )
 
 
@@ -223,10 +278,11 @@ def _may(path: Path, mode: int) -> bool:
     return os.access(path, mode, effective_ids=os.access in os.supports_effective_ids)
 
 
-def _not_writable(path: Path) -> UsageError:
+def _not_writable(path: Path, *, copy: bool) -> UsageError:
+    elsewhere = f"; deed index restore {shlex.quote(str(path))} puts a copy of it elsewhere"
     return UsageError(
         f"{path} may only be read, and an index is written",
-        hint=f"{_PERMIT}; deed index restore {shlex.quote(str(path))} puts a copy of it elsewhere",
+        hint=_PERMIT + ("" if copy else elsewhere),
     )
 
 
@@ -260,10 +316,28 @@ def _identity(path: Path) -> _Identity:
     return found.st_dev, found.st_ino
 
 
-def _nothing(path: Path) -> UsageError:
+def _place(path: Path, *, copy: bool) -> Place:
+    if copy:
+        return Place(str(path), shared=False, other="name a copy of an index", back=_ANOTHER)
+    return Place(str(path), shared=False, other="name the index's own file", back=_PUT_BACK)
+
+
+def _empty(path: Path, *, copy: bool) -> UsageError:
+    return UsageError(
+        f"{path} is empty, and no index",
+        hint=_ANOTHER
+        if copy
+        else "correct the path; deed index run --database follows the chain into it; to put a copy "
+        "there (deed index restore), remove the empty file first",
+    )
+
+
+def _nothing(path: Path, *, copy: bool) -> UsageError:
     return UsageError(
         f"there is no index database at {path}",
-        hint="correct the path; if it was lost, deed index restore puts a copy there; deed index "
+        hint=_ANOTHER
+        if copy
+        else "correct the path; if it was lost, deed index restore puts a copy there; deed index "
         "run --database makes a new one and follows the chain into it",
     )
 

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from ledger.chain.deployment import Deployment
-from ledger.chain.network import Network, load_live, remove_live, save_live
+from ledger.chain.network import Network, kept_home, load_live, remove_live, save_live
 from ledger.chain.profile import profile_for
 from ledger.errors import ManifestError, UnsupportedVersion, WrongNetwork
 from ledger.ids import Address, Digest
@@ -71,6 +71,19 @@ def test_a_description_that_belongs_to_another_user_does_not_count(tmp_path):
         pytest.skip("only root can give a file away")
     os.chown(path, 12345, 12345)
     assert load_live(tmp_path) is None
+
+
+def test_what_a_stopped_stack_keeps_is_found_in_its_folder_and_below_and_by_its_user(tmp_path):
+    deep = tmp_path / "a" / "b"
+    deep.mkdir(parents=True)
+    home = tmp_path / ".deed"
+    home.mkdir()
+    assert kept_home(deep) is None
+    DEPLOYMENT.save(home / "deployment.json")
+    assert kept_home(tmp_path) == kept_home(deep) == home.resolve()
+    if os.geteuid() == 0:
+        os.chown(home / "deployment.json", 65534, -1)
+        assert kept_home(deep) is None
 
 
 @pytest.mark.parametrize("pid", [None, "7", True, 0, -1, 1 << 40])

@@ -269,6 +269,32 @@ def test_damage_between_a_table_and_its_index_is_found_too(followed, file, copy)
     assert names(copy.parent) == []
 
 
+@pytest.mark.parametrize("restores", [True, False])
+@pytest.mark.parametrize("fault", ["cut", "torn", "changed"])
+def test_the_way_out_of_a_bad_source_is_another_copy_or_of_the_index_a_restore(
+    followed, file, copy, fault, restores
+):
+    copy_index(file, copy)
+    match fault:
+        case "cut":
+            os.truncate(copy, copy.stat().st_size - 4096)
+        case "torn":
+            with copy.open("r+b") as raw:
+                raw.seek(100)
+                raw.write(bytes(copy.stat().st_size - 200))
+        case "changed":
+            with closing(sqlite3.connect(copy)) as raw, raw:
+                raw.execute("DELETE FROM alembic_version")
+    with pytest.raises(UsageError, match=r"is damaged|does not say which release") as caught:
+        copy_index(copy, copy.with_name("other.db"), restores=restores)
+    if restores:
+        assert caught.value.hint.startswith("nothing was put back: use another copy")
+        assert "restore" not in caught.value.hint
+    else:
+        assert "with deed index restore" in caught.value.hint
+    assert names(copy.parent) == [copy.name]
+
+
 def test_every_use_of_a_damaged_index_says_so(followed, file):
     followed.engine.dispose()
     with file.open("r+b") as raw:

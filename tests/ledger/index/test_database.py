@@ -32,6 +32,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.pool import QueuePool
 
+from ledger.cli.index_args import opened
 from ledger.errors import ConfigurationError, IndexUnavailable, UsageError
 from ledger.index import tables
 from ledger.index.database import MIGRATIONS, migrate, open_database, reading, writing
@@ -254,6 +255,142 @@ def test_an_empty_database_that_many_processes_open_at_once_is_made_once(engine,
         thread.join()
     assert failures == []
     assert drift(engine) == []
+
+
+# -- whose it is ---------------------------------------------------------------------------------
+
+
+def shape(url):
+    """What a database holds: each table's columns, and the revisions on record."""
+    engine = create_engine(url)
+    with engine.connect() as connection:
+        look = inspect(connection)
+        found = {t: [c["name"] for c in look.get_columns(t)] for t in look.get_table_names()}
+        revisions = []
+        if "version_num" in found.get("alembic_version", ()):
+            revisions = connection.execute(text("SELECT * FROM alembic_version")).scalars().all()
+    engine.dispose()
+    return found, revisions
+
+
+@pytest.fixture
+def bare(postgres):
+    """The URL of a database on a server with nothing in it."""
+    name = postgres.fresh()
+    yield postgres.url(name)
+    postgres.drop(name)
+
+
+def made(url, *statements):
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        for statement in statements:
+            connection.execute(text(statement))
+    engine.dispose()
+
+
+def test_who_only_reads_makes_no_tables_on_a_server(bare):
+    made(bare, "CREATE TABLE theirs (id int)")
+    before = shape(bare)
+    with pytest.raises(UsageError, match="there is no index in the database") as caught:
+        open_database(bare, create=False)
+    assert "deed index run" in caught.value.hint
+    assert "pg_restore" in caught.value.hint
+    assert shape(bare) == before
+    # As extensions have them, other tables may be there.
+    open_database(bare).dispose()
+    open_database(bare, create=False).dispose()
+    assert "theirs" in shape(bare)[0]
+
+
+def test_where_the_first_table_was_taken_back_who_only_reads_makes_none(engine, database_url):
+    alembic(engine, command.downgrade, "base")
+    with pytest.raises(UsageError, match="there is no index"):
+        open_database(database_url, create=False)
+    assert shape(database_url) == ({"alembic_version": ["version_num"]}, [])
+
+
+ALEMBIC = "CREATE TABLE alembic_version (version_num varchar(32))"
+
+
+@pytest.mark.parametrize("create", [True, False])
+@pytest.mark.parametrize(
+    "theirs",
+    [
+        ["CREATE TABLE model (id int)"],
+        ["CREATE TABLE webhook_endpoint (id int)", "CREATE TABLE access_key (id int)"],
+        [ALEMBIC, "INSERT INTO alembic_version VALUES ('3f9c2b7a1d00')"],
+        [ALEMBIC, "INSERT INTO alembic_version VALUES ('0008')"],
+        ["CREATE TABLE alembic_version (id int)"],
+    ],
+)
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_a_database_of_another_program_is_refused_and_not_changed(
+    request, tmp_path, kind, theirs, create
+):
+    file = tmp_path / "theirs.db"
+    url = request.getfixturevalue("bare") if kind == "postgresql" else f"sqlite:///{file}"
+    made(url, *theirs)
+    before, held = shape(url), file.read_bytes() if kind == "sqlite" else b""
+    with pytest.raises(UsageError, match="holds tables of another program") as caught:
+        open_database(url, create=create)
+    assert "nothing in it was changed" in caught.value.hint
+    assert shape(url) == before
+    if kind == "sqlite":
+        assert file.read_bytes() == held
+
+
+@pytest.mark.parametrize("create", [True, False])
+def test_a_name_that_another_program_took_beside_an_older_index_is_said_to_be_taken(
+    engine, database_url, create
+):
+    alembic(engine, command.downgrade, "0004")
+    made(database_url, "CREATE TABLE webhook_endpoint (id int)")
+    before = shape(database_url)
+    with pytest.raises(UsageError, match="under a name that the index needs"):
+        open_database(database_url, create=create)
+    assert shape(database_url) == before
+
+
+def test_a_role_that_may_make_no_tables_is_told_so(postgres, bare):
+    made(bare, "CREATE ROLE poor LOGIN")
+    try:
+        with pytest.raises(UsageError, match="the role that the URL names may not") as caught:
+            open_database(bare.replace("deed@", "poor@"))
+        assert "createdb --owner" in caught.value.hint
+    finally:
+        made(bare, "DROP ROLE poor")
+
+
+@pytest.mark.parametrize("create", [True, False])
+@pytest.mark.parametrize("how", ["DELETE FROM alembic_version", "DROP TABLE alembic_version"])
+def test_an_index_that_lost_its_revision_is_said_to_be_changed_by_another_hand(
+    engine, database_url, how, create
+):
+    fill(engine)
+    made(database_url, how)
+    before, rows = shape(database_url), everything(engine)
+    with pytest.raises(UsageError, match="does not say which release's shape") as caught:
+        open_database(database_url, create=create)
+    back = "pg_restore" if engine.dialect.name == "postgresql" else "deed index restore"
+    assert back in caught.value.hint
+    assert (shape(database_url), everything(engine)) == (before, rows)
+
+
+@pytest.mark.parametrize(
+    "how", ["DROP TABLE sealing", "ALTER TABLE sealing RENAME record_hash TO gone"]
+)
+def test_an_index_that_lost_a_table_or_a_column_is_no_matter_of_trying_again(
+    engine, database_url, how
+):
+    made(database_url, how)
+    with (
+        pytest.raises(UsageError, match="has not the tables that this release made: ") as caught,
+        opened(None, database_url) as again,
+        reading(again) as connection,
+    ):
+        connection.execute(select(tables.sealing))
+    assert "another hand changed it" in caught.value.hint
 
 
 @pytest.mark.parametrize(

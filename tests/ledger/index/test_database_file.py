@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import shutil
 import sqlite3
+import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -20,8 +23,12 @@ from api.settings import Settings
 from ledger.cli.index_args import opened
 from ledger.errors import IndexReplaced, UsageError
 from ledger.index import watching
-from ledger.index.database import open_database, reading, writing
+from ledger.index.copying import copy_index
+from ledger.index.database import PAGE_BYTES, open_database, reading, writing
+from ledger.index.database_file import DatabaseFile
 from ledger.index.views import Index
+
+world = importlib.import_module("index_world")
 
 
 def asleep_until(condition, seconds=20.0):
@@ -189,8 +196,12 @@ def test_who_only_reads_makes_neither_file_nor_folder(tmp_path):
 
 def test_who_only_reads_makes_no_tables_in_an_empty_file(tmp_path):
     (tmp_path / "empty.db").touch()
-    with pytest.raises(UsageError, match="no index database at"):
+    with pytest.raises(UsageError, match=r"empty.db is empty, and no index") as caught:
         open_database(f"sqlite:///{tmp_path / 'empty.db'}", create=False)
+    assert "remove the empty file first" in caught.value.hint
+    with pytest.raises(UsageError, match=r"empty.db is empty, and no index") as caught:
+        copy_index(tmp_path / "empty.db", tmp_path / "index.db", restores=True)
+    assert caught.value.hint.startswith("nothing was put back: use another copy")
     assert [(each.name, each.stat().st_size) for each in tmp_path.iterdir()] == [("empty.db", 0)]
 
 
@@ -317,3 +328,97 @@ def test_what_permissions_forbid_is_a_refusal_that_says_which(
         assert "let this user read and write" in refused.value.hint
     finally:
         folder.chmod(0o755)
+
+
+# -- whole ---------------------------------------------------------------------------------------
+
+
+def reached(file, how):
+    """The ways in which commands and the service come to a file."""
+    if how == "copied":
+        copy_index(file, file.with_name("another.db"))
+    else:
+        open_database(str(file), create=how == "followed").dispose()
+
+
+@pytest.mark.parametrize("how", ["read", "followed", "copied"])
+@pytest.mark.parametrize("of", ["a copy", "an index"])
+@pytest.mark.parametrize("short", [1, 4096, PAGE_BYTES, 3 * PAGE_BYTES])
+def test_a_file_whose_end_is_missing_is_damaged_whatever_is_made_of_it(stand, file, of, short, how):
+    """SQLite takes a page that is cut for a whole one, and reads zeros where its end was."""
+    stand.chain.grow(3)
+    stand.catch_up()
+    stand.engine.dispose()
+    cut = file
+    if of == "a copy":
+        cut = file.with_name("copy.db")
+        copy_index(file, cut)
+    assert not os.path.lexists(f"{cut}-wal")
+    os.truncate(cut, cut.stat().st_size - short)
+    before = cut.read_bytes()
+    with pytest.raises(UsageError, match=f"{cut} is damaged: "):
+        reached(cut, how)
+    assert cut.read_bytes() == before
+    assert not file.with_name("another.db").exists()
+
+
+@pytest.mark.parametrize("more", [0, 1, 4096, PAGE_BYTES, PAGE_BYTES + 512])
+def test_where_a_checkpoint_was_cut_off_the_log_has_what_the_file_lacks(
+    stand, file, tmp_path, more
+):
+    """As a process that was killed in the middle of one leaves both."""
+    stand.engine.dispose()
+    small = file.read_bytes()
+    with writing(stand.engine) as connection:
+        connection.execute(text("CREATE TABLE grown (body)"))
+        connection.execute(text("INSERT INTO grown VALUES (randomblob(300000))"))
+    log = Path(f"{file}-wal").read_bytes()
+    stand.engine.dispose()
+    whole = file.read_bytes()
+    assert len(whole) > len(small) + 2 * PAGE_BYTES
+    there = tmp_path / "killed.db"
+    there.write_bytes(whole[: len(small) + more])
+    Path(f"{there}-wal").write_bytes(log)
+    engine = open_database(str(there), create=False)
+    with reading(engine) as connection:
+        assert connection.execute(text("SELECT length(body) FROM grown")).scalar() == 300_000
+        assert connection.execute(text("PRAGMA integrity_check")).scalar() == "ok"
+    engine.dispose()
+
+
+WRITER = """
+import itertools, sqlite3, sys
+raw = None
+for turn in itertools.count():
+    if raw is None:
+        raw = sqlite3.connect(sys.argv[1], isolation_level=None, timeout=30)
+        raw.execute("PRAGMA journal_mode=WAL")
+        raw.execute("PRAGMA synchronous=OFF")
+        raw.execute("PRAGMA wal_autocheckpoint=0")
+        raw.execute("CREATE TABLE IF NOT EXISTS grown (body)")
+    raw.execute("INSERT INTO grown VALUES (randomblob(300000))")
+    raw.execute("PRAGMA wal_checkpoint(%s)" % ("PASSIVE", "RESTART", "TRUNCATE")[turn % 3])
+    if turn % 8 == 7:
+        raw.execute("DELETE FROM grown")
+        raw.execute("VACUUM")
+        raw.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    if turn % 5 == 4:
+        # The last to close it takes the log away.
+        raw.close()
+        raw = None
+    print(turn, flush=True)
+"""
+
+
+def test_an_index_that_is_written_and_checkpointed_meanwhile_is_never_damaged(database_url, file):
+    command = [sys.executable, "-c", WRITER, str(file)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
+        try:
+            assert writer.stdout.readline() == "0\n"
+            for _ in range(1500):
+                DatabaseFile.open(file, create=False)
+            assert writer.poll() is None
+        finally:
+            writer.kill()
+            turns = len(writer.stdout.read().splitlines())
+    assert turns > 20
