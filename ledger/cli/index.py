@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Annotated, Any
@@ -32,6 +32,7 @@ app = Verbs("Follow the chain into tables.")
 
 MAX_PROOF_RATE = 10_000.0
 KEEPER_STOP_SECONDS = 20.0
+REASONS_SHOWN = 5
 
 _Rpc = Annotated[
     list[str] | None,
@@ -149,10 +150,7 @@ def prove(
         answer = keeper.retrieve(show)
     still = sum(answer.reasons.values())
     rows: list[tuple[str, object]] = [("found", _proofs(answer.found))]
-    rows += [
-        ("still lost", f"{_proofs(count)}: {reason}")
-        for reason, count in sorted(answer.reasons.items(), key=lambda item: (-item[1], item[0]))
-    ]
+    rows += [("still lost", told) for told in _lost(answer.reasons)]
     data = {"found": answer.found, "lost": still, "reasons": dict(answer.reasons)}
     return Answer(data, fields(rows), ok=not still)
 
@@ -357,6 +355,15 @@ def _checked_rate(given: float | None) -> float:
 
 def _proofs(count: int) -> str:
     return _count(count, "proof")
+
+
+def _lost(reasons: Mapping[str, int]) -> list[str]:
+    """How many proofs are lost for which reason; an endpoint may name the block in every one."""
+    ordered = sorted(reasons.items(), key=lambda item: (-item[1], item[0]))
+    told = [f"{_proofs(count)}: {why}" for why, count in ordered[:REASONS_SHOWN]]
+    if more := sum(count for _, count in ordered[REASONS_SHOWN:]):
+        told.append(f"{_proofs(more)} for other reasons; --json has them all")
+    return told
 
 
 def _count(count: int, what: str) -> str:

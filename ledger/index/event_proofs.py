@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, Final, Literal, Protocol, TypeVar
 
 import rlp
@@ -234,23 +234,49 @@ def verify_event(row: Row[Any], kept: Mapping[Kind, Kept]) -> None:
     """
     if "header" not in kept:
         raise StateProofInvalid(f"there is no header of block {row.block}")
-    header = Header.parse(kept["header"].body)
+    header = _header_of(kept["header"].body)
     if header.hash.raw != bytes(row.block_hash) or header.number != row.block:
         raise StateProofInvalid(f"the header kept for block {row.block} is another's")
     if header.timestamp != row.block_time:
         raise StateProofInvalid(f"block {row.block} has another time than the journal says")
     if "receipt" in kept:
-        proof = ReceiptProof.from_json(kept["receipt"].document())
-        found = prove_item(header.receipts_root, proof.index, proof.receipt_nodes)
-        if found != proof.receipt:
-            raise StateProofInvalid(f"the receipt kept of block {row.block} is not in its trie")
-        if proof.transaction:
-            sent = prove_item(header.transactions_root, proof.index, proof.transaction_nodes)
-            if sent != proof.transaction:
-                raise StateProofInvalid(f"a transaction kept of block {row.block} is not in it")
-        check_receipt(header, proof, row)
+        check_receipt(header, _proven_receipt(header, kept["receipt"].body), row)
     if "state" in kept:
-        verify_state(header, StateProof.from_json(kept["state"].document()), bytes(row.address))
+        _proven_state(header, kept["state"].body, bytes(row.address))
+
+
+# A block's events mostly share these, and each takes a millisecond: the last few are remembered.
+# All are functions of the bytes that they are given.
+_FEW: Final = 16
+
+
+@lru_cache(maxsize=_FEW)
+def _header_of(raw: bytes) -> Header:
+    return Header.parse(raw)
+
+
+@lru_cache(maxsize=_FEW)
+def _proven_receipt(header: Header, body: bytes) -> ReceiptProof:
+    proof = ReceiptProof.from_json(Kept("receipt", body).document())
+    found = prove_item(header.receipts_root, proof.index, proof.receipt_nodes)
+    if found != proof.receipt:
+        raise StateProofInvalid(f"the receipt kept of block {header.number} is not in its trie")
+    if proof.transaction:
+        sent = prove_item(header.transactions_root, proof.index, proof.transaction_nodes)
+        if sent != proof.transaction:
+            raise StateProofInvalid(f"a transaction kept of block {header.number} is not in it")
+    return proof
+
+
+@lru_cache(maxsize=_FEW)
+def _proven_state(header: Header, body: bytes, address: bytes) -> None:
+    verify_state(header, StateProof.from_json(Kept("state", body).document()), address)
+
+
+@lru_cache(maxsize=_FEW)
+def _logs_of(receipt: bytes) -> frozenset[tuple[bytes, tuple[bytes, ...], bytes]]:
+    logs = Receipt.parse(receipt).logs
+    return frozenset((log.emitter.raw, tuple(log.topics), log.data) for log in logs)
 
 
 def check_receipt(header: Header, proof: ReceiptProof, row: Row[Any]) -> None:
@@ -263,9 +289,8 @@ def check_receipt(header: Header, proof: ReceiptProof, row: Row[Any]) -> None:
         raise StateProofInvalid(f"the receipt of event {row.block}-{row.log_index} is another's")
     if proof.transaction and keccak256(proof.transaction) != bytes(row.tx_hash):
         raise StateProofInvalid(f"transaction {row.tx_index} of block {row.block} is another one")
-    logs = Receipt.parse(proof.receipt).logs
     wanted = (bytes(row.address), _topics(row.topics), bytes(row.data))
-    if wanted not in [(log.emitter.raw, log.topics, log.data) for log in logs]:
+    if wanted not in _logs_of(proof.receipt):
         raise StateProofInvalid(
             f"event {row.block}-{row.log_index} is not in its transaction's receipt"
         )

@@ -21,7 +21,7 @@ from ledger.chain.abi_codec import contract
 from ledger.chain.dev import DevChain
 from ledger.chain.network import load_live
 from ledger.chain.rpc import Rpc
-from ledger.cli.index import _proposed
+from ledger.cli.index import _lost, _proposed
 from ledger.index.accepting import Proposal
 from ledger.index.database import open_database
 from ledger.index.fetch import Header, Heads
@@ -333,6 +333,14 @@ def test_rebuild_says_nothing_differed_and_afterwards_what_did(live, database, i
     assert (ran.code, ran.json["same"]) == (1, False)
     assert ran.json["differences"] == [{"table": "broker", "extra": count, "missing": count}]
     assert re.search("^differed +nothing$", index("rebuild").out, re.MULTILINE)
+
+
+def test_reasons_that_differ_in_every_block_do_not_fill_the_screen():
+    told = _lost({"no state": 9, **{f"no block {number}": 1 for number in range(100)}})
+    assert told[0] == "9 proofs: no state"
+    assert told[-1] == "96 proofs for other reasons; --json has them all"
+    assert len(told) == 6
+    assert _lost({"no state": 1}) == ["1 proof: no state"]
 
 
 def test_one_model_is_told_in_the_singular():

@@ -175,7 +175,7 @@ ABLATIONS = {
     ),
     "an event is in its receipt": Ablation(
         "index.event_proofs",
-        "if wanted not in [(log.emitter.raw, log.topics, log.data) for log in logs]:",
+        "if wanted not in _logs_of(proof.receipt):",
         "if False:",
         f"{DAMAGE}[sqlite-an event's data]",
     ),
