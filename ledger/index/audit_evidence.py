@@ -12,7 +12,8 @@ from ledger.ids import Digest
 from ledger.index import tables
 from ledger.index.audit_report import Faults, Said
 from ledger.index.event_proofs import KINDS, ours_in, verify_event
-from ledger.index.evidence_store import EvidenceStore, spoilt
+from ledger.index.evidence_rows import spoilt
+from ledger.index.evidence_store import EvidenceStore
 from ledger.index.faults import proved, uncovered, unkept, unowned
 from ledger.index.journal import Cursor
 

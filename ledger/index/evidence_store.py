@@ -17,7 +17,7 @@ had is written down with its reason, and asked for again only when an operator s
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby, islice
 from typing import Any, Final, cast
@@ -28,7 +28,6 @@ from sqlalchemy import (
     Row,
     ScalarSelect,
     Select,
-    Table,
     and_,
     case,
     delete,
@@ -41,6 +40,7 @@ from sqlalchemy import (
 from ledger.errors import Fenced
 from ledger.index import tables
 from ledger.index.event_proofs import KINDS, Gathered, Kept, Kind
+from ledger.index.evidence_rows import same_event, same_proof, spoilt
 
 BLOCKS_A_TURN: Final = 16
 """Blocks of ours that are looked up at once; each is harvested and committed by itself."""
@@ -84,32 +84,6 @@ class _Filed:
     lost: int
     size: int
     lacking: tuple[str, ...]
-
-
-def same_event(logs: Table = tables.raw_log) -> ColumnElement[bool]:
-    """That a row of `evidence` is of the event in a row of the journal, or of those taken back."""
-    link = tables.evidence
-    return and_(
-        logs.c.chain_id == link.c.chain_id,
-        logs.c.block == link.c.block,
-        logs.c.log_index == link.c.log_index,
-        logs.c.block_hash == link.c.block_hash,
-    )
-
-
-def same_proof() -> ColumnElement[bool]:
-    """That a row of `proof` is the one that a row of `evidence` names."""
-    link, stored = tables.evidence, tables.proof
-    return and_(stored.c.hash == link.c.hash, stored.c.kind == link.c.kind)
-
-
-def spoilt(connection: Connection) -> Iterator[bytes]:
-    """Hashes of the proofs whose bytes are not what they are stored under: all are read."""
-    query = select(tables.proof).execution_options(yield_per=_PAGE)
-    for row in connection.execute(query):
-        body = bytes(row.body)
-        if hashlib.sha256(body).digest() != row.hash or len(body) != row.size:
-            yield bytes(row.hash)
 
 
 class EvidenceStore:
@@ -280,16 +254,37 @@ class EvidenceStore:
         )
         return filed.proofs, list(filed.lacking)
 
-    def recount(self, connection: Connection) -> None:
-        """Set the counts to what is on record, whatever they were."""
-        if self._place(connection, hold=True) is None:
-            return
-        place = tables.evidence_place
+    def recount(self, connection: Connection, final: int) -> None:
+        """Set the counts, and how far proofs were taken, to what is on record, whatever they were.
+
+        Args:
+            connection: a transaction that writes.
+            final: the last block that is final, beyond which none are taken.
+        """
+        held, link, table = (
+            self._place(connection, hold=True),
+            tables.evidence,
+            tables.evidence_place,
+        )
+        if held is None:
+            newest = select(func.max(link.c.block)).where(link.c.chain_id == self.chain_id)
+            last = connection.execute(newest).scalar_one()
+            if last is None:
+                return
+            reached = {"chain_id": self.chain_id, "next_block": last + 1}
+            connection.execute(insert(table).values(**reached, events=0, lost=0, bytes=0))
+        else:
+            last = held.next_block - 1
         events, lost = self.tally(connection)
         connection.execute(
-            update(place)
-            .where(place.c.chain_id == self.chain_id)
-            .values(events=events, lost=lost, bytes=self._size(connection))
+            update(table)
+            .where(table.c.chain_id == self.chain_id)
+            .values(
+                next_block=min(last, final) + 1,
+                events=events,
+                lost=lost,
+                bytes=self._size(connection),
+            )
         )
 
     def tally(self, connection: Connection, *where: ColumnElement[bool]) -> tuple[int, int]:

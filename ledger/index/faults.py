@@ -23,7 +23,7 @@ from ledger.ids import Address
 from ledger.index import tables
 from ledger.index.decode import EVENTS
 from ledger.index.event_proofs import KINDS, Kept, Kind
-from ledger.index.evidence_store import same_event, same_proof
+from ledger.index.evidence_rows import same_event, same_proof
 from ledger.index.fold_licenses import plan_digest
 
 _PAGE: Final = 2000

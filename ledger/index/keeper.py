@@ -183,8 +183,8 @@ class Keeper:
             IndexUnavailable: the database cannot be written or holds nothing yet.
         """
         found, reasons = 0, Counter[str]()
+        self._recount()
         with reading(self._engine) as connection:
-            self._journal.cursor(connection)
             lacks = self._store.wanting(connection)
         total, left = sum(lacks.values()), iter(lacks)
         while blocks := list(islice(left, BLOCKS_A_TURN)):
@@ -199,9 +199,13 @@ class Keeper:
                 reasons.update(still)
                 progress(found + reasons.total(), total)
                 time.sleep(self._pause(rows))
-        with writing(self._engine) as connection:
-            self._store.recount(connection)
+        self._recount()
         return Retrieved(found, reasons)
+
+    def _recount(self) -> None:
+        with writing(self._engine) as connection:
+            cursor = self._journal.cursor(connection)
+            self._store.recount(connection, min(cursor.finalized, cursor.block))
 
     def _harvest(self, rows: Sequence[Row[Any]], *, old: bool) -> None:
         block, hash_ = int(rows[0].block), bytes(rows[0].block_hash)

@@ -429,7 +429,11 @@ GONE = {
         update(tables.evidence).where(tables.evidence.c.kind == "state").values(hash=None)
     ),
     "counts": lambda c: c.execute(update(tables.evidence_place).values(events=0, lost=9, bytes=1)),
+    "how far": lambda c: c.execute(delete(tables.evidence_place)),
+    "too far": lambda c: c.execute(update(tables.evidence_place).values(next_block=10**9)),
 }
+# In `evidence_place` alone, of which no proof depends.
+COUNTED = {"counts", "how far", "too far"}
 
 
 @pytest.mark.parametrize("what", GONE)
@@ -442,12 +446,16 @@ def test_what_is_gone_or_spoilt_is_asked_for_again(what, ledger, engine, followe
     before, kept = coverage(engine, store), proofs_on_record(engine)
     with writing(engine) as connection:
         GONE[what](connection)
-    assert what == "counts" or proofs_on_record(engine) != kept
+    assert what in COUNTED or proofs_on_record(engine) != kept
     answer = worker.retrieve()
-    assert (answer.found > 0) == (what != "counts")
+    assert (answer.found > 0) == (what not in COUNTED)
     assert dict(answer.reasons) == {}
     assert proofs_on_record(engine) == kept
-    assert coverage(engine, store) == before
+    told = coverage(engine, store)
+    assert (told.events, told.lost, told.size) == (before.events, before.lost, before.size)
+    # Blocks without events of ours may lie above the last that has some.
+    assert told.next_block <= final(engine) + 1
+    assert told.backlog == 0
     assert worker.retrieve().found == 0
 
 
