@@ -28,7 +28,6 @@ from sqlalchemy import (
     Row,
     ScalarSelect,
     Select,
-    and_,
     case,
     delete,
     func,
