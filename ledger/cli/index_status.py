@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ledger.cli.index_args import chain_of
 from ledger.cli.output import Answer, fields, size_text, time_text
 from ledger.cli.session import Session
-from ledger.errors import ChainUnavailable, LedgerError
+from ledger.errors import ChainUnavailable, LedgerError, WrongNetwork
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -36,6 +36,7 @@ def status_answer(
 
     Raises:
         IndexUnavailable: nothing was followed into this database yet.
+        WrongNetwork: only other chains than the network's were.
         UsageError: no network says which of the database's chains is meant.
     """
     from ledger.index.database import reading
@@ -106,16 +107,19 @@ def require_usable(endpoints: Endpoints) -> None:
 
     Raises:
         ChainUnavailable: none of them can be used; with what is wrong with each.
+        WrongNetwork: likewise, and each is of another chain or of other contracts.
     """
     endpoints.agreed_final()
     shown = endpoints.shown()
     if usable_of(shown):
         return
     said = (f"{each.health.host}: {each.disabled or each.health.trouble}" for each in shown)
-    raise ChainUnavailable(
-        f"no endpoint can be used: {'; '.join(said)}",
-        hint="pass --rpc with an endpoint of this chain",
-    )
+    sentence = f"no endpoint can be used: {'; '.join(said)}"
+    hint = "pass --rpc with an endpoint of this chain"
+    if all(each.disabled for each in shown):
+        # Waiting mends nothing, so nothing may say that it does.
+        raise WrongNetwork(sentence, hint=hint)
+    raise ChainUnavailable(sentence, hint=hint)
 
 
 def usable_of(shown: Sequence[Shown]) -> int:

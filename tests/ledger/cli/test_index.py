@@ -134,7 +134,10 @@ def test_what_was_lost_is_asked_for_again(live, held, database):
     assert away.code == 3
     with DevChain.start() as other:
         wrong = live(*words, "--rpc", other.rpc_url)
-    assert (wrong.code, "no endpoint can be used: 127.0.0.1" in wrong.err) == (3, True), wrong.err
+    assert "retry: in " in away.err
+    # Of another chain: asking it again in a second mends nothing.
+    assert (wrong.code, "no endpoint can be used: 127.0.0.1" in wrong.err) == (2, True), wrong.err
+    assert "retry" not in wrong.err
     ran = live(*words, "--json")
     assert (ran.code, ran.json) == (0, {"found": count, "lost": 0, "reasons": {}})
     ran = live("index", "audit", "--database", f"sqlite:///{database}")
@@ -312,6 +315,36 @@ def test_following_into_a_file_that_is_removed_is_told_and_ends_in_no_report(liv
     assert running.returncode == 3, said
     assert out == ""
     assert list(database.parent.iterdir()) == []
+
+
+def test_run_over_a_database_or_endpoints_of_another_chain_ends_with_the_error(
+    live, database, held, tmp_path
+):
+    with DevChain.start() as other:
+        urls = ("--rpc", other.rpc_url)
+        ran = live("index", "run", "--database", database, *urls)
+        new = live("index", "run", "--database", tmp_path / "new.db", *urls)
+    for each in (ran, new):
+        assert (each.code, other.rpc_url.removeprefix("http://") in each.err) == (2, True), each.err
+        assert "retry" not in each.err
+    with raw_connection(database) as raw:
+        raw.execute("UPDATE chain SET genesis_hash = randomblob(32)")
+    ran = live("index", "run", "--database", database)
+    assert (ran.code, "database holds another chain" in ran.err) == (2, True), ran.err
+    assert "hint: name another database" in ran.err
+
+
+def test_of_a_copy_of_another_chain_the_commands_say_which_chain_it_holds(index, held, database):
+    with raw_connection(database) as raw:
+        raw.execute("UPDATE cursor SET chain_id = 11155111")
+    for word in ("status", "audit"):
+        ran = index(word)
+        assert (ran.code, "holds chain 11155111, and nothing of chain 31337" in ran.err) == (
+            2,
+            True,
+        )
+        assert "--network" in ran.err
+        assert "retry" not in ran.err
 
 
 def test_before_anything_was_followed_the_commands_say_so(index, database):
