@@ -249,6 +249,15 @@ def test_status_says_all_of_it_to_people_and_to_programs(live, database, index, 
     assert "healthy, head" in text
 
 
+def test_status_says_that_nobody_writes_into_this_file(database, index, held):
+    """Such as one that was put in the place of another under a service that has that one open."""
+    for ago, said in ((0, False), (90, True)):
+        with raw_connection(database) as raw:
+            raw.execute("UPDATE cursor SET updated_at_ms = ?", (int((time.time() - ago) * 1000),))
+        writer = re.search(r"^writer .*$", index("status").out, re.MULTILINE)[0]
+        assert ("has written nothing for 9" in writer) is said, writer
+
+
 def test_status_over_several_names_the_one_that_is_away(live, database, index, held):
     ran = index("status", "--rpc", rpc_url(live), "--rpc", "archive=http://127.0.0.1:9", "--json")
     assert ran.code == 0
