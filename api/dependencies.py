@@ -153,11 +153,7 @@ def unknown_license(which: LicenseId, block: int) -> UnknownRecord:
     """What is said of a license that there is not as of a block."""
     hint = "check the number and the network; a new license takes a moment to be read"
     if not which.plan:
-        # Such as /v1/licenses/1, where a plan or a place in a list may have been meant.
-        hint = (
-            "give PLAN.SERIAL, such as 7.42: a number without a dot is a token id, PLAN * 2^32 + "
-            "SERIAL, and plans count from 1"
-        )
+        hint = LicenseId.ABOUT_NUMBERS
     return UnknownRecord(f"there is no license {which} as of block {block}", hint=hint)
 
 

@@ -151,6 +151,12 @@ MAX_LICENSE_TEXT = 64
 class LicenseId:
     """``plan << 32 | serial``: the ERC-721 token id of a license."""
 
+    ABOUT_NUMBERS: ClassVar[str] = (
+        "give PLAN.SERIAL, such as 7.42: a number without a dot is a token id, PLAN * 2^32 + "
+        "SERIAL, and plans count from 1"
+    )
+    """The way out where there is none and its plan is 0: a place in a list may have been meant."""
+
     value: int
 
     def __post_init__(self) -> None:

@@ -110,7 +110,8 @@ class Stack:
         Raises:
             StackBusy: it runs already.
             ToolMissing: Anvil is not installed.
-            WrongNetwork: the chain's state is not the one the folder's contracts are on.
+            WrongNetwork: the chain's state is not the one the folder's contracts are on, or the
+                index is of another chain or other contracts.
             ServiceFailed: the service did not come up.
         """
         folder = parent.resolve() / FOLDER
@@ -273,13 +274,28 @@ class Stack:
             while time.monotonic() < deadline:
                 self._check_alive()
                 with contextlib.suppress(httpx.HTTPError):
-                    if client.get(f"{url}/readyz").status_code == httpx.codes.OK:
+                    reply = client.get(f"{url}/readyz")
+                    if reply.status_code == httpx.codes.OK:
                         return
+                    self._check_not_stuck(reply)
                 time.sleep(_POLL_SECONDS)
         raise ServiceFailed(
             f"the service is not ready after {_READY_SECONDS:.0f} s",
             hint=f"see {self.folder / 'api.log'}",
         )
+
+    def _check_not_stuck(self, reply: httpx.Response) -> None:
+        """Raise what stopped a service that is not ready: no more waiting mends it."""
+        try:
+            said = reply.json()
+        except ValueError:
+            return
+        code, hint = said.get("code"), str(said.get("hint"))
+        if said.get("state") != "stopped" or code is None:
+            return
+        message = str(said.get("reason")).removesuffix(f"; {hint}")
+        kind = WrongNetwork if code == WrongNetwork.code else ServiceFailed
+        raise kind(f"{self.folder / _INDEX} cannot be used: {message}", hint=hint)
 
     def _check_alive(self) -> None:
         if self._service is not None and self._service.poll() is not None:

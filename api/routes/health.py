@@ -53,10 +53,11 @@ def readiness(served: Service, *, broker: bool, anchoring: Said = "off") -> sche
     status = None if served.follower is None else served.follower.status
     state = "reading" if status is None else status.state
     reason = "" if status is None else status.reason
+    stuck = None if status is None else status.stuck
     block = head = finalized = lag_blocks = None
     lag = None
     reorgs = 0
-    stuck = 0.0
+    stale = 0.0
     try:
         with served.index.snapshot() as snapshot:
             lag = snapshot.as_of.lag_s
@@ -66,18 +67,18 @@ def readiness(served: Service, *, broker: bool, anchoring: Said = "off") -> sche
             reorgs = snapshot.reorgs()
             limit, now = served.profile.max_head_age, served.index.now()
             if limit is not None and now - (snapshot.as_of.time or now) > limit:
-                stuck = now - (snapshot.as_of.time or now)
+                stale = now - (snapshot.as_of.time or now)
     except IndexReplaced as error:
         # Whatever the follower said before is of a file that no path leads to any more.
-        state, reason = "stopped", f"{error.message}; {error.hint}"
+        state, reason, stuck = "stopped", f"{error.message}; {error.hint}", error
     except LedgerError as error:
         reason = reason or error.message
     fresh = lag is not None and lag <= served.settings.ready_lag
     if not fresh and not reason:
         reason = f"the index is {lag:.0f} s behind the chain's head" if lag is not None else state
-    if fresh and stuck:
+    if fresh and stale:
         # The index stands on the endpoint's head, and that has stopped.
-        fresh, reason = False, reason or f"the endpoint's head is {stuck:.0f} s old"
+        fresh, reason = False, reason or f"the endpoint's head is {stale:.0f} s old"
     if not reason and served.endpoints is not None:
         # Fresh all the same: what is read is right, but nothing newer becomes final.
         reason = served.endpoints.trouble
@@ -87,6 +88,8 @@ def readiness(served: Service, *, broker: bool, anchoring: Said = "off") -> sche
         ready=fresh and well,
         state=state,
         reason=reason,
+        code=None if stuck is None else stuck.code,
+        hint=None if stuck is None else stuck.hint,
         lag_s=lag,
         lag_blocks=lag_blocks,
         block=block,

@@ -15,11 +15,16 @@ class Alive(Shape):
 
 
 class Ready(Shape):
-    """Whether this service can be relied on now, and if not why."""
+    """Whether this service can be relied on now, and if not why.
+
+    `code` and `hint` are of the failure that stopped it: waiting mends nothing.
+    """
 
     ready: bool
     state: str
     reason: str
+    code: str | None
+    hint: str | None
     lag_s: float | None
     lag_blocks: int | None
     block: int | None

@@ -71,7 +71,11 @@ def run(
     ] = True,
     proof_rate: _ProofRate = None,
 ) -> Answer:
-    """Follow the chain until Ctrl-C. Killed at any point, it resumes where it was."""
+    """Follow the chain until Ctrl-C. Killed at any point, it resumes where it was.
+
+    Exit code 2: before anything was followed, the database or all endpoints were found to be of
+    another chain or of other contracts. Later it waits for endpoints to be put right.
+    """
     from ledger.index.follow import Follower
     from ledger.index.keeper import Keeper
 
@@ -100,7 +104,7 @@ def run(
         console.note(f"following {network.name} over {_listed(endpoints)}; Ctrl-C stops")
         beside.start()
         try:
-            follower.run(stop)
+            follower.run(stop, patient=False)
         finally:
             stop.set()
             beside.join(KEEPER_STOP_SECONDS)
@@ -133,8 +137,9 @@ def prove(
     """Ask once more for proofs that could not be had, such as of an archive=URL added since.
 
     Also for those that the database no longer holds as they were, which deed index audit tells. A
-    follower may run meanwhile. Exit code 1 while some are still lost; it says why. Exit code 3:
-    no endpoint can be used; nothing was changed. Ended at any point, it keeps what it has found.
+    follower may run meanwhile. Exit code 1 while some are still lost; it says why. Exit code 3: no
+    endpoint can be used; 2: all are of another chain; nothing was changed then. Ended at any point,
+    it keeps what it has found.
     """
     from ledger.index.keeper import Keeper
 

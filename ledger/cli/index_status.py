@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from ledger.cli.index_args import chain_of
 from ledger.cli.output import Answer, fields, size_text, time_text
 from ledger.cli.session import Session
-from ledger.errors import ChainUnavailable, LedgerError
+from ledger.errors import ChainUnavailable, LedgerError, WrongNetwork
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from ledger.index.endpoints import Endpoints
     from ledger.index.pool import Shown
     from ledger.index.standing import Standing
+
+
+SILENT_SECONDS: Final = 30.0
+"""Who follows writes each second; after so long another takes over (`ledger.index.follow`)."""
 
 
 def status_answer(
@@ -36,6 +40,7 @@ def status_answer(
 
     Raises:
         IndexUnavailable: nothing was followed into this database yet.
+        WrongNetwork: only other chains than the network's were.
         UsageError: no network says which of the database's chains is meant.
     """
     from ledger.index.database import reading
@@ -106,16 +111,19 @@ def require_usable(endpoints: Endpoints) -> None:
 
     Raises:
         ChainUnavailable: none of them can be used; with what is wrong with each.
+        WrongNetwork: likewise, and each is of another chain or of other contracts.
     """
     endpoints.agreed_final()
     shown = endpoints.shown()
     if usable_of(shown):
         return
     said = (f"{each.health.host}: {each.disabled or each.health.trouble}" for each in shown)
-    raise ChainUnavailable(
-        f"no endpoint can be used: {'; '.join(said)}",
-        hint="pass --rpc with an endpoint of this chain",
-    )
+    sentence = f"no endpoint can be used: {'; '.join(said)}"
+    hint = "pass --rpc with an endpoint of this chain"
+    if all(each.disabled for each in shown):
+        # Waiting mends nothing, so nothing may say that it does.
+        raise WrongNetwork(sentence, hint=hint)
+    raise ChainUnavailable(sentence, hint=hint)
 
 
 def usable_of(shown: Sequence[Shown]) -> int:
@@ -130,6 +138,11 @@ def _status_rows(name: str, facts: Standing, data: dict[str, Any]) -> list[tuple
     behind, lag = data["behind"], data["lag_s"]
     late = "never on the head" if lag is None else f"on the head {lag:g} s ago"
     lost = f", {cover.lost} could no longer be had" if cover.lost else ""
+    # Also where a service still has another file open than the one that stands here.
+    silent = time.time() - cursor.updated_at_ms / 1000
+    quiet = f"; has written nothing for {silent:.0f} s"
+    if not cursor.updated_at_ms or silent <= SILENT_SECONDS:
+        quiet = ""
     waiting = f"{cover.backlog}{' or more' if cover.backlog >= BACKLOG_COUNTED else ''}"
     rows: list[tuple[str, object]] = [
         ("network", name),
@@ -137,7 +150,7 @@ def _status_rows(name: str, facts: Standing, data: dict[str, Any]) -> list[tuple
         ("head", f"block {data['head']}"),
         ("behind", f"{behind} blocks; {late}"),
         ("finalized", f"block {cursor.finalized}"),
-        ("writer", f"{cursor.holder or 'none'}, epoch {cursor.epoch}"),
+        ("writer", f"{cursor.holder or 'none'}, epoch {cursor.epoch}{quiet}"),
         ("journal", f"{facts.events} events, {facts.orphans} retracted"),
         (
             "outbox",

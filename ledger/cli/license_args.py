@@ -44,11 +44,17 @@ def license_state(session: Session, license_id: LicenseId) -> LicenseState:
     """
     state = session.licenses.license_of(license_id)
     if state.holder == ZERO_ADDRESS:
-        raise NoLicense(
-            f"there is no license {license_id} on {session.network.name}",
-            remedy="deed license list shows those that exist",
-        )
+        raise no_license(session, license_id)
     return state
+
+
+def no_license(session: Session, license_id: LicenseId) -> NoLicense:
+    """What is said of a license that was never issued; the service says the same of a number."""
+    known = "deed license list shows those that exist"
+    return NoLicense(
+        f"there is no license {license_id} on {session.network.name}",
+        remedy=known if license_id.plan else f"{LicenseId.ABOUT_NUMBERS}; {known}",
+    )
 
 
 def done(

@@ -16,6 +16,7 @@ import typer
 from ledger.canonical import parse_json
 from ledger.cli import runtime_carried, runtime_fleet, settings
 from ledger.cli.kinds import require_kind
+from ledger.cli.license_args import no_license
 from ledger.cli.output import Answer, console, fields, table, time_text
 from ledger.cli.quantities import feature_bits, measurement_bytes, moment
 from ledger.cli.runtime_enrolment import REQUEST, algorithm, enrol
@@ -169,10 +170,7 @@ def grant(
     bits = 0 if features is None else feature_bits(features)
     state = session.licenses.license_of(license_id)
     if state.holder == ZERO_ADDRESS:
-        raise NoLicense(
-            f"there is no license {license_id} on {session.network.name}",
-            remedy="deed license list shows those that exist",
-        )
+        raise no_license(session, license_id)
     if typed_data is not None and signature_file is not None:
         raise UsageError(
             "--typed-data writes and --signature-file reads", hint="first the one, then the other"

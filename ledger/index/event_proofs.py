@@ -120,8 +120,9 @@ def gather_block(ask: Ask, rows: Sequence[Row[Any]], *, give_up: bool) -> Gather
     headers: list[Header] = []
     if not attempt("header", rows, lambda: headers.append(ask(partial(_header, rows=rows)))):
         # Nothing leads anywhere without it.
-        for kind in KINDS[1:]:
-            lost.update(((row.log_index, kind), "its header could not be had") for row in rows)
+        for row in rows:
+            why = f"its header could not be had: {lost[row.log_index, 'header']}"[:_REASON]
+            lost.update(((row.log_index, kind), why) for kind in KINDS[1:])
         return Gathered(held, lost)
     header = headers[0]
     held.update(((row.log_index, "header"), Kept("header", header.raw)) for row in rows)

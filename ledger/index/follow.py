@@ -66,12 +66,14 @@ class Status:
         reason: one sentence when something is wrong, else empty.
         since: Unix time at which this state began.
         reorgs: rolled back by this process.
+        stuck: what stopped it; None while waiting may mend what is wrong.
     """
 
     state: str
     reason: str
     since: float
     reorgs: int = 0
+    stuck: LedgerError | None = None
 
 
 class Follower:
@@ -110,6 +112,8 @@ class Follower:
         self._holder = f"{socket.gethostname()[:40]}:{os.getpid()}"
         self._epoch: int | None = None
         self._identified = False
+        # Whether database and endpoint were once found to be of this chain.
+        self._begun = False
         self._reader = Reader(
             node,
             deployment,
@@ -142,8 +146,23 @@ class Follower:
 
     # -- running -------------------------------------------------------------------------------
 
-    def run(self, stop: threading.Event) -> None:
-        """Follow until `stop` is set. Errors become the status; the next turn tries again."""
+    def run(self, stop: threading.Event, *, patient: bool = True) -> None:
+        """Follow until `stop` is set. Errors become the status; the next turn tries again.
+
+        Args:
+            stop: ends it.
+            patient: whether it also waits for a database or endpoints of another chain to be put
+                right, as a service does. A person who has just named them is told at once.
+
+        Raises:
+            WrongNetwork: where it is not patient, and has followed nothing yet.
+        """
+        try:
+            self._run(stop, patient=patient)
+        finally:
+            self._read_alone()
+
+    def _run(self, stop: threading.Event, *, patient: bool) -> None:
         failures = 0
         while not stop.is_set():
             try:
@@ -152,6 +171,8 @@ class Follower:
             except Fenced as error:
                 wait = self._stand_by(error)
             except LedgerError as error:
+                if isinstance(error, WrongNetwork) and not (patient or self._begun):
+                    raise
                 failures += 1
                 wait = self._failed(error, failures)
             except Exception:
@@ -164,7 +185,6 @@ class Follower:
                 wait_for_block(self._node, stop, wait, self._head, grown=self._grown)
             else:
                 stop.wait(wait)
-        self._read_alone()
 
     def _stand_by(self, error: Fenced) -> float:
         self._set("standby", error.message)
@@ -192,13 +212,13 @@ class Follower:
         said = f"{error.message}; {error.hint}" if stuck else error.message
         if self._status.reason != said:
             log.warning("%s: %s", error.code, said, extra={"code": error.code})
-        self._set("stopped" if stuck else "unavailable", said)
+        self._set("stopped" if stuck else "unavailable", said, error if stuck else None)
         wait = error.retry_after if isinstance(error, UnavailableError) else 1.0
         return min(MAX_WAIT_SECONDS, max(wait * 0.5, _backoff(failures)))
 
-    def _set(self, state: str, reason: str = "") -> None:
+    def _set(self, state: str, reason: str = "", stuck: LedgerError | None = None) -> None:
         if (state, reason) != (self._status.state, self._status.reason):
-            self._status = Status(state, reason, self._now(), self._reorgs)
+            self._status = Status(state, reason, self._now(), self._reorgs, stuck)
         elif self._status.reorgs != self._reorgs:
             self._status = replace(self._status, reorgs=self._reorgs)
 
@@ -263,8 +283,12 @@ class Follower:
     def _identify(self) -> None:
         """Check chain id and genesis, at the start and after every failure."""
         if not self._identified:
-            chain_id, block0 = genesis(self._node)
             expected = self._deployment
+            named = {name: str(a) for name, a in expected.addresses.items()}
+            # First, since no endpoint that comes back mends it.
+            with reading(self._engine) as connection:
+                self._journal.belongs(connection, genesis=expected.genesis_hash, deployment=named)
+            chain_id, block0 = genesis(self._node)
             if chain_id != expected.chain_id or block0 != expected.genesis_hash:
                 what = (
                     f"chain {chain_id} and not {expected.chain_id}"
@@ -280,10 +304,10 @@ class Follower:
                 self._journal.pin(
                     connection,
                     genesis=expected.genesis_hash,
-                    deployment={name: str(a) for name, a in expected.addresses.items()},
+                    deployment=named,
                     first=expected.block,
                 )
-            self._identified = True
+            self._identified = self._begun = True
         if self._epoch is None:
             self.take_over()
 

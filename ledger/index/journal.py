@@ -79,6 +79,13 @@ class Position:
     last_seq: int
 
 
+# Characters of a hash that tell two chains apart.
+_SHOWN: Final = 18
+# How a database of another chain or other contracts is put right; the one that is there stays.
+_OWN: Final = (
+    "name another database, or put back the copy that is of this chain and these contracts (deed "
+    "index restore); into an empty one the chain is read anew"
+)
 # Built once: every answer begins with one of these.
 _CURSOR: Final = select(*[tables.cursor.c[name] for name in Cursor.__dataclass_fields__]).where(
     tables.cursor.c.chain_id == bindparam("chain_id")
@@ -120,6 +127,34 @@ class Journal:
 
     # -- the cursor ----------------------------------------------------------------------------
 
+    def belongs(
+        self, connection: Connection, *, genesis: Digest, deployment: Mapping[str, str]
+    ) -> bool:
+        """Whether the database is tied to this chain and these contracts; False: to none so far.
+
+        Raises:
+            WrongNetwork: the database belongs to another chain or other contracts.
+        """
+        row = connection.execute(
+            select(tables.chain).where(tables.chain.c.chain_id == self.chain_id)
+        ).one_or_none()
+        if row is None:
+            return False
+        if row.genesis_hash != genesis.raw:
+            theirs = Digest(bytes(row.genesis_hash))
+            raise WrongNetwork(
+                f"the index database holds another chain of id {self.chain_id}: its first block is "
+                f"{str(theirs)[:_SHOWN]}…, not {str(genesis)[:_SHOWN]}…",
+                hint=_OWN,
+            )
+        if row.deployment_hash != pinned(deployment):
+            raise WrongNetwork(
+                f"the index database holds other contracts of chain {self.chain_id}, or is of a "
+                "release that followed fewer of them",
+                hint=_OWN,
+            )
+        return True
+
     def pin(
         self, connection: Connection, *, genesis: Digest, deployment: Mapping[str, str], first: int
     ) -> None:
@@ -128,16 +163,12 @@ class Journal:
         Raises:
             WrongNetwork: the database belongs to another chain or other contracts.
         """
-        of = pinned(deployment)
-        row = connection.execute(
-            select(tables.chain).where(tables.chain.c.chain_id == self.chain_id)
-        ).one_or_none()
-        if row is None:
+        if not self.belongs(connection, genesis=genesis, deployment=deployment):
             connection.execute(
                 insert(tables.chain).values(
                     chain_id=self.chain_id,
                     genesis_hash=genesis.raw,
-                    deployment_hash=of,
+                    deployment_hash=pinned(deployment),
                     first_block=first,
                 )
             )
@@ -156,19 +187,13 @@ class Journal:
                     updated_at_ms=0,
                 )
             )
-        elif row.genesis_hash != genesis.raw or row.deployment_hash != of:
-            what = "chain" if row.genesis_hash != genesis.raw else "set of contracts"
-            raise WrongNetwork(
-                f"the index database holds another {what} of chain id {self.chain_id}, or is of a "
-                "release that followed fewer contracts",
-                hint="give an empty database, or start afresh with deed up --fresh",
-            )
 
     def cursor(self, connection: Connection) -> Cursor:
         """Read the cursor.
 
         Raises:
             IndexUnavailable: nothing was ever followed into this database.
+            WrongNetwork: only other chains were.
         """
         return Cursor(*tuple(self._stands(connection, _CURSOR)))
 
@@ -176,7 +201,7 @@ class Journal:
         """Read it and the other places.
 
         Raises:
-            IndexUnavailable: as `cursor`.
+            IndexUnavailable, WrongNetwork: as `cursor`.
         """
         *cursor, deposits, last_seq = tuple(self._stands(connection, _POSITION))
         return Position(Cursor(*cursor), deposits or 0, last_seq or 0)
@@ -184,6 +209,15 @@ class Journal:
     def _stands(self, connection: Connection, query: Select[Any]) -> Row[Any]:
         row = connection.execute(query, {"chain_id": self.chain_id}).one_or_none()
         if row is None:
+            found = tables.cursor.c.chain_id
+            others = connection.execute(select(found).order_by(found)).scalars().all()
+            if others:
+                held = f"chain{'s' if len(others) > 1 else ''} {', '.join(map(str, others))}"
+                raise WrongNetwork(
+                    f"the index database holds {held}, and nothing of chain {self.chain_id}",
+                    hint="choose a network of that chain with --network, or leave the network out; "
+                    "or name the database that is meant",
+                )
             raise IndexUnavailable(
                 f"the index has read nothing of chain {self.chain_id} yet",
                 hint="wait until the follower has reached the chain; deed index run is one",

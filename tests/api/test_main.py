@@ -18,7 +18,9 @@ from ledger.access import trail
 from ledger.chain.anvil import free_port
 from ledger.chain.dev import DevChain
 from ledger.chain.network import Network
+from ledger.ids import Digest
 from ledger.index.database import open_database, reading, writing
+from ledger.index.journal import Journal
 
 pytestmark = pytest.mark.chain
 
@@ -157,6 +159,29 @@ def test_without_its_chain_it_answers_from_what_it_has_and_says_that_it_is_not_r
             assert service.client.get("/v1/models").status_code == 503
         finally:
             service.stop()
+
+
+def test_over_a_database_of_another_chain_readiness_names_the_failure_and_promises_nothing(
+    make, tmp_path, deployed
+):
+    engine = open_database(f"sqlite:///{tmp_path / 'index.db'}")
+    with writing(engine) as connection:
+        Journal(deployed.deployment.chain_id).pin(
+            connection, genesis=Digest(b"\x07" * 32), deployment={}, first=1
+        )
+    engine.dispose()
+    service = make.service(tmp_path, deployed.network).start()
+    try:
+        service.until(lambda: service.client.get("/readyz").json()["state"] == "stopped")
+        reply = service.client.get("/readyz")
+        told = reply.json()
+        assert (reply.status_code, told["ready"], told["code"]) == (503, False, "WRONG_NETWORK")
+        assert "database holds another chain" in told["reason"]
+        assert told["hint"].startswith("name another database, or put back the copy")
+        assert "retry" not in reply.text
+        assert "retry-after" not in reply.headers
+    finally:
+        service.stop()
 
 
 def test_readiness_turns_red_with_the_lag_when_the_endpoint_is_gone_and_green_again(

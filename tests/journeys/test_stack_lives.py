@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -185,6 +187,23 @@ def test_a_key_that_others_can_read_is_named_with_its_mode_and_the_way_out(folde
     assert service.value.hint == f"run chmod 600 {webhooks}"
     assert broker.value.message == f"{keys} can be read by others: its mode is 0640"
     assert broker.value.hint == f"run chmod 600 {keys}"
+
+
+def test_over_an_index_of_another_chain_it_says_so_at_once_and_ends_with_the_code_of_that(folder):
+    Stack.start(folder).stop()
+    index = folder / ".deed" / "index.sqlite3"
+    with contextlib.closing(sqlite3.connect(index)) as raw, raw:
+        assert raw.execute("UPDATE chain SET genesis_hash = randomblob(32)").rowcount == 1
+
+    # It would wait for readiness for a minute.
+    done = runner(folder)("up", "--json", timeout=45)
+
+    assert done.code == 2, done.err
+    assert done.json["error"]["code"] == "WRONG_NETWORK"
+    assert f"error: {index} cannot be used: the index database holds another chain" in done.err
+    assert "hint: name another database, or put back the copy" in done.err
+    assert "retry" not in done.err + done.out
+    assert "--fresh" not in done.err
 
 
 def test_without_a_stack_commands_say_how_to_get_one(folder):

@@ -134,7 +134,10 @@ def test_what_was_lost_is_asked_for_again(live, held, database):
     assert away.code == 3
     with DevChain.start() as other:
         wrong = live(*words, "--rpc", other.rpc_url)
-    assert (wrong.code, "no endpoint can be used: 127.0.0.1" in wrong.err) == (3, True), wrong.err
+    assert "retry: in " in away.err
+    # Of another chain: asking it again in a second mends nothing.
+    assert (wrong.code, "no endpoint can be used: 127.0.0.1" in wrong.err) == (2, True), wrong.err
+    assert "retry" not in wrong.err
     ran = live(*words, "--json")
     assert (ran.code, ran.json) == (0, {"found": count, "lost": 0, "reasons": {}})
     ran = live("index", "audit", "--database", f"sqlite:///{database}")
@@ -246,6 +249,15 @@ def test_status_says_all_of_it_to_people_and_to_programs(live, database, index, 
     assert "healthy, head" in text
 
 
+def test_status_says_that_nobody_writes_into_this_file(database, index, held):
+    """Such as one that was put in the place of another under a service that has that one open."""
+    for ago, said in ((0, False), (90, True)):
+        with raw_connection(database) as raw:
+            raw.execute("UPDATE cursor SET updated_at_ms = ?", (int((time.time() - ago) * 1000),))
+        writer = re.search(r"^writer .*$", index("status").out, re.MULTILINE)[0]
+        assert ("has written nothing for 9" in writer) is said, writer
+
+
 def test_status_over_several_names_the_one_that_is_away(live, database, index, held):
     ran = index("status", "--rpc", rpc_url(live), "--rpc", "archive=http://127.0.0.1:9", "--json")
     assert ran.code == 0
@@ -312,6 +324,41 @@ def test_following_into_a_file_that_is_removed_is_told_and_ends_in_no_report(liv
     assert running.returncode == 3, said
     assert out == ""
     assert list(database.parent.iterdir()) == []
+
+
+def test_run_over_a_database_or_endpoints_of_another_chain_ends_with_the_error(
+    live, database, held, tmp_path
+):
+    def run(*words):
+        # Of its own, since it may never end.
+        command = [PROGRAM, "index", "run", *words]
+        given = {"cwd": live.cwd, "env": live.env, "timeout": 40, "text": True}
+        done = subprocess.run(command, capture_output=True, check=False, **given)
+        assert (done.returncode, "retry" in done.stderr) == (2, False), done.stderr
+        return done.stderr
+
+    with DevChain.start() as other:
+        host = other.rpc_url.removeprefix("http://")
+        for each in (database, tmp_path / "new.db"):
+            assert host in run("--database", each, "--rpc", other.rpc_url)
+    with raw_connection(database) as raw:
+        raw.execute("UPDATE chain SET genesis_hash = randomblob(32)")
+    said = run("--database", database)
+    assert "database holds another chain" in said
+    assert "hint: name another database" in said
+
+
+def test_of_a_copy_of_another_chain_the_commands_say_which_chain_it_holds(index, held, database):
+    with raw_connection(database) as raw:
+        raw.execute("UPDATE cursor SET chain_id = 11155111")
+    for word in ("status", "audit"):
+        ran = index(word)
+        assert (ran.code, "holds chain 11155111, and nothing of chain 31337" in ran.err) == (
+            2,
+            True,
+        )
+        assert "--network" in ran.err
+        assert "retry" not in ran.err
 
 
 def test_before_anything_was_followed_the_commands_say_so(index, database):

@@ -19,6 +19,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from ledger.chain.rpc import Rpc
+from ledger.ids import LicenseId
 
 pytestmark = pytest.mark.chain
 
@@ -412,6 +413,9 @@ def refused(ran, code: int, *parts: str) -> None:
 def test_an_unknown_license_is_said_to_be_unknown(live, models):
     for words in (("show",), ("revoke",), ("suspend",), ("renew", "--until", "+1y")):
         refused(live("license", words[0], "900.1", *words[1:]), 1, "no license 900.1")
+    told = live("license", "show", "1")
+    refused(told, 1, "no license 0.1")
+    assert f"hint: {LicenseId.ABOUT_NUMBERS}" in told.err
     refused(live("runtime", "grant", "runtime.request.json", "--license", "900.1"), 1, "no license")
     refused(live("license", "show", "seven"), 2, "seven")
 

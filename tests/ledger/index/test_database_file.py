@@ -175,7 +175,8 @@ def test_a_service_is_not_ready_and_gives_no_answers_from_memory(stand, file, ex
     assert ready(stand, follower).ready
     exchange(file)
     said = ready(stand, follower)
-    assert (said.ready, said.state) == (False, "stopped")
+    assert (said.ready, said.state, said.code) == (False, "stopped", "INDEX_REPLACED")
+    assert said.reason.endswith(said.hint)
     assert "while it was open" in said.reason
     assert "start this again" in said.reason
     time.sleep(watching._FILE_SECONDS)

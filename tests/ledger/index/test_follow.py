@@ -7,6 +7,7 @@ import secrets
 import signal
 import threading
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,12 +16,13 @@ from sqlalchemy import Engine, event, func, select
 from ledger.chain import anvil
 from ledger.chain.abi_codec import contract
 from ledger.chain.rpc import Rpc
-from ledger.errors import ChainUnavailable, Fenced, Reorganised, WrongNetwork
+from ledger.errors import ChainUnavailable, Fenced, IndexUnavailable, Reorganised, WrongNetwork
 from ledger.ids import LicenseId
 from ledger.index import bulk, journal, listing, outbox, tables, versions
-from ledger.index.database import open_database
+from ledger.index.database import open_database, reading, writing
 from ledger.index.deferred import left_out
 from ledger.index.follow import Follower
+from ledger.index.journal import Journal
 from ledger.index.views import Index
 
 pytestmark = pytest.mark.chain
@@ -379,11 +381,86 @@ def test_a_database_of_another_chain_is_refused(ledger, engine, follower, look):
     process, rpc = look.boot()
     try:
         other = look.Ledger(rpc, rpc.call("eth_accounts", []))
-        with pytest.raises(WrongNetwork, match="database holds another chain"):
+        with pytest.raises(WrongNetwork, match="database holds another chain") as caught:
             Follower(rpc, engine, other.deployment, look.Profile()).step()
+        for genesis in (other.deployment.genesis_hash, ledger.deployment.genesis_hash):
+            assert str(genesis)[:18] in caught.value.message
+        # Nothing of the chain is lost, and nothing need be thrown away.
+        assert "--fresh" not in caught.value.hint
+        assert "put back the copy" in caught.value.hint
+        fewer = dict(list(ledger.deployment.addresses.items())[1:])
+        given = replace(ledger.deployment, addresses=fewer)
+        with pytest.raises(WrongNetwork, match="database holds other contracts"):
+            Follower(ledger.rpc, engine, given, look.Profile()).step()
     finally:
         rpc.close()
         anvil.kill(process)
+
+
+def test_who_names_a_database_of_another_chain_is_told_though_no_endpoint_answers(
+    ledger, engine, follower, look
+):
+    look.catch_up(follower)
+    other = replace(ledger.deployment, genesis_hash=look.digest(b"another"))
+    stop, rpc = threading.Event(), Rpc("http://127.0.0.1:1", timeout=1.0)
+    try:
+        with pytest.raises(WrongNetwork, match="database holds another chain"):
+            Follower(rpc, engine, other, look.Profile()).run(stop, patient=False)
+        # A service waits, and says so.
+        service = Follower(rpc, engine, other, look.Profile())
+        thread = threading.Thread(target=service.run, args=(stop,))
+        thread.start()
+        while service.status.state == "starting":
+            time.sleep(0.01)
+        assert (service.status.state, service.status.stuck.code) == ("stopped", "WRONG_NETWORK")
+        stop.set()
+        thread.join(10)
+    finally:
+        rpc.close()
+
+
+def test_an_endpoint_of_another_chain_ends_it_before_it_has_followed_and_not_after(stand, look):
+    ours = stand.deployment
+    stand.deployment = another = replace(ours, genesis_hash=look.digest(b"another"))
+    with pytest.raises(WrongNetwork, match="another first block"):
+        stand.new_follower().run(threading.Event(), patient=False)
+    stand.deployment = ours
+    follower, stop, ended = stand.new_follower(poll=0.01), threading.Event(), []
+    thread = threading.Thread(
+        target=lambda: ended.append(follower.run(stop, patient=False)), daemon=True
+    )
+    thread.start()
+    try:
+        wait_until(lambda: follower.status.state == "synced")
+        follower._deployment = another
+        follower._identified = False
+        wait_until(lambda: follower.status.state == "stopped")
+        follower._deployment = ours
+        wait_until(lambda: follower.status.state == "synced")
+        assert follower.status.stuck is None
+    finally:
+        stop.set()
+        thread.join(10)
+    assert ended == [None]
+
+
+def wait_until(condition):
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_a_database_of_other_chains_alone_says_which_they_are(engine, look):
+    with pytest.raises(IndexUnavailable, match="read nothing of chain 5 yet"), reading(engine) as c:
+        Journal(5).cursor(c)
+    with writing(engine) as connection:
+        for chain_id in (11155111, 1):
+            Journal(chain_id).pin(connection, genesis=look.digest(b""), deployment={}, first=1)
+    only = pytest.raises(WrongNetwork, match="holds chains 1, 11155111, and nothing of chain 5")
+    with only as caught, reading(engine) as connection:
+        Journal(5).cursor(connection)
+    assert "--network" in caught.value.hint
 
 
 def test_a_node_that_goes_away_and_comes_back_as_another_chain_is_told_apart(engine, look):

@@ -112,6 +112,29 @@ def test_every_final_event_gets_proofs_that_hold_offline(ledger, engine, followe
     assert (cover.events, cover.backlog, cover.lost) == (len(proved), 0, 0)
 
 
+def test_a_header_that_is_refused_leaves_the_reason_with_each_proof_that_needs_it(
+    ledger, engine, follower, look, proxy
+):
+    ledger.register()
+    ledger.mine(3)
+    look.catch_up(follower)
+    rows = events(engine)
+    rows = [row for row in rows if row.block == rows[0].block]
+
+    def refuse(body, fault):
+        error = {"code": -32000, "message": "history was pruned"}
+        replies = [{"jsonrpc": "2.0", "id": q["id"], "error": error} for q in json.loads(body)]
+        return json.dumps(replies).encode()
+
+    proxy._reply = refuse
+    with Rpc(proxy.url) as rpc:
+        gathered = gather_block(lambda act: act(rpc), rows, give_up=True)
+    assert not gathered.held
+    for (_, kind), reason in gathered.lost.items():
+        assert "history was pruned" in reason
+        assert ("its header could not be had: " in reason) is (kind != "header")
+
+
 def test_the_state_that_is_kept_is_the_one_after_the_event(ledger, engine, follower, look, store):
     model = ledger.register()
     ledger.do("ModelRegistry", "setStatus", model.raw, 2)
