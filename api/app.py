@@ -235,7 +235,7 @@ def _open(settings: Settings, stack: ExitStack) -> Service:
     profile = profile_for(deployment.chain_id)
     engine = open_database(settings.database)
     stack.callback(engine.dispose)
-    index = Index(engine, deployment.chain_id)
+    index = Index(engine, deployment.chain_id, of=deployment)
     rpc = None
     if settings.rpc_urls:
         asked = [url.get_secret_value() for url in settings.rpc_urls]

@@ -32,6 +32,7 @@ from ledger.ids import Digest, LicenseId, ModelId
 from ledger.index import tables
 from ledger.index.as_of import AsOf, Points, Tag, block_at
 from ledger.index.chronicle import Place, page
+from ledger.index.given import Contracted
 from ledger.index.journal import Journal, Position
 
 RowMap = Mapping[str, Any]
@@ -43,13 +44,21 @@ class Index:
     Args:
         engine: from `ledger.index.database.open_database`.
         chain_id: whose rows.
+        of: the deployment whose rows they must be; None where any of that chain will do.
         now: Unix time in seconds.
     """
 
     def __init__(
-        self, engine: Engine, chain_id: int, *, now: Callable[[], float] = time.time
+        self,
+        engine: Engine,
+        chain_id: int,
+        *,
+        of: Contracted | None = None,
+        now: Callable[[], float] = time.time,
     ) -> None:
         self.engine = engine
+        # None once the database was found to be of it, which it then stays.
+        self._of = of
         self.chain_id = chain_id
         self.now = now
         self.journal = Journal(chain_id)
@@ -61,14 +70,24 @@ class Index:
 
         Raises:
             IndexUnavailable: the database does not answer.
+            WrongNetwork: it holds another chain of that id, or other contracts.
         """
         try:
             with self.engine.connect() as connection, connection.begin():
+                self._require_ours(connection)
                 yield connection
         except SQLAlchemyError as error:
             raise IndexUnavailable(
                 f"the index database does not answer: {type(error).__name__}"
             ) from error
+
+    def _require_ours(self, connection: Connection) -> None:
+        of = self._of
+        if of is None:
+            return
+        named = {name: str(address) for name, address in of.addresses.items()}
+        if self.journal.belongs(connection, genesis=of.genesis_hash, deployment=named):
+            self._of = None
 
     @contextmanager
     def snapshot(
@@ -83,6 +102,7 @@ class Index:
 
         Raises:
             IndexUnavailable: nothing was read of the chain yet, or the database does not answer.
+            WrongNetwork: as `reading`.
             UnknownRecord: the block, or the time, was not read yet, or lies before all blocks.
             PendingFinality: the block asked for is not settled so far.
         """

@@ -161,8 +161,9 @@ def test_without_its_chain_it_answers_from_what_it_has_and_says_that_it_is_not_r
             service.stop()
 
 
-def test_over_a_database_of_another_chain_readiness_names_the_failure_and_promises_nothing(
-    make, tmp_path, deployed
+@pytest.mark.parametrize("follows", ["1", "0"])
+def test_over_a_database_of_another_chain_nothing_is_answered_and_readiness_says_why(
+    make, tmp_path, deployed, follows
 ):
     engine = open_database(f"sqlite:///{tmp_path / 'index.db'}")
     with writing(engine) as connection:
@@ -170,9 +171,12 @@ def test_over_a_database_of_another_chain_readiness_names_the_failure_and_promis
             connection, genesis=Digest(b"\x07" * 32), deployment={}, first=1
         )
     engine.dispose()
-    service = make.service(tmp_path, deployed.network).start()
+    service = make.service(tmp_path, deployed.network, DEED_API_FOLLOW=follows).start()
     try:
         service.until(lambda: service.client.get("/readyz").json()["state"] == "stopped")
+        asked = service.client.get("/v1/models")
+        assert (asked.status_code, asked.json()["code"]) == (503, "WRONG_NETWORK")
+        assert "retry-after" not in asked.headers
         reply = service.client.get("/readyz")
         told = reply.json()
         assert (reply.status_code, told["ready"], told["code"]) == (503, False, "WRONG_NETWORK")
