@@ -16,17 +16,15 @@ had is written down with its reason, and asked for again only when an operator s
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import groupby, islice
+from itertools import groupby
 from typing import Any, Final, cast
 
 from sqlalchemy import (
     ColumnElement,
     Connection,
     Row,
-    ScalarSelect,
     Select,
     case,
     delete,
@@ -36,10 +34,10 @@ from sqlalchemy import (
     update,
 )
 
-from ledger.errors import Fenced
+from ledger.errors import Fenced, LedgerError
 from ledger.index import tables
-from ledger.index.event_proofs import KINDS, Gathered, Kept, Kind
-from ledger.index.evidence_rows import same_event, same_proof, spoilt
+from ledger.index.event_proofs import KINDS, Gathered, Kept, Kind, verify_event
+from ledger.index.evidence_rows import same_event, same_proof
 
 BLOCKS_A_TURN: Final = 16
 """Blocks of ours that are looked up at once; each is harvested and committed by itself."""
@@ -75,7 +73,7 @@ class Coverage:
 
 
 @dataclass(frozen=True, slots=True)
-class _Filed:
+class Filed:
     """What filing one block's proofs came to: `events` and `lost` as they changed; bytes added."""
 
     proofs: int
@@ -95,7 +93,7 @@ class EvidenceStore:
 
     def coverage(self, connection: Connection) -> Coverage:
         """How far harvesting has come."""
-        place = self._place(connection)
+        place = self.place(connection)
         logs, cursor = tables.raw_log, tables.cursor
         final = (
             select(cursor.c.finalized).where(cursor.c.chain_id == self.chain_id).scalar_subquery()
@@ -119,7 +117,7 @@ class EvidenceStore:
 
     def waiting(self, connection: Connection, finalized: int) -> list[list[Row[Any]]]:
         """The next final blocks with events of ours that have no proofs yet, in order."""
-        place = self._place(connection)
+        place = self.place(connection)
         logs = tables.raw_log
         start = 0 if place is None else place.next_block
         blocks = (
@@ -134,48 +132,6 @@ class EvidenceStore:
             .limit(BLOCKS_A_TURN)
         )
         return self._by_block(connection, blocks)
-
-    def wanting(self, connection: Connection) -> dict[int, int]:
-        """How many proofs each block lacks that was harvested: all are looked through.
-
-        A proof is lacking where none is on record, where it could not be had, and where its bytes
-        are gone or not those that were kept.
-        """
-        place = self._place(connection)
-        if place is None:
-            return {}
-        logs = tables.raw_log
-        events = (
-            select(logs.c.block, (len(KINDS) - self._held()).label("lacks"))
-            .where(logs.c.chain_id == self.chain_id, logs.c.block < place.next_block)
-            .subquery()
-        )
-        lacks = {
-            int(block): int(count)
-            for block, count in connection.execute(
-                select(events.c.block, func.sum(events.c.lacks))
-                .where(events.c.lacks > 0)
-                .group_by(events.c.block)
-            )
-        }
-        link, found = tables.evidence, spoilt(connection)
-        while some := list(islice(found, _PAGE)):
-            named = select(link.c.block).join(logs, same_event()).where(link.c.hash.in_(some))
-            for block in connection.execute(named).scalars():
-                lacks[block] = lacks.get(block, 0) + 1
-        return dict(sorted(lacks.items()))
-
-    def _held(self) -> ScalarSelect[int]:
-        """How many proofs of an event of `raw_log` are there, in a query of it."""
-        link, stored = tables.evidence, tables.proof
-        return (
-            select(func.count())
-            .select_from(link)
-            .join(stored, same_proof())
-            .where(same_event(), link.c.kind.in_(KINDS))
-            .correlate(tables.raw_log)
-            .scalar_subquery()
-        )
 
     def events_of(self, connection: Connection, blocks: Sequence[int]) -> list[list[Row[Any]]]:
         """The journal's events of these blocks, block by block, in order."""
@@ -193,7 +149,7 @@ class EvidenceStore:
         ).all()
         return [list(group) for _, group in groupby(rows, key=lambda row: row.block)]
 
-    def _place(self, connection: Connection, *, hold: bool = False) -> Row[Any] | None:
+    def place(self, connection: Connection, *, hold: bool = False) -> Row[Any] | None:
         """How far it has come; `hold` lets nobody else move it until the transaction ends."""
         table = tables.evidence_place
         query = select(table).where(table.c.chain_id == self.chain_id)
@@ -225,66 +181,11 @@ class EvidenceStore:
                 logs.c.block_hash == block_hash,
             )
         ).scalar_one()
-        place = self._place(connection)
+        place = self.place(connection)
         if not there or (place is not None and place.next_block > block):
             raise Fenced(f"the proofs of block {block} are another's, or nobody's any more")
-        filed = self._file(connection, block, block_hash, gathered)
+        filed = self.file(connection, block, block_hash, gathered)
         self._move(connection, place, block + 1, filed)
-
-    def mend(
-        self, connection: Connection, block: int, block_hash: bytes, gathered: Gathered
-    ) -> tuple[int, list[str]]:
-        """Store what one block lacked and could be had after all.
-
-        Returns:
-            How many proofs that is, and why each of the others still lacks.
-        """
-        place = tables.evidence_place
-        self._place(connection, hold=True)
-        filed = self._file(connection, block, block_hash, gathered)
-        connection.execute(
-            update(place)
-            .where(place.c.chain_id == self.chain_id)
-            .values(
-                events=place.c.events + filed.events,
-                lost=place.c.lost + filed.lost,
-                bytes=place.c.bytes + filed.size,
-            )
-        )
-        return filed.proofs, list(filed.lacking)
-
-    def recount(self, connection: Connection, final: int) -> None:
-        """Set the counts, and how far proofs were taken, to what is on record, whatever they were.
-
-        Args:
-            connection: a transaction that writes.
-            final: the last block that is final, beyond which none are taken.
-        """
-        held, link, table = (
-            self._place(connection, hold=True),
-            tables.evidence,
-            tables.evidence_place,
-        )
-        if held is None:
-            newest = select(func.max(link.c.block)).where(link.c.chain_id == self.chain_id)
-            last = connection.execute(newest).scalar_one()
-            if last is None:
-                return
-            reached = {"chain_id": self.chain_id, "next_block": last + 1}
-            connection.execute(insert(table).values(**reached, events=0, lost=0, bytes=0))
-        else:
-            last = held.next_block - 1
-        events, lost = self.tally(connection)
-        connection.execute(
-            update(table)
-            .where(table.c.chain_id == self.chain_id)
-            .values(
-                next_block=min(last, final) + 1,
-                events=events,
-                lost=lost,
-                bytes=self._size(connection),
-            )
-        )
 
     def tally(self, connection: Connection, *where: ColumnElement[bool]) -> tuple[int, int]:
         """Events with every proof on record, and proofs that could not be had; of all or some."""
@@ -300,36 +201,40 @@ class EvidenceStore:
         held, lost = connection.execute(select(*counts)).one()
         return int(held), int(lost)
 
-    def _size(self, connection: Connection) -> int:
+    def size(self, connection: Connection) -> int:
+        """Bytes of all proofs that are named and there."""
         stored, link = tables.proof, tables.evidence
         named = select(link.c.hash).where(link.c.chain_id == self.chain_id)
         size = select(func.coalesce(func.sum(stored.c.size), 0)).where(stored.c.hash.in_(named))
         return int(connection.execute(size).scalar_one())
 
-    def _file(
-        self, connection: Connection, block: int, block_hash: bytes, gathered: Gathered
-    ) -> _Filed:
-        """Put what was gathered in place of what the block lacks, and leave what it has."""
+    def file(
+        self,
+        connection: Connection,
+        block: int,
+        block_hash: bytes,
+        gathered: Gathered,
+        events: Sequence[Row[Any]] = (),
+    ) -> Filed:
+        """Put what was gathered in place of what the block lacks, and leave what it has.
+
+        What is there of `events` lacks too where it does not verify.
+        """
         link, stored = tables.evidence, tables.proof
         of_block = (link.c.block == block, link.c.block_hash == block_hash)
-        on_record: dict[tuple[int, str], bytes | None] = {}
-        sound: set[tuple[int, str]] = set()
-        rotten: set[bytes] = set()
-        for row in connection.execute(
-            select(link.c.log_index, link.c.kind, link.c.hash, stored.c.body)
-            .outerjoin(stored, same_proof())
-            .where(link.c.chain_id == self.chain_id, *of_block)
-        ):
-            key = (row.log_index, row.kind)
-            on_record[key] = row.hash
-            if row.body is not None and hashlib.sha256(row.body).digest() == row.hash:
-                sound.add(key)
-            elif row.hash is not None:
-                rotten.add(bytes(row.hash))
+        on_record, there = self._there(connection, *of_block)
         before = self.tally(connection, *of_block) if on_record else (0, 0)
+        sound = set(there)
+        for event in events:
+            kept = {kind: there[at, kind] for at, kind in there if at == event.log_index}
+            try:
+                verify_event(event, kept)
+            except LedgerError:
+                sound -= {(event.log_index, kind) for kind in kept}
         had = {key: proof for key, proof in gathered.held.items() if key not in sound}
         lost = {key: why for key, why in gathered.lost.items() if key not in sound}
-        for index, kind in on_record.keys() & had.keys():
+        new = {key for key, proof in had.items() if there.get(key) != proof}
+        for index, kind in on_record.keys() & new:
             connection.execute(
                 delete(link).where(
                     link.c.chain_id == self.chain_id,
@@ -338,11 +243,11 @@ class EvidenceStore:
                     link.c.kind == kind,
                 )
             )
-        # What nothing names any more is of no use; what something names may be in a copy.
-        rotten -= {hash_ for key, hash_ in on_record.items() if key not in had and hash_}
-        if rotten:
-            connection.execute(delete(stored).where(stored.c.hash.in_(rotten)))
-        size = self._put(connection, had.values())
+        # Bodies that nothing names any more and that are not what they were named for.
+        spoilt = {on_record[key] for key in on_record.keys() & new if key not in there}
+        spoilt -= {hash_ for key, hash_ in on_record.items() if key not in new}
+        connection.execute(delete(stored).where(stored.c.hash.in_(spoilt - {None})))
+        size = self._put(connection, [had[key] for key in new])
         rows = [
             {
                 "chain_id": self.chain_id,
@@ -354,16 +259,37 @@ class EvidenceStore:
                 "lost": reason,
             }
             for (index, kind), proof, reason in (
-                *((key, proof, None) for key, proof in had.items()),
+                *((key, had[key], None) for key in sorted(new)),
                 *((key, None, reason) for key, reason in lost.items() if key not in on_record),
             )
         ]
         if rows:
             connection.execute(insert(link), rows)
         after = self.tally(connection, *of_block)
-        return _Filed(
-            len(had), after[0] - before[0], after[1] - before[1], size, tuple(lost.values())
+        return Filed(
+            len(new), after[0] - before[0], after[1] - before[1], size, tuple(lost.values())
         )
+
+    def _there(
+        self, connection: Connection, *of_block: ColumnElement[bool]
+    ) -> tuple[dict[tuple[int, Kind], bytes | None], dict[tuple[int, Kind], Kept]]:
+        """What a block's entries name, and those proofs that are there as they were kept."""
+        link, stored = tables.evidence, tables.proof
+        on_record: dict[tuple[int, Kind], bytes | None] = {}
+        there: dict[tuple[int, Kind], Kept] = {}
+        rows = connection.execute(
+            select(link.c.log_index, link.c.kind, link.c.hash, stored.c.body, stored.c.size)
+            .outerjoin(stored, same_proof())
+            .where(link.c.chain_id == self.chain_id, *of_block)
+        )
+        for row in rows:
+            key = (row.log_index, cast("Kind", row.kind))
+            on_record[key] = None if row.hash is None else bytes(row.hash)
+            if row.body is not None:
+                kept = Kept(key[1], bytes(row.body))
+                if kept.hash == row.hash and len(kept.body) == row.size:
+                    there[key] = kept
+        return on_record, there
 
     def _put(self, connection: Connection, proofs: Iterable[Kept]) -> int:
         """Store the bodies that are not there yet; their bytes."""
@@ -382,7 +308,7 @@ class EvidenceStore:
         return sum(len(proof.body) for hash_, proof in by_hash.items() if hash_ not in known)
 
     def _move(
-        self, connection: Connection, place: Row[Any] | None, next_block: int, filed: _Filed
+        self, connection: Connection, place: Row[Any] | None, next_block: int, filed: Filed
     ) -> None:
         table = tables.evidence_place
         if place is None:
@@ -393,7 +319,7 @@ class EvidenceStore:
                     next_block=next_block,
                     events=events,
                     lost=lost,
-                    bytes=self._size(connection),
+                    bytes=self.size(connection),
                 )
             )
             return

@@ -32,6 +32,7 @@ from ledger.index.endpoints import Endpoints, ask
 from ledger.index.event_proofs import gather_block
 from ledger.index.evidence_store import BLOCKS_A_TURN, EvidenceStore
 from ledger.index.journal import Journal
+from ledger.index.mending import mend, recount, wanting
 from ledger.index.outbox import KEPT_DAYS
 
 log = logging.getLogger(__name__)
@@ -185,16 +186,16 @@ class Keeper:
         found, reasons = 0, Counter[str]()
         self._recount()
         with reading(self._engine) as connection:
-            lacks = self._store.wanting(connection)
+            lacks = wanting(connection, self._store)
         total, left = sum(lacks.values()), iter(lacks)
         while blocks := list(islice(left, BLOCKS_A_TURN)):
             with reading(self._engine) as connection:
                 waiting = self._store.events_of(connection, blocks)
             for rows in waiting:
-                block, hash_ = int(rows[0].block), bytes(rows[0].block_hash)
-                gathered = gather_block(partial(self._ask, oldest=block), rows, give_up=True)
+                oldest = int(rows[0].block)
+                gathered = gather_block(partial(self._ask, oldest=oldest), rows, give_up=True)
                 with writing(self._engine) as connection:
-                    had, still = self._store.mend(connection, block, hash_, gathered)
+                    had, still = mend(connection, self._store, rows, gathered)
                 found += had
                 reasons.update(still)
                 progress(found + reasons.total(), total)
@@ -205,7 +206,7 @@ class Keeper:
     def _recount(self) -> None:
         with writing(self._engine) as connection:
             cursor = self._journal.cursor(connection)
-            self._store.recount(connection, min(cursor.finalized, cursor.block))
+            recount(connection, self._store, min(cursor.finalized, cursor.block))
 
     def _harvest(self, rows: Sequence[Row[Any]], *, old: bool) -> None:
         block, hash_ = int(rows[0].block), bytes(rows[0].block_hash)
