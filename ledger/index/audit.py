@@ -36,7 +36,6 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 
 from ledger.errors import (
     ChainError,
-    ConfigurationError,
     LedgerError,
     LogFormatError,
     UnavailableError,
@@ -59,7 +58,7 @@ from ledger.index.faults import (
     untrue_entries,
 )
 from ledger.index.journal import Cursor, Journal, pinned
-from ledger.index.leaves import examine
+from ledger.index.leaves import examine, forged
 from ledger.index.rebuilding import compare_folded, counted
 from ledger.index.shape import lacking
 
@@ -137,7 +136,7 @@ class Auditor:
     def _ended(check: Callable[[], Said]) -> Said:
         try:
             return check()
-        except (ConfigurationError, UnavailableError, ChainError):
+        except (UnavailableError, ChainError):
             raise
         except LedgerError as error:
             return "fail", error.message
@@ -330,6 +329,8 @@ class Auditor:
             faults.add(sentence)
         for model in found.differed:
             faults.add(f"the leaves of {model} are not what its documents say")
+        for sentence in forged(self._connection):
+            faults.add(sentence)
         if not found.models and not faults.count:
             return "not checked", "no tensor ids were deposited"
         models = "1 model" if found.models == 1 else f"{found.models} models"

@@ -4,25 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, func, select
 
 from ledger.errors import LedgerError
 from ledger.evidence.documents import ReceiptProof
-from ledger.ids import Digest
 from ledger.index import tables
 from ledger.index.audit_report import Faults, Said
 from ledger.index.event_proofs import KINDS, ours_in, verify_event
 from ledger.index.evidence_rows import spoilt
 from ledger.index.evidence_store import EvidenceStore
-from ledger.index.faults import proved, uncovered, unkept, unowned
+from ledger.index.faults import pages, proved, uncovered, unkept, unowned
 from ledger.index.journal import Cursor
 
 
 def proofs(connection: Connection, chain_id: int) -> Said:
     """Check (6): proofs are what they are named for, are there, and lead to their blocks."""
     faults = Faults()
-    for hash_ in spoilt(connection):
-        faults.add(f"proof {Digest(hash_).short} is not what it is named for")
+    for hash_ in spoilt(connection, chain_id):
+        faults.add(f"proof 0x{hash_[:6].hex()}… is not what it is named for")
     for link in unkept(connection, chain_id):
         faults.add(
             f"the {link.kind} proof that event {link.block}-{link.log_index} names is not there"
@@ -43,24 +42,30 @@ def proofs(connection: Connection, chain_id: int) -> Said:
 def receipts(connection: Connection, chain_id: int, ours: Sequence[bytes]) -> Said:
     """Check (7): proved receipts hold as many events of `ours` (addresses) as the journal."""
     faults = Faults()
-    seen: dict[tuple[int, int], int] = {}
     expected: dict[tuple[int, int], int] = {}
     for row, kept in proved(connection, chain_id):
-        if "receipt" not in kept:
-            continue
         at = (row.block, row.tx_index)
-        seen[at] = seen.get(at, 0) + 1
-        if at not in expected:
-            try:
-                proof = ReceiptProof.from_json(kept["receipt"].document())
-                expected[at] = ours_in(proof, ours)
-            except LedgerError:
-                expected[at] = -1  # check (6) says so
-    for at, number in expected.items():
-        if number not in {-1, seen[at]}:
+        if at in expected or not {"header", "receipt"} <= kept.keys():
+            continue
+        try:
+            verify_event(row, {kind: kept[kind] for kind in ("header", "receipt")})
+            proof = ReceiptProof.from_json(kept["receipt"].document())
+            expected[at] = ours_in(proof, ours)
+        except LedgerError:
+            continue  # check (6) says so
+    logs = tables.raw_log
+    counts = (
+        select(logs.c.block, logs.c.tx_index, func.count().label("events"))
+        .where(logs.c.chain_id == chain_id)
+        .group_by(logs.c.block, logs.c.tx_index)
+        .order_by(logs.c.block, logs.c.tx_index)
+    )
+    for row in pages(connection, counts):
+        number = expected.get((row.block, row.tx_index), row.events)
+        if number != row.events:
             faults.add(
-                f"transaction {at[1]} of block {at[0]} made {number} events of ours, and the "
-                f"journal holds {seen[at]}"
+                f"transaction {row.tx_index} of block {row.block} made {number} events of ours, "
+                f"and the journal holds {row.events}"
             )
     for row in unowned(connection, chain_id):
         faults.add(

@@ -18,7 +18,13 @@ from sqlalchemy import Row
 from ledger.canonical import canonical_json, parse_json
 from ledger.chain.proofs import fetch_headers, fetch_receipts, fetch_state
 from ledger.chain.rpc import Rpc
-from ledger.errors import ChainError, FormatError, StateProofInvalid, VerificationError
+from ledger.errors import (
+    ChainError,
+    FormatError,
+    LedgerError,
+    StateProofInvalid,
+    VerificationError,
+)
 from ledger.evidence.documents import ReceiptProof, StateProof
 from ledger.evidence.headers import Header
 from ledger.evidence.layout import (
@@ -244,6 +250,29 @@ def verify_event(row: Row[Any], kept: Mapping[Kind, Kept]) -> None:
         check_receipt(header, _proven_receipt(header, kept["receipt"].body), row)
     if "state" in kept:
         _proven_state(header, kept["state"].body, bytes(row.address))
+
+
+def holds(row: Row[Any], kept: Mapping[Kind, Kept]) -> bool:
+    """Whether `verify_event` raises nothing."""
+    try:
+        verify_event(row, kept)
+    except LedgerError:
+        return False
+    return True
+
+
+def sound(row: Row[Any], kept: Mapping[Kind, Kept], other: Kept | None) -> set[Kind]:
+    """Kinds of an event's proofs that hold, each by itself.
+
+    Args:
+        row: the event.
+        kept: its proofs.
+        other: a header, for where the kept one is none of its block.
+    """
+    for header in (kept.get("header"), other):
+        if header is not None and holds(row, {"header": header}):
+            return {kind for kind in kept if holds(row, {"header": header, kind: kept[kind]})}
+    return set()
 
 
 # A block's events mostly share these, and each takes a millisecond: the last few are remembered.

@@ -16,7 +16,7 @@ had is written down with its reason, and asked for again only when an operator s
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, Final, cast
@@ -34,9 +34,9 @@ from sqlalchemy import (
     update,
 )
 
-from ledger.errors import Fenced, LedgerError
+from ledger.errors import Fenced
 from ledger.index import tables
-from ledger.index.event_proofs import KINDS, Gathered, Kept, Kind, verify_event
+from ledger.index.event_proofs import KINDS, Gathered, Kept, Kind, sound
 from ledger.index.evidence_rows import same_event, same_proof
 
 BLOCKS_A_TURN: Final = 16
@@ -74,13 +74,34 @@ class Coverage:
 
 @dataclass(frozen=True, slots=True)
 class Filed:
-    """What filing one block's proofs came to: `events` and `lost` as they changed; bytes added."""
+    """What filing one block's proofs came to.
+
+    Attributes:
+        proofs: how many are new.
+        left: how many its events lack still.
+        events, lost: by how much these counts change; `size`: bytes that were added.
+        lacking: why, of those that could not be had.
+    """
 
     proofs: int
+    left: int
     events: int
     lost: int
     size: int
     lacking: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """One entry of the evidence: its proof, where that is there as it was kept.
+
+    Attributes:
+        kept: the proof.
+        spoilt: the hash that it names, where other bytes are stored under it.
+    """
+
+    kept: Kept | None
+    spoilt: bytes | None
 
 
 class EvidenceStore:
@@ -167,11 +188,11 @@ class EvidenceStore:
         """
         logs, cursor = tables.raw_log, tables.cursor
         # A rollback locks the cursor's row first: it is over, or waits until this is.
-        connection.execute(
-            select(cursor.c.epoch)
+        final = connection.execute(
+            select(cursor.c.finalized)
             .where(cursor.c.chain_id == self.chain_id)
             .with_for_update(read=True)
-        )
+        ).scalar_one()
         there = connection.execute(
             select(func.count())
             .select_from(logs)
@@ -182,7 +203,7 @@ class EvidenceStore:
             )
         ).scalar_one()
         place = self.place(connection)
-        if not there or (place is not None and place.next_block > block):
+        if block > final or not there or (place is not None and place.next_block > block):
             raise Fenced(f"the proofs of block {block} are another's, or nobody's any more")
         filed = self.file(connection, block, block_hash, gathered)
         self._move(connection, place, block + 1, filed)
@@ -220,33 +241,35 @@ class EvidenceStore:
 
         What is there of `events` lacks too where it does not verify.
         """
-        link, stored = tables.evidence, tables.proof
-        of_block = (link.c.block == block, link.c.block_hash == block_hash)
-        on_record, there = self._there(connection, *of_block)
-        before = self.tally(connection, *of_block) if on_record else (0, 0)
-        sound = set(there)
+        link = tables.evidence
+        of_block = (
+            link.c.chain_id == self.chain_id,
+            link.c.block == block,
+            link.c.block_hash == block_hash,
+        )
+        entries = self._entries(connection, *of_block)
+        before = self.tally(connection, *of_block[1:]) if entries else (0, 0)
+        there = {key: entry.kept for key, entry in entries.items() if entry.kept is not None}
+        good = set(there)
         for event in events:
-            kept = {kind: there[at, kind] for at, kind in there if at == event.log_index}
-            try:
-                verify_event(event, kept)
-            except LedgerError:
-                sound -= {(event.log_index, kind) for kind in kept}
-        had = {key: proof for key, proof in gathered.held.items() if key not in sound}
-        lost = {key: why for key, why in gathered.lost.items() if key not in sound}
+            at = event.log_index
+            kept = {kind: there[at, kind] for where, kind in there if where == at}
+            held = sound(event, kept, gathered.held.get((at, "header")))
+            good -= {(at, kind) for kind in kept.keys() - held}
+        had = {key: proof for key, proof in gathered.held.items() if key not in good}
+        lost = {key: why for key, why in gathered.lost.items() if key not in good}
         new = {key for key, proof in had.items() if there.get(key) != proof}
-        for index, kind in on_record.keys() & new:
+        whole = good | had.keys()
+        left = {(event.log_index, kind) for event in events for kind in KINDS} - whole
+        unknown = {
+            (at, kind)
+            for at, kind in entries
+            if events and kind not in KINDS and all((at, known) in whole for known in KINDS)
+        }
+        for index, kind in entries.keys() & (new | unknown):
             connection.execute(
-                delete(link).where(
-                    link.c.chain_id == self.chain_id,
-                    *of_block,
-                    link.c.log_index == index,
-                    link.c.kind == kind,
-                )
+                delete(link).where(*of_block, link.c.log_index == index, link.c.kind == kind)
             )
-        # Bodies that nothing names any more and that are not what they were named for.
-        spoilt = {on_record[key] for key in on_record.keys() & new if key not in there}
-        spoilt -= {hash_ for key, hash_ in on_record.items() if key not in new}
-        connection.execute(delete(stored).where(stored.c.hash.in_(spoilt - {None})))
         size = self._put(connection, [had[key] for key in new])
         rows = [
             {
@@ -260,52 +283,76 @@ class EvidenceStore:
             }
             for (index, kind), proof, reason in (
                 *((key, had[key], None) for key in sorted(new)),
-                *((key, None, reason) for key, reason in lost.items() if key not in on_record),
+                *((key, None, reason) for key, reason in lost.items() if key not in entries),
             )
         ]
         if rows:
             connection.execute(insert(link), rows)
-        after = self.tally(connection, *of_block)
+        self._drop_spoilt(connection, {entries[key].spoilt for key in entries.keys() & new})
+        after = self.tally(connection, *of_block[1:])
         return Filed(
-            len(new), after[0] - before[0], after[1] - before[1], size, tuple(lost.values())
+            len(new),
+            len(left),
+            after[0] - before[0],
+            after[1] - before[1],
+            size,
+            tuple(lost.values()),
         )
 
-    def _there(
+    def _entries(
         self, connection: Connection, *of_block: ColumnElement[bool]
-    ) -> tuple[dict[tuple[int, Kind], bytes | None], dict[tuple[int, Kind], Kept]]:
-        """What a block's entries name, and those proofs that are there as they were kept."""
+    ) -> dict[tuple[int, Kind], _Entry]:
+        """A block's entries, and of each the proof where it is there as it was kept."""
         link, stored = tables.evidence, tables.proof
-        on_record: dict[tuple[int, Kind], bytes | None] = {}
-        there: dict[tuple[int, Kind], Kept] = {}
+        entries: dict[tuple[int, Kind], _Entry] = {}
         rows = connection.execute(
-            select(link.c.log_index, link.c.kind, link.c.hash, stored.c.body, stored.c.size)
-            .outerjoin(stored, same_proof())
-            .where(link.c.chain_id == self.chain_id, *of_block)
+            select(link.c.log_index, link.c.kind, stored.c.hash, stored.c.kind.label("as_kind"))
+            .add_columns(stored.c.body, stored.c.size)
+            .outerjoin(stored, stored.c.hash == link.c.hash)
+            .where(*of_block)
         )
         for row in rows:
-            key = (row.log_index, cast("Kind", row.kind))
-            on_record[key] = None if row.hash is None else bytes(row.hash)
-            if row.body is not None:
-                kept = Kept(key[1], bytes(row.body))
-                if kept.hash == row.hash and len(kept.body) == row.size:
-                    there[key] = kept
-        return on_record, there
+            kind = cast("Kind", row.kind)
+            kept = None if row.hash is None else Kept(kind, bytes(row.body))
+            spoilt = None if kept is None or kept.hash == row.hash else bytes(row.hash)
+            right = kept is not None and spoilt is None and row.as_kind == kind
+            right = right and len(row.body) == row.size
+            entries[row.log_index, kind] = _Entry(kept if right else None, spoilt)
+        return entries
+
+    @staticmethod
+    def _drop_spoilt(connection: Connection, hashes: Collection[bytes | None]) -> None:
+        """Bodies that are not what they are stored under and that nothing names any more.
+
+        A body that is whole is never dropped, whatever names it.
+        """
+        gone = set(hashes) - {None}
+        if gone:
+            link, stored = tables.evidence, tables.proof
+            named = select(link.c.hash).where(link.c.hash.in_(gone))
+            connection.execute(
+                delete(stored).where(stored.c.hash.in_(gone), stored.c.hash.not_in(named))
+            )
 
     def _put(self, connection: Connection, proofs: Iterable[Kept]) -> int:
-        """Store the bodies that are not there yet; their bytes."""
+        """Store the bodies that are not there as they are; the bytes of the new ones."""
         table = tables.proof
-        by_hash = {proof.hash: proof for proof in proofs}
-        known = set(
-            connection.execute(select(table.c.hash).where(table.c.hash.in_(by_hash))).scalars()
-        )
-        rows = [
-            {"hash": hash_, "kind": proof.kind, "body": proof.body, "size": len(proof.body)}
-            for hash_, proof in by_hash.items()
-            if hash_ not in known
-        ]
-        if rows:
-            connection.execute(insert(table), rows)
-        return sum(len(proof.body) for hash_, proof in by_hash.items() if hash_ not in known)
+        wanted = {proof.hash: proof for proof in proofs}
+        known = {
+            bytes(row.hash): (row.kind, bytes(row.body), row.size)
+            for row in connection.execute(select(table).where(table.c.hash.in_(wanted)))
+        }
+        fresh, size = [], 0
+        for hash_, proof in wanted.items():
+            row = {"kind": proof.kind, "body": proof.body, "size": len(proof.body)}
+            if hash_ not in known:
+                fresh.append({"hash": hash_, **row})
+                size += len(proof.body)
+            elif known[hash_] != (proof.kind, proof.body, len(proof.body)):
+                connection.execute(update(table).where(table.c.hash == hash_).values(**row))
+        if fresh:
+            connection.execute(insert(table), fresh)
+        return size
 
     def _move(
         self, connection: Connection, place: Row[Any] | None, next_block: int, filed: Filed

@@ -32,7 +32,7 @@ from ledger.index.endpoints import Endpoints, ask
 from ledger.index.event_proofs import gather_block
 from ledger.index.evidence_store import BLOCKS_A_TURN, EvidenceStore
 from ledger.index.journal import Journal
-from ledger.index.mending import mend, recount, wanting
+from ledger.index.mending import Strays, mend, recount, wanting
 from ledger.index.outbox import KEPT_DAYS
 
 log = logging.getLogger(__name__)
@@ -187,21 +187,32 @@ class Keeper:
         self._recount()
         with reading(self._engine) as connection:
             lacks = wanting(connection, self._store)
+            own = Strays.of(connection) if lacks else Strays({})
         total, left = sum(lacks.values()), iter(lacks)
         while blocks := list(islice(left, BLOCKS_A_TURN)):
             with reading(self._engine) as connection:
                 waiting = self._store.events_of(connection, blocks)
             for rows in waiting:
-                oldest = int(rows[0].block)
-                gathered = gather_block(partial(self._ask, oldest=oldest), rows, give_up=True)
+                # What is there and was lost sight of needs no node, which may have forgotten it.
                 with writing(self._engine) as connection:
-                    had, still = mend(connection, self._store, rows, gathered)
-                found += had
-                reasons.update(still)
+                    there = own.proofs(connection, self._store, rows)
+                    filed = mend(connection, self._store, rows, there)
+                found += filed.proofs
+                if filed.left:
+                    found, reasons = self._ask_again(rows, found, reasons)
                 progress(found + reasons.total(), total)
-                time.sleep(self._pause(rows))
         self._recount()
         return Retrieved(found, reasons)
+
+    def _ask_again(
+        self, rows: Sequence[Row[Any]], found: int, reasons: Counter[str]
+    ) -> tuple[int, Counter[str]]:
+        oldest = int(rows[0].block)
+        gathered = gather_block(partial(self._ask, oldest=oldest), rows, give_up=True)
+        with writing(self._engine) as connection:
+            filed = mend(connection, self._store, rows, gathered)
+        time.sleep(self._pause(rows))
+        return found + filed.proofs, reasons + Counter(filed.lacking)
 
     def _recount(self) -> None:
         with writing(self._engine) as connection:

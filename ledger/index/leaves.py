@@ -9,20 +9,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any, Final
 
 from sqlalchemy import Connection, delete, insert, select, update
 
-from ledger.errors import LedgerError
+from ledger.claim import Claim, manifest_hash
+from ledger.errors import FormatError, LedgerError
 from ledger.fingerprint.exact import Fingerprint
 from ledger.fingerprint.ids import TensorIds
 from ledger.fingerprint.search import registered_casts
 from ledger.ids import Digest, ModelId
 from ledger.index import tables
-from ledger.index.library import FINGERPRINT, IDS, check_ids, check_leaves, document
+from ledger.index.library import FINGERPRINT, IDS, check_ids, check_leaves, document, read_document
 from ledger.index.views import RowMap
 
 Leaf = tuple[str, bytes]
+_PAGE: Final = 500
+_ID: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +36,16 @@ class Derived:
     Attributes:
         leaves: kind ("cid", "vid" or "cast") and id.
         names: the tensors' names by leaf, as a JSON list.
+        spoken: kinds of documents that are there and are JSON.
+        unreadable: whether one is there and cannot.
         understated: kinds of documents that the claim binds and that are said not to be bound.
         faults: documents that do not lead to the claim, in words.
     """
 
     leaves: frozenset[Leaf]
     names: dict[Leaf, str]
+    spoken: frozenset[str]
+    unreadable: bool
     understated: frozenset[str]
     faults: tuple[str, ...]
 
@@ -71,49 +79,109 @@ def derive(connection: Connection, name: Digest, model: RowMap | None) -> Derive
         name: id of the model.
         model: its claim; None where it has none, which leaves what documents say of themselves.
     """
-    leaves: set[Leaf] = set()
+    found = _Found()
+    for kind, take in ((FINGERPRINT, found.fingerprint), (IDS, found.ids)):
+        try:
+            stored = document(connection, kind, name)
+            if stored is not None:
+                found.spoken.add(kind)
+                take(stored, model)
+        except LedgerError as error:
+            found.unreadable = found.unreadable or isinstance(error, FormatError)
+            found.faults.append(error.message)
+    leaves = found.leaves | {("cast", one.raw) for one in found.casts}
+    return Derived(
+        frozenset(leaves),
+        {leaf: json.dumps(listed) for leaf, listed in found.names.items()},
+        frozenset(found.spoken),
+        found.unreadable,
+        frozenset(found.understated),
+        tuple(f"{name}: {fault}" for fault in found.faults),
+    )
+
+
+@dataclass(slots=True)
+class _Found:
+    """What was read so far."""
+
+    leaves: set[Leaf] = field(default_factory=set)
     casts: tuple[Digest, ...] = ()
-    names: dict[Leaf, list[str]] = {}
-    understated: set[str] = set()
-    faults: list[str] = []
-    try:
-        stored = document(connection, FINGERPRINT, name)
-        if stored is not None:
-            found, bound = (
-                (Fingerprint.from_json(stored[0]), stored[1])
-                if model is None
-                else check_leaves(stored[0], model)
-            )
-            if bound and not stored[1]:
-                understated.add(FINGERPRINT)
-            if stored[1] and not bound:
-                faults.append(f"{name}: the fingerprint is called complete, and is not")
-            if bound:
-                casts = registered_casts(found)
-            for tensor in found.tensors:
-                if not tensor.identity:
+    names: dict[Leaf, list[str]] = field(default_factory=dict)
+    spoken: set[str] = field(default_factory=set)
+    unreadable: bool = False
+    understated: set[str] = field(default_factory=set)
+    faults: list[str] = field(default_factory=list)
+
+    def fingerprint(self, stored: tuple[Any, bool], model: RowMap | None) -> None:
+        """Take a fingerprint, and whether it is said to be bound.
+
+        Raises:
+            FormatError: it is none.
+            ClaimMismatch: it is another model's.
+        """
+        document, said = stored
+        found, bound = (
+            (Fingerprint.from_json(document), said)
+            if model is None
+            else check_leaves(document, model)
+        )
+        if bound and not said:
+            self.understated.add(FINGERPRINT)
+        if said and not bound:
+            self.faults.append("the fingerprint is called complete, and is not")
+        if bound:
+            self.casts = registered_casts(found)
+        for tensor in found.tensors:
+            if not tensor.identity:
+                continue
+            for kind, digest in (("cid", tensor.cid), ("vid", tensor.vid)):
+                if digest is not None:
+                    self.leaves.add((kind, digest.raw))
+                    self.names.setdefault((kind, digest.raw), []).append(tensor.name)
+
+    def ids(self, stored: tuple[Any, bool], model: RowMap | None) -> None:
+        """Take a list of tensor ids, likewise.
+
+        Raises:
+            FormatError: it is none.
+            ClaimMismatch: it is another model's.
+        """
+        document, said = stored
+        found = TensorIds.from_json(document) if model is None else check_ids(document, model)
+        if not said:
+            self.understated.add(IDS)
+        self.leaves.update(("cid", one.raw) for one in found.cids)
+        self.leaves.update(("vid", one.raw) for one in found.vids)
+        # Those of the list are the older ones: it is not taken after a whole fingerprint.
+        self.casts = found.casts or self.casts
+
+
+def forged(connection: Connection) -> Iterator[str]:
+    """Deposited manifests and claims that are not what they are filed under, in words."""
+    kept = tables.document
+    query = (
+        select(kept.c.kind, kept.c.hash, kept.c.body)
+        .where(kept.c.kind.not_in((FINGERPRINT, IDS)))
+        .order_by(kept.c.kind, kept.c.hash)
+        .execution_options(yield_per=_PAGE)
+    )
+    for row in connection.execute(query):
+        what = f"the {row.kind} that is filed under 0x{bytes(row.hash).hex()}"
+        try:
+            document = read_document(row.body, row.kind)
+            match row.kind:
+                case "manifest":
+                    found = manifest_hash(document).raw
+                case "claim":
+                    found = Claim.from_json(document).model_id().raw
+                case _:
+                    yield f"{what} is of no kind that is deposited"
                     continue
-                for kind, digest in (("cid", tensor.cid), ("vid", tensor.vid)):
-                    if digest is not None:
-                        leaves.add((kind, digest.raw))
-                        names.setdefault((kind, digest.raw), []).append(tensor.name)
-    except LedgerError as error:
-        faults.append(f"{name}: {error.message}")
-    try:
-        stored = document(connection, IDS, name)
-        if stored is not None:
-            ids = TensorIds.from_json(stored[0]) if model is None else check_ids(stored[0], model)
-            if not stored[1]:
-                understated.add(IDS)
-            leaves.update(("cid", one.raw) for one in ids.cids)
-            leaves.update(("vid", one.raw) for one in ids.vids)
-            # Those of the list are the older ones: it is not taken after a whole fingerprint.
-            casts = ids.casts or casts
-    except LedgerError as error:
-        faults.append(f"{name}: {error.message}")
-    leaves.update(("cast", one.raw) for one in casts)
-    called = {leaf: json.dumps(listed) for leaf, listed in names.items()}
-    return Derived(frozenset(leaves), called, frozenset(understated), tuple(faults))
+        except LedgerError as error:
+            yield f"{what} is none: {error.message}"
+            continue
+        if found != row.hash:
+            yield f"{what} is another one"
 
 
 def hold_documents(connection: Connection) -> None:
@@ -140,13 +208,26 @@ def examine(connection: Connection, chain_id: int, *, repair: bool) -> Leaves:
     differed: list[str] = []
     faults: list[str] = []
     for model_id, model in _documented(connection, chain_id):
+        if len(model_id) != _ID:
+            faults.append(
+                f"leaves or documents are filed under 0x{model_id.hex()}, which no model is"
+            )
+            continue
         found = derive(connection, Digest(model_id), model)
         if model is None:
             unclaimed += 1
         else:
             count, total = count + 1, total + len(found.leaves)
         faults.extend(found.faults)
-        if found.understated or _stored(connection, model_id) != (found.leaves, found.names):
+        stored = _stored(connection, model_id)
+        if not found.understated and stored == (found.leaves, found.names):
+            continue
+        if found.unreadable or (stored[1] and FINGERPRINT not in found.spoken):
+            # The leaves may be all that is left of it.
+            faults.append(f"{ModelId(model_id)}: the document of its leaves is gone or unreadable")
+        elif stored[0] and not found.spoken:
+            faults.append(f"{ModelId(model_id)}: it has leaves, and no document that says them")
+        else:
             differed.append(str(ModelId(model_id)))
             if repair:
                 _store(connection, model_id, found)

@@ -194,10 +194,15 @@ def document(connection: Connection, kind: str, name: Digest) -> tuple[Any, bool
     row = connection.execute(
         select(table.c.body, table.c.complete).where(table.c.kind == kind, table.c.hash == name.raw)
     ).one_or_none()
-    return None if row is None else (_parsed(row.body, kind), bool(row.complete))
+    return None if row is None else (read_document(row.body, kind), bool(row.complete))
 
 
-def _parsed(body: str | bytes, kind: str) -> Any:
+def read_document(body: str | bytes, kind: str) -> Any:
+    """What is stored of a document, parsed.
+
+    Raises:
+        FormatError: no JSON.
+    """
     # Where another hand has written bytes, SQLite keeps them as such.
     return parse_json(body.encode() if isinstance(body, str) else bytes(body), what=kind)
 
@@ -212,7 +217,7 @@ def manifest_titles(connection: Connection, hashes: Iterable[bytes]) -> dict[byt
     )
     titles = {}
     for name, body in found:
-        read = _parsed(body, "manifest")
+        read = read_document(body, "manifest")
         title = read.get("title") if isinstance(read, dict) else None
         if isinstance(title, str):
             titles[bytes(name)] = title

@@ -306,7 +306,7 @@ DAMAGE = {
         {5},
     ),
     "a proof's bytes": (change_proof, {6}),
-    "another event's proof": (swap_proofs, {6, 7}),
+    "another event's proof": (swap_proofs, {6}),
     "an event was passed over": (
         run(delete(tables.evidence).where(tables.evidence.c.kind == "state")),
         {8},
@@ -354,7 +354,17 @@ DAMAGE = {
     ),
     "a plan's terms are gone": (run(delete(tables.raw_read)), {3, 10}),
     "a number that is none": (only_sqlite("UPDATE license SET seats_used = 'many'"), {10}),
-    "a topic that is text": (only_sqlite("UPDATE raw_log SET topics = 'none'"), {3, 6, 10}),
+    "a topic that is text": (only_sqlite("UPDATE raw_log SET topics = 'none'"), {3, 6, 7, 10}),
+    "a name of a proof that is no hash": (
+        run(update(tables.evidence).where(tables.evidence.c.kind == "receipt").values(hash=b"x")),
+        {6, 8},
+    ),
+    "a proof under what is no hash": (
+        run(insert(tables.proof).values(hash=b"x", kind="header", body=b"", size=0)),
+        {6},
+    ),
+    "a model of leaves that is none": (run(update(tables.leaf).values(model_id=b"x")), {LEAVES}),
+    "a document's name that is none": (run(update(tables.document).values(hash=b"x")), {LEAVES}),
     "all proofs are gone": (run(delete(tables.proof)), {6, 8}),
     "the receipts are gone": (
         run(delete(tables.proof).where(tables.proof.c.kind == "receipt")),
@@ -516,13 +526,62 @@ def test_a_rebuild_makes_indexes_and_what_is_said_of_documents_anew(
         connection.execute(text("CREATE INDEX uq_license_live ON license (holder)"))
         connection.execute(text("CREATE INDEX somebodys ON license (reason)"))
         connection.execute(update(tables.document).values(complete=False))
-        connection.execute(insert(leaf).values(model_id=b"x" * 32, kind="cid", id=b"x" * 32))
+        connection.execute(delete(leaf).where(leaf.c.kind == "cid"))
     assert failed(audited(engine, ledger)) == {LEAVES, 13}
     done = rebuilt(engine, follower)
     assert done.indexes == ("ix_leaf_id", "uq_license_live")
-    assert set(done.leaves.differed) == {str(whole), "0x" + "78" * 32}
+    assert done.leaves.differed == (str(whole),)
     assert audited(engine, ledger).holds
     assert rebuilt(engine, follower).indexes == ()
+
+
+UNSAID = {
+    "no document": lambda c: c.execute(delete(tables.document)),
+    "no fingerprint": lambda c: c.execute(
+        delete(tables.document).where(tables.document.c.kind == "fingerprint")
+    ),
+    "no JSON": lambda c: c.execute(update(tables.document).values(body="{")),
+    "no model": lambda c: c.execute(
+        insert(tables.leaf).values(model_id=b"x" * 32, kind="cid", id=b"x" * 32)
+    ),
+}
+
+
+@pytest.mark.parametrize("what", UNSAID)
+def test_leaves_that_no_document_says_any_more_are_told_and_left(
+    what, ledger, engine, follower, whole
+):
+    """They may be all that is left of it."""
+    with writing(engine) as connection:
+        UNSAID[what](connection)
+    leaves = stored_leaves(engine)
+    assert failed(audited(engine, ledger)) == {LEAVES}
+    done = rebuilt(engine, follower)
+    assert done.leaves.faults
+    assert stored_leaves(engine) == leaves
+    assert failed(audited(engine, ledger)) == {LEAVES}
+
+
+FORGED = {
+    "a manifest": ("manifest", '{"title":"FORGED"}', "is none"),
+    "a manifest that is no JSON": ("manifest", "{", "is none"),
+    "a claim": ("claim", '{"forged":1}', "is none"),
+    "a kind": ("letter", "{}", "of no kind that is deposited"),
+}
+
+
+@pytest.mark.parametrize("what", FORGED)
+def test_a_deposited_document_that_is_not_what_it_is_filed_under(what, ledger, engine, whole):
+    kind, body, said = FORGED[what]
+    with writing(engine) as connection:
+        connection.execute(
+            insert(tables.document).values(
+                kind=kind, hash=b"x" * 32, complete=True, body=body, deposited_at_ms=1
+            )
+        )
+    report = audited(engine, ledger)
+    assert failed(report) == {LEAVES}
+    assert said in next(check.detail for check in report.checks if check.number == LEAVES)
 
 
 def test_what_a_newer_release_has_names_for_is_no_contradiction(ledger, engine, follower, whole):

@@ -12,7 +12,7 @@ from contextlib import suppress
 from importlib import import_module
 
 import pytest
-from sqlalchemy import Engine, delete, event, func, select, update
+from sqlalchemy import Engine, delete, event, func, insert, select, update
 
 from ledger.canonical import parse_json
 from ledger.chain.rpc import Rpc
@@ -521,7 +521,7 @@ def test_what_is_gone_and_refused_keeps_its_name_and_is_lost_where_it_had_none(
     finish(keeper(ledger.rpc, engine, ledger))
     count, link = len(events(engine)), tables.evidence
     with writing(engine) as connection:
-        connection.execute(delete(tables.proof).where(tables.proof.c.kind == "receipt"))
+        connection.execute(delete(tables.proof).where(tables.proof.c.kind != "header"))
         connection.execute(delete(link).where(link.c.kind == "state"))
     named = select(link).where(link.c.kind == "receipt")
     with engine.connect() as connection:
@@ -548,6 +548,78 @@ def test_what_is_gone_and_refused_keeps_its_name_and_is_lost_where_it_had_none(
     assert (coverage(engine, store).events, coverage(engine, store).lost) == (0, count)
     assert keeper(ledger.rpc, engine, ledger).retrieve().found == 2 * count
     assert (coverage(engine, store).events, coverage(engine, store).lost) == (count, 0)
+
+
+def swap_kinds(connection):
+    """The header's entry is called the state's, and the other way round."""
+    link = tables.evidence
+    for one, other in (("header", "x"), ("state", "header"), ("x", "state")):
+        connection.execute(update(link).where(link.c.kind == one).values(kind=other))
+
+
+LOST_SIGHT_OF = {
+    "entries": lambda c: c.execute(delete(tables.evidence)),
+    "names": damage_names,
+    "kinds of entries": swap_kinds,
+    "kinds of proofs": lambda c: c.execute(update(tables.proof).values(kind="letter")),
+    "whose": lambda c: c.execute(
+        update(tables.evidence).where(tables.evidence.c.kind == "header").values(hash=one_header(c))
+    ),
+    "called lost": lambda c: c.execute(update(tables.evidence).values(hash=None, lost="pruned")),
+}
+
+
+def one_header(connection):
+    proof = tables.proof
+    headers = select(proof.c.hash).where(proof.c.kind == "header").order_by(proof.c.hash)
+    return connection.execute(headers).scalars().first()
+
+
+@pytest.mark.parametrize("what", LOST_SIGHT_OF)
+def test_what_is_there_and_lost_sight_of_is_found_without_a_node(
+    what, ledger, engine, follower, look, store, proxy
+):
+    """Nodes have forgotten it: whole bytes are never dropped, and serve again."""
+    ledger.busy()
+    ledger.mine(3)
+    look.catch_up(follower)
+    finish(keeper(ledger.rpc, engine, ledger))
+    before, (entries, bodies) = coverage(engine, store), proofs_on_record(engine)
+    with writing(engine) as connection:
+        LOST_SIGHT_OF[what](connection)
+    proxy.socket_fault = "refuse"
+    with Rpc(proxy.url) as rpc:
+        worker = keeper(rpc, engine, ledger)
+        assert worker.retrieve().found > 0
+    assert proofs_on_record(engine) == [entries, bodies]
+    told = coverage(engine, store)
+    assert (told.events, told.lost, told.size) == (before.events, before.lost, before.size)
+
+
+def test_a_spoilt_body_that_a_retracted_event_names_is_kept(ledger, engine, follower, look, store):
+    ledger.register()
+    ledger.mine(3)
+    look.catch_up(follower)
+    finish(keeper(ledger.rpc, engine, ledger))
+    link, proof = tables.evidence, tables.proof
+    with writing(engine) as connection:
+        row = connection.execute(select(link).where(link.c.kind == "state")).first()
+        hash_ = bytes([row.hash[0] ^ 1]) + bytes(row.hash[1:])
+        values = connection.execute(select(proof).where(proof.c.hash == row.hash)).one()._asdict()
+        # Other bytes under a hash that both name.
+        connection.execute(insert(proof).values(**{**values, "hash": hash_}))
+        mine = (
+            link.c.block == row.block,
+            link.c.log_index == row.log_index,
+            link.c.kind == "state",
+        )
+        connection.execute(update(link).where(*mine).values(hash=hash_))
+        theirs = {**row._asdict(), "hash": hash_, "block_hash": b"x" * 32}
+        connection.execute(insert(link).values(**theirs))
+    assert keeper(ledger.rpc, engine, ledger).retrieve().found > 0
+    with engine.connect() as connection:
+        bodies = set(connection.execute(select(proof.c.hash)).scalars())
+    assert {row.hash, hash_} <= bodies
 
 
 def test_where_how_far_it_came_is_gone_all_is_gone_over_and_counted_once(
