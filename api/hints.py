@@ -13,6 +13,7 @@ from typing import Final
 from ledger.errors import (
     ConfigurationError,
     EntitlementError,
+    IndexDamaged,
     IndexReplaced,
     LedgerError,
     UnavailableError,
@@ -27,6 +28,7 @@ _OPERATOR: Final = "ask who runs this service"
 _COMMANDS: Final = {
     UsageError.default_hint: _DESCRIBED,
     IndexReplaced.default_hint: _OPERATOR,
+    IndexDamaged.default_hint: _OPERATOR,
     UnknownRecord.default_hint: "check the id; a new record takes a moment to be read",
 }
 # First match wins, so a class stands before its base.

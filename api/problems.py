@@ -29,6 +29,7 @@ from ledger.errors import (
     EndpointsDisagree,
     EntitlementError,
     FormatError,
+    IndexDamaged,
     InsufficientFunds,
     KeyAccessError,
     KeyRequestRejected,
@@ -57,6 +58,7 @@ MEDIA_TYPE = "application/problem+json"
 STATUSES: tuple[tuple[type[LedgerError], HTTPStatus], ...] = (
     (UnknownRecord, HTTPStatus.NOT_FOUND),
     (UsageError, HTTPStatus.UNPROCESSABLE_ENTITY),
+    (IndexDamaged, HTTPStatus.SERVICE_UNAVAILABLE),
     (ConfigurationError, HTTPStatus.INTERNAL_SERVER_ERROR),
     (LimitExceeded, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
     (FormatError, HTTPStatus.UNPROCESSABLE_ENTITY),

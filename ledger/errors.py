@@ -10,6 +10,7 @@ The tree, grouped by what the caller can do about it::
     │   │   ├── UnknownRecord         nothing is recorded under that id or time
     │   │   ├── IdempotencyKeyInvalid IdempotencyKeyReused
     │   │   └── RangesRefused         a server that gives files only whole
+    │   ├── IndexDamaged              its rows were changed by another hand, and waiting mends none
     │   └── ToolMissing               a program we drive is not installed
     ├── FormatError                   bytes that are not what they claim to be
     │   ├── SealedFormatError         NotSealed SealedTruncated
@@ -170,6 +171,15 @@ class RangesRefused(UsageError):
     """A server gives files only whole, not by range."""
 
     default_hint = "download the sealed file, and give it beside its card"
+
+
+class IndexDamaged(ConfigurationError):
+    """The index database lacks rows that it cannot be without, or holds what no release writes."""
+
+    default_hint = (
+        "another hand changed it: stop all that use it, and put a copy back (deed index restore, "
+        "or pg_restore); without a copy, follow the chain into a new database"
+    )
 
 
 class ToolMissing(ConfigurationError):

@@ -19,7 +19,7 @@ from api.schemas import health as schemas
 from api.scraping import SCRAPER
 from api.strict import StrictRoute
 from ledger import __version__
-from ledger.errors import IndexReplaced, LedgerError, WrongNetwork
+from ledger.errors import IndexDamaged, IndexReplaced, LedgerError, WrongNetwork
 from ledger.index.endpoints import Endpoints
 from ledger.index.standing import standing
 
@@ -68,7 +68,7 @@ def readiness(served: Service, *, broker: bool, anchoring: Said = "off") -> sche
             limit, now = served.profile.max_head_age, served.index.now()
             if limit is not None and now - (snapshot.as_of.time or now) > limit:
                 stale = now - (snapshot.as_of.time or now)
-    except (IndexReplaced, WrongNetwork) as error:
+    except (IndexDamaged, IndexReplaced, WrongNetwork) as error:
         # Whatever the follower said before is of a file that no path leads to any more; or nobody
         # follows here, who would have found out that it is of another chain.
         state, reason, stuck = "stopped", f"{error.message}; {error.hint}", error

@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ledger.cli import index_copies
-from ledger.cli.index_args import Database, chain_of, chains_in, opened, operator_name, place_of
+from ledger.cli.index_args import (
+    Database,
+    chain_of,
+    chains_in,
+    opened,
+    operator_name,
+    place_of,
+    require_own,
+)
 from ledger.cli.index_status import require_usable, status_answer
 from ledger.cli.output import Answer, console, fields, table
 from ledger.cli.session import Session
@@ -122,6 +130,7 @@ def status(
     says how far the chain is.
     """
     with opened(session, database) as engine, _known(session, rpc, quorum) as endpoints:
+        require_own(session, engine)
         return status_answer(session, engine, endpoints, look=True)
 
 
@@ -138,8 +147,8 @@ def prove(
 
     Also for those that the database no longer holds as they were, which deed index audit tells. A
     follower may run meanwhile. Exit code 1 while some are still lost; it says why. Exit code 3: no
-    endpoint can be used; 2: all are of another chain; nothing was changed then. Ended at any point,
-    it keeps what it has found.
+    endpoint can be used; 2: all are of another chain, or the database is; nothing was changed then.
+    Ended at any point, it keeps what it has found.
     """
     from ledger.index.keeper import Keeper
 
@@ -150,6 +159,7 @@ def prove(
         _endpoints(session, rpc, quorum) as endpoints,
         console.progress("asking", "proofs") as show,
     ):
+        require_own(session, engine)
         keeper = Keeper(endpoints, engine, chain_id, rate=_checked_rate(proof_rate))
         require_usable(endpoints)
         answer = keeper.retrieve(show)
@@ -171,6 +181,7 @@ def rebuild(session: Session, *, database: Database = None) -> Answer:
     from ledger.index.rebuilding import rebuild as rebuild_tables
 
     with ended_like_interrupts(), opened(session, database) as engine:
+        require_own(session, engine)
         journal = Journal(chain_of(session, engine))
         done = rebuild_tables(engine, journal, f"rebuild:{os.getpid()}")
     mended = bool(done.differences or done.leaves.differed or done.indexes)
@@ -290,6 +301,7 @@ def accept_reorg(
         opened(session, database) as engine,
         _endpoints(session, rpc, quorum) as endpoints,
     ):
+        require_own(session, engine)
         proposal = propose(engine, journal, endpoints, block, depth=network.profile.finality_depth)
         console.note(fields(_proposed(proposal)))
         if not yes and not console.confirm(f"Take back {proposal.depth} blocks?"):

@@ -71,6 +71,22 @@ def chain_of(session: Session, engine: Engine) -> int:
     return found[0]
 
 
+def require_own(session: Session, engine: Engine) -> None:
+    """See that a database is of the network, where one is chosen or live.
+
+    Raises:
+        WrongNetwork: it is of another chain, or of other contracts.
+        IndexDamaged: it does not say of which.
+    """
+    from ledger.index.database import reading
+    from ledger.index.journal import Journal
+
+    if session.has_network:
+        deployment = session.network.deployment
+        with reading(engine) as connection:
+            Journal(deployment.chain_id).belongs(connection, deployment)
+
+
 def place_of(session: Session, database: str | None) -> str:
     """What may be shown of where an index is: the path; of a server nothing."""
     from ledger.index.database import file_of

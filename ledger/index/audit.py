@@ -58,7 +58,7 @@ from ledger.index.faults import (
     untrue_entries,
 )
 from ledger.index.journal import Cursor, Journal, pinned
-from ledger.index.leaves import examine, forged
+from ledger.index.leaves import examine, forged, gone
 from ledger.index.rebuilding import compare_folded, counted
 from ledger.index.shape import lacking
 
@@ -223,9 +223,13 @@ class Auditor:
             .order_by(logs.c.block, logs.c.log_index)
         )
         known = {address.raw: name for name, address in self._addresses.items()}
+        pinned_to = self._row()
+        first = 0 if pinned_to is None else pinned_to.first_block
         for row in pages(self._connection, query):
             count += 1
             at = f"event {row.block}-{row.log_index}"
+            if row.block < first:
+                faults.add(f"{at} lies below block {first}, from which was read")
             if row.hash is None:
                 faults.add(f"{at} lies in a block that is not kept")
             elif (row.hash, row.time, bool(row.has_logs)) != (row.block_hash, row.block_time, True):
@@ -331,6 +335,8 @@ class Auditor:
             faults.add(f"the leaves of {model} are not what its documents say")
         for sentence in forged(self._connection):
             faults.add(sentence)
+        if lost := gone(self._connection):
+            faults.add(f"{lost} documents that were deposited are not there any more, or more")
         if not found.models and not faults.count:
             return "not checked", "no tensor ids were deposited"
         models = "1 model" if found.models == 1 else f"{found.models} models"

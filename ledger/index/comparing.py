@@ -209,12 +209,22 @@ class Comparison:
             unsettled = newest
         elif not stands and not self._replaced.count:
             self._replaced.add(f"block {newest} is another one now")
+        elif not why and (agreed := self._agreed()) is not None and agreed < cursor.finalized:
+            # They may lag. That none of them has called it final, nobody can know.
+            why = f"the endpoints call block {agreed} final, and the index {cursor.finalized}"
         if unsettled >= 0 and not why:
             told = f"block {unsettled}, which is not final, is another one now"
             why = f"{told}: follow, and audit again"
         if why and not self._replaced.count:
             return "not checked", why
         return self._replaced.said(f"{self._blocks} blocks")
+
+    def _agreed(self) -> int | None:
+        """The block up to which the endpoints say that all is final; None where they do not."""
+        if not isinstance(self._node, Endpoints):
+            return None
+        agreed = self._node.agreed_final()
+        return None if agreed is None else agreed[0]
 
     def _voted(self, cursor: Cursor) -> tuple[int, bool | None]:
         """The newest kept block that is final, which all below hang on, and whether it stands.

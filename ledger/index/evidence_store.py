@@ -174,7 +174,10 @@ class EvidenceStore:
         """How far it has come; `hold` lets nobody else move it until the transaction ends."""
         table = tables.evidence_place
         query = select(table).where(table.c.chain_id == self.chain_id)
-        return connection.execute(query.with_for_update() if hold else query).one_or_none()
+        row = connection.execute(query.with_for_update() if hold else query).one_or_none()
+        if row is not None:
+            tables.require_kinds(table, row)
+        return row
 
     # -- keeping -------------------------------------------------------------------------------
 

@@ -19,11 +19,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from sqlalchemy import Engine
+from sqlalchemy.exc import ProgrammingError
 
 from ledger.errors import (
     ChainUnavailable,
     Fenced,
+    IndexDamaged,
     IndexReplaced,
+    IndexUnavailable,
     LedgerError,
     Reorganised,
     UnavailableError,
@@ -112,7 +115,7 @@ class Follower:
         self._holder = f"{socket.gethostname()[:40]}:{os.getpid()}"
         self._epoch: int | None = None
         self._identified = False
-        # Whether database and endpoint were once found to be of this chain.
+        # Whether database and endpoint were once found to be of this chain, and to be written.
         self._begun = False
         self._reader = Reader(
             node,
@@ -156,6 +159,8 @@ class Follower:
 
         Raises:
             WrongNetwork: where it is not patient, and has followed nothing yet.
+            IndexDamaged: where it is not patient.
+            IndexUnavailable: as WrongNetwork, where the database may not be written.
         """
         try:
             self._run(stop, patient=patient)
@@ -171,7 +176,7 @@ class Follower:
             except Fenced as error:
                 wait = self._stand_by(error)
             except LedgerError as error:
-                if isinstance(error, WrongNetwork) and not (patient or self._begun):
+                if not patient and (isinstance(error, IndexDamaged) or self._never(error)):
                     raise
                 failures += 1
                 wait = self._failed(error, failures)
@@ -185,6 +190,13 @@ class Follower:
                 wait_for_block(self._node, stop, wait, self._head, grown=self._grown)
             else:
                 stop.wait(wait)
+
+    def _never(self, error: LedgerError) -> bool:
+        """Whether what was named at the start is wrong, or may not be written."""
+        refused = isinstance(error, IndexUnavailable) and isinstance(
+            error.__cause__, ProgrammingError
+        )
+        return not self._begun and (refused or isinstance(error, WrongNetwork))
 
     def _stand_by(self, error: Fenced) -> float:
         self._set("standby", error.message)
@@ -208,7 +220,7 @@ class Follower:
         # Whatever answers next may be another chain: look at its identity again first.
         self._identified = False
         blame(self._node, error)
-        stuck = isinstance(error, (WrongNetwork, Reorganised, IndexReplaced))
+        stuck = isinstance(error, (WrongNetwork, Reorganised, IndexReplaced, IndexDamaged))
         said = f"{error.message}; {error.hint}" if stuck else error.message
         if self._status.reason != said:
             log.warning("%s: %s", error.code, said, extra={"code": error.code})
@@ -284,10 +296,9 @@ class Follower:
         """Check chain id and genesis, at the start and after every failure."""
         if not self._identified:
             expected = self._deployment
-            named = {name: str(a) for name, a in expected.addresses.items()}
             # First, since no endpoint that comes back mends it.
             with reading(self._engine) as connection:
-                self._journal.belongs(connection, genesis=expected.genesis_hash, deployment=named)
+                self._journal.belongs(connection, expected)
             chain_id, block0 = genesis(self._node)
             if chain_id != expected.chain_id or block0 != expected.genesis_hash:
                 what = (
@@ -304,12 +315,13 @@ class Follower:
                 self._journal.pin(
                     connection,
                     genesis=expected.genesis_hash,
-                    deployment=named,
+                    deployment={name: str(a) for name, a in expected.addresses.items()},
                     first=expected.block,
                 )
-            self._identified = self._begun = True
+            self._identified = True
         if self._epoch is None:
             self.take_over()
+        self._begun = True
 
     def _holds_final(self, heads: Heads) -> bool:
         """Whether the block that is final now is the one that the journal stands on.

@@ -15,7 +15,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, Row, Select, bindparam, delete, insert, select, update
 
 from ledger.canonical import canonical_json
-from ledger.errors import Fenced, IndexUnavailable, WrongNetwork
+from ledger.errors import Fenced, IndexDamaged, IndexUnavailable, WrongNetwork
 from ledger.ids import Digest
 from ledger.index import tables
 from ledger.index.blocks import Heads
@@ -23,6 +23,7 @@ from ledger.index.bulk import insert_packed, insert_rows
 from ledger.index.decode import EVENTS
 from ledger.index.evidence_store import EvidenceStore
 from ledger.index.fold import fold_packed, preload_keys
+from ledger.index.given import Contracted
 from ledger.index.outbox import Outbox
 from ledger.index.packed import COLUMNS, Packed, kinds, merged
 from ledger.index.versions import Versions, undo
@@ -127,27 +128,35 @@ class Journal:
 
     # -- the cursor ----------------------------------------------------------------------------
 
-    def belongs(
-        self, connection: Connection, *, genesis: Digest, deployment: Mapping[str, str]
-    ) -> bool:
+    def belongs(self, connection: Connection, of: Contracted) -> bool:
         """Whether the database is tied to this chain and these contracts; False: to none so far.
 
         Raises:
             WrongNetwork: the database belongs to another chain or other contracts.
+            IndexDamaged: it does not say to which, and stands on one.
         """
+        named = {name: str(address) for name, address in of.addresses.items()}
+        return self._tied(connection, of.genesis_hash, pinned(named))
+
+    def _tied(self, connection: Connection, genesis: Digest, of: bytes) -> bool:
         row = connection.execute(
             select(tables.chain).where(tables.chain.c.chain_id == self.chain_id)
         ).one_or_none()
         if row is None:
+            query = select(tables.cursor.c.epoch).where(tables.cursor.c.chain_id == self.chain_id)
+            if connection.execute(query).first() is not None:
+                raise IndexDamaged(
+                    "the index database does not say of which contracts of chain "
+                    f"{self.chain_id} it is"
+                )
             return False
         if row.genesis_hash != genesis.raw:
-            theirs = Digest(bytes(row.genesis_hash))
             raise WrongNetwork(
                 f"the index database holds another chain of id {self.chain_id}: its first block is "
-                f"{str(theirs)[:_SHOWN]}…, not {str(genesis)[:_SHOWN]}…",
+                f"0x{bytes(row.genesis_hash).hex()[: _SHOWN - 2]}…, not {str(genesis)[:_SHOWN]}…",
                 hint=_OWN,
             )
-        if row.deployment_hash != pinned(deployment):
+        if row.deployment_hash != of:
             raise WrongNetwork(
                 f"the index database holds other contracts of chain {self.chain_id}, or is of a "
                 "release that followed fewer of them",
@@ -163,12 +172,13 @@ class Journal:
         Raises:
             WrongNetwork: the database belongs to another chain or other contracts.
         """
-        if not self.belongs(connection, genesis=genesis, deployment=deployment):
+        of = pinned(deployment)
+        if not self._tied(connection, genesis, of):
             connection.execute(
                 insert(tables.chain).values(
                     chain_id=self.chain_id,
                     genesis_hash=genesis.raw,
-                    deployment_hash=pinned(deployment),
+                    deployment_hash=of,
                     first_block=first,
                 )
             )
@@ -194,6 +204,7 @@ class Journal:
         Raises:
             IndexUnavailable: nothing was ever followed into this database.
             WrongNetwork: only other chains were.
+            IndexDamaged: the cursor is gone, or no cursor.
         """
         return Cursor(*tuple(self._stands(connection, _CURSOR)))
 
@@ -201,7 +212,7 @@ class Journal:
         """Read it and the other places.
 
         Raises:
-            IndexUnavailable, WrongNetwork: as `cursor`.
+            IndexUnavailable, WrongNetwork, IndexDamaged: as `cursor`.
         """
         *cursor, deposits, last_seq = tuple(self._stands(connection, _POSITION))
         return Position(Cursor(*cursor), deposits or 0, last_seq or 0)
@@ -209,6 +220,7 @@ class Journal:
     def _stands(self, connection: Connection, query: Select[Any]) -> Row[Any]:
         row = connection.execute(query, {"chain_id": self.chain_id}).one_or_none()
         if row is None:
+            self._require_nothing(connection)
             found = tables.cursor.c.chain_id
             others = connection.execute(select(found).order_by(found)).scalars().all()
             if others:
@@ -222,7 +234,17 @@ class Journal:
                 f"the index has read nothing of chain {self.chain_id} yet",
                 hint="wait until the follower has reached the chain; deed index run is one",
             )
+        tables.require_kinds(tables.cursor, row)
         return row
+
+    def _require_nothing(self, connection: Connection) -> None:
+        for table in (tables.chain, tables.raw_log, tables.block):
+            query = select(table.c.chain_id).where(table.c.chain_id == self.chain_id).limit(1)
+            if connection.execute(query).first() is not None:
+                raise IndexDamaged(
+                    "the index database does not say how far it has read chain "
+                    f"{self.chain_id}, of which it holds something"
+                )
 
     def take_over(self, connection: Connection, holder: str) -> int:
         """Become the only process that may commit; whoever holds the old epoch no longer can."""

@@ -100,14 +100,21 @@ class Outbox:
         self.chain_id = chain_id
 
     def place(self, connection: Connection) -> OutboxPlace:
-        """Where it stands; zeros before the first entry."""
+        """Where it stands; zeros before the first entry.
+
+        Raises:
+            IndexDamaged: what is there is none.
+        """
         table = tables.outbox_place
         row = connection.execute(
             select(*[table.c[name] for name in OutboxPlace.__dataclass_fields__]).where(
                 table.c.chain_id == self.chain_id
             )
         ).one_or_none()
-        return OutboxPlace() if row is None else OutboxPlace(*row)
+        if row is None:
+            return OutboxPlace()
+        tables.require_kinds(table, row)
+        return OutboxPlace(*row)
 
     # -- writing -------------------------------------------------------------------------------
 

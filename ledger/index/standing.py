@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, func, select, union
 
 from ledger.index import tables
 from ledger.index.evidence_store import Coverage, EvidenceStore
@@ -71,7 +71,9 @@ class Standing:
 def chains(connection: Connection) -> tuple[int, ...]:
     """Ids of all chains that were ever followed into this database, in rising order."""
     found = tables.cursor.c.chain_id
-    return tuple(connection.execute(select(found).order_by(found)).scalars())
+    # Of one whose cursor is gone there is more to be said than that nothing was followed.
+    every = union(select(found), select(tables.chain.c.chain_id)).order_by(found)
+    return tuple(connection.execute(every).scalars())
 
 
 def standing(connection: Connection, chain_id: int) -> Standing:

@@ -8,6 +8,7 @@ holds documents that people deposit; each is named by its own hash, so no reorga
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 from sqlalchemy import (
@@ -19,6 +20,7 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     MetaData,
+    Row,
     SmallInteger,
     String,
     Table,
@@ -26,6 +28,8 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.types import TypeDecorator, TypeEngine
+
+from ledger.errors import IndexDamaged
 
 
 class Uint(TypeDecorator[int]):
@@ -554,3 +558,25 @@ evidence_place = Table(
     _column("lost", BigInteger),
     _column("bytes", BigInteger),
 )
+
+
+def require_kinds(table: Table, row: Row[Any]) -> None:
+    """See that a row has what its columns are for: to SQLite their types are advice.
+
+    Raises:
+        IndexDamaged: it has something else.
+    """
+    for name, value in zip(row._fields, row, strict=True):
+        kinds = _kinds(table).get(name)
+        if kinds is not None and type(value) not in kinds:
+            raise IndexDamaged(f"{name} of {table.name} in the index database is not of its kind")
+
+
+@cache
+def _kinds(table: Table) -> dict[str, tuple[type, ...]]:
+    nothing = type(None)
+    return {
+        column.name: (column.type.python_type, *((nothing,) if column.nullable else ()))
+        for column in table.columns
+        if isinstance(column.type, (Integer, LargeBinary, String))
+    }

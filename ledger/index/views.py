@@ -71,6 +71,7 @@ class Index:
         Raises:
             IndexUnavailable: the database does not answer.
             WrongNetwork: it holds another chain of that id, or other contracts.
+            IndexDamaged: it does not say which.
         """
         try:
             with self.engine.connect() as connection, connection.begin():
@@ -82,11 +83,7 @@ class Index:
             ) from error
 
     def _require_ours(self, connection: Connection) -> None:
-        of = self._of
-        if of is None:
-            return
-        named = {name: str(address) for name, address in of.addresses.items()}
-        if self.journal.belongs(connection, genesis=of.genesis_hash, deployment=named):
+        if self._of is not None and self.journal.belongs(connection, self._of):
             self._of = None
 
     @contextmanager

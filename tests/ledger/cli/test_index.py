@@ -350,7 +350,8 @@ def test_run_over_a_database_or_endpoints_of_another_chain_ends_with_the_error(
 
 def test_of_a_copy_of_another_chain_the_commands_say_which_chain_it_holds(index, held, database):
     with raw_connection(database) as raw:
-        raw.execute("UPDATE cursor SET chain_id = 11155111")
+        for table in ("cursor", "chain", "block", "raw_log"):
+            raw.execute(f"UPDATE {table} SET chain_id = 11155111")
     for word in ("status", "audit"):
         ran = index(word)
         assert (ran.code, "holds chain 11155111, and nothing of chain 31337" in ran.err) == (
@@ -359,6 +360,18 @@ def test_of_a_copy_of_another_chain_the_commands_say_which_chain_it_holds(index,
         )
         assert "--network" in ran.err
         assert "retry" not in ran.err
+
+
+def test_an_index_of_another_chain_of_that_id_is_neither_shown_nor_changed(index, held, database):
+    with raw_connection(database) as raw:
+        raw.execute("UPDATE chain SET genesis_hash = randomblob(32)")
+        before = list(raw.iterdump())
+    for words in (["status"], ["prove"], ["rebuild"], ["accept-reorg", "0", "-y"]):
+        ran = index(*words)
+        assert (ran.code, "holds another chain of id 31337" in ran.err) == (2, True), ran.err
+        assert "retry" not in ran.err
+    with raw_connection(database) as raw:
+        assert list(raw.iterdump()) == before
 
 
 def test_before_anything_was_followed_the_commands_say_so(index, database):

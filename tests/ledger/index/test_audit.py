@@ -13,16 +13,19 @@ from safetensors.numpy import save_file
 from sqlalchemy import delete, func, insert, select, text, update
 from sqlalchemy.exc import DBAPIError
 
-from ledger.errors import Fenced, IndexUnavailable, LogFormatError, UsageError
+from ledger.errors import Fenced, IndexDamaged, IndexUnavailable, LogFormatError, UsageError
 from ledger.fingerprint.exact import fingerprint
 from ledger.fingerprint.ids import TensorIds
 from ledger.ids import Digest
 from ledger.index import leaves, library, tables
 from ledger.index.audit import audit
 from ledger.index.database import open_database, writing
+from ledger.index.endpoints import Endpoints
 from ledger.index.follow import Follower
 from ledger.index.keeper import Keeper
+from ledger.index.pool import Source
 from ledger.index.rebuilding import rebuild
+from ledger.index.standing import standing
 from ledger.tensors.model import open_model
 
 pytestmark = pytest.mark.chain
@@ -390,6 +393,14 @@ DAMAGE = {
         run(update(tables.document).values(complete=False)),
         {LEAVES},
     ),
+    "all that was deposited": (
+        lambda connection: [
+            connection.execute(delete(table))
+            for table in (tables.document, tables.leaf, tables.leaf_name)
+        ],
+        {LEAVES},
+    ),
+    "from where was read": (run(update(tables.chain).values(first_block=10**9)), {3}),
     "a document that is no text": (
         only_sqlite("UPDATE document SET body = zeroblob(10) WHERE kind = 'fingerprint'"),
         {LEAVES},
@@ -448,6 +459,50 @@ def test_a_chain_that_shows_another_block_is_told(ledger, engine, follower, whol
         connection.execute(update(tables.cursor).values(finalized=tables.cursor.c.next_block - 1))
     assert failed(audited(engine, ledger, node=ledger.rpc)) == {11}
     assert 11 not in failed(audited(engine, ledger))
+
+
+GONE = {
+    "the cursor": lambda c: c.execute(delete(tables.cursor)),
+    "what the cursor is": only_sqlite("UPDATE cursor SET next_block = 'abc'"),
+    "what the outbox's place is": only_sqlite("UPDATE outbox_place SET last_seq = 'abc'"),
+    "what the harvest's place is": only_sqlite("UPDATE evidence_place SET bytes = 'abc'"),
+}
+
+
+@pytest.mark.parametrize("what", GONE)
+def test_an_index_that_does_not_say_how_far_it_is_was_changed_by_another_hand(
+    what, ledger, engine, follower, whole
+):
+    """It holds something, so it is none that nothing was followed into, and no waiting helps."""
+    with writing(engine) as connection:
+        GONE[what](connection)
+    with pytest.raises(IndexDamaged), engine.connect() as connection:
+        standing(connection, ledger.deployment.chain_id)
+    if "cursor" in what:
+        with pytest.raises(IndexDamaged):
+            follower.run(threading.Event(), patient=False)
+
+
+def test_an_index_that_does_not_say_of_what_it_is_is_not_followed(ledger, engine, follower, whole):
+    with writing(engine) as connection:
+        connection.execute(delete(tables.chain))
+    with pytest.raises(IndexDamaged, match="does not say of which contracts"):
+        follower.run(threading.Event(), patient=False)
+
+
+def test_what_the_index_calls_final_and_the_chain_does_not_is_not_called_compared(
+    ledger, engine, whole
+):
+    given = ledger.deployment
+    with closing(Endpoints([Source.parse(ledger.rpc.urls[0])], given, finality_depth=0)) as node:
+        assert audited(engine, ledger, node=node).uncompared is None
+        with writing(engine) as connection:
+            connection.execute(
+                update(tables.cursor).values(finalized=tables.cursor.c.next_block - 1)
+            )
+        told = audited(engine, ledger, node=node).uncompared
+    assert told is not None
+    assert "final, and the index" in told
 
 
 def test_nothing_followed_is_said_to_be_so(ledger, engine):
