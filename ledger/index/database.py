@@ -411,9 +411,12 @@ def _require_index(connection: Connection, *, create: bool) -> None:
     revisions: set[str] = set()
     if REVISIONS in names:
         try:
-            revisions.update(connection.execute(text(ASK_REVISIONS)).scalars())
-        except ProgrammingError:
-            # Without that column it is not as ours. The transaction is lost, and ends here.
+            with connection.begin_nested():
+                revisions.update(connection.execute(text(ASK_REVISIONS)).scalars())
+        except ProgrammingError as error:
+            if getattr(error.orig, "sqlstate", None) not in _NAME_UNKNOWN:
+                raise
+            # Without that column it is not as ours.
             revisions.add(REVISIONS)
     if not holds_index(_SERVER, names, revisions) and not create:
         raise UsageError(

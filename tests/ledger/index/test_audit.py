@@ -442,6 +442,21 @@ def test_damage_is_noticed_by_the_check_that_is_about_it(name, ledger, engine, w
     assert not report.holds
 
 
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_a_role_that_may_only_read_audits(ledger, engine, whole, postgres):
+    with postgres.admin(engine.url.database) as admin:
+        admin.execute("CREATE ROLE auditor LOGIN")
+        try:
+            admin.execute("GRANT SELECT ON ALL TABLES IN SCHEMA public TO auditor")
+            url = engine.url.set(username="auditor").render_as_string()
+            reader = open_database(url, create=False)
+            assert audited(reader, ledger).holds
+            reader.dispose()
+        finally:
+            admin.execute("DROP OWNED BY auditor")
+            admin.execute("DROP ROLE auditor")
+
+
 def test_a_chain_that_nothing_is_known_of_is_compared_all_the_same(ledger, engine, whole):
     with writing(engine) as connection:
         connection.execute(delete(tables.chain))

@@ -76,10 +76,14 @@ def test_an_index_over_an_expression_in_the_place_of_ours_is_made_anew(engine):
 @pytest.mark.parametrize(
     "written",
     [
-        'CREATE UNIQUE INDEX "uq_license_live" ON "license" ("chain_id", "license_id") '
-        'where ("died_block" is null)',
-        "CREATE UNIQUE INDEX uq_license_live ON license(chain_id,license_id)\n"
-        "  WHERE\n  died_block   IS\nNULL",
+        (
+            'CREATE UNIQUE INDEX "uq_license_live" ON "license" ("chain_id", "license_id") '
+            'where ("died_block" is null)'
+        ),
+        (
+            "CREATE UNIQUE INDEX uq_license_live ON license(chain_id,license_id)\n"
+            "  WHERE\n  died_block   IS\nNULL"
+        ),
     ],
 )
 def test_how_a_right_index_is_written_is_no_fault(engine, written):
