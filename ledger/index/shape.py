@@ -130,14 +130,16 @@ def _plain(rows: str) -> str:
 
 
 def _keys(connection: Connection) -> Iterator[str]:
-    """Tables without their key, which alembic does not compare."""
+    """Tables without their key, which alembic does not compare, or with an invalid one."""
+    there = _there(connection)
     found = inspect(connection).get_multi_pk_constraint(filter_names=[*tables.metadata.tables])
     for (_, name), key in found.items():
         ours = [column.name for column in tables.metadata.tables[name].primary_key.columns]
         columns = list(key["constrained_columns"]) if key else []
         # One that a first backfill leaves out is an index until nobody reads its table.
         late = not columns and f"{name}_pkey" in left_out(connection.dialect.name)
-        if columns != ours and not late:
+        index = there.get((name, f"{name}_pkey" if late else str(key and key["name"])))
+        if (columns != ours and not late) or (index is not None and not index.valid):
             yield f"table {name} has not its primary key"
 
 

@@ -112,6 +112,16 @@ def test_a_table_without_its_key_is_told(engine, table):
     assert made(engine) == []
 
 
+@pytest.mark.parametrize("table", ["raw_log", "log_subject"])
+def test_a_key_that_the_server_calls_invalid_is_told(engine, table):
+    on(engine, "postgresql")
+    done(
+        engine,
+        f"UPDATE pg_index SET indisvalid = false WHERE indexrelid = '{table}_pkey'::regclass",
+    )
+    assert said(engine) == [f"table {table} has not its primary key"]
+
+
 def test_a_key_of_other_columns_is_told(engine):
     if engine.dialect.name == "postgresql":
         done(
