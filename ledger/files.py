@@ -38,7 +38,7 @@ def write_whole(path: Path, data: bytes, *, mode: int = 0o644, replace: bool = T
     try:
         _make_folder(path.parent)
         if replace:
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(OSError):  # nothing is there, or a link to nothing
                 mode &= path.stat().st_mode | stat.S_IRWXU
         descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
         try:
