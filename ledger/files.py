@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -17,21 +18,28 @@ _NO_LINKS: Final = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errn
 def write_whole(path: Path, data: bytes, *, mode: int = 0o644, replace: bool = True) -> None:
     """Write a small file: readers see what was there before, or all of it, even after a power cut.
 
-    A process that is killed meanwhile leaves a file ``.NAME.8 hex digits.tmp`` beside it.
+    A process that is killed meanwhile leaves a file ``.NAME.8 hex digits.tmp`` beside it. Of a link
+    it is the link that is replaced, and not the file that it leads to.
 
     Args:
         path: of the file; its folder is made where it is not there.
         data: what it is to hold.
-        mode: its permissions from the first byte on, less the umask.
+        mode: its permissions from the first byte on, less the umask; none for others that a file
+            in whose place it comes did not give them.
         replace: take the place of a file of that name.
 
     Raises:
         FileExistsError: something of that name is there, and `replace` is false.
-        OSError: it cannot be written; about `path`, where what was there still is.
+        OSError: it cannot be written; about `path`, where what was there still is. Where only the
+            folder failed, which comes last, a file that was replaced is: all of `data` is there
+            then, but may not outlive a power cut.
     """
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         _make_folder(path.parent)
+        if replace:
+            with contextlib.suppress(OSError):  # nothing is there, or a link to nothing
+                mode &= path.stat().st_mode | stat.S_IRWXU
         descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
         try:
             with os.fdopen(descriptor, "wb") as file:
@@ -44,7 +52,13 @@ def write_whole(path: Path, data: bytes, *, mode: int = 0o644, replace: bool = T
                 take_name(part, path)
         finally:
             part.unlink(missing_ok=True)
-        sync_folder(path.parent)
+        try:
+            sync_folder(path.parent)
+        except OSError:
+            if not replace:
+                # Whoever tries again is not to be told that it is there.
+                path.unlink(missing_ok=True)
+            raise
     except OSError as error:
         # The file beside it is nobody's business.
         raise type(error)(error.errno, error.strerror, str(path)) from None
@@ -59,7 +73,8 @@ def new_file(path: Path) -> Iterator[int]:
     digits.part``.
 
     Raises:
-        OSError: it cannot be written; what was there still is.
+        OSError: it cannot be written; what was there still is, unless only the folder failed, which
+            comes last: the new file may not outlive a power cut then.
     """
     part = path.with_name(f".{path.name}.{secrets.token_hex(6)}.part")
     fd, nameless = _opened(part)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +29,7 @@ LIVE_FOLDER = ".deed"
 LIVE_FILE = "network.json"
 # Of a stack that was started once; it stays when the stack stops.
 KEPT_FILE = "deployment.json"
+KEPT_INDEX = "index.sqlite3"
 _MAX_BYTES = 1 << 20
 
 
@@ -161,17 +163,28 @@ def load_live(folder: Path) -> Network | None:
 def kept_home(folder: Path) -> Path | None:
     """Where the local stack at or above `folder` keeps its files, also while it does not run.
 
-    None where there is none, or where it is another user's.
+    None where there is none, or where any of it is another user's, or a link.
     """
     start = folder.resolve()
     for place in (start, *start.parents):
         home = place / LIVE_FOLDER
-        try:
-            owner = (home / KEPT_FILE).stat().st_uid
-        except OSError:
-            continue
-        return home if owner in {os.geteuid(), 0} else None
+        if os.path.lexists(home / KEPT_FILE):
+            own = (
+                _is_own(home, stat.S_IFDIR)
+                and _is_own(home / KEPT_FILE)
+                and (_is_own(home / KEPT_INDEX) or not os.path.lexists(home / KEPT_INDEX))
+            )
+            return home if own else None
     return None
+
+
+def _is_own(path: Path, kind: int = stat.S_IFREG) -> bool:
+    """Whether it is of that kind itself, not by a link that leads elsewhere, and nobody else's."""
+    try:
+        found = path.lstat()
+    except OSError:
+        return False
+    return stat.S_IFMT(found.st_mode) == kind and found.st_uid in {os.geteuid(), 0}
 
 
 def _read_own(path: Path) -> dict[str, Any] | None:

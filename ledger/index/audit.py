@@ -359,12 +359,12 @@ class Auditor:
         return _NOT_ASKED if self._node is None else self._beside(self._node)[1]
 
     def _shape(self) -> Said:
-        if not self._cursor.synced_at_ms:
-            return "not checked", "a first backfill, which leaves indexes out, is not at its end"
+        backfill = not self._cursor.synced_at_ms
         faults = Faults()
-        for sentence in lacking(self._connection):
+        for sentence in lacking(self._connection, backfill=backfill):
             faults.add(sentence)
-        return faults.said(f"{len(tables.metadata.tables)} tables")
+        later = ", without the indexes that a first backfill makes at its end" if backfill else ""
+        return faults.said(f"{len(tables.metadata.tables)} tables{later}")
 
     def _beside(self, node: Node) -> tuple[Said, Said]:
         if self._ends is None:

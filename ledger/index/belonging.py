@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Final
@@ -64,6 +65,20 @@ def holds_index(place: Place, tables: AbstractSet[str], revisions: AbstractSet[s
             hint=f"nothing in it was changed; {place.other}",
         )
     return False
+
+
+def anothers(place: Place, others: Sequence[str]) -> UsageError:
+    """What is said where no table is, and yet another program's mark, or something that it made.
+
+    Args:
+        place: where it was found.
+        others: the names of what is there, such as views.
+    """
+    such = f" and holds {min(others)}" if others else ""
+    return UsageError(
+        f"{place.name} is another program's{such}, and no index",
+        hint=f"nothing in it was changed; {place.other}",
+    )
 
 
 def name_taken(place: Place) -> UsageError:

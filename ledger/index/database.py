@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sqlite3
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,7 @@ from sqlalchemy.exc import (
     DBAPIError,
     OperationalError,
     ProgrammingError,
+    SAWarning,
     SQLAlchemyError,
 )
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
@@ -42,6 +44,10 @@ log = logging.getLogger(__name__)
 # itself, which takes as long as three bindings; unless it was told that nothing is to be done.
 sqlite3.register_adapter(bytes, bytes)
 sqlite3.register_adapter(type(None), lambda nothing: nothing)
+# Whoever looks at indexes is told this of one that somebody made besides ours, and on stderr.
+warnings.filterwarnings(
+    "ignore", "Skipped unsupported reflection of expression-based index", SAWarning
+)
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 BUSY_SECONDS = 10
@@ -405,9 +411,12 @@ def _require_index(connection: Connection, *, create: bool) -> None:
     revisions: set[str] = set()
     if REVISIONS in names:
         try:
-            revisions.update(connection.execute(text(ASK_REVISIONS)).scalars())
-        except ProgrammingError:
-            # Without that column it is not as ours. The transaction is lost, and ends here.
+            with connection.begin_nested():
+                revisions.update(connection.execute(text(ASK_REVISIONS)).scalars())
+        except ProgrammingError as error:
+            if getattr(error.orig, "sqlstate", None) not in _NAME_UNKNOWN:
+                raise
+            # Without that column it is not as ours.
             revisions.add(REVISIONS)
     if not holds_index(_SERVER, names, revisions) and not create:
         raise UsageError(

@@ -22,6 +22,7 @@ from ledger.index.belonging import (
     ASK_REVISIONS,
     REVISIONS,
     Place,
+    anothers,
     holds_index,
     lacks_ours,
     name_taken,
@@ -32,6 +33,8 @@ log = logging.getLogger(__name__)
 _SMALLEST_PAGE: Final = 512
 _Identity = tuple[int, int]
 _DENIALS: Final = frozenset({sqlite3.SQLITE_PERM, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN})
+# Where a program says whose a file is; no release of ours has set either.
+_MARKS: Final = ("application_id", "user_version")
 _NAME_UNKNOWN: Final = ("no such table: ", "no such column: ")
 _NAME_TAKEN: Final = " already exists"
 DAMAGE: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
@@ -103,7 +106,8 @@ class DatabaseFile:
                 # Nobody writes into the file, or takes away what is in the log, before a
                 # transaction ends that began to read it: its length and the log are of one moment.
                 raw.execute("BEGIN")
-                rows = raw.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+                rows = raw.execute("SELECT name, type FROM sqlite_master").fetchall()
+                marks = [raw.execute(f"PRAGMA {mark}").fetchone()[0] for mark in _MARKS]
             except sqlite3.DatabaseError as error:
                 if error.sqlite_errorcode == sqlite3.SQLITE_NOTADB:
                     raise _no_database(path) from None
@@ -111,11 +115,17 @@ class DatabaseFile:
             found = path.stat()
             opened = found.st_dev, found.st_ino
             _require_end(raw, path, found.st_size, copy=copy)
-            tables = {name for (name,) in rows if not name.startswith("sqlite_")}
+            rows = [(name, kind) for name, kind in rows if not name.startswith("sqlite_")]
+            tables = {name for name, kind in rows if kind == "table"}
             revisions = _revisions(raw) if REVISIONS in tables else set()
+        place = _place(path, copy=copy)
+        there = holds_index(place, tables, revisions)
+        other = [name for name, kind in rows if kind != "table"]
+        if not there and (other or any(marks)):
+            raise anothers(place, other)
         if not tables and not create:
             raise _empty(path, copy=copy) if size == 0 else _without_log(path)
-        if not holds_index(_place(path, copy=copy), tables, revisions) and not create:
+        if not there and not create:
             raise _nothing(path, copy=copy)
         return cls(path, opened)
 

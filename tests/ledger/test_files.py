@@ -49,6 +49,57 @@ def test_a_disk_that_fails_leaves_what_was_there_and_nothing_beside_it(tmp_path,
     assert list(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.parametrize(("replace", "left"), [(True, b"after"), (False, None)])
+def test_where_the_folder_fails_last_the_file_is_whole_or_its_name_is_free(
+    tmp_path, monkeypatch, replace, left
+):
+    path = tmp_path / "file"
+    if replace:
+        path.write_bytes(b"before")
+    synced = os.fsync
+
+    def failing_for_folders(descriptor):
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        synced(descriptor)
+
+    monkeypatch.setattr(os, "fsync", failing_for_folders)
+    with pytest.raises(OSError, match="Input/output") as raised:
+        write_whole(path, b"after", replace=replace)
+    monkeypatch.undo()
+    assert raised.value.filename == str(path)
+    assert (path.read_bytes() if path.exists() else None) == left
+    write_whole(path, b"again", replace=replace)
+    assert path.read_bytes() == b"again"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("before", "mode", "after"),
+    [(0o600, 0o644, 0o600), (0o640, 0o644, 0o640), (0o400, 0o600, 0o600), (0o666, 0o644, 0o644)],
+)
+def test_a_file_that_is_replaced_is_never_opened_to_others(tmp_path, before, mode, after):
+    path = tmp_path / "file"
+    path.write_bytes(b"secret")
+    path.chmod(before)
+    write_whole(path, b"secret still", mode=mode)
+    assert stat.S_IMODE(path.stat().st_mode) == after
+
+
+def test_a_link_is_replaced_and_not_what_it_leads_to(tmp_path):
+    there, link = tmp_path / "there", tmp_path / "link"
+    there.write_bytes(b"secret")
+    there.chmod(0o600)
+    link.symlink_to(there)
+    write_whole(link, b"new")
+    assert (there.read_bytes(), link.read_bytes(), link.is_symlink()) == (b"secret", b"new", False)
+    assert stat.S_IMODE(link.stat().st_mode) == 0o600
+    link.unlink()
+    link.symlink_to(tmp_path / "nowhere")
+    write_whole(link, b"new")
+    assert not (tmp_path / "nowhere").exists()
+
+
 def test_a_file_in_the_place_of_the_folder_is_not_taken_for_the_file(tmp_path):
     (tmp_path / "folder").write_bytes(b"")
     with pytest.raises(NotADirectoryError) as raised:

@@ -86,6 +86,32 @@ def test_what_a_stopped_stack_keeps_is_found_in_its_folder_and_below_and_by_its_
         assert kept_home(deep) is None
 
 
+@pytest.mark.parametrize("name", ["", "deployment.json", "index.sqlite3"])
+def test_what_a_stopped_stack_keeps_is_not_taken_by_a_link(tmp_path, name):
+    place = tmp_path / "place"
+    home = place / ".deed"
+    home.mkdir(parents=True)
+    DEPLOYMENT.save(home / "deployment.json")
+    (home / "index.sqlite3").write_bytes(b"")
+    assert kept_home(place) == home.resolve()
+    linked = home / name
+    linked.rename(tmp_path / "elsewhere")
+    linked.symlink_to(tmp_path / "elsewhere")
+    assert kept_home(place) is None
+
+
+@pytest.mark.parametrize("name", ["", "deployment.json", "index.sqlite3"])
+def test_what_a_stopped_stack_keeps_is_all_of_its_user(tmp_path, name):
+    if os.geteuid() != 0:
+        pytest.skip("only root can give a file away")
+    home = tmp_path / ".deed"
+    home.mkdir()
+    DEPLOYMENT.save(home / "deployment.json")
+    (home / "index.sqlite3").write_bytes(b"")
+    os.chown(home / name, 65534, -1)
+    assert kept_home(tmp_path) is None
+
+
 @pytest.mark.parametrize("pid", [None, "7", True, 0, -1, 1 << 40])
 def test_an_impossible_process_id_does_not_count(tmp_path, pid):
     path = save_live(tmp_path, NETWORK, os.getpid(), ACCOUNTS)

@@ -352,6 +352,19 @@ def test_a_name_that_another_program_took_beside_an_older_index_is_said_to_be_ta
     assert shape(database_url) == before
 
 
+@pytest.fixture
+def postgres_reader(postgres, postgres_template):
+    """An index on a server: its owner's connection, and its URL for a role that may only read."""
+    name = postgres.fresh(postgres_template)
+    with postgres.admin(name) as admin:
+        admin.execute("CREATE ROLE reader LOGIN")
+        admin.execute("GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader")
+        yield admin, postgres.url(name).replace("deed@", "reader@")
+        admin.execute("DROP OWNED BY reader")
+        admin.execute("DROP ROLE reader")
+    postgres.drop(name)
+
+
 def test_a_role_that_may_make_no_tables_is_told_so(postgres, bare):
     made(bare, "CREATE ROLE poor LOGIN")
     try:
@@ -360,6 +373,27 @@ def test_a_role_that_may_make_no_tables_is_told_so(postgres, bare):
         assert "createdb --owner" in caught.value.hint
     finally:
         made(bare, "DROP ROLE poor")
+
+
+def test_a_role_that_may_only_read_opens_an_index_and_is_told_where_it_may_not(
+    postgres_reader,
+):
+    admin, url = postgres_reader
+    open_database(url, create=False).dispose()
+    admin.execute("REVOKE SELECT ON alembic_version FROM reader")
+    with pytest.raises(UsageError, match="the role that the URL names may not"):
+        open_database(url, create=False)
+
+
+@pytest.mark.parametrize("create", [True, False])
+def test_an_index_whose_revisions_have_another_column_is_no_server_that_does_not_run(
+    engine, database_url, create
+):
+    made(database_url, "ALTER TABLE alembic_version RENAME COLUMN version_num TO v")
+    before = shape(database_url)
+    with pytest.raises(UsageError, match="has not the tables that this release made"):
+        open_database(database_url, create=create)
+    assert shape(database_url) == before
 
 
 @pytest.mark.parametrize("create", [True, False])

@@ -242,6 +242,39 @@ def test_a_database_of_another_program_is_said_to_be_so_and_left_alone(tmp_path,
     assert list(tmp_path.iterdir()) == [file]
 
 
+@pytest.mark.parametrize("create", [True, False])
+@pytest.mark.parametrize(
+    "statements",
+    [
+        ["CREATE VIEW v AS SELECT 1"],
+        ["PRAGMA application_id=1234"],
+        ["PRAGMA user_version=9"],
+        ["CREATE TABLE alembic_version (version_num)", "CREATE VIEW v AS SELECT 1"],
+    ],
+)
+def test_a_database_of_another_program_without_tables_is_left_alone(tmp_path, statements, create):
+    file = tmp_path / "other.db"
+    with closing(sqlite3.connect(file)) as raw:
+        for statement in statements:
+            raw.execute(statement)
+        raw.commit()
+    before = file.read_bytes()
+    with pytest.raises(UsageError, match=r"other.db is another program's") as caught:
+        open_database(f"sqlite:///{file}", create=create)
+    assert "nothing in it was changed" in caught.value.hint
+    assert file.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [file]
+
+
+@pytest.mark.parametrize("create", [True, False])
+def test_what_somebody_added_to_an_index_does_not_make_it_anothers(database_url, file, create):
+    with closing(sqlite3.connect(file)) as raw:
+        raw.execute("CREATE VIEW v AS SELECT * FROM license")
+        raw.execute("PRAGMA user_version=9")
+        raw.commit()
+    open_database(database_url, create=create).dispose()
+
+
 @pytest.mark.parametrize("name", ["b%41.db", "q?x.db", "a b#c.db", "ü.db", "/two.db"])
 def test_a_path_is_taken_as_it_is_written(tmp_path, name):
     open_database(f"{tmp_path}/{name}").dispose()
