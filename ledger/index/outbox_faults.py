@@ -164,10 +164,7 @@ def misfiled(
                 logs.c.event == table.c.event,
             ),
         )
-        .where(
-            table.c.chain_id == chain_id,
-            tuple_(table.c.block, table.c.log_index) >= tuple_(*since),
-        )
+        .where(table.c.chain_id == chain_id)
         .order_by(table.c.block, table.c.log_index, table.c.seq),
     )
     filed = pages(
@@ -180,6 +177,9 @@ def misfiled(
     )
     subject, at, whole = next(filed, None), (-1, -1), b""
     for entry in entries:
+        # Asked of the database, SQLite would go through all entries for each event.
+        if (entry.block, entry.log_index) < since:
+            continue
         if (entry.block, entry.log_index) != at:
             at, whole = (entry.block, entry.log_index), b""
             while subject is not None and (subject.block, subject.log_index) <= at:
