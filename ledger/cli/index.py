@@ -184,7 +184,7 @@ def rebuild(session: Session, *, database: Database = None) -> Answer:
         require_own(session, engine)
         journal = Journal(chain_of(session, engine))
         done = rebuild_tables(engine, journal, f"rebuild:{os.getpid()}")
-    mended = bool(done.differences or done.leaves.differed or done.indexes)
+    mended = bool(done.differences or done.leaves.differed or done.indexes or done.outbox)
     same = not mended and not done.leaves.faults
     data = {
         "events": done.events,
@@ -197,6 +197,7 @@ def rebuild(session: Session, *, database: Database = None) -> Answer:
             "faults": done.leaves.faults,
         },
         "indexes": done.indexes,
+        "outbox": done.outbox,
     }
     rows: list[tuple[str, object]] = [
         ("rebuilt from", f"{done.events} events"),
@@ -206,6 +207,9 @@ def rebuild(session: Session, *, database: Database = None) -> Answer:
         *(("  leaves", model) for model in done.leaves.differed),
         *(("  index", name) for name in done.indexes),
     ]
+    if done.outbox:
+        entries = "1 entry" if done.outbox == 1 else f"{done.outbox} entries"
+        rows.append(("  outbox", f"{entries} named other subjects"))
     if done.leaves.faults:
         rows.append(("not to be mended", None))
         rows += [("  document", sentence) for sentence in done.leaves.faults]

@@ -27,6 +27,7 @@ at a row that is not of its kind, fails. Nothing is written.
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -41,22 +42,14 @@ from ledger.errors import (
     UnavailableError,
 )
 from ledger.ids import Address, Digest
-from ledger.index import audit_evidence, tables
+from ledger.index import audit_evidence, outbox_faults, tables
 from ledger.index.audit_report import Check, Faults, Report, Said
 from ledger.index.blocks import Node
 from ledger.index.comparing import Comparison
 from ledger.index.contracts import Contracts
 from ledger.index.database import reading, require_sound
 from ledger.index.decode import EVENTS
-from ledger.index.faults import (
-    contrary,
-    emitters,
-    misfiled,
-    misread,
-    name_of,
-    pages,
-    untrue_entries,
-)
+from ledger.index.faults import emitters, misread, name_of, pages
 from ledger.index.journal import Cursor, Journal, pinned
 from ledger.index.leaves import examine, forged, gone
 from ledger.index.rebuilding import compare_folded, counted
@@ -187,14 +180,16 @@ class Auditor:
                 faults.add(f"block {row.number} is older than block {before.number}")
             before = row
         cursor = self._cursor
-        if cursor.last_hash is not None and (
-            before is None
-            or (before.number, before.hash, before.time)
-            != (cursor.block, cursor.last_hash, cursor.last_time)
-        ):
+        last = None if before is None else (before.number, before.hash, before.time)
+        stands = (cursor.block, cursor.last_hash, cursor.last_time)
+        # Before the first block it has no hash, and after a rollback to there none again.
+        if last != (None if cursor.last_hash is None else stands):
             faults.add(f"the cursor stands on block {cursor.block}, which is not the last kept one")
-        if cursor.finalized > max(cursor.head, cursor.block):
-            faults.add(f"the finalized block {cursor.finalized} lies above the head {cursor.head}")
+        # It begins as block 0, also where block 0 is the first to be read.
+        if cursor.finalized > max(cursor.block, 0):
+            faults.add(
+                f"the finalized block {cursor.finalized} lies above the cursor's {cursor.block}"
+            )
         return faults.said(f"{count} blocks, the last {cursor.block}")
 
     def _events(self) -> Said:
@@ -262,18 +257,57 @@ class Auditor:
         gone, reorg = tables.orphan_log, tables.reorg
         count = 0
         query = (
-            select(gone.c.id, gone.c.block, gone.c.log_index, reorg.c.ancestor, reorg.c.old_head)
-            .outerjoin(reorg, reorg.c.id == gone.c.reorg_id)
+            select(
+                gone.c.id,
+                gone.c.block,
+                gone.c.block_hash,
+                gone.c.address,
+                gone.c.contract,
+                gone.c.event,
+                gone.c.topics,
+                reorg.c.ancestor,
+                reorg.c.old_head,
+                reorg.c.old_hash,
+            )
+            .outerjoin(
+                reorg, and_(reorg.c.id == gone.c.reorg_id, reorg.c.chain_id == gone.c.chain_id)
+            )
             .where(gone.c.chain_id == self._chain_id)
             .order_by(gone.c.id)
         )
         for row in pages(self._connection, query):
             count += 1
             if row.ancestor is None:
-                faults.add(f"orphan {row.id} names no reorganisation")
+                faults.add(f"orphan {row.id} names no reorganisation of this chain")
             elif not row.ancestor < row.block <= row.old_head:
                 faults.add(f"orphan {row.id} lies outside its reorganisation")
+            elif row.block == row.old_head and row.block_hash != row.old_hash:
+                faults.add(f"orphan {row.id} lies in another block than was taken back")
+            if not self._was_ours(row.contract, bytes(row.address)):
+                faults.add(f"orphan {row.id} is of no contract of ours")
+            # Who had no name for it left it without: only events of the journal are named later.
+            elif row.event not in {"", name_of(row.contract, bytes(row.topics))}:
+                faults.add(f"orphan {row.id} is called {row.event}, which its topic is not")
+        for row in self._connection.execute(
+            select(reorg.c.id).where(
+                reorg.c.chain_id == self._chain_id,
+                reorg.c.depth != reorg.c.old_head - reorg.c.ancestor,
+            )
+        ):
+            faults.add(f"reorganisation {row.id} is not as deep as its ends lie apart")
+        told = self._journal.outbox.place(self._connection).retracted
+        if told != count:
+            faults.add(f"{count} retracted events are there, and the outbox counts {told}")
+        for sentence in outbox_faults.unorphaned(self._connection, self._chain_id):
+            faults.add(sentence)
         return faults.said(f"{count} retracted events")
+
+    def _was_ours(self, contract: str, address: bytes) -> bool:
+        known = self._addresses.get(contract)
+        if known is None:
+            # A journal alone names no contract of which every event was taken back.
+            return self._pins is None and contract in EVENTS
+        return known.raw == address
 
     def _outbox(self) -> Said:
         faults, table = Faults(), tables.outbox
@@ -296,21 +330,19 @@ class Auditor:
                 f"{place.applied} events were applied and {place.retracted} retracted, and the "
                 f"journal holds {events}"
             )
-        for entry in misfiled(self._connection, self._chain_id):
+        for entry, _ in outbox_faults.misfiled(self._connection, self._chain_id):
             faults.add(
                 f"entry {entry.seq} names other subjects than event "
                 f"{entry.block}-{entry.log_index} is filed under"
             )
-        for row in contrary(self._connection, self._chain_id):
-            faults.add(
-                f"entries about event {row.block}-{row.log_index} call it by other names or "
-                "subjects than each other"
-            )
-        for row in untrue_entries(self._connection, self._chain_id):
-            faults.add(
-                f"the last entry about event {row.block}-{row.log_index} is {row.seq}, "
-                f"{row.kind}, and the journal says otherwise"
-            )
+        for sentence in itertools.chain(
+            outbox_faults.misshapen(self._connection, self._chain_id),
+            outbox_faults.miscounted(self._connection, self._chain_id, place),
+            outbox_faults.untrue(self._connection, self._chain_id),
+            outbox_faults.unfounded(self._connection, self._chain_id, self._cursor.block),
+            outbox_faults.misplaced(self._connection, self._chain_id, place),
+        ):
+            faults.add(sentence)
         final = min(self._cursor.finalized, self._cursor.block)
         if place.final_block > final:
             faults.add(f"it calls block {place.final_block} final, and the cursor only {final}")

@@ -12,7 +12,6 @@ from sqlalchemy import (
     Table,
     and_,
     case,
-    distinct,
     exists,
     func,
     or_,
@@ -77,89 +76,6 @@ def misread(connection: Connection, chain_id: int) -> Iterator[str]:
         licensor, digest = bytes(row.topics)[76:96], bytes(row.data)[32:64]
         if row.answer is None or plan_digest(licensor, bytes(row.answer)) != digest:
             yield f"{row.block}-{row.log_index}"
-
-
-def untrue_entries(connection: Connection, chain_id: int) -> Iterator[Row[Any]]:
-    """The newest outbox entry about an event, where it is not what the journal says of it."""
-    table, logs = tables.outbox, tables.raw_log
-    newest = (
-        select(func.max(table.c.seq))
-        .where(table.c.chain_id == chain_id, table.c.kind != "finalized")
-        .group_by(table.c.block, table.c.log_index, table.c.block_hash)
-    )
-    same = and_(
-        logs.c.chain_id == table.c.chain_id,
-        logs.c.block == table.c.block,
-        logs.c.log_index == table.c.log_index,
-        logs.c.block_hash == table.c.block_hash,
-        # A release that had no name for it told it without; a rebuild has named it since.
-        or_(
-            logs.c.event == table.c.event,
-            and_(table.c.event == "", func.length(table.c.subjects) == 0),
-        ),
-    )
-    return pages(
-        connection,
-        select(table.c.seq, table.c.kind, table.c.block, table.c.log_index)
-        .outerjoin(logs, same)
-        .where(
-            table.c.chain_id == chain_id,
-            table.c.seq.in_(newest),
-            (table.c.kind == "applied") == logs.c.block.is_(None),
-        )
-        .order_by(table.c.seq),
-    )
-
-
-def misfiled(connection: Connection, chain_id: int) -> Iterator[Row[Any]]:
-    """Outbox entries that name other subjects than the journal's event is filed under."""
-    table, logs, link = tables.outbox, tables.raw_log, tables.log_subject
-    entries = pages(
-        connection,
-        select(table.c.seq, table.c.block, table.c.log_index, table.c.subjects)
-        .join(
-            logs,
-            and_(
-                logs.c.chain_id == table.c.chain_id,
-                logs.c.block == table.c.block,
-                logs.c.log_index == table.c.log_index,
-                logs.c.block_hash == table.c.block_hash,
-                logs.c.event == table.c.event,
-            ),
-        )
-        .where(table.c.chain_id == chain_id)
-        .order_by(table.c.block, table.c.log_index, table.c.seq),
-    )
-    filed = pages(
-        connection,
-        select(link.c.block, link.c.log_index, link.c.subject)
-        .where(link.c.chain_id == chain_id)
-        .order_by(link.c.block, link.c.log_index, link.c.subject),
-    )
-    subject, at, whole = next(filed, None), (-1, -1), b""
-    for entry in entries:
-        if (entry.block, entry.log_index) != at:
-            at, whole = (entry.block, entry.log_index), b""
-            while subject is not None and (subject.block, subject.log_index) <= at:
-                if (subject.block, subject.log_index) == at:
-                    whole += bytes(subject.subject)
-                subject = next(filed, None)
-        if bytes(entry.subjects) != whole:
-            yield entry
-
-
-def contrary(connection: Connection, chain_id: int) -> Iterator[Row[Any]]:
-    """Events of which two outbox entries name other subjects, or another name."""
-    table = tables.outbox
-    said = func.count(distinct(table.c.subjects)), func.count(distinct(table.c.event))
-    return pages(
-        connection,
-        select(table.c.block, table.c.log_index)
-        .where(table.c.chain_id == chain_id, table.c.kind != "finalized")
-        .group_by(table.c.block, table.c.log_index, table.c.block_hash)
-        .having(or_(said[0] > 1, said[1] > 1))
-        .order_by(table.c.block, table.c.log_index),
-    )
 
 
 def unowned(connection: Connection, chain_id: int) -> Iterator[Row[Any]]:

@@ -14,6 +14,7 @@ from sqlalchemy import (
     Connection,
     Engine,
     Table,
+    bindparam,
     create_engine,
     func,
     insert,
@@ -29,12 +30,14 @@ from ledger.index.decode import EVENTS, EventType, Stored
 from ledger.index.fold import fold, preload
 from ledger.index.journal import Journal
 from ledger.index.leaves import Leaves, examine, hold_documents
+from ledger.index.outbox_faults import misfiled
 from ledger.index.shape import make_indexes
 from ledger.index.step import Place
 from ledger.index.versions import Versions, clear
 
 _PAGE: Final = 5000
 _LOGS_AT_ONCE: Final = 10_000
+_ENTRIES_AT_ONCE: Final = 20_000
 _FIELDS: Final = (
     "block", "log_index", "block_time", "tx_hash", "contract", "event", "topics", "data",
 )  # fmt: skip
@@ -65,12 +68,14 @@ class Rebuilt:
         differences: tables that were not what the journal gives, before.
         leaves: what deriving the tensor leaves came to.
         indexes: names of indexes of the database that were not there, and are now.
+        outbox: entries that named other subjects than their event is filed under now.
     """
 
     events: int
     differences: tuple[Difference, ...]
     leaves: Leaves
     indexes: tuple[str, ...]
+    outbox: int
 
 
 def rebuild(engine: Engine, journal: Journal, holder: str) -> Rebuilt:
@@ -99,13 +104,14 @@ def rebuild(engine: Engine, journal: Journal, holder: str) -> Rebuilt:
                 differences.append(Difference(name, extra, missing))
         for table in _FOLDED.values():
             connection.execute(text(f"DROP TABLE before_{table.name}"))
+        outbox = _refile(connection, journal.chain_id)
         hold_documents(connection)
         leaves = examine(connection, journal.chain_id, repair=True)
         # A first backfill leaves them out, and makes them itself.
         under_way = not journal.cursor(connection).synced_at_ms
         indexes = [] if under_way else make_indexes(connection)
         journal.release(connection)
-    return Rebuilt(events, tuple(differences), leaves, tuple(indexes))
+    return Rebuilt(events, tuple(differences), leaves, tuple(indexes), outbox)
 
 
 def refold(connection: Connection, chain_id: int) -> int:
@@ -126,6 +132,26 @@ def refold(connection: Connection, chain_id: int) -> int:
         _name(connection, chain_id, rows, [kind for kind, _ in events])
         count += len(rows)
         after = (rows[-1].block, rows[-1].log_index)
+    return count
+
+
+def _refile(connection: Connection, chain_id: int) -> int:
+    """Have kept outbox entries name what their event is filed under; how many did not.
+
+    A release may file an event otherwise than the one that told it, and what a follower tells of
+    it from then on, such as that it was taken back, must go with what was told before.
+    """
+    table, count, since = tables.outbox, 0, (-1, -1)
+    change = (
+        update(table)
+        .where(table.c.chain_id == chain_id, table.c.seq == bindparam("number"))
+        .values(subjects=bindparam("filed"))
+    )
+    # Read and written by turns: a statement that is being read must not meet its own changes.
+    while found := list(itertools.islice(misfiled(connection, chain_id, since), _ENTRIES_AT_ONCE)):
+        connection.execute(change, [{"number": e.seq, "filed": filed} for e, filed in found])
+        count += len(found)
+        since = (found[-1][0].block, found[-1][0].log_index)
     return count
 
 

@@ -393,6 +393,16 @@ def test_rebuild_says_nothing_differed_and_afterwards_what_did(live, database, i
     assert (ran.code, ran.json["same"]) == (1, False)
     assert ran.json["differences"] == [{"table": "broker", "extra": count, "missing": count}]
     assert re.search("^differed +nothing$", index("rebuild").out, re.MULTILINE)
+    other = "UPDATE outbox SET subjects = zeroblob(32) WHERE kind = 'applied'"
+    with raw_connection(database) as raw:
+        told = raw.execute(other).rowcount
+    assert told > 1
+    ran = index("rebuild", "--json")
+    assert (ran.code, ran.json["outbox"], ran.json["differences"]) == (1, told, [])
+    with raw_connection(database) as raw:
+        raw.execute(other)
+    ran = index("rebuild")
+    assert re.search(f"^ +outbox +{told} entries named other subjects$", ran.out, re.MULTILINE)
 
 
 def test_reasons_that_differ_in_every_block_do_not_fill_the_screen():

@@ -17,6 +17,7 @@ HERE = "tests/ledger/index"
 ENDPOINTS, ACCEPTING = f"{HERE}/test_endpoints.py::", f"{HERE}/test_accepting.py::"
 KEEPER, OUTBOX = f"{HERE}/test_keeper.py::", f"{HERE}/test_outbox.py::"
 RECEIPTS = f"{HERE}/test_receipts.py::"
+OUTBOX_FAULTS, AUDIT_OUTBOX = "index.outbox_faults", f"{HERE}/test_audit_outbox.py::"
 AUDIT, FOLLOW = f"{HERE}/test_audit.py::", f"{HERE}/test_follow.py::"
 FORKS, LOGS = f"{HERE}/test_faults_forks.py::", f"{HERE}/test_faults_logs.py::"
 DAMAGE = AUDIT + "test_damage_is_noticed_by_the_check_that_is_about_it"
@@ -257,10 +258,124 @@ ABLATIONS = {
     "(8)": unmade("_coverage", f"{DAMAGE}[sqlite-an event was passed over]"),
     "(13)": unmade("_shape", f"{DAMAGE}[sqlite-an index is gone]"),
     "(5) an entry names what its event is filed under": Ablation(
-        "index.faults",
+        OUTBOX_FAULTS,
         "if bytes(entry.subjects) != whole:",
         "if False:",
         f"{DAMAGE}[sqlite-subjects that were told]",
+    ),
+    "(2) a cursor without a hash stands on no block": Ablation(
+        "index.audit",
+        "if last != (None if cursor.last_hash is None else stands):",
+        "if cursor.last_hash is not None and last != stands:",
+        f"{DAMAGE}[sqlite-a cursor without a hash]",
+    ),
+    "(2) what is final was read": Ablation(
+        "index.audit",
+        "if cursor.finalized > max(cursor.block, 0):",
+        "if False:",
+        f"{DAMAGE}[sqlite-final above the cursor]",
+    ),
+    "(4) a reorganisation is of this chain": Ablation(
+        "index.audit",
+        "reorg, and_(reorg.c.id == gone.c.reorg_id, reorg.c.chain_id == gone.c.chain_id)",
+        "reorg, reorg.c.id == gone.c.reorg_id",
+        f"{DAMAGE}[sqlite-a reorganisation of another chain]",
+    ),
+    "(4) an orphan lies in the block that was taken back": Ablation(
+        "index.audit",
+        "elif row.block == row.old_head and row.block_hash != row.old_hash:",
+        "elif False:",
+        f"{DAMAGE}[sqlite-a reorganisation of another block]",
+    ),
+    "(4) an orphan is of a contract of ours": Ablation(
+        "index.audit",
+        "if not self._was_ours(row.contract, bytes(row.address)):",
+        "if False:",
+        f"{DAMAGE}[sqlite-an orphan's address]",
+    ),
+    "(4) an orphan has its topic's name": Ablation(
+        "index.audit",
+        'elif row.event not in {"", name_of(row.contract, bytes(row.topics))}:',
+        "elif False:",
+        f"{DAMAGE}[sqlite-an orphan's topics]",
+    ),
+    "(4) a reorganisation has its depth": Ablation(
+        "index.audit",
+        "reorg.c.depth != reorg.c.old_head - reorg.c.ancestor,",
+        "reorg.c.depth < 0,",
+        f"{DAMAGE}[sqlite-a reorganisation's depth]",
+    ),
+    "(4) there are as many orphans as were told": Ablation(
+        "index.audit",
+        "if told != count:",
+        "if False:",
+        f"{DAMAGE}[sqlite-a retracted event is there twice]",
+    ),
+    "(4) an event that was told taken back is an orphan": Ablation(
+        "index.audit",
+        "for sentence in outbox_faults.unorphaned(self._connection, self._chain_id):",
+        "for sentence in ():",
+        f"{DAMAGE}[sqlite-an orphan's log index]",
+    ),
+    "(5) an entry has the shape of its kind": Ablation(
+        "index.audit",
+        "outbox_faults.misshapen(self._connection, self._chain_id),",
+        "(),",
+        f"{DAMAGE}[sqlite-what is final has subjects]",
+    ),
+    "(5) as many entries are kept as were not forgotten": Ablation(
+        "index.audit",
+        "outbox_faults.miscounted(self._connection, self._chain_id, place),",
+        "(),",
+        f"{DAMAGE}[sqlite-the first of all entries is another]",
+    ),
+    "(5) the entries lead to the journal": Ablation(
+        "index.audit",
+        "outbox_faults.untrue(self._connection, self._chain_id),",
+        "(),",
+        f"{DAMAGE}[sqlite-two entries in each other's place]",
+    ),
+    "(5) what is taken back was on top": Ablation(
+        OUTBOX_FAULTS,
+        "if top is not None and _place(entry) <= _place(top):",
+        "if False:",
+        AUDIT_OUTBOX + "test_events_taken_back_in_another_order_are_noticed[sqlite]",
+    ),
+    "(5) an entry calls its event by its name": Ablation(
+        OUTBOX_FAULTS,
+        "if entry.event != top.event and not unnamed:",
+        "if False:",
+        f"{DAMAGE}[sqlite-what was told of is called otherwise]",
+    ),
+    "(5) what is taken back concerned the same": Ablation(
+        OUTBOX_FAULTS,
+        "if entry.subjects != top.subjects and not unnamed:",
+        "if False:",
+        f"{DAMAGE}[sqlite-what was taken back concerned others]",
+    ),
+    "(5) nothing comes after it was called final": Ablation(
+        OUTBOX_FAULTS,
+        'and_(entry.c.kind != "retracted", entry.c.block <= entry.c.final),',
+        "",
+        f"{DAMAGE}[sqlite-events come after they were called final]",
+    ),
+    "(5) nothing is told that was not read": Ablation(
+        OUTBOX_FAULTS,
+        "                entry.c.block > cursor_block,\n",
+        "",
+        AUDIT_OUTBOX + "test_a_final_block_that_was_never_read_is_noticed[sqlite]",
+    ),
+    "(5) the place says how far finality was told": Ablation(
+        "index.audit",
+        "outbox_faults.misplaced(self._connection, self._chain_id, place),",
+        "(),",
+        f"{DAMAGE}[sqlite-how far it is told final]",
+    ),
+    "a rebuild has entries name what their event is filed under": Ablation(
+        "index.rebuilding",
+        "outbox = _refile(connection, journal.chain_id)",
+        "outbox = 0",
+        AUDIT_OUTBOX + "test_a_rebuild_has_entries_name_what_their_event_is_filed_under[sqlite]",
     ),
     "(6) a proof that is named is there": Ablation(
         "index.audit_evidence",

@@ -300,6 +300,77 @@ def only_postgresql(statement):
     return damage
 
 
+def told(of, /, nth=-1, **values):
+    """Another value in the last entry of a kind, or another of them."""
+
+    def damage(connection):
+        table = tables.outbox
+        numbers = select(table.c.seq).where(table.c.kind == of).order_by(table.c.seq)
+        seq = connection.execute(numbers).scalars().all()[nth]
+        connection.execute(update(table).where(table.c.seq == seq).values(**values))
+
+    return damage
+
+
+def entries(connection, kind="applied"):
+    table = tables.outbox
+    query = select(table).where(table.c.kind == kind).order_by(table.c.seq)
+    return [dict(row) for row in connection.execute(query).mappings()]
+
+
+def tell(connection, seq, entry):
+    table = tables.outbox
+    connection.execute(update(table).where(table.c.seq == seq).values(**{**entry, "seq": seq}))
+
+
+def swap_entries(connection):
+    one, other = entries(connection)[3:5]
+    tell(connection, one["seq"], other)
+    tell(connection, other["seq"], one)
+
+
+def repeat_entry(connection):
+    one, other = entries(connection)[3:5]
+    tell(connection, one["seq"], other)
+
+
+NO_EVENT = {
+    "kind": "finalized",
+    "log_index": None,
+    "block_hash": None,
+    "event": "",
+    "subjects": b"",
+}
+
+
+def call_it_final(connection):
+    tell(connection, entries(connection)[3]["seq"], NO_EVENT)
+
+
+def untell_first(connection):
+    """None of those that follow it is out of order by that."""
+    tell(connection, entries(connection)[0]["seq"], NO_EVENT)
+
+
+def final_before_its_events(connection):
+    """What becomes final is told first, and then the events."""
+    table = tables.outbox
+    final, first = entries(connection, "finalized")[0], entries(connection)[0]
+    connection.execute(delete(table).where(table.c.seq == final["seq"]))
+    for seq in range(final["seq"] - 1, first["seq"] - 1, -1):
+        connection.execute(update(table).where(table.c.seq == seq).values(seq=seq + 1))
+    connection.execute(insert(table).values(**{**final, "seq": first["seq"]}))
+
+
+def orphaned(**values):
+    return run(update(tables.orphan_log).values(**values))
+
+
+def double_orphan(connection):
+    row = connection.execute(select(tables.orphan_log)).mappings().first()
+    connection.execute(insert(tables.orphan_log).values(**{**row, "id": 77}))
+
+
 DAMAGE = {
     "which chain": (run(delete(tables.chain)), {1}),
     "other contracts": (run(update(tables.chain).values(deployment_hash=b"x" * 32)), {1}),
@@ -318,6 +389,62 @@ DAMAGE = {
     "an outbox entry is gone": (
         run(delete(tables.outbox).where(tables.outbox.c.seq == 2)),
         {5},
+    ),
+    "an outbox entry of no kind": (told("finalized", kind="forgotten"), {5}),
+    "what is final has an event's name": (told("finalized", event="LicenseIssued"), {5}),
+    "what is final has a place": (told("finalized", log_index=0), {5}),
+    "what is final has a hash": (told("finalized", block_hash=b"x" * 32), {5}),
+    "what is final has subjects": (told("finalized", subjects=b"x" * 32), {5}),
+    "an entry has no place": (told("applied", log_index=None), {5}),
+    "an entry has no hash": (told("retracted", block_hash=None), {4, 5}),
+    "two entries in each other's place": (swap_entries, {5}),
+    "an entry twice, another not": (repeat_entry, {5}),
+    "an entry of what is final in place of an event's": (call_it_final, {5}),
+    "the first of all entries is another": (untell_first, {5}),
+    "what was told of is called otherwise": (told("applied", event="Transfer"), {5}),
+    "what was taken back concerned others": (
+        told("retracted", subjects=b"x" * 32),
+        {5},
+    ),
+    "what was never read is final": (told("finalized", block=10**12), {5}),
+    "what is final falls": (told("finalized", nth=-2, block=10**12), {5}),
+    "events come after they were called final": (final_before_its_events, {5}),
+    "how far it is told final": (
+        run(update(tables.outbox_place).values(final_block=tables.outbox_place.c.final_block - 1)),
+        {5},
+    ),
+    "how many it has told": (
+        run(
+            update(tables.outbox_place).values(
+                applied=tables.outbox_place.c.applied + 1,
+                retracted=tables.outbox_place.c.retracted + 1,
+            )
+        ),
+        {4, 5},
+    ),
+    "all retracted events are gone": (run(delete(tables.orphan_log)), {4}),
+    "a retracted event is there twice": (double_orphan, {4}),
+    "an orphan's block": (orphaned(block_hash=b"x" * 32), {4}),
+    "an orphan's log index": (orphaned(log_index=55), {4}),
+    "an orphan's name": (orphaned(event="LicenseRevoked"), {4}),
+    "an orphan's topics": (orphaned(topics=b"x" * 32), {4}),
+    "an orphan's contract": (orphaned(contract="LicenseLedger"), {4}),
+    "an orphan's address": (orphaned(address=b"x" * 20), {4}),
+    "an orphan of another chain": (orphaned(chain_id=5), {4}),
+    "a reorganisation of another chain": (run(update(tables.reorg).values(chain_id=5)), {4}),
+    "a reorganisation of another block": (
+        run(update(tables.reorg).values(old_hash=b"x" * 32)),
+        {4},
+    ),
+    "a reorganisation's depth": (run(update(tables.reorg).values(depth=77)), {4}),
+    "a cursor without a hash": (run(update(tables.cursor).values(last_hash=None)), {2}),
+    "final above the cursor": (
+        run(
+            update(tables.cursor).values(
+                finalized=tables.cursor.c.next_block, head=10**12, safe=10**12
+            )
+        ),
+        {2},
     ),
     "a proof's bytes": (change_proof, {6}),
     "another event's proof": (swap_proofs, {6}),
