@@ -31,6 +31,16 @@ _POSTGRESQL_INDEXES: Final = text(
     " JOIN pg_class named ON named.oid = i.indexrelid JOIN pg_class of ON of.oid = i.indrelid"
     " WHERE pg_table_is_visible(of.oid)"
 )
+_SQLITE_HANDS: Final = text(
+    "SELECT tbl_name, 'trigger', name FROM sqlite_master WHERE type = 'trigger' ORDER BY 1, 3"
+)
+_POSTGRESQL_HANDS: Final = text(
+    "SELECT of.relname, 'trigger', tgname FROM pg_trigger JOIN pg_class of ON of.oid = tgrelid"
+    " WHERE NOT tgisinternal AND pg_table_is_visible(of.oid)"
+    " UNION ALL SELECT of.relname, 'rule', rulename FROM pg_rewrite"
+    " JOIN pg_class of ON of.oid = ev_class WHERE of.relkind <> 'v' AND pg_table_is_visible(of.oid)"
+    " ORDER BY 1, 3"
+)
 _QUOTED: Final = re.compile(r'["`\[](\w+)["`\]]')
 
 
@@ -45,7 +55,8 @@ class _There:
 def lacking(connection: Connection, *, backfill: bool = False) -> list[str]:
     """What this release's tables have and the database's lack or have otherwise, in words.
 
-    What somebody added, such as an index of their own, is nobody's fault.
+    What somebody added, such as an index of their own, is nobody's fault; but a trigger or a rule
+    has a hand in what is written.
 
     Args:
         connection: to the database.
@@ -71,7 +82,7 @@ def lacking(connection: Connection, *, backfill: bool = False) -> list[str]:
     allowed = left_out(connection.dialect.name) if backfill else {}
     found += [f"index {name} is not there" for name in gone if name not in allowed]
     found += [f"index {index.name} is another one, or lacks rows" for index in others]
-    return [*found, *_keys(connection), *_counters(connection)]
+    return [*found, *_keys(connection), *_counters(connection), *_hands(connection)]
 
 
 def make_indexes(connection: Connection) -> list[str]:
@@ -160,6 +171,14 @@ def _counters(connection: Connection) -> Iterator[str]:
             counts = column.get("identity") or "nextval(" in (column["default"] or "")
             if column["name"] == ours.name and not counts:
                 yield f"column {table.name}.{ours.name} does not count by itself"
+
+
+def _hands(connection: Connection) -> Iterator[str]:
+    """Triggers and rules on our tables, which change what is written, or keep it from being."""
+    sqlite = connection.dialect.name == "sqlite"
+    for table, kind, name in connection.execute(_SQLITE_HANDS if sqlite else _POSTGRESQL_HANDS):
+        if table in tables.metadata.tables:
+            yield f"{kind} {name} on table {table} is not of this release"
 
 
 def _changes(connection: Connection) -> list[tuple[Any, ...]]:

@@ -20,10 +20,8 @@ from ledger.ids import Digest
 from ledger.index import leaves, library, tables
 from ledger.index.audit import audit
 from ledger.index.database import open_database, writing
-from ledger.index.endpoints import Endpoints
 from ledger.index.follow import Follower
 from ledger.index.keeper import Keeper
-from ledger.index.pool import Source
 from ledger.index.rebuilding import rebuild
 from ledger.index.standing import standing
 from ledger.tensors.model import open_model
@@ -543,6 +541,23 @@ DAMAGE = {
         only_sqlite("UPDATE document SET body = zeroblob(10) WHERE kind = 'fingerprint'"),
         {LEAVES},
     ),
+    "a trigger": (
+        only_sqlite(
+            "CREATE TRIGGER tr AFTER INSERT ON raw_log BEGIN UPDATE raw_log SET data = x''; END"
+        ),
+        {13},
+    ),
+    "a rule": (
+        only_postgresql("CREATE RULE rr AS ON INSERT TO license DO INSTEAD NOTHING"),
+        {13},
+    ),
+    "a trigger of a server": (
+        only_postgresql(
+            "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';"
+            "CREATE TRIGGER tr BEFORE INSERT ON license FOR EACH ROW EXECUTE FUNCTION f()"
+        ),
+        {13},
+    ),
     "an index is gone": (run(text("DROP INDEX ix_leaf_id")), {13}),
     "an index of other columns": (
         lambda connection: (
@@ -667,21 +682,6 @@ def test_an_index_that_does_not_say_of_what_it_is_is_not_followed(ledger, engine
         connection.execute(delete(tables.chain))
     with pytest.raises(IndexDamaged, match="does not say of which contracts"):
         follower.run(threading.Event(), patient=False)
-
-
-def test_what_the_index_calls_final_and_the_chain_does_not_is_not_called_compared(
-    ledger, engine, whole
-):
-    given = ledger.deployment
-    with closing(Endpoints([Source.parse(ledger.rpc.urls[0])], given, finality_depth=0)) as node:
-        assert audited(engine, ledger, node=node).uncompared is None
-        with writing(engine) as connection:
-            connection.execute(
-                update(tables.cursor).values(finalized=tables.cursor.c.next_block - 1)
-            )
-        told = audited(engine, ledger, node=node).uncompared
-    assert told is not None
-    assert "final, and the index" in told
 
 
 def test_nothing_followed_is_said_to_be_so(ledger, engine):

@@ -6,12 +6,15 @@ import time
 from importlib import import_module
 
 import pytest
+from sqlalchemy import update
 
 from ledger.chain.deployment import Deployment
 from ledger.chain.rpc import Rpc
 from ledger.errors import ChainUnavailable, LedgerError
 from ledger.ids import Digest, keccak256
+from ledger.index import tables
 from ledger.index.audit import audit
+from ledger.index.database import writing
 from ledger.index.endpoints import Endpoints
 from ledger.index.follow import Follower
 from ledger.index.pool import Source
@@ -195,6 +198,18 @@ def test_before_anything_is_final_all_are_asked_about_the_last_block(stand, seve
     (kept, detail), _ = compared(stand, all_)
     said = "is another one now: follow" if agree else "which is not final"
     assert (kept, said in detail) == ("not checked", True), detail
+
+
+def test_what_the_index_calls_final_and_the_endpoints_do_not_is_not_called_compared(stand, several):
+    stand.chain.final_depth = 5
+    stand.chain.grow(20)
+    stand.catch_up()
+    all_ = several(1)
+    assert [result for result, _ in compared(stand, all_)] == ["pass", "pass"]
+    with writing(stand.engine) as connection:
+        connection.execute(update(tables.cursor).values(finalized=tables.cursor.c.next_block - 1))
+    (kept, detail), _ = compared(stand, all_)
+    assert (kept, "final, and the index" in detail) == ("not checked", True)
 
 
 @pytest.mark.parametrize("other", ["shows ours", "is down"])
