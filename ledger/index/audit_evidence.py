@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, Row, func, select
 
 from ledger.errors import LedgerError
-from ledger.evidence.documents import ReceiptProof
+from ledger.evidence.documents import ReceiptProof, StateProof
+from ledger.evidence.layout import Title, title_slot
+from ledger.ids import ModelId
 from ledger.index import tables
 from ledger.index.audit_report import Faults, Said
-from ledger.index.event_proofs import KINDS, ours_in, verify_event
+from ledger.index.decode import decode
+from ledger.index.event_proofs import KINDS, Kept, ours_in, verify_event
 from ledger.index.evidence_rows import spoilt
 from ledger.index.evidence_store import EvidenceStore
 from ledger.index.faults import pages, proved, uncovered, unkept, unowned
-from ledger.index.journal import Cursor
+from ledger.index.fold_titles import committed_at_once
+from ledger.index.journal import Cursor, topics_of
 
 
 def proofs(connection: Connection, chain_id: int) -> Said:
@@ -34,9 +39,43 @@ def proofs(connection: Connection, chain_id: int) -> Said:
                 verify_event(row, kept)
             except LedgerError as error:
                 faults.add(error.message)
+                continue
+            read = row.event == "ModelRegistered" and logs is tables.raw_log and "state" in kept
+            if read and not _as_its_block_says(connection, row, kept["state"]):
+                faults.add(
+                    f"what was read beside event {row.block}-{row.log_index} is not what the "
+                    "state of its block says"
+                )
     if not count and not faults.count:
         return "not checked", "no proofs were taken"
     return faults.said(f"{count} proofs of {events} events")
+
+
+def _as_its_block_says(connection: Connection, row: Row[Any], state: Kept) -> bool:
+    """Whether a model was committed when it was registered, which no event tells.
+
+    What was read then is of the head, where a later commitment may stand with an earlier time.
+    """
+    event = decode(row.contract, topics_of(bytes(row.topics)), row.data)
+    if event is None or event.values["committedAt"] != event.values["registeredAt"]:
+        return True
+    slot = title_slot(ModelId(bytes(row.topics)[32:64]))
+    words = {shown.slot: shown.value for shown in StateProof.from_json(state.document()).slots}
+    if slot not in words:
+        return True
+    title, at = Title.parse(words[slot].to_bytes(32, "big")), event.values["committedAt"]
+    reads = tables.raw_read
+    answer = connection.execute(
+        select(reads.c.answer).where(
+            reads.c.chain_id == row.chain_id,
+            reads.c.block == row.block,
+            reads.c.log_index == row.log_index,
+        )
+    ).scalar_one_or_none()
+    said = committed_at_once(answer, int(str(at)))
+    shown_so = title.committed and title.committed_at == at
+    earlier = answer is not None and int.from_bytes(answer[64:96], "big") < int(str(at))
+    return said == shown_so or (shown_so and earlier)
 
 
 def receipts(connection: Connection, chain_id: int, ours: Sequence[bytes]) -> Said:

@@ -39,7 +39,7 @@ def _model_registered(s: Step) -> None:
         registered_block=s.at.block,
         registered_tx=s.at.tx_hash,
         committed_at=committed,
-        committed=committed < registered or _committed_at_once(s.answer, committed),
+        committed=committed < registered or committed_at_once(s.answer, committed),
         status=ACTIVE,
         title_sequence=0,
         pending_licensor=None,
@@ -54,7 +54,7 @@ def _model_registered(s: Step) -> None:
     s.concern(model_id)
 
 
-def _committed_at_once(answer: bytes | None, committed_at: int) -> bool:
+def committed_at_once(answer: bytes | None, committed_at: int) -> bool:
     """Whether a commitment of the very second of registration was proven, by ``modelOf``.
 
     Blocks may share a second, and then the event's two times are equal with a commitment and

@@ -215,7 +215,7 @@ ABLATIONS = {
     ),
     "the database is of the contracts": Ablation(
         "index.journal",
-        "if row.deployment_hash != pinned(deployment):",
+        "if row.deployment_hash != of:",
         "if False:",
         f"{HERE}/test_follow.py::test_a_database_of_another_chain_is_refused[sqlite]",
     ),

@@ -837,6 +837,27 @@ def stored(engine, *where):
         return connection.execute(select(tables.outbox).where(*where)).all()
 
 
+@pytest.mark.parametrize("how", ["another answer", "no answer"])
+def test_a_commitment_that_was_forged_beside_its_event_is_no_commitment(
+    how, ledger, engine, follower, whole
+):
+    """No event tells whether a model was committed in the second of its registration."""
+    logs, reads = tables.raw_log, tables.raw_read
+    with writing(engine) as connection:
+        row = connection.execute(
+            select(reads)
+            .join(logs, (logs.c.block == reads.c.block) & (logs.c.log_index == reads.c.log_index))
+            .where(logs.c.event == "ModelRegistered")
+        ).first()
+        at = (reads.c.block == row.block, reads.c.log_index == row.log_index)
+        forged = bytearray(row.answer)
+        forged[159] ^= 1
+        change = delete(reads) if how == "no answer" else update(reads).values(answer=bytes(forged))
+        connection.execute(change.where(*at))
+    rebuilt(engine, follower)
+    assert failed(audited(engine, ledger)) == {6}
+
+
 def test_a_rebuild_without_a_plan_s_terms_changes_nothing(engine, follower, whole, look):
     with writing(engine) as connection:
         connection.execute(delete(tables.raw_read))

@@ -420,6 +420,15 @@ def test_what_is_lost_stays_so_when_nobody_answers_or_somebody_lies(
     assert losing.retrieve().found == before.lost
 
 
+def add_space(connection):
+    """JSON that says the same, in other bytes."""
+    proof = tables.proof
+    for row in connection.execute(select(proof).where(proof.c.kind == "receipt")).all():
+        body = bytes(row.body) + b" "
+        change = update(proof).where(proof.c.hash == row.hash)
+        connection.execute(change.values(body=body, size=len(body)))
+
+
 def damage_names(connection):
     """Hashes that name nothing, as after a flipped bit."""
     link = tables.evidence
@@ -462,6 +471,7 @@ GONE = {
     "bytes": lambda c: c.execute(
         update(tables.proof).where(tables.proof.c.kind == "header").values(body=b"")
     ),
+    "a space": add_space,
     "names": damage_names,
     "entries": lambda c: c.execute(
         delete(tables.evidence).where(tables.evidence.c.kind != "header")
