@@ -117,7 +117,10 @@ def require_usable(endpoints: Endpoints) -> None:
     shown = endpoints.shown()
     if usable_of(shown):
         return
-    said = (f"{each.health.host}: {each.disabled or each.health.trouble}" for each in shown)
+    said = []
+    for each in shown:
+        host, why = each.health.host, str(each.disabled or each.health.trouble)
+        said.append(why if host in why else f"{host}: {why}")
     sentence = f"no endpoint can be used: {'; '.join(said)}"
     hint = "pass --rpc with an endpoint of this chain"
     if all(each.disabled for each in shown):

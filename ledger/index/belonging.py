@@ -56,7 +56,10 @@ def holds_index(place: Place, tables: AbstractSet[str], revisions: AbstractSet[s
                 hint=place.back,
             )
         return True
-    others = tables & metadata.tables.keys() if place.shared else tables - {REVISIONS}
+    ours = tables & metadata.tables.keys()
+    if revisions and 2 * len(ours) > len(metadata.tables):
+        raise lacks_ours(place, f"there is no table {min(_FIRST - tables)}")
+    others = ours if place.shared else tables - {REVISIONS}
     # A database that was taken back to before its first table has but an empty table of them.
     others |= {REVISIONS} if revisions else set()
     if others:

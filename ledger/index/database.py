@@ -54,7 +54,7 @@ BUSY_SECONDS = 10
 PAGE_BYTES = 16_384
 # A process that is stopped in mid-transaction loses it after this, and with it the cursor's lock.
 FROZEN_SECONDS = 60
-_SAID = 120
+_SAID = 240
 # Of the database, and of the pool in front of it.
 _FAILURES = (DBAPIError, NoConnectionFree)
 # Names the lock under which one process at a time migrates: "deed" in ASCII.

@@ -99,7 +99,7 @@ class DatabaseFile:
                 hint="make it first, or correct the path",
             )
         if 0 < size < _SMALLEST_PAGE:
-            raise _no_database(path)
+            raise _no_database(path, copy=copy)
         with closing(_connect(path, "rwc" if create else "rw")) as raw:
             raw.isolation_level = None
             try:
@@ -110,7 +110,7 @@ class DatabaseFile:
                 marks = [raw.execute(f"PRAGMA {mark}").fetchone()[0] for mark in _MARKS]
             except sqlite3.DatabaseError as error:
                 if error.sqlite_errorcode == sqlite3.SQLITE_NOTADB:
-                    raise _no_database(path) from None
+                    raise _no_database(path, copy=copy) from None
                 raise
             found = path.stat()
             opened = found.st_dev, found.st_ino
@@ -265,7 +265,8 @@ def refusal(path: Path, error: BaseException | None, *, copy: bool = False) -> U
             return _not_writable(path, copy=copy)
     if not _may(path.parent, os.W_OK):
         return UsageError(
-            f"nothing may be written into {path.parent}, where an index has its log", hint=_PERMIT
+            f"nothing may be written into {path.parent}, where an index has its log",
+            hint=_PERMIT + ("" if copy else _elsewhere(path)),
         )
     return None
 
@@ -289,11 +290,14 @@ def _may(path: Path, mode: int) -> bool:
 
 
 def _not_writable(path: Path, *, copy: bool) -> UsageError:
-    elsewhere = f"; deed index restore {shlex.quote(str(path))} puts a copy of it elsewhere"
     return UsageError(
         f"{path} may only be read, and an index is written",
-        hint=_PERMIT + ("" if copy else elsewhere),
+        hint=_PERMIT + ("" if copy else _elsewhere(path)),
     )
+
+
+def _elsewhere(path: Path) -> str:
+    return f"; deed index restore {shlex.quote(str(path))} puts a copy of it elsewhere"
 
 
 def _no_file(path: Path, mode: int) -> UsageError:
@@ -360,8 +364,8 @@ def _without_log(path: Path) -> UsageError:
     )
 
 
-def _no_database(path: Path) -> UsageError:
+def _no_database(path: Path, *, copy: bool) -> UsageError:
     return UsageError(
         f"{path} is no SQLite database",
-        hint="nothing in it was changed; name the index's own file",
+        hint=_ANOTHER if copy else "nothing in it was changed; name the index's own file",
     )

@@ -231,6 +231,9 @@ def test_a_missing_folder_a_missing_source_and_another_file_are_named(followed, 
     copy.with_name("text").write_bytes(b"text\n" * 1000)
     with pytest.raises(UsageError, match="no SQLite database"):
         copy_index(copy.with_name("text"), copy)
+    with pytest.raises(UsageError, match="no SQLite database") as caught:
+        copy_index(copy.with_name("text"), copy, restores=True)
+    assert "use another copy" in caught.value.hint
     assert names(copy.parent) == ["text"]
 
 

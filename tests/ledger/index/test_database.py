@@ -411,6 +411,15 @@ def test_an_index_that_lost_its_revision_is_said_to_be_changed_by_another_hand(
     assert (shape(database_url), everything(engine)) == (before, rows)
 
 
+@pytest.mark.parametrize("table", ["cursor", "raw_log"])
+def test_an_index_without_its_first_tables_is_no_other_program_s(engine, database_url, table):
+    with writing(engine) as connection:
+        connection.execute(text(f"DROP TABLE {table}"))
+    engine.dispose()
+    with pytest.raises(UsageError, match=f"there is no table {table}"):
+        open_database(database_url, create=True)
+
+
 @pytest.mark.parametrize(
     "how", ["DROP TABLE sealing", "ALTER TABLE sealing RENAME record_hash TO gone"]
 )
