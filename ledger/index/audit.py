@@ -6,20 +6,22 @@
 (3)  journal: every event lies in a kept block of its hash and time, in places that rise, at or
      below the cursor, under its topic's name; every block that is said to hold events does; a
      plan's terms are those of the digest in its event;
-(4)  retractions: every orphan belongs to a reorganisation and lies above its ancestor;
-(5)  outbox: numbers without gaps, as many applied less retracted as the journal holds, and so
-     says the newest entry about each event;
+(4)  retractions: there are as many orphans as were told, each of its event's name and contract, in
+     its reorganisation, above its ancestor;
+(5)  outbox: numbers without gaps, as many applied less retracted as the journal holds; read from
+     its end, its entries take the journal apart again, and name what events are filed under;
 (6)  proofs: every body has the hash it is stored under, every proof that is named is there, and
      every event's proofs lead to its block, also those of retracted events;
 (7)  receipts: a proved receipt holds no event of ours that the journal lacks, and no event that
      was proved is gone;
 (8)  coverage: of every event up to where proofs were taken, all are there, or why one is not;
-(9)  leaves: every model's tensor leaves lead to its claim's roots;
+(9)  leaves: every model's tensor leaves lead to its claim's roots, and every document that was
+     deposited is what it is filed under;
 (10) state: the journal, folded again, gives the live tables;
 (11) chain: the endpoints still show every kept block. Only when asked for.
 (12) receipts of the chain: from the deployment's block to the cursor they hold the events of the
      journal, and no others (`ledger.index.comparing`). Only when asked for;
-(13) shape: tables, columns and indexes are those of this release.
+(13) shape: tables, columns, keys and indexes are those of this release, without triggers or rules.
 
 Each check ends as pass, fail, or not checked and why; one that does not come to its end, such as
 at a row that is not of its kind, fails. Nothing is written.
@@ -51,7 +53,7 @@ from ledger.index.database import reading, require_sound
 from ledger.index.decode import EVENTS
 from ledger.index.faults import emitters, misread, name_of, pages
 from ledger.index.journal import Cursor, Journal, pinned
-from ledger.index.leaves import examine, forged, gone
+from ledger.index.leaves import emptied, examine, forged
 from ledger.index.rebuilding import compare_folded, counted
 from ledger.index.shape import lacking
 
@@ -367,8 +369,8 @@ class Auditor:
             faults.add(f"the leaves of {model} are not what its documents say")
         for sentence in forged(self._connection):
             faults.add(sentence)
-        if lost := gone(self._connection):
-            faults.add(f"{lost} documents that were deposited are not there any more, or more")
+        if emptied(self._connection):
+            faults.add("documents were deposited, and none is there any more")
         if not found.models and not faults.count:
             return "not checked", "no tensor ids were deposited"
         models = "1 model" if found.models == 1 else f"{found.models} models"

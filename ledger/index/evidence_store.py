@@ -37,15 +37,13 @@ from sqlalchemy import (
 from ledger.errors import Fenced
 from ledger.index import tables
 from ledger.index.event_proofs import KINDS, Gathered, Kept, Kind, sound
-from ledger.index.evidence_rows import same_event, same_proof
+from ledger.index.evidence_rows import raw, same_event, same_proof, whole
 
 BLOCKS_A_TURN: Final = 16
 """Blocks of ours that are looked up at once; each is harvested and committed by itself."""
 
 BACKLOG_COUNTED: Final = 10_000
 """Waiting events beyond these are not counted: every scrape of metrics asks."""
-
-_PAGE: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,19 +87,6 @@ class Filed:
     lost: int
     size: int
     lacking: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    """One entry of the evidence: its proof, where that is there as it was kept.
-
-    Attributes:
-        kept: the proof.
-        spoilt: the hash that it names, where other bytes are stored under it.
-    """
-
-    kept: Kept | None
-    spoilt: bytes | None
 
 
 class EvidenceStore:
@@ -168,6 +153,8 @@ class EvidenceStore:
             .where(logs.c.chain_id == self.chain_id, logs.c.block.in_(blocks))
             .order_by(logs.c.block, logs.c.log_index)
         ).all()
+        for row in rows:
+            tables.require_kinds(logs, row)
         return [list(group) for _, group in groupby(rows, key=lambda row: row.block)]
 
     def place(self, connection: Connection, *, hold: bool = False) -> Row[Any] | None:
@@ -220,8 +207,8 @@ class EvidenceStore:
             .group_by(link.c.block, link.c.block_hash, link.c.log_index)
             .subquery()
         )
-        whole = case((events.c.held == len(KINDS), 1), else_=0)
-        counts = (func.coalesce(func.sum(count), 0) for count in (whole, events.c.lost))
+        proved = case((events.c.held == len(KINDS), 1), else_=0)
+        counts = (func.coalesce(func.sum(count), 0) for count in (proved, events.c.lost))
         held, lost = connection.execute(select(*counts)).one()
         return int(held), int(lost)
 
@@ -252,22 +239,25 @@ class EvidenceStore:
         )
         entries = self._entries(connection, *of_block)
         before = self.tally(connection, *of_block[1:]) if entries else (0, 0)
-        there = {key: entry.kept for key, entry in entries.items() if entry.kept is not None}
+        there = {key: entry for key, entry in entries.items() if entry is not None}
+        by_event: dict[int, dict[Kind, Kept]] = {}
+        for (at, kind), proof in there.items():
+            by_event.setdefault(at, {})[kind] = proof
         good = set(there)
         for event in events:
             at = event.log_index
-            kept = {kind: there[at, kind] for where, kind in there if where == at}
+            kept = by_event.get(at, {})
             held = sound(event, kept, gathered.held.get((at, "header")))
             good -= {(at, kind) for kind in kept.keys() - held}
         had = {key: proof for key, proof in gathered.held.items() if key not in good}
         lost = {key: why for key, why in gathered.lost.items() if key not in good}
         new = {key for key, proof in had.items() if there.get(key) != proof}
-        whole = good | had.keys()
-        left = {(event.log_index, kind) for event in events for kind in KINDS} - whole
+        held_now = good | had.keys()
+        left = {(event.log_index, kind) for event in events for kind in KINDS} - held_now
         unknown = {
             (at, kind)
             for at, kind in entries
-            if events and kind not in KINDS and all((at, known) in whole for known in KINDS)
+            if events and kind not in KINDS and all((at, known) in held_now for known in KINDS)
         }
         for index, kind in entries.keys() & (new | unknown):
             connection.execute(
@@ -291,7 +281,8 @@ class EvidenceStore:
         ]
         if rows:
             connection.execute(insert(link), rows)
-        self._drop_spoilt(connection, {entries[key].spoilt for key in entries.keys() & new})
+        if events:
+            self._set_sizes(connection, *of_block)
         after = self.tally(connection, *of_block[1:])
         return Filed(
             len(new),
@@ -302,39 +293,63 @@ class EvidenceStore:
             tuple(lost.values()),
         )
 
+    def bodies(
+        self, connection: Connection, block: int, block_hash: bytes
+    ) -> dict[Kind, list[Kept]]:
+        """The proofs that any entry of a block names, each once."""
+        link = tables.evidence
+        of_block = (
+            link.c.chain_id == self.chain_id,
+            link.c.block == block,
+            link.c.block_hash == block_hash,
+        )
+        found: dict[Kind, list[Kept]] = {}
+        for proof in {each for each in self._entries(connection, *of_block).values() if each}:
+            found.setdefault(proof.kind, []).append(proof)
+        return found
+
     def _entries(
         self, connection: Connection, *of_block: ColumnElement[bool]
-    ) -> dict[tuple[int, Kind], _Entry]:
+    ) -> dict[tuple[int, Kind], Kept | None]:
         """A block's entries, and of each the proof where it is there as it was kept."""
         link, stored = tables.evidence, tables.proof
-        entries: dict[tuple[int, Kind], _Entry] = {}
+        entries: dict[tuple[int, Kind], Kept | None] = {}
+        seen: dict[bytes, Kept | None] = {}
         rows = connection.execute(
             select(link.c.log_index, link.c.kind, stored.c.hash, stored.c.kind.label("as_kind"))
-            .add_columns(stored.c.body, stored.c.size)
+            .add_columns(stored.c.body)
             .outerjoin(stored, stored.c.hash == link.c.hash)
             .where(*of_block)
         )
         for row in rows:
             kind = cast("Kind", row.kind)
-            kept = None if row.hash is None else Kept(kind, bytes(row.body))
-            spoilt = None if kept is None or kept.hash == row.hash else bytes(row.hash)
-            right = kept is not None and spoilt is None and row.as_kind == kind
-            right = right and len(row.body) == row.size
-            entries[row.log_index, kind] = _Entry(kept if right else None, spoilt)
+            if row.hash is not None and row.hash not in seen:
+                right = whole(row.body, row.hash)
+                seen[row.hash] = Kept(row.as_kind, bytes(row.body)) if right else None
+            kept = None if row.hash is None else seen[row.hash]
+            entries[row.log_index, kind] = kept if kept is not None and kept.kind == kind else None
         return entries
 
     @staticmethod
-    def _drop_spoilt(connection: Connection, hashes: Collection[bytes | None]) -> None:
-        """Bodies that are not what they are stored under and that nothing names any more.
+    def _set_sizes(connection: Connection, *of_block: ColumnElement[bool]) -> None:
+        link, stored = tables.evidence, tables.proof
+        named = select(link.c.hash).where(*of_block, link.c.hash.is_not(None))
+        size = func.length(stored.c.body)
+        connection.execute(
+            update(stored).where(stored.c.hash.in_(named), stored.c.size != size).values(size=size)
+        )
+
+    @staticmethod
+    def drop(connection: Connection, hashes: Collection[bytes]) -> None:
+        """Forget bodies that are not what they are stored under, where nothing names them.
 
         A body that is whole is never dropped, whatever names it.
         """
-        gone = set(hashes) - {None}
-        if gone:
-            link, stored = tables.evidence, tables.proof
-            named = select(link.c.hash).where(link.c.hash.in_(gone))
+        link, stored = tables.evidence, tables.proof
+        if hashes:
+            named = select(link.c.hash).where(link.c.hash.in_(hashes))
             connection.execute(
-                delete(stored).where(stored.c.hash.in_(gone), stored.c.hash.not_in(named))
+                delete(stored).where(stored.c.hash.in_(hashes), stored.c.hash.not_in(named))
             )
 
     def _put(self, connection: Connection, proofs: Iterable[Kept]) -> int:
@@ -342,7 +357,7 @@ class EvidenceStore:
         table = tables.proof
         wanted = {proof.hash: proof for proof in proofs}
         known = {
-            bytes(row.hash): (row.kind, bytes(row.body), row.size)
+            bytes(row.hash): (row.kind, raw(row.body), row.size)
             for row in connection.execute(select(table).where(table.c.hash.in_(wanted)))
         }
         fresh, size = [], 0
@@ -410,4 +425,4 @@ class EvidenceStore:
                 link.c.log_index == log_index,
             )
         )
-        return {cast("Kind", row.kind): Kept(cast("Kind", row.kind), row.body) for row in rows}
+        return {cast("Kind", row.kind): Kept(cast("Kind", row.kind), raw(row.body)) for row in rows}

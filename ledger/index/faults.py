@@ -22,7 +22,7 @@ from ledger.ids import Address
 from ledger.index import tables
 from ledger.index.decode import EVENTS
 from ledger.index.event_proofs import KINDS, Kept, Kind
-from ledger.index.evidence_rows import same_event, same_proof
+from ledger.index.evidence_rows import raw, same_event, same_proof
 from ledger.index.fold_licenses import plan_digest
 
 _PAGE: Final = 2000
@@ -146,6 +146,6 @@ def proved(
             yield current, held
             held = {}
         current = row
-        held[row.proof_kind] = Kept(row.proof_kind, bytes(row.body))
+        held[row.proof_kind] = Kept(row.proof_kind, raw(row.body))
     if current is not None:
         yield current, held

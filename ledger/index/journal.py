@@ -150,6 +150,7 @@ class Journal:
                     f"{self.chain_id} it is"
                 )
             return False
+        tables.require_kinds(tables.chain, row)
         if row.genesis_hash != genesis.raw:
             raise WrongNetwork(
                 f"the index database holds another chain of id {self.chain_id}: its first block is "

@@ -30,9 +30,10 @@ from ledger.errors import (
 from ledger.index.database import reading, writing
 from ledger.index.endpoints import Endpoints, ask
 from ledger.index.event_proofs import gather_block
+from ledger.index.evidence_rows import spoilt
 from ledger.index.evidence_store import BLOCKS_A_TURN, EvidenceStore
 from ledger.index.journal import Journal
-from ledger.index.mending import Strays, mend, recount, wanting
+from ledger.index.mending import Account, Strays, mend, wanting
 from ledger.index.outbox import KEPT_DAYS
 
 log = logging.getLogger(__name__)
@@ -52,6 +53,7 @@ asked for once. Five turns for each block of an old chain would take months, and
 PRUNE_SECONDS: Final = 3600.0
 IDLE_SECONDS: Final = 2.0
 MAX_WAIT_SECONDS: Final = 60.0
+_DROPPED_AT_ONCE: Final = 10_000
 # A header, a block, its receipts, its transactions; and for each contract its state.
 _REQUESTS, _PER_CONTRACT = 4, 1
 
@@ -174,7 +176,8 @@ class Keeper:
     ) -> Retrieved:
         """Ask once more for every proof that is lacking: could not be had, or is gone or spoilt.
 
-        Ended at any point, what it has found stays; run again, it asks for what still lacks.
+        The store itself is looked through first: what is whole there needs no node. Ended at any
+        point, what it has found stays; run again, it asks for what still lacks.
 
         Args:
             progress: called with the number of proofs asked for so far, and of all.
@@ -201,6 +204,7 @@ class Keeper:
                 if filed.left:
                     found, reasons = self._ask_again(rows, found, reasons)
                 progress(found + reasons.total(), total)
+        self._drop_spoilt()
         self._recount()
         return Retrieved(found, reasons)
 
@@ -215,9 +219,19 @@ class Keeper:
         return found + filed.proofs, reasons + Counter(filed.lacking)
 
     def _recount(self) -> None:
-        with writing(self._engine) as connection:
+        with reading(self._engine) as connection:
             cursor = self._journal.cursor(connection)
-            recount(connection, self._store, min(cursor.finalized, cursor.block))
+            final = min(cursor.finalized, cursor.block)
+            account = Account.of(connection, self._store, final)
+        with writing(self._engine) as connection:
+            account.settle(connection, self._store.chain_id)
+
+    def _drop_spoilt(self) -> None:
+        with reading(self._engine) as connection:
+            hashes = list(spoilt(connection, self._store.chain_id))
+        for at in range(0, len(hashes), _DROPPED_AT_ONCE):
+            with writing(self._engine) as connection:
+                self._store.drop(connection, hashes[at : at + _DROPPED_AT_ONCE])
 
     def _harvest(self, rows: Sequence[Row[Any]], *, old: bool) -> None:
         block, hash_ = int(rows[0].block), bytes(rows[0].block_hash)

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from sqlalchemy import Connection, and_, case, delete, func, insert, select, update
+from sqlalchemy import Connection, delete, insert, select, update
 
 from ledger.claim import Claim, manifest_hash
 from ledger.errors import FormatError, LedgerError
@@ -184,18 +184,14 @@ def forged(connection: Connection) -> Iterator[str]:
             yield f"{what} is another one"
 
 
-def gone(connection: Connection) -> int:
-    """How many documents must have been here and are not, by the count of deposits, at least.
+def emptied(connection: Connection) -> bool:
+    """Whether documents were deposited here and none is there; one is replaced and never removed.
 
-    A deposit adds a document, or puts a whole fingerprint in the place of a poorer one.
+    How many there were, the count does not say: two deposits at once are counted twice.
     """
-    kept, place = tables.document, tables.library_place
+    place = tables.library_place
     deposits = connection.execute(select(place.c.deposits).where(place.c.id == 1)).scalar()
-    whole = case((and_(kept.c.kind == FINGERPRINT, kept.c.complete.is_(True)), 1), else_=0)
-    count, twice = connection.execute(
-        select(func.count(), func.coalesce(func.sum(whole), 0)).select_from(kept)
-    ).one()
-    return max(0, int(deposits or 0) - int(count) - int(twice))
+    return bool(deposits) and connection.execute(select(tables.document.c.kind)).first() is None
 
 
 def hold_documents(connection: Connection) -> None:

@@ -5,12 +5,11 @@ Harvesting goes forward only (`ledger.index.evidence_store`). Here all of it is 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
-from typing import Any, Final, Self, cast
+from typing import Any, Final, Self
 
-from sqlalchemy import Connection, Row, ScalarSelect, func, insert, select, update
+from sqlalchemy import Connection, Row, ScalarSelect, except_, func, insert, select, update
 
 from ledger.errors import LedgerError
 from ledger.evidence.documents import ReceiptProof, StateProof
@@ -18,7 +17,7 @@ from ledger.evidence.headers import Header
 from ledger.ids import keccak256
 from ledger.index import tables
 from ledger.index.event_proofs import KINDS, Gathered, Kept, Kind, holds
-from ledger.index.evidence_rows import same_event, same_proof, spoilt
+from ledger.index.evidence_rows import raw, same_event, same_proof, spoilt, whole
 from ledger.index.evidence_store import EvidenceStore, Filed
 from ledger.index.faults import proved
 
@@ -48,14 +47,16 @@ def wanting(connection: Connection, store: EvidenceStore) -> dict[int, int]:
             .group_by(events.c.block)
         )
     }
-    link, found = tables.evidence, spoilt(connection, store.chain_id)
-    while some := list(islice(found, _PAGE)):
-        named = select(link.c.block).join(logs, same_event()).where(link.c.hash.in_(some))
-        for block in connection.execute(named).scalars():
-            lacks[block] = lacks.get(block, 0) + 1
-    unknown = select(link.c.block).join(logs, same_event()).where(link.c.kind.not_in(KINDS))
-    for block in connection.execute(unknown.distinct()).scalars():
-        lacks.setdefault(block, 1)
+    link = tables.evidence
+    bad = set(spoilt(connection, store.chain_id))
+    ours = select(link.c.block, link.c.hash).join(logs, same_event())
+    ours = ours.where(link.c.chain_id == store.chain_id)
+    if bad:
+        for row in connection.execute(ours.execution_options(yield_per=_PAGE)):
+            if row.hash in bad:
+                lacks[row.block] = lacks.get(row.block, 0) + 1
+    for row in connection.execute(ours.where(link.c.kind.not_in(KINDS))):
+        lacks.setdefault(row.block, 1)
     for event, kept in proved(connection, store.chain_id):
         if not holds(event, kept):
             lacks.setdefault(event.block, len(kept))
@@ -89,39 +90,46 @@ class Strays:
     def of(cls, connection: Connection) -> Self:
         """Look through the whole store."""
         link, stored = tables.evidence, tables.proof
-        query = (
-            select(stored.c.hash, stored.c.body)
-            .outerjoin(link, same_proof())
-            .where(link.c.hash.is_(None))
-            .execution_options(yield_per=_PAGE)
-        )
+        # Neither database has an index of what entries name: this sorts both once.
+        unnamed = except_(select(stored.c.hash, stored.c.kind), select(link.c.hash, link.c.kind))
         found: dict[tuple[object, ...], bytes] = {}
-        for row in connection.execute(query):
-            key = _what(bytes(row.body))
-            if key is not None:
-                found[key] = bytes(row.hash)
+        hashes = list(connection.execute(unnamed).scalars())
+        for hash_ in hashes:
+            body = connection.execute(select(stored.c.body).where(stored.c.hash == hash_)).scalar()
+            key = _what(raw(body))
+            if key is not None and (key not in found or whole(body, hash_)):
+                found[key] = bytes(hash_)
         return cls(found)
 
     def proofs(
         self, connection: Connection, store: EvidenceStore, events: Sequence[Row[Any]]
     ) -> Gathered:
-        """Those that events of one block rest on: each verifies."""
+        """Those that events of one block rest on: each verifies.
+
+        Events of a block mostly share a header, a state, a receipt: also what an entry of another
+        one names is looked at.
+        """
+        block, hash_ = int(events[0].block), bytes(events[0].block_hash)
+        there = store.bodies(connection, block, hash_)
         held: dict[tuple[int, Kind], Kept] = {}
-        for event in events if self.hashes else ():
-            header = store.of(connection, event.block, event.log_index).get("header")
-            if header is None or not holds(event, {"header": header}):
-                header = self._one(connection, "header", bytes(event.block_hash))
-                if header is None or not holds(event, {"header": header}):
-                    continue
-                held[event.log_index, "header"] = header
+        for event in events:
+            own = self._one(connection, "header", hash_)
+            header = _first(event, "header", {}, [*there.get("header", ()), own])
+            if header is None:
+                continue
+            held[event.log_index, "header"] = header
             shown = Header.parse(header.body)
-            for kind, key in (
-                ("receipt", (event.block, event.tx_index, shown.receipts_root.raw)),
-                ("state", (bytes(event.address), shown.state_root.raw)),
-            ):
-                proof = self._one(connection, cast("Kind", kind), *key)
-                if proof is not None and holds(event, {"header": header, proof.kind: proof}):
-                    held[event.log_index, proof.kind] = proof
+            beside: dict[Kind, Kept] = {"header": header}
+            receipt = (event.block, event.tx_index, shown.receipts_root.raw)
+            state = (bytes(event.address), shown.state_root.raw)
+            strays: dict[Kind, Kept | None] = {
+                "receipt": self._one(connection, "receipt", *receipt),
+                "state": self._one(connection, "state", *state),
+            }
+            for kind, own in strays.items():
+                proof = _first(event, kind, beside, [*there.get(kind, ()), own])
+                if proof is not None:
+                    held[event.log_index, kind] = proof
         return Gathered(held, {})
 
     def _one(self, connection: Connection, kind: Kind, *of: object) -> Kept | None:
@@ -129,8 +137,16 @@ class Strays:
         if hash_ is None:
             return None
         query = select(tables.proof.c.body).where(tables.proof.c.hash == hash_)
-        kept = Kept(kind, bytes(connection.execute(query).scalar_one()))
-        return kept if kept.hash == hash_ else None
+        body = connection.execute(query).scalar_one_or_none()
+        # Under whatever hash: it is filed under its own.
+        return None if body is None else Kept(kind, raw(body))
+
+
+def _first(
+    event: Row[Any], kind: Kind, beside: Mapping[Kind, Kept], candidates: Iterable[Kept | None]
+) -> Kept | None:
+    """The first of these that the event can rest on."""
+    return next((c for c in candidates if c and holds(event, {**beside, kind: c})), None)
 
 
 def _what(body: bytes) -> tuple[object, ...] | None:
@@ -179,33 +195,44 @@ def mend(
     return filed
 
 
-def recount(connection: Connection, store: EvidenceStore, final: int) -> None:
-    """Set the counts, and how far proofs were taken, to what is on record, whatever they were.
+@dataclass(frozen=True, slots=True)
+class Account:
+    """How far proofs were taken and how many there are: as it is written, and by what is there."""
 
-    Args:
-        connection: a transaction that writes.
-        store: of the chain.
-        final: the last block that is final, beyond which none are taken.
-    """
-    held = store.place(connection, hold=True)
-    link, table = tables.evidence, tables.evidence_place
-    if held is None:
+    written: tuple[int, int, int, int] | None
+    found: tuple[int, int, int, int] | None
+
+    @classmethod
+    def of(cls, connection: Connection, store: EvidenceStore, final: int) -> Self:
+        """Count, which takes a while: in a transaction that reads.
+
+        Args:
+            connection: to the database.
+            store: of the chain.
+            final: the last block that is final, beyond which no proofs are taken.
+        """
+        place, link = store.place(connection), tables.evidence
         newest = select(func.max(link.c.block)).where(link.c.chain_id == store.chain_id)
-        last = connection.execute(newest).scalar_one()
+        last = connection.execute(newest).scalar_one() if place is None else place.next_block - 1
         if last is None:
-            return
-        reached = {"chain_id": store.chain_id, "next_block": last + 1}
-        connection.execute(insert(table).values(**reached, events=0, lost=0, bytes=0))
-    else:
-        last = held.next_block - 1
-    events, lost = store.tally(connection)
-    connection.execute(
-        update(table)
-        .where(table.c.chain_id == store.chain_id)
-        .values(
-            next_block=min(last, final) + 1,
-            events=events,
-            lost=lost,
-            bytes=store.size(connection),
+            return cls(None, None)
+        found = (min(last, final) + 1, *store.tally(connection), store.size(connection))
+        written = (
+            None if place is None else (place.next_block, place.events, place.lost, place.bytes)
         )
-    )
+        return cls(written, found)
+
+    def settle(self, connection: Connection, chain_id: int) -> None:
+        """Write what was found, unless somebody has written since: what they add is right."""
+        table = tables.evidence_place
+        if self.found is None or self.found == self.written:
+            return
+        names = ("next_block", "events", "lost", "bytes")
+        values = dict(zip(names, self.found, strict=True))
+        if self.written is None:
+            connection.execute(insert(table).values(chain_id=chain_id, **values))
+            return
+        same = (table.c[n] == v for n, v in zip(names, self.written, strict=True))
+        connection.execute(
+            update(table).where(table.c.chain_id == chain_id, *same).values(**values)
+        )

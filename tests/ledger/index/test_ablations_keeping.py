@@ -398,8 +398,8 @@ ABLATIONS = {
     ),
     "(9) what was deposited is there": Ablation(
         "index.audit",
-        "if lost := gone(self._connection):",
-        "if lost := 0:",
+        "if emptied(self._connection):",
+        "if False:",
         f"{DAMAGE}[sqlite-all that was deposited]",
     ),
     "(13) no trigger has a hand in it": Ablation(
@@ -434,8 +434,8 @@ ABLATIONS = {
     ),
     "what is spoilt is asked for again": Ablation(
         "index.evidence_store",
-        "kept is None or kept.hash == row.hash else",
-        "kept is None or True else",
+        "right = whole(row.body, row.hash)",
+        "right = True",
         KEEPER + "test_what_is_gone_or_spoilt_is_asked_for_again[sqlite-a space]",
     ),
     "(9)": unmade("_leaves", f"{DAMAGE}[sqlite-a leaf is gone]"),

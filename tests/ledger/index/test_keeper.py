@@ -19,6 +19,7 @@ from ledger.chain.rpc import Rpc
 from ledger.errors import (
     ChainUnavailable,
     Fenced,
+    IndexDamaged,
     IndexUnavailable,
     LedgerError,
     RpcRefused,
@@ -485,8 +486,8 @@ GONE = {
     "how far": lambda c: c.execute(delete(tables.evidence_place)),
     "too far": lambda c: c.execute(update(tables.evidence_place).values(next_block=10**9)),
 }
-# In `evidence_place` alone, of which no proof depends.
-COUNTED = {"counts", "how far", "too far"}
+# Numbers alone, of which no proof depends.
+COUNTED = {"counts", "how far", "too far", "sizes"}
 
 
 @pytest.mark.parametrize("what", GONE)
@@ -567,7 +568,35 @@ def swap_kinds(connection):
         connection.execute(update(link).where(link.c.kind == one).values(kind=other))
 
 
+def forget_one_of_two(connection):
+    """What one event's entry named, its neighbour's names still."""
+    link = tables.evidence
+    several = (select(link.c.block).where(link.c.kind == "state").group_by(link.c.block)).having(
+        func.count() > 1
+    )
+    row = connection.execute(
+        select(link).where(link.c.kind == "state", link.c.block.in_(several))
+    ).first()
+    connection.execute(
+        delete(link).where(
+            link.c.block == row.block, link.c.log_index == row.log_index, link.c.kind == "state"
+        )
+    )
+
+
+def rename_bodies(connection):
+    proof = tables.proof
+    for row in connection.execute(select(proof.c.hash).where(proof.c.kind == "state")).all():
+        connection.execute(
+            update(proof)
+            .where(proof.c.hash == row.hash)
+            .values(hash=bytes([row.hash[0] ^ 1]) + bytes(row.hash[1:]))
+        )
+
+
 LOST_SIGHT_OF = {
+    "one of two entries": forget_one_of_two,
+    "hashes of proofs": rename_bodies,
     "entries": lambda c: c.execute(delete(tables.evidence)),
     "names": damage_names,
     "kinds of entries": swap_kinds,
@@ -577,6 +606,37 @@ LOST_SIGHT_OF = {
     ),
     "called lost": lambda c: c.execute(update(tables.evidence).values(hash=None, lost="pruned")),
 }
+
+
+def test_sizes_are_set_without_a_node(ledger, engine, follower, look, store, proxy):
+    ledger.register()
+    ledger.mine(3)
+    look.catch_up(follower)
+    finish(keeper(ledger.rpc, engine, ledger))
+    before = proofs_on_record(engine)
+    with writing(engine) as connection:
+        connection.execute(update(tables.proof).values(size=7))
+    proxy.socket_fault = "refuse"
+    with Rpc(proxy.url) as rpc:
+        assert keeper(rpc, engine, ledger).retrieve().found == 0
+    assert proofs_on_record(engine) == before
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_rows_that_are_not_of_their_kind_end_nothing(ledger, engine, follower, look, store):
+    ledger.register()
+    ledger.mine(3)
+    look.catch_up(follower)
+    finish(keeper(ledger.rpc, engine, ledger))
+    before = proofs_on_record(engine)
+    with writing(engine) as connection:
+        connection.exec_driver_sql("UPDATE proof SET body = 'abc' WHERE kind = 'state'")
+    assert keeper(ledger.rpc, engine, ledger).retrieve().found > 0
+    assert proofs_on_record(engine) == before
+    with writing(engine) as connection:
+        connection.exec_driver_sql("UPDATE raw_log SET data = 'abc'")
+    with pytest.raises(IndexDamaged):
+        keeper(ledger.rpc, engine, ledger).retrieve()
 
 
 def one_header(connection):
