@@ -40,7 +40,8 @@ def proofs(connection: Connection, chain_id: int) -> Said:
             except LedgerError as error:
                 faults.add(error.message)
                 continue
-            read = row.event == "ModelRegistered" and logs is tables.raw_log and "state" in kept
+            named = (row.contract, row.event) == ("ModelRegistry", "ModelRegistered")
+            read = named and logs is tables.raw_log and "state" in kept
             if read and not _as_its_block_says(connection, row, kept["state"]):
                 faults.add(
                     f"what was read beside event {row.block}-{row.log_index} is not what the "

@@ -491,7 +491,7 @@ DAMAGE = {
         run(update(tables.outbox).where(tables.outbox.c.seq == 2).values(subjects=b"x" * 32)),
         {5},
     ),
-    "a plan's terms are gone": (run(delete(tables.raw_read)), {3, 10}),
+    "what was read beside events is gone": (run(delete(tables.raw_read)), {3, 6, 10}),
     "a number that is none": (only_sqlite("UPDATE license SET seats_used = 'many'"), {10}),
     "a topic that is text": (only_sqlite("UPDATE raw_log SET topics = 'none'"), {3, 6, 7, 10}),
     "a name of a proof that is no hash": (
