@@ -234,12 +234,25 @@ BEFORE_THE_DATABASE = {
     "test_review_endpoints.py",
 }
 
+# Long tables of altered rows, which either database reads alike.
+EITHER_ALIKE = {
+    "test_damage_is_noticed_by_the_check_that_is_about_it",
+    "test_what_is_gone_or_spoilt_is_asked_for_again",
+    "test_what_is_there_and_lost_sight_of_is_found_without_a_node",
+}
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of endpoints run on PostgreSQL too when there is time for it."""
+    """What PostgreSQL has little to say to runs on it too when there is time for it."""
     for item in items:
         params = getattr(getattr(item, "callspec", None), "params", {})
-        if item.path.name in BEFORE_THE_DATABASE and params.get("database_url") == "postgresql":
+        if params.get("database_url") != "postgresql":
+            continue
+        alike = getattr(item, "originalname", "") in EITHER_ALIKE
+        if alike and "name" in params:
+            damage = item.module.DAMAGE[params["name"]][0]  # type: ignore[attr-defined]  a function's
+            alike = not damage.__qualname__.startswith("only_postgresql")
+        if alike or item.path.name in BEFORE_THE_DATABASE:
             item.add_marker(pytest.mark.deep)
 
 
