@@ -157,11 +157,15 @@ class EvidenceStore:
             tables.require_kinds(logs, row)
         return [list(group) for _, group in groupby(rows, key=lambda row: row.block)]
 
-    def place(self, connection: Connection, *, hold: bool = False) -> Row[Any] | None:
-        """How far it has come; `hold` lets nobody else move it until the transaction ends."""
+    def place(self, connection: Connection) -> Row[Any] | None:
+        """How far it has come; None before the first block.
+
+        Raises:
+            IndexDamaged: what is there is none.
+        """
         table = tables.evidence_place
         query = select(table).where(table.c.chain_id == self.chain_id)
-        row = connection.execute(query.with_for_update() if hold else query).one_or_none()
+        row = connection.execute(query).one_or_none()
         if row is not None:
             tables.require_kinds(table, row)
         return row

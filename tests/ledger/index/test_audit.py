@@ -276,26 +276,26 @@ def drop_orphans_proof(connection):
     )
 
 
-def only_sqlite(statement):
-    """Types of columns are no more than advice to SQLite."""
+def only(dialect, why, statement):
+    """A statement for one of the two databases."""
 
     def damage(connection):
-        if connection.dialect.name != "sqlite":
-            pytest.skip("PostgreSQL has types")
+        if connection.dialect.name != dialect:
+            pytest.skip(why)
         connection.exec_driver_sql(statement)
 
+    damage.dialect = dialect
     return damage
+
+
+def only_sqlite(statement):
+    """Types of columns are no more than advice to SQLite."""
+    return only("sqlite", "PostgreSQL has types", statement)
 
 
 def only_postgresql(statement):
     """SQLite has no such thing, or not apart from its table."""
-
-    def damage(connection):
-        if connection.dialect.name != "postgresql":
-            pytest.skip("SQLite cannot lose it")
-        connection.exec_driver_sql(statement)
-
-    return damage
+    return only("postgresql", "SQLite cannot lose it", statement)
 
 
 def told(of, /, nth=-1, **values):

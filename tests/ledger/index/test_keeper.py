@@ -430,37 +430,34 @@ def add_space(connection):
         connection.execute(change.values(body=body, size=len(body)))
 
 
+def name(connection, row, hash_):
+    """Let an entry of the evidence name another proof."""
+    link = tables.evidence
+    at = (link.c.block == row.block, link.c.log_index == row.log_index, link.c.kind == row.kind)
+    connection.execute(update(link).where(*at).values(hash=hash_))
+
+
+def receipts_named(connection):
+    link = tables.evidence
+    query = select(link).where(link.c.kind == "receipt").order_by(link.c.block)
+    return connection.execute(query).all()
+
+
+def flipped(hash_):
+    return bytes([hash_[0] ^ 1]) + bytes(hash_[1:])
+
+
 def damage_names(connection):
     """Hashes that name nothing, as after a flipped bit."""
-    link = tables.evidence
-    for row in connection.execute(select(link).where(link.c.kind == "receipt")).all():
-        connection.execute(
-            update(link)
-            .where(
-                link.c.block == row.block,
-                link.c.log_index == row.log_index,
-                link.c.kind == row.kind,
-            )
-            .values(hash=bytes([row.hash[0] ^ 1]) + bytes(row.hash[1:]))
-        )
+    for row in receipts_named(connection):
+        name(connection, row, flipped(row.hash))
 
 
 def swap_receipts(connection):
     """Every body is whole and under its hash, and two events name each other's."""
-    link = tables.evidence
-    rows = connection.execute(
-        select(link).where(link.c.kind == "receipt").order_by(link.c.block)
-    ).all()
-    for one, other in ((rows[0], rows[-1]), (rows[-1], rows[0])):
-        connection.execute(
-            update(link)
-            .where(
-                link.c.block == one.block,
-                link.c.log_index == one.log_index,
-                link.c.kind == one.kind,
-            )
-            .values(hash=other.hash)
-        )
+    one, *_, other = receipts_named(connection)
+    name(connection, one, other.hash)
+    name(connection, other, one.hash)
 
 
 GONE = {
@@ -588,9 +585,7 @@ def rename_bodies(connection):
     proof = tables.proof
     for row in connection.execute(select(proof.c.hash).where(proof.c.kind == "state")).all():
         connection.execute(
-            update(proof)
-            .where(proof.c.hash == row.hash)
-            .values(hash=bytes([row.hash[0] ^ 1]) + bytes(row.hash[1:]))
+            update(proof).where(proof.c.hash == row.hash).values(hash=flipped(row.hash))
         )
 
 
@@ -674,7 +669,7 @@ def test_a_spoilt_body_that_a_retracted_event_names_is_kept(ledger, engine, foll
     link, proof = tables.evidence, tables.proof
     with writing(engine) as connection:
         row = connection.execute(select(link).where(link.c.kind == "state")).first()
-        hash_ = bytes([row.hash[0] ^ 1]) + bytes(row.hash[1:])
+        hash_ = flipped(row.hash)
         values = connection.execute(select(proof).where(proof.c.hash == row.hash)).one()._asdict()
         # Other bytes under a hash that both name.
         connection.execute(insert(proof).values(**{**values, "hash": hash_}))

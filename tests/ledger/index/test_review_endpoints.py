@@ -152,10 +152,9 @@ def compared(stand, all_):
     return [(check.result, check.detail) for check in report.checks if check.number in {11, 12}]
 
 
-@pytest.fixture
-def forked(stand):
-    """An index of a chain, and a branch beside it whose final blocks are others."""
-    stand.chain.final_depth = 2
+def branched(stand, final_depth):
+    """An index of a chain, and a branch beside it."""
+    stand.chain.final_depth = final_depth
     stand.chain.grow(4)
     before = stand.chain.view()
     stand.chain.grow(6)
@@ -164,6 +163,12 @@ def forked(stand):
     stand.chain.grow(6)
     stand.catch_up()
     return fork
+
+
+@pytest.fixture
+def forked(stand):
+    """That branch, where its final blocks are others."""
+    return branched(stand, 2)
 
 
 def test_a_branch_that_one_endpoint_makes_up_is_no_fault_of_the_index(stand, several, forked):
@@ -184,14 +189,7 @@ def test_an_index_of_a_branch_that_one_endpoint_makes_up_does_not_hold(stand, se
 @pytest.mark.parametrize("agree", [True, False])
 def test_before_anything_is_final_all_are_asked_about_the_last_block(stand, several, agree):
     """The endpoint named first shows each block as the index has it, and the others do not."""
-    stand.chain.final_depth = 100
-    stand.chain.grow(4)
-    before = stand.chain.view()
-    stand.chain.grow(6)
-    fork = stand.chain.view()
-    stand.chain.restore(before)
-    stand.chain.grow(6)
-    stand.catch_up()
+    fork = branched(stand, 100)
     all_ = several(3 if agree else 2)
     for other in all_.each[1:]:
         other.served = fork
