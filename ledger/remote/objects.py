@@ -62,17 +62,49 @@ _NEVER: Final = datetime.fromtimestamp(0, UTC)
 _Ts = TypeVarTuple("_Ts")
 
 
-class WakefulLoop(asyncio.SelectorEventLoop):
-    """A loop that knows which threads are waking it.
+class _Awaited(asyncio.Future[Any]):
+    """A future of obstore's; its loop notes where obstore was told that nobody awaits it."""
 
-    obstore's threads do, and may lose the interpreter's lock in there. One that asks for it again
-    while the interpreter ends is made to exit amid Rust frames, which aborts the process
+    _loop: WakefulLoop
+
+    def __init__(self, loop: WakefulLoop) -> None:
+        super().__init__(loop=loop)
+        self.answered = False
+
+    def cancelled(self) -> bool:
+        """As any future's. What is done asks on the loop's thread, obstore's threads on theirs."""
+        given_up = super().cancelled()
+        if not given_up or self.answered:
+            return given_up
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            self.answered = True
+            if self in self._loop.given_up:
+                # No call from here on: no other thread gets the lock before Rust is back.
+                del self._loop.given_up[self]
+            return given_up
+        self._loop.given_up[self] = None
+        return given_up
+
+
+class WakefulLoop(asyncio.SelectorEventLoop):
+    """A loop that knows which of obstore's threads are in the interpreter, or about to be.
+
+    They are to wake the loop, and may lose the interpreter's lock in there; and behind a read that
+    was given up they ask, some time later, whether it was. A thread that asks for the lock while
+    the interpreter ends is made to exit amid Rust frames, which aborts the process
     (pyo3-async-runtimes #40). So closing waits until they have left.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.waking: dict[int, None] = {}
+        self.given_up: dict[_Awaited, None] = {}
+
+    def create_future(self) -> asyncio.Future[Any]:
+        """As any loop's; obstore's are made here."""
+        return _Awaited(self)
 
     def call_soon_threadsafe(
         self, callback: Callable[[*_Ts], object], *args: *_Ts, context: Context | None = None
@@ -80,6 +112,10 @@ class WakefulLoop(asyncio.SelectorEventLoop):
         """As any loop's; the calling thread is noted meanwhile."""
         thread = threading.get_ident()
         self.waking[thread] = None
+        for future in args:
+            if isinstance(future, _Awaited):
+                future.answered = True
+                self.given_up.pop(future, None)
         try:
             return super().call_soon_threadsafe(callback, *args, context=context)
         finally:
@@ -89,7 +125,7 @@ class WakefulLoop(asyncio.SelectorEventLoop):
     def settle(self) -> None:
         """Wait until those threads have left."""
         patience = time.monotonic() + _LEAVING_SECONDS
-        while self.waking and time.monotonic() < patience:
+        while (self.waking or self.given_up) and time.monotonic() < patience:
             time.sleep(0.001)
 
 

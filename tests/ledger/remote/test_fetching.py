@@ -357,7 +357,7 @@ def test_a_disk_that_fills_up_keeps_what_arrived(shop, server, card, out):
 
     ran = command(path, "--out", out, preexec_fn=limit)
     told = ran.communicate(timeout=60)[1]
-    assert ran.returncode == 2
+    assert ran.returncode == 2, told
     assert "cannot be written" in told
     assert "goes on where it stopped" in told
     assert not out.exists()

@@ -1,5 +1,6 @@
 """Reading a sealed package on a web server: right bytes, or an error of ours, whatever it does."""
 
+import asyncio
 import gc
 import os
 import resource
@@ -30,7 +31,7 @@ from ledger.errors import (
     WrongKey,
 )
 from ledger.ids import Address, ModelId
-from ledger.remote.objects import RemoteObject
+from ledger.remote.objects import RemoteObject, _Awaited
 from ledger.remote.places import Place
 from ledger.sealed.file import inspect, open_sealed, seal
 from ledger.tensors.model import open_model
@@ -55,6 +56,36 @@ def no_thread_stays():
     yield
     gc.collect()
     assert remote_threads() == []
+
+
+def test_closing_waits_for_obstores_threads_behind_reads_that_were_given_up(server, monkeypatch):
+    """One that asks for the interpreter's lock while that ends aborts the process."""
+    asked, left = [], []
+    ours = _Awaited.cancelled
+
+    def late(future):
+        given_up = asyncio.Future.cancelled(future)
+        foreign = threading.current_thread().name != "sealed-remote"
+        if given_up and foreign:
+            asked.append(future)
+            time.sleep(0.2)
+        answer = ours(future)
+        if given_up and foreign:
+            left.append(future)
+        return answer
+
+    monkeypatch.setattr(_Awaited, "cancelled", late)
+    server.fault = lambda number, first: "stall" if number > 1 else None
+    source = remote(server)
+    reads = source.reads()
+    with ThreadPoolExecutor(4) as pool:
+        running = [pool.submit(reads.block, 2 << 20, 8 << 20) for _ in range(4)]
+        while len(server.ranges) < 5:
+            time.sleep(0.01)
+        reads.abandon()
+        assert all(isinstance(each.exception(), StoreUnavailable) for each in running)
+    source.close()
+    assert len(asked) == len(left) == 4
 
 
 # -- what is read, and with how many requests
@@ -288,7 +319,7 @@ def test_another_file_and_another_key_are_refused(shop, server, tmp_path):
 READ = """
 import sys
 from ledger.errors import LedgerError
-from ledger.remote.objects import RemoteObject
+from ledger.remote.objects import RemoteObject, _Awaited
 from ledger.remote.places import Place
 from ledger.sealed.file import open_sealed
 try:
