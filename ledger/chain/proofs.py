@@ -14,7 +14,7 @@ from ledger.chain.rpc import Rpc, data, quantity
 from ledger.errors import ChainError, Reorganised, RpcRefused, StateProofInvalid
 from ledger.evidence.documents import ReceiptProof, SlotProof, StateProof
 from ledger.evidence.headers import Header, encode_header
-from ledger.evidence.proofs import list_proof, prove_account, prove_word, prune
+from ledger.evidence.proofs import list_proofs, prove_account, prove_word, prune
 from ledger.evidence.receipts import encode_receipt
 from ledger.ids import Address, keccak256
 
@@ -96,21 +96,22 @@ def fetch_receipts(rpc: Rpc, header: Header, indices: Sequence[int]) -> tuple[Re
     hashes = block["transactions"]
     receipts = [encode_receipt(receipt) for receipt in _receipts(rpc, header, hashes)]
     raw = _raw_transactions(rpc, header, hashes)
-    proofs = []
-    for index in sorted(set(indices)):
-        if index >= len(receipts):
-            raise StateProofInvalid(f"block {header.number} has no transaction {index}")
-        proofs.append(
-            ReceiptProof(
-                block=header.number,
-                index=index,
-                receipt=receipts[index],
-                receipt_nodes=list_proof(receipts, index, header.receipts_root),
-                transaction=raw[index] if raw else b"",
-                transaction_nodes=(list_proof(raw, index, header.transactions_root) if raw else ()),
-            )
+    wanted = sorted(set(indices))
+    if wanted and wanted[-1] >= len(receipts):
+        raise StateProofInvalid(f"block {header.number} has no transaction {wanted[-1]}")
+    receipt_nodes = list_proofs(receipts, wanted, header.receipts_root)
+    transaction_nodes = list_proofs(raw, wanted, header.transactions_root) if raw else {}
+    return tuple(
+        ReceiptProof(
+            block=header.number,
+            index=index,
+            receipt=receipts[index],
+            receipt_nodes=receipt_nodes[index],
+            transaction=raw[index] if raw else b"",
+            transaction_nodes=transaction_nodes.get(index, ()),
         )
-    return tuple(proofs)
+        for index in wanted
+    )
 
 
 def find_logs(
@@ -187,7 +188,7 @@ def _raw_transactions(rpc: Rpc, header: Header, hashes: Sequence[str]) -> list[b
     try:
         replies = rpc.batch([("eth_getRawTransactionByHash", [of]) for of in hashes])
         raw = [data(reply) for reply in replies]
-        list_proof(raw, 0, header.transactions_root)
+        list_proofs(raw, (), header.transactions_root)
     except (ChainError, StateProofInvalid):  # the evidence is complete without transactions
         return []
     return raw

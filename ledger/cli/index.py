@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, replace
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -145,24 +146,26 @@ def prove(
 ) -> Answer:
     """Ask once more for proofs that could not be had, such as of an archive=URL added since.
 
-    Also for those that the database no longer holds as they were, which deed index audit tells. A
-    follower may run meanwhile. Exit code 1 while some are still lost; it says why. Exit code 3: no
-    endpoint can be used; 2: all are of another chain, or the database is; nothing was changed then.
-    Ended at any point, it keeps what it has found.
+    Also for those that the database no longer holds as they were, which deed index audit tells. All
+    of it is looked through first: what is whole there serves again, and needs no endpoint. A
+    follower may run meanwhile. Exit code 1 while some are still lost; it says why. Exit code 3:
+    some lack, and no endpoint can be used; 2: all are of another chain, or the database is. Ended
+    at any point, it keeps what it has found.
     """
-    from ledger.index.keeper import Keeper
+    from ledger.index.mending import Mender
+    from ledger.index.proof_source import ProofSource
 
     chain_id = session.network.deployment.chain_id
     with (
         ended_like_interrupts(),
         opened(session, database) as engine,
         _endpoints(session, rpc, quorum) as endpoints,
-        console.progress("asking", "proofs") as show,
+        console.progress("looking through", "blocks") as show,
     ):
         require_own(session, engine)
-        keeper = Keeper(endpoints, engine, chain_id, rate=_checked_rate(proof_rate))
-        require_usable(endpoints)
-        answer = keeper.retrieve(show)
+        source = ProofSource(endpoints, _checked_rate(proof_rate))
+        ready = partial(require_usable, endpoints)
+        answer = Mender(engine, chain_id, source).retrieve(show, ready=ready)
     still = sum(answer.reasons.values())
     rows: list[tuple[str, object]] = [("found", _proofs(answer.found))]
     rows += [("still lost", told) for told in _lost(answer.reasons)]
@@ -363,7 +366,7 @@ def _known(
 
 
 def _checked_rate(given: float | None) -> float:
-    from ledger.index.keeper import REQUESTS_PER_SECOND
+    from ledger.index.proof_source import REQUESTS_PER_SECOND
 
     if given is None:
         return REQUESTS_PER_SECOND

@@ -4,12 +4,12 @@ A proof is the list of the trie nodes on the path from a root to a key (EIP-1186
 are looked up by their Keccak-256, so a proof can only be complete or broken; we also refuse nodes
 that the path does not use, and nodes of a shape that no trie has. Tries: Yellow Paper appendix D.
 The walk is ours, since verifiers must refuse the same nodes; the tests hold it against ``trie``,
-which builds what nodes of a chain do not prove (`list_proof`).
+which builds what nodes of a chain do not prove (`list_proofs`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -117,8 +117,10 @@ def prove_item(root: Digest, index: int, nodes: Sequence[bytes], *, step: int = 
     return item
 
 
-def list_proof(items: Sequence[bytes], index: int, root: Digest) -> tuple[bytes, ...]:
-    """Proof of item `index` in the trie of a block's receipts or transactions.
+def list_proofs(
+    items: Sequence[bytes], indices: Iterable[int], root: Digest
+) -> dict[int, tuple[bytes, ...]]:
+    """Proofs of items in the trie of a block's receipts or transactions, which is built once.
 
     Raises:
         StateProofInvalid: the items are not those under `root`.
@@ -131,9 +133,11 @@ def list_proof(items: Sequence[bytes], index: int, root: Digest) -> tuple[bytes,
             "the block's items do not lead to its root",
             hint="the endpoint left some out, or this chain encodes them in a way of its own",
         )
-    path = tree.get_proof(rlp.encode(index))  # type: ignore[no-untyped-call]  # trie left it so
-    nodes = [rlp.encode(node) for node in path]
-    return prune(root, rlp.encode(index), nodes)
+    proofs = {}
+    for index in indices:
+        path = tree.get_proof(rlp.encode(index))  # type: ignore[no-untyped-call]  # trie left it so
+        proofs[index] = prune(root, rlp.encode(index), [rlp.encode(node) for node in path])
+    return proofs
 
 
 def _walk(

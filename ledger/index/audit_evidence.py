@@ -15,9 +15,17 @@ from ledger.index import tables
 from ledger.index.audit_report import Faults, Said
 from ledger.index.decode import decode
 from ledger.index.event_proofs import KINDS, Kept, ours_in, verify_event
-from ledger.index.evidence_rows import spoilt
+from ledger.index.evidence_rows import misstored
 from ledger.index.evidence_store import EvidenceStore
-from ledger.index.faults import pages, proved, uncovered, unkept, unowned
+from ledger.index.faults import (
+    contradictory,
+    pages,
+    proved,
+    strayed,
+    uncovered,
+    unkept,
+    unowned,
+)
 from ledger.index.fold_titles import committed_at_once
 from ledger.index.journal import Cursor, topics_of
 
@@ -25,7 +33,7 @@ from ledger.index.journal import Cursor, topics_of
 def proofs(connection: Connection, chain_id: int) -> Said:
     """Check (6): proofs are what they are named for, are there, and lead to their blocks."""
     faults = Faults()
-    for hash_ in spoilt(connection, chain_id):
+    for hash_ in misstored(connection, chain_id):
         faults.add(f"proof 0x{hash_[:6].hex()}… is not what it is named for")
     for link in unkept(connection, chain_id):
         faults.add(
@@ -122,7 +130,7 @@ def coverage(connection: Connection, chain_id: int, cursor: Cursor) -> Said:
     cover = store.coverage(connection)
     held, lost = store.tally(connection)
     if not cover.begun:
-        if held or lost:
+        if held or lost or strayed(connection, chain_id):
             return "fail", "proofs were taken, and how far is not on record"
         return "not checked", "nothing was harvested; deed index run does it"
     faults = Faults()
@@ -140,6 +148,11 @@ def coverage(connection: Connection, chain_id: int, cursor: Cursor) -> Said:
         faults.add(
             f"{cover.events} events are counted as proved and {cover.lost} proofs as lost, and "
             f"on record are {held} and {lost}"
+        )
+    for row in contradictory(connection, chain_id):
+        faults.add(
+            f"the {row.kind} proof of event {row.block}-{row.log_index} is on record as held and "
+            "as lost"
         )
     told = f", {lost} proofs could no longer be had" if lost else ""
     return faults.said(f"up to block {cover.next_block - 1}{told}")

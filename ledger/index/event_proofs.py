@@ -276,6 +276,27 @@ def sound(row: Row[Any], kept: Mapping[Kind, Kept], other: Kept | None) -> set[K
     return set()
 
 
+def subject_of(body: bytes) -> tuple[Kind, *tuple[object, ...]] | None:
+    """What a proof is of, whatever it is called: its kind, and what leads to it.
+
+    A header by its hash; a receipt by block, index and receipts root; a state by contract and state
+    root. None where the bytes are no proof; whether one holds, `verify_event` says.
+    """
+    try:
+        return "header", Header.parse(body).hash.raw
+    except LedgerError:
+        pass
+    try:
+        document = Kept("receipt", body).document()
+        if "receipt" in document:
+            proof = ReceiptProof.from_json(document)
+            return "receipt", proof.block, proof.index, keccak256(proof.receipt_nodes[0])
+        state = StateProof.from_json(document)
+        return "state", state.address.raw, keccak256(state.nodes[0])
+    except (LedgerError, IndexError, TypeError):
+        return None
+
+
 # A block's events mostly share these, and each takes a millisecond: the last few are remembered.
 # All are functions of the bytes that they are given.
 _FEW: Final = 16

@@ -1,13 +1,14 @@
-"""How rows of `evidence`, `proof` and the journal belong together, and bodies that are spoilt."""
+"""How rows of `evidence`, `proof` and the journal belong together; bodies that are misstored."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Table, and_, select
+from sqlalchemy import ColumnElement, Connection, Row, Table, and_, select
 
+from ledger.errors import IndexDamaged
 from ledger.index import tables
 
 _PAGE: Final = 500
@@ -40,21 +41,35 @@ def raw(body: object) -> bytes:
     return bytes(body) if isinstance(body, bytes | memoryview) else repr(body).encode()
 
 
-def spoilt(connection: Connection, chain_id: int) -> Iterator[bytes]:
-    """Hashes of the proofs whose bytes are not what they are stored under: all are read.
+def hash_of(row: Row[Any]) -> bytes:
+    """Under what a row of `proof` is stored.
 
-    Those that another chain's entries alone name are for that chain's audit.
+    Raises:
+        IndexDamaged: it is no hash; SQLite may hold anything.
+    """
+    if not isinstance(row.hash, bytes):
+        raise IndexDamaged("hash of proof in the index database is not of its kind")
+    return row.hash
+
+
+def misstored(connection: Connection, chain_id: int) -> Iterator[bytes]:
+    """Hashes of the proofs that are not stored as they are: other bytes, or another size.
+
+    All are read. Those that another chain's entries alone name are for that chain's audit.
+
+    Raises:
+        IndexDamaged: one is stored under something that is no hash.
     """
     link, stored = tables.evidence, tables.proof
     others = select(link.c.chain_id).where(link.c.chain_id != chain_id).limit(1)
     alone = connection.execute(others).first() is None
     rows = connection.execute(select(stored).execution_options(yield_per=_PAGE))
     for some in rows.partitions():
-        found = {
-            bytes(row.hash)
-            for row in some
-            if not whole(row.body, row.hash) or len(row.body) != row.size
-        }
+        found = set()
+        for row in some:
+            hash_of(row)
+            if not whole(row.body, row.hash) or len(row.body) != row.size:
+                found.add(row.hash)
         named: dict[bytes, set[int]] = {}
         if found and not alone:
             chains = select(link.c.hash, link.c.chain_id).where(link.c.hash.in_(found)).distinct()

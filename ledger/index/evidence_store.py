@@ -11,12 +11,13 @@ again. For every final event three kinds are kept, each by the SHA-256 of its by
 
 Nothing is kept that does not verify against the block hash in the journal. What could no longer be
 had is written down with its reason, and asked for again only when an operator says so
-(`ledger.index.keeper.Keeper.retrieve`).
+(`ledger.index.mending`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, Final, cast
@@ -76,13 +77,11 @@ class Filed:
 
     Attributes:
         proofs: how many are new.
-        left: how many its events lack still.
         events, lost: by how much these counts change; `size`: bytes that were added.
         lacking: why, of those that could not be had.
     """
 
     proofs: int
-    left: int
     events: int
     lost: int
     size: int
@@ -137,10 +136,6 @@ class EvidenceStore:
             .order_by(logs.c.block)
             .limit(BLOCKS_A_TURN)
         )
-        return self._by_block(connection, blocks)
-
-    def events_of(self, connection: Connection, blocks: Sequence[int]) -> list[list[Row[Any]]]:
-        """The journal's events of these blocks, block by block, in order."""
         return self._by_block(connection, blocks)
 
     def _by_block(
@@ -199,8 +194,74 @@ class EvidenceStore:
         place = self.place(connection)
         if block > final or not there or (place is not None and place.next_block > block):
             raise Fenced(f"the proofs of block {block} are another's, or nobody's any more")
-        filed = self.file(connection, block, block_hash, gathered)
-        self._move(connection, place, block + 1, filed)
+        entries = self.entries(connection, block, block_hash)
+        good = {key for key, proof in entries.items() if proof is not None}
+        self._move(
+            connection, place, block + 1, self._file(connection, block, block_hash, gathered, good)
+        )
+
+    def mend(
+        self, connection: Connection, events: Sequence[Row[Any]], gathered: Gathered
+    ) -> tuple[Filed, set[tuple[int, Kind]]]:
+        """Put what was gathered in place of what the events of one block lack; leave what holds.
+
+        Whoever else writes to this chain waits until the transaction is over.
+
+        Args:
+            connection: a transaction that writes.
+            events: of one block, of the journal or taken back.
+            gathered: of them.
+
+        Returns:
+            What came of it, and the proofs that the events lack still.
+        """
+        self.alone(connection)
+        block, block_hash = int(events[0].block), bytes(events[0].block_hash)
+        entries = self.entries(connection, block, block_hash)
+        by_event: dict[int, dict[Kind, Kept]] = {}
+        for (at, kind), proof in entries.items():
+            if proof is not None:
+                by_event.setdefault(at, {})[kind] = proof
+        good: set[tuple[int, Kind]] = set()
+        for event in events:
+            at = event.log_index
+            kept = by_event.get(at, {})
+            good |= {(at, kind) for kind in sound(event, kept, gathered.held.get((at, "header")))}
+        filed = self._file(connection, block, block_hash, gathered, good)
+        held = good | gathered.held.keys()
+        left = {(event.log_index, kind) for event in events for kind in KINDS} - held
+        # Of a kind that there is none of: once what it may have been is there, it says nothing.
+        link = tables.evidence
+        for at, kind in entries:
+            if kind not in KINDS and all((at, known) in held for known in KINDS):
+                connection.execute(
+                    delete(link).where(
+                        *self._of_block(block, block_hash),
+                        link.c.log_index == at,
+                        link.c.kind == kind,
+                    )
+                )
+        place = tables.evidence_place
+        connection.execute(
+            update(place)
+            .where(place.c.chain_id == self.chain_id)
+            .values(
+                events=place.c.events + filed.events,
+                lost=place.c.lost + filed.lost,
+                bytes=place.c.bytes + filed.size,
+            )
+        )
+        return filed, left
+
+    def alone(self, connection: Connection) -> None:
+        """Wait for whoever writes to this chain, and have others wait: the cursor's row is ours.
+
+        SQLite has one writer anyway.
+        """
+        cursor = tables.cursor
+        connection.execute(
+            select(cursor.c.chain_id).where(cursor.c.chain_id == self.chain_id).with_for_update()
+        )
 
     def tally(self, connection: Connection, *where: ColumnElement[bool]) -> tuple[int, int]:
         """Events with every proof on record, and proofs that could not be had; of all or some."""
@@ -223,51 +284,32 @@ class EvidenceStore:
         size = select(func.coalesce(func.sum(stored.c.size), 0)).where(stored.c.hash.in_(named))
         return int(connection.execute(size).scalar_one())
 
-    def file(
+    def _file(
         self,
         connection: Connection,
         block: int,
         block_hash: bytes,
         gathered: Gathered,
-        events: Sequence[Row[Any]] = (),
+        good: AbstractSet[tuple[int, Kind]],
     ) -> Filed:
-        """Put what was gathered in place of what the block lacks, and leave what it has.
-
-        What is there of `events` lacks too where it does not verify.
-        """
+        """Write down what was gathered of a block, but for what is `good` as it is."""
         link = tables.evidence
-        of_block = (
-            link.c.chain_id == self.chain_id,
-            link.c.block == block,
-            link.c.block_hash == block_hash,
-        )
-        entries = self._entries(connection, *of_block)
-        before = self.tally(connection, *of_block[1:]) if entries else (0, 0)
-        there = {key: entry for key, entry in entries.items() if entry is not None}
-        by_event: dict[int, dict[Kind, Kept]] = {}
-        for (at, kind), proof in there.items():
-            by_event.setdefault(at, {})[kind] = proof
-        good = set(there)
-        for event in events:
-            at = event.log_index
-            kept = by_event.get(at, {})
-            held = sound(event, kept, gathered.held.get((at, "header")))
-            good -= {(at, kind) for kind in kept.keys() - held}
-        had = {key: proof for key, proof in gathered.held.items() if key not in good}
-        lost = {key: why for key, why in gathered.lost.items() if key not in good}
-        new = {key for key, proof in had.items() if there.get(key) != proof}
-        held_now = good | had.keys()
-        left = {(event.log_index, kind) for event in events for kind in KINDS} - held_now
-        unknown = {
-            (at, kind)
-            for at, kind in entries
-            if events and kind not in KINDS and all((at, known) in held_now for known in KINDS)
+        of_block = self._of_block(block, block_hash)
+        named = {
+            (row.log_index, cast("Kind", row.kind)): row.hash
+            for row in connection.execute(
+                select(link.c.log_index, link.c.kind, link.c.hash).where(*of_block)
+            )
         }
-        for index, kind in entries.keys() & (new | unknown):
+        # Two counts tell how the totals change.
+        before = self.tally(connection, *of_block[1:]) if named else (0, 0)
+        new = {key: proof for key, proof in gathered.held.items() if key not in good}
+        lost = {key: why for key, why in gathered.lost.items() if key not in good}
+        for index, kind in named.keys() & new.keys():
             connection.execute(
                 delete(link).where(*of_block, link.c.log_index == index, link.c.kind == kind)
             )
-        size = self._put(connection, [had[key] for key in new])
+        size = self.put(connection, new.values())
         rows = [
             {
                 "chain_id": self.chain_id,
@@ -279,84 +321,54 @@ class EvidenceStore:
                 "lost": reason,
             }
             for (index, kind), proof, reason in (
-                *((key, had[key], None) for key in sorted(new)),
-                *((key, None, reason) for key, reason in lost.items() if key not in entries),
+                *((key, new[key], None) for key in sorted(new)),
+                # What could not be had keeps its entry: the body may be in a copy.
+                *((key, None, reason) for key, reason in lost.items() if key not in named),
             )
         ]
         if rows:
             connection.execute(insert(link), rows)
-        if events:
-            self._set_sizes(connection, *of_block)
         after = self.tally(connection, *of_block[1:])
         return Filed(
-            len(new),
-            len(left),
-            after[0] - before[0],
-            after[1] - before[1],
-            size,
-            tuple(lost.values()),
+            len(new), after[0] - before[0], after[1] - before[1], size, tuple(lost.values())
         )
 
-    def bodies(
+    def entries(
         self, connection: Connection, block: int, block_hash: bytes
-    ) -> dict[Kind, list[Kept]]:
-        """The proofs that any entry of a block names, each once."""
+    ) -> dict[tuple[int, Kind], Kept | None]:
+        """A block's entries, and of each the proof where it is there as it was kept."""
+        link, stored = tables.evidence, tables.proof
+        of_block = self._of_block(block, block_hash)
+        named = select(link.c.hash).where(*of_block, link.c.hash.is_not(None))
+        there = {
+            bytes(row.hash): Kept(row.kind, bytes(row.body))
+            for row in connection.execute(select(stored).where(stored.c.hash.in_(named)))
+            if whole(row.body, row.hash)
+        }
+        found: dict[tuple[int, Kind], Kept | None] = {}
+        for row in connection.execute(select(link).where(*of_block)):
+            kind = cast("Kind", row.kind)
+            kept = None if row.hash is None else there.get(bytes(row.hash))
+            found[row.log_index, kind] = kept if kept is not None and kept.kind == kind else None
+        return found
+
+    def lost(self, connection: Connection, block: int, block_hash: bytes) -> set[tuple[int, Kind]]:
+        """The proofs of a block that could not be had."""
         link = tables.evidence
-        of_block = (
+        query = select(link.c.log_index, link.c.kind).where(
+            *self._of_block(block, block_hash), link.c.lost.is_not(None)
+        )
+        return {(row.log_index, cast("Kind", row.kind)) for row in connection.execute(query)}
+
+    def _of_block(self, block: int, block_hash: bytes) -> tuple[ColumnElement[bool], ...]:
+        link = tables.evidence
+        return (
             link.c.chain_id == self.chain_id,
             link.c.block == block,
             link.c.block_hash == block_hash,
         )
-        found: dict[Kind, list[Kept]] = {}
-        for proof in {each for each in self._entries(connection, *of_block).values() if each}:
-            found.setdefault(proof.kind, []).append(proof)
-        return found
 
-    def _entries(
-        self, connection: Connection, *of_block: ColumnElement[bool]
-    ) -> dict[tuple[int, Kind], Kept | None]:
-        """A block's entries, and of each the proof where it is there as it was kept."""
-        link, stored = tables.evidence, tables.proof
-        entries: dict[tuple[int, Kind], Kept | None] = {}
-        seen: dict[bytes, Kept | None] = {}
-        rows = connection.execute(
-            select(link.c.log_index, link.c.kind, stored.c.hash, stored.c.kind.label("as_kind"))
-            .add_columns(stored.c.body)
-            .outerjoin(stored, stored.c.hash == link.c.hash)
-            .where(*of_block)
-        )
-        for row in rows:
-            kind = cast("Kind", row.kind)
-            if row.hash is not None and row.hash not in seen:
-                right = whole(row.body, row.hash)
-                seen[row.hash] = Kept(row.as_kind, bytes(row.body)) if right else None
-            kept = None if row.hash is None else seen[row.hash]
-            entries[row.log_index, kind] = kept if kept is not None and kept.kind == kind else None
-        return entries
-
-    @staticmethod
-    def _set_sizes(connection: Connection, *of_block: ColumnElement[bool]) -> None:
-        link, stored = tables.evidence, tables.proof
-        named = select(link.c.hash).where(*of_block, link.c.hash.is_not(None))
-        size = func.length(stored.c.body)
-        connection.execute(
-            update(stored).where(stored.c.hash.in_(named), stored.c.size != size).values(size=size)
-        )
-
-    @staticmethod
-    def drop(connection: Connection, hashes: Collection[bytes]) -> None:
-        """Forget bodies that are not what they are stored under, where nothing names them.
-
-        A body that is whole is never dropped, whatever names it.
-        """
-        link, stored = tables.evidence, tables.proof
-        if hashes:
-            named = select(link.c.hash).where(link.c.hash.in_(hashes))
-            connection.execute(
-                delete(stored).where(stored.c.hash.in_(hashes), stored.c.hash.not_in(named))
-            )
-
-    def _put(self, connection: Connection, proofs: Iterable[Kept]) -> int:
+    def put(self, connection: Connection, proofs: Iterable[Kept]) -> int:
         """Store the bodies that are not there as they are; the bytes of the new ones."""
         table = tables.proof
         wanted = {proof.hash: proof for proof in proofs}
@@ -371,7 +383,9 @@ class EvidenceStore:
                 fresh.append({"hash": hash_, **row})
                 size += len(proof.body)
             elif known[hash_] != (proof.kind, proof.body, len(proof.body)):
-                connection.execute(update(table).where(table.c.hash == hash_).values(**row))
+                done = connection.execute(update(table).where(table.c.hash == hash_).values(**row))
+                if done.rowcount != 1:
+                    fresh.append({"hash": hash_, **row})  # Dropped meanwhile, as it was spoilt.
         if fresh:
             connection.execute(insert(table), fresh)
         return size

@@ -21,11 +21,12 @@ from sqlalchemy import (
 from ledger.ids import Address
 from ledger.index import tables
 from ledger.index.decode import EVENTS
-from ledger.index.event_proofs import KINDS, Kept, Kind
+from ledger.index.event_proofs import KINDS, Kept, Kind, subject_of
 from ledger.index.evidence_rows import raw, same_event, same_proof
 from ledger.index.fold_licenses import plan_digest
 
 _PAGE: Final = 2000
+_PROOFS: Final = 300
 _ADDRESS: Final = 20
 
 
@@ -126,26 +127,61 @@ def unkept(connection: Connection, chain_id: int) -> Iterator[Row[Any]]:
     )
 
 
+def contradictory(connection: Connection, chain_id: int) -> Iterator[Row[Any]]:
+    """Entries of the evidence that name a proof and say that it could not be had."""
+    link = tables.evidence
+    return pages(
+        connection,
+        select(link.c.block, link.c.log_index, link.c.kind)
+        .where(link.c.chain_id == chain_id, link.c.hash.is_not(None), link.c.lost.is_not(None))
+        .order_by(link.c.block, link.c.log_index, link.c.kind),
+    )
+
+
+def strayed(connection: Connection, chain_id: int) -> bool:
+    """Whether a block of the journal was harvested of which no entry speaks any more."""
+    link, stored, logs = tables.evidence, tables.proof, tables.raw_log
+    named = select(link.c.hash).where(link.c.hash.is_not(None))
+    unnamed = select(stored.c.body).where(stored.c.hash.not_in(named))
+    ours = select(logs.c.block_hash).where(logs.c.chain_id == chain_id)
+    for row in pages(connection, unnamed):
+        kind, *of = subject_of(raw(row.body)) or ("", b"")
+        if kind == "header":
+            found = connection.execute(ours.where(logs.c.block_hash == of[0]).limit(1))
+            if found.first() is not None:
+                return True
+    return False
+
+
 def proved(
     connection: Connection, chain_id: int, logs: Table = tables.raw_log
 ) -> Iterator[tuple[Row[Any], dict[Kind, Kept]]]:
     """Every event of the journal, or of those taken back, that has proofs, with them."""
     link, stored = tables.evidence, tables.proof
     query = (
-        select(logs, link.c.kind.label("proof_kind"), stored.c.body)
+        select(logs, link.c.kind.label("proof_kind"), stored.c.hash.label("proof_hash"))
         .join(link, same_event(logs))
         .join(stored, same_proof())
         .where(logs.c.chain_id == chain_id)
         .order_by(*logs.primary_key.columns)
+        .execution_options(yield_per=_PROOFS)
     )
     held: dict[Kind, Kept] = {}
     current: Row[Any] | None = None
     key = [column.name for column in logs.primary_key.columns]
-    for row in pages(connection, query):
-        if current is not None and any(getattr(row, k) != getattr(current, k) for k in key):
-            yield current, held
-            held = {}
-        current = row
-        held[row.proof_kind] = Kept(row.proof_kind, raw(row.body))
+    bodies: dict[bytes, Kept] = {}
+    for some in connection.execute(query).partitions():
+        # Each once: events of a block share theirs, and a state may show all that they changed.
+        hashes = {row.proof_hash for row in some}
+        bodies = {hash_: bodies[hash_] for hash_ in hashes & bodies.keys()}
+        wanted = select(stored.c.hash, stored.c.kind, stored.c.body)
+        for found in connection.execute(wanted.where(stored.c.hash.in_(hashes - bodies.keys()))):
+            bodies[found.hash] = Kept(found.kind, raw(found.body))
+        for row in some:
+            if current is not None and any(getattr(row, k) != getattr(current, k) for k in key):
+                yield current, held
+                held = {}
+            current = row
+            held[row.proof_kind] = bodies[row.proof_hash]
     if current is not None:
         yield current, held

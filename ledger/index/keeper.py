@@ -9,18 +9,13 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
-from itertools import islice
-from typing import Any, Final, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, Final
 
 from sqlalchemy import Engine, Row
 
 from ledger.chain.rpc import Rpc
 from ledger.errors import (
-    ChainError,
     ChainUnavailable,
     Fenced,
     IndexUnavailable,
@@ -28,20 +23,13 @@ from ledger.errors import (
     UnavailableError,
 )
 from ledger.index.database import reading, writing
-from ledger.index.endpoints import Endpoints, ask
-from ledger.index.event_proofs import gather_block
-from ledger.index.evidence_rows import spoilt
-from ledger.index.evidence_store import BLOCKS_A_TURN, EvidenceStore
+from ledger.index.endpoints import Endpoints
+from ledger.index.evidence_store import EvidenceStore
 from ledger.index.journal import Journal
-from ledger.index.mending import Account, Strays, mend, wanting
 from ledger.index.outbox import KEPT_DAYS
+from ledger.index.proof_source import REQUESTS_PER_SECOND, ProofSource
 
 log = logging.getLogger(__name__)
-
-T = TypeVar("T")
-
-REQUESTS_PER_SECOND: Final = 20.0
-"""What harvesting may ask of the endpoints, beside the follower."""
 
 ATTEMPTS: Final = 5
 """Turns in which a proof must have been refused before it is written down as lost."""
@@ -53,22 +41,6 @@ asked for once. Five turns for each block of an old chain would take months, and
 PRUNE_SECONDS: Final = 3600.0
 IDLE_SECONDS: Final = 2.0
 MAX_WAIT_SECONDS: Final = 60.0
-_DROPPED_AT_ONCE: Final = 10_000
-# A header, a block, its receipts, its transactions; and for each contract its state.
-_REQUESTS, _PER_CONTRACT = 4, 1
-
-
-@dataclass(frozen=True, slots=True)
-class Retrieved:
-    """What came of asking again.
-
-    Attributes:
-        found: proofs that are held now.
-        reasons: how many are still lacking, by what the endpoints said.
-    """
-
-    found: int
-    reasons: Mapping[str, int]
 
 
 class Keeper:
@@ -99,13 +71,12 @@ class Keeper:
         also: Callable[[], object] = lambda: None,
         now: Callable[[], float] = time.time,
     ) -> None:
-        self._node = node
+        self._source = ProofSource(node, rate)
         self._engine = engine
         self._journal = Journal(chain_id)
         self._store = EvidenceStore(chain_id)
         self._proofs = proofs
         self._active = active
-        self._rate = rate
         self._kept_ms = int(kept_days * 86_400_000)
         self._also = also
         self._now = now
@@ -163,75 +134,9 @@ class Keeper:
             if stop is not None and stop.is_set():
                 break
             self._harvest(rows, old=rows[0].block < final - OLD_BLOCKS)
-            if stop is not None and stop.wait(self._pause(rows)):
+            if stop is not None and stop.wait(self._source.pause(rows)):
                 break
         return bool(waiting)
-
-    def _pause(self, rows: Sequence[Row[Any]]) -> float:
-        contracts = len({row.address for row in rows})
-        return (_REQUESTS + _PER_CONTRACT * contracts) / self._rate
-
-    def retrieve(
-        self, progress: Callable[[int, int], None] = lambda _done, _total: None
-    ) -> Retrieved:
-        """Ask once more for every proof that is lacking: could not be had, or is gone or spoilt.
-
-        The store itself is looked through first: what is whole there needs no node. Ended at any
-        point, what it has found stays; run again, it asks for what still lacks.
-
-        Args:
-            progress: called with the number of proofs asked for so far, and of all.
-
-        Raises:
-            ChainUnavailable: no endpoint answers.
-            IndexUnavailable: the database cannot be written or holds nothing yet.
-        """
-        found, reasons = 0, Counter[str]()
-        self._recount()
-        with reading(self._engine) as connection:
-            lacks = wanting(connection, self._store)
-            own = Strays.of(connection) if lacks else Strays({})
-        total, left = sum(lacks.values()), iter(lacks)
-        while blocks := list(islice(left, BLOCKS_A_TURN)):
-            with reading(self._engine) as connection:
-                waiting = self._store.events_of(connection, blocks)
-            for rows in waiting:
-                # What is there and was lost sight of needs no node, which may have forgotten it.
-                with writing(self._engine) as connection:
-                    there = own.proofs(connection, self._store, rows)
-                    filed = mend(connection, self._store, rows, there)
-                found += filed.proofs
-                if filed.left:
-                    found, reasons = self._ask_again(rows, found, reasons)
-                progress(found + reasons.total(), total)
-        self._drop_spoilt()
-        self._recount()
-        return Retrieved(found, reasons)
-
-    def _ask_again(
-        self, rows: Sequence[Row[Any]], found: int, reasons: Counter[str]
-    ) -> tuple[int, Counter[str]]:
-        oldest = int(rows[0].block)
-        gathered = gather_block(partial(self._ask, oldest=oldest), rows, give_up=True)
-        with writing(self._engine) as connection:
-            filed = mend(connection, self._store, rows, gathered)
-        time.sleep(self._pause(rows))
-        return found + filed.proofs, reasons + Counter(filed.lacking)
-
-    def _recount(self) -> None:
-        with reading(self._engine) as connection:
-            cursor = self._journal.cursor(connection)
-            final = min(cursor.finalized, cursor.block)
-            account = Account.of(connection, self._store, final)
-        with writing(self._engine) as connection:
-            account.settle(connection, self._store.chain_id)
-
-    def _drop_spoilt(self) -> None:
-        with reading(self._engine) as connection:
-            hashes = list(spoilt(connection, self._store.chain_id))
-        for at in range(0, len(hashes), _DROPPED_AT_ONCE):
-            with writing(self._engine) as connection:
-                self._store.drop(connection, hashes[at : at + _DROPPED_AT_ONCE])
 
     def _harvest(self, rows: Sequence[Row[Any]], *, old: bool) -> None:
         block, hash_ = int(rows[0].block), bytes(rows[0].block_hash)
@@ -239,13 +144,12 @@ class Keeper:
         expected = old and self._losing
         give_up = expected or refusals >= ATTEMPTS - 1
         try:
-            gathered = gather_block(partial(self._ask, oldest=block), rows, give_up=give_up)
+            gathered = self._source.gather(rows, give_up=give_up)
         except (ChainUnavailable, IndexUnavailable):
             raise
         except LedgerError as error:
             self._refused = (hash_, refusals + 1)
-            if isinstance(self._node, Endpoints):
-                self._node.blame(error)
+            self._source.blame(error)
             raise
         self._losing, self._failures = bool(gathered.lost), 0
         for (index, kind), reason in sorted(gathered.lost.items()):
@@ -264,15 +168,6 @@ class Keeper:
                 self._store.keep(connection, block, hash_, gathered)
         except Fenced as error:
             log.info("%s", error.message)
-
-    def _ask(self, act: Callable[[Rpc], T], *, oldest: int) -> T:
-        try:
-            return ask(self._node, act, oldest=oldest)
-        except ChainUnavailable as error:
-            if error.fault != "malformed":
-                raise
-            # It did answer: waiting for another answer would hold up all that comes after.
-            raise ChainError(error.message) from None
 
     def _prune(self) -> None:
         now = self._now()

@@ -1,77 +1,287 @@
 """What the evidence store lacks of what it harvested, and what puts it right at an operator's word.
 
-Harvesting goes forward only (`ledger.index.evidence_store`). Here all of it is gone over again.
+Harvesting goes forward only (`ledger.index.evidence_store`). Here all of it is gone over again,
+also what events rest on that were taken back. What is looked through is read; each block is then
+put right in a transaction of its own, which has whoever else writes to the chain wait. So a
+follower, its keeper and another of these may run beside it, and it may end at any point.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any, Final, Self
 
-from sqlalchemy import Connection, Row, ScalarSelect, except_, func, insert, select, update
+from sqlalchemy import (
+    Connection,
+    Engine,
+    Row,
+    ScalarSelect,
+    Table,
+    delete,
+    except_,
+    func,
+    insert,
+    select,
+    update,
+)
 
-from ledger.errors import LedgerError
-from ledger.evidence.documents import ReceiptProof, StateProof
+from ledger.errors import IndexDamaged
 from ledger.evidence.headers import Header
-from ledger.ids import keccak256
 from ledger.index import tables
-from ledger.index.event_proofs import KINDS, Gathered, Kept, Kind, holds
-from ledger.index.evidence_rows import raw, same_event, same_proof, spoilt, whole
-from ledger.index.evidence_store import EvidenceStore, Filed
+from ledger.index.database import reading, writing
+from ledger.index.event_proofs import KINDS, Gathered, Kept, Kind, holds, subject_of
+from ledger.index.evidence_rows import hash_of, misstored, raw, same_event, same_proof, whole
+from ledger.index.evidence_store import EvidenceStore
 from ledger.index.faults import proved
+from ledger.index.journal import Journal
+from ledger.index.proof_source import ProofSource
 
-_PAGE: Final = 500
+_AT_ONCE: Final = 500
+# Counts while others write, which may have to be made again; then one that holds them up.
+_COUNTS: Final = 3
+_TAKEN_BACK: Final = "its block was taken back, and no endpoint has that; a copy of the index may"
+
+Subject = tuple[object, ...]
+Block = tuple[int, bytes]
 
 
-def wanting(connection: Connection, store: EvidenceStore) -> dict[int, int]:
-    """How many proofs each block lacks that was harvested: all are looked through.
+@dataclass(frozen=True, slots=True)
+class Retrieved:
+    """What came of asking again.
+
+    Attributes:
+        found: proofs that are held now.
+        reasons: how many are still lacking, by what the endpoints said.
+    """
+
+    found: int
+    reasons: Mapping[str, int]
+
+
+class Mender:
+    """One chain's evidence store, gone over again.
+
+    Args:
+        engine: the index's database.
+        chain_id: whose events.
+        source: of proofs that the database has not.
+    """
+
+    def __init__(self, engine: Engine, chain_id: int, source: ProofSource) -> None:
+        self._engine = engine
+        self._chain_id = chain_id
+        self._store = EvidenceStore(chain_id)
+        self._source = source
+
+    def retrieve(
+        self,
+        progress: Callable[[int, int], None] = lambda _done, _total: None,
+        *,
+        ready: Callable[[], object] = lambda: None,
+    ) -> Retrieved:
+        """Find every proof that is lacking: could not be had, or is gone or spoilt.
+
+        First the store itself is looked through, all of it: what is whole there needs no node,
+        which may have forgotten it. Then the chain is asked.
+
+        Args:
+            progress: called with the number of blocks done so far, and of all that lack some.
+            ready: called once before the chain is asked; what it raises ends this.
+
+        Raises:
+            ChainUnavailable: no endpoint answers; what was found in the store is kept.
+            IndexDamaged: rows are not of their kind.
+            IndexUnavailable: the database cannot be written or holds nothing yet.
+        """
+        self._settle_entries()
+        with reading(self._engine) as connection:
+            strays = Strays.of(connection)
+        self._recount(strays)
+        with reading(self._engine) as connection:
+            bad = set(misstored(connection, self._chain_id))
+            live = wanting(connection, self._store, tables.raw_log, bad)
+            taken_back = wanting(connection, self._store, tables.orphan_log, bad, strays)
+        found, done, total = 0, 0, len(live) + len(taken_back)
+        reasons, to_ask = Counter[str](), list[int]()
+        for table, blocks in ((tables.raw_log, live), (tables.orphan_log, taken_back)):
+            for events in self._events(table, blocks):
+                new, left = self._from_store(events, strays)
+                found += new
+                if left and table is tables.raw_log:
+                    to_ask.append(events[0].block)
+                    continue
+                reasons.update(_TAKEN_BACK for _ in range(left))
+                done += 1
+                progress(done, total)
+        asked = set(to_ask)
+        if asked:
+            ready()
+        for events in self._events(tables.raw_log, [at for at in live if at[0] in asked]):
+            gathered = self._source.gather(events, give_up=True)
+            with writing(self._engine) as connection:
+                filed, _ = self._store.mend(connection, events, gathered)
+            found += filed.proofs
+            reasons.update(filed.lacking)
+            done += 1
+            progress(done, total)
+            time.sleep(self._source.pause(events))
+        self._sort_out(sorted(bad))
+        self._recount(strays)
+        return Retrieved(found, reasons)
+
+    def _events(self, table: Table, blocks: Sequence[Block]) -> Iterator[list[Row[Any]]]:
+        """The events of blocks, block by block, in order."""
+        for at in range(0, len(blocks), _AT_ONCE):
+            some = set(blocks[at : at + _AT_ONCE])
+            with reading(self._engine) as connection:
+                rows = connection.execute(
+                    select(table)
+                    .where(
+                        table.c.chain_id == self._chain_id,
+                        table.c.block.in_({number for number, _ in some}),
+                        table.c.block_hash.in_({hash_ for _, hash_ in some}),
+                    )
+                    .order_by(table.c.block, table.c.block_hash, table.c.log_index)
+                ).all()
+            for row in rows:
+                tables.require_kinds(table, row)
+            for block, group in groupby(rows, key=lambda row: (row.block, row.block_hash)):
+                if block in some:
+                    yield list(group)
+
+    def _from_store(self, events: Sequence[Row[Any]], strays: Strays) -> tuple[int, int]:
+        """How many proofs of a block's events were found in the store, and how many lack still.
+
+        Of what was taken back those do not lack that could not be had when they were taken.
+        """
+        block, hash_ = int(events[0].block), bytes(events[0].block_hash)
+        with reading(self._engine) as connection:
+            there = strays.proofs(connection, self._store, events)
+        with writing(self._engine) as connection:
+            filed, left = self._store.mend(connection, events, there)
+            if "reorg_id" in events[0]._fields:
+                left -= self._store.lost(connection, block, hash_)
+        return filed.proofs, len(left)
+
+    def _settle_entries(self) -> None:
+        """Of what is both held and lost believe that it is held; forget what is neither."""
+        link = tables.evidence
+        of = link.c.chain_id == self._chain_id
+        said, named = link.c.lost.is_not(None), link.c.hash.is_not(None)
+        with writing(self._engine) as connection:
+            self._store.alone(connection)
+            connection.execute(update(link).where(of, said, named).values(lost=None))
+            connection.execute(delete(link).where(of, ~said, ~named))
+
+    def _sort_out(self, hashes: Sequence[bytes]) -> None:
+        for at in range(0, len(hashes), _AT_ONCE):
+            with writing(self._engine) as connection:
+                sort_out(connection, self._store, hashes[at : at + _AT_ONCE])
+
+    def _recount(self, strays: Strays) -> None:
+        for _ in range(_COUNTS):
+            with reading(self._engine) as connection:
+                account = Account.of(connection, self._store, strays)
+            if account.right:
+                return
+            with writing(self._engine) as connection:
+                self._store.alone(connection)
+                if account.settle(connection, self._store):
+                    return
+        with writing(self._engine) as connection:
+            self._store.alone(connection)
+            Account.of(connection, self._store, strays).settle(connection, self._store)
+
+
+def sort_out(connection: Connection, store: EvidenceStore, hashes: Sequence[bytes]) -> None:
+    """Put bodies that are not stored as they are under what they are.
+
+    Of those that are no proof at all the ones that nothing names are forgotten. Nothing that is
+    whole, or proves something under whatever name, is ever lost by that.
+    """
+    link, stored = tables.evidence, tables.proof
+    store.alone(connection)
+    # Locked, since another chain may share them: whoever puts one right meanwhile has, or waits.
+    rows = connection.execute(
+        select(stored).where(stored.c.hash.in_(hashes)).with_for_update()
+    ).all()
+    named = set(connection.execute(select(link.c.hash).where(link.c.hash.in_(hashes))).scalars())
+    for row in rows:
+        this, body = stored.c.hash == row.hash, raw(row.body)
+        if whole(row.body, row.hash):
+            connection.execute(update(stored).where(this).values(size=len(body)))
+            continue
+        subject = subject_of(body)
+        if subject is not None:
+            store.put(connection, [Kept(subject[0], body)])
+        if row.hash not in named:
+            connection.execute(delete(stored).where(this))
+
+
+def wanting(
+    connection: Connection,
+    store: EvidenceStore,
+    logs: Table,
+    bad: AbstractSet[bytes],
+    strays: Strays | None = None,
+) -> list[Block]:
+    """The blocks with events that lack proofs which were harvested: all are looked through.
 
     A proof is lacking where none is on record, where it could not be had, where its bytes are
-    gone or not those that were kept, and where it does not lead to its event's block.
+    gone or not those that were kept, and where it does not lead to its event's block. Of an event
+    that was taken back none is missed where nothing says that there were some.
+
+    Args:
+        connection: a transaction that reads.
+        store: of the chain.
+        logs: the journal, or what was taken back.
+        bad: what bodies are stored under that are not stored as they are.
+        strays: which say, too, that a block was harvested.
     """
     place = store.place(connection)
     if place is None:
-        return {}
-    logs = tables.raw_log
-    events = (
-        select(logs.c.block, (len(KINDS) - _held()).label("lacks"))
-        .where(logs.c.chain_id == store.chain_id, logs.c.block < place.next_block)
-        .subquery()
-    )
-    lacks = {
-        int(block): int(count)
-        for block, count in connection.execute(
-            select(events.c.block, func.sum(events.c.lacks))
-            .where(events.c.lacks > 0)
-            .group_by(events.c.block)
-        )
-    }
-    link = tables.evidence
-    bad = set(spoilt(connection, store.chain_id))
-    ours = select(link.c.block, link.c.hash).join(logs, same_event())
-    ours = ours.where(link.c.chain_id == store.chain_id)
-    if bad:
-        for row in connection.execute(ours.execution_options(yield_per=_PAGE)):
-            if row.hash in bad:
-                lacks[row.block] = lacks.get(row.block, 0) + 1
+        return []
+    link, chain_id = tables.evidence, store.chain_id
+    block = (logs.c.block, logs.c.block_hash)
+    entry = select(func.count()).select_from(link).where(same_event(logs)).correlate(logs)
+    lacking = select(*block).distinct().where(logs.c.chain_id == chain_id)
+    lacking = lacking.where(_held(logs) != len(KINDS))
+    if logs is tables.raw_log:
+        lacking = lacking.where(logs.c.block < place.next_block)
+        found = {(row.block, bytes(row.block_hash)) for row in connection.execute(lacking)}
+    else:
+        found = {
+            (row.block, bytes(row.block_hash))
+            for row in connection.execute(lacking.add_columns(entry.scalar_subquery().label("n")))
+            if row.n or (strays and ("header", bytes(row.block_hash)) in strays.hashes)
+        }
+    ours = select(*block, link.c.hash).join(logs, same_event(logs))
+    ours = ours.where(link.c.chain_id == chain_id).execution_options(yield_per=_AT_ONCE)
+    for row in connection.execute(ours) if bad else ():
+        if row.hash in bad:
+            found.add((row.block, bytes(row.block_hash)))
     for row in connection.execute(ours.where(link.c.kind.not_in(KINDS))):
-        lacks.setdefault(row.block, 1)
-    for event, kept in proved(connection, store.chain_id):
+        found.add((row.block, bytes(row.block_hash)))
+    for event, kept in proved(connection, chain_id, logs):
         if not holds(event, kept):
-            lacks.setdefault(event.block, len(kept))
-    return dict(sorted(lacks.items()))
+            found.add((event.block, bytes(event.block_hash)))
+    return sorted(found)
 
 
-def _held() -> ScalarSelect[int]:
-    """How many proofs of an event of `raw_log` are there, in a query of it."""
+def _held(logs: Table) -> ScalarSelect[int]:
+    """How many proofs of an event are there, in a query of events."""
     link, stored = tables.evidence, tables.proof
     return (
         select(func.count())
         .select_from(link)
         .join(stored, same_proof())
-        .where(same_event(), link.c.kind.in_(KINDS))
-        .correlate(tables.raw_log)
+        .where(same_event(logs), link.c.kind.in_(KINDS))
+        .correlate(logs)
         .scalar_subquery()
     )
 
@@ -81,10 +291,10 @@ class Strays:
     """Whole proofs that no entry names as what they are, such as where the entry is gone.
 
     Attributes:
-        hashes: of these, by what each is of.
+        hashes: under which they are stored, by what each is of.
     """
 
-    hashes: Mapping[tuple[object, ...], bytes]
+    hashes: Mapping[Subject, Sequence[bytes]]
 
     @classmethod
     def of(cls, connection: Connection) -> Self:
@@ -92,13 +302,13 @@ class Strays:
         link, stored = tables.evidence, tables.proof
         # Neither database has an index of what entries name: this sorts both once.
         unnamed = except_(select(stored.c.hash, stored.c.kind), select(link.c.hash, link.c.kind))
-        found: dict[tuple[object, ...], bytes] = {}
-        hashes = list(connection.execute(unnamed).scalars())
+        found: dict[Subject, list[bytes]] = {}
+        hashes = [hash_of(row) for row in connection.execute(unnamed)]
         for hash_ in hashes:
             body = connection.execute(select(stored.c.body).where(stored.c.hash == hash_)).scalar()
-            key = _what(raw(body))
-            if key is not None and (key not in found or whole(body, hash_)):
-                found[key] = bytes(hash_)
+            subject = subject_of(raw(body))
+            if subject is not None:
+                found.setdefault(subject, []).append(hash_)
         return cls(found)
 
     def proofs(
@@ -107,92 +317,58 @@ class Strays:
         """Those that events of one block rest on: each verifies.
 
         Events of a block mostly share a header, a state, a receipt: also what an entry of another
-        one names is looked at.
+        one names is looked at, under whatever kind.
         """
         block, hash_ = int(events[0].block), bytes(events[0].block_hash)
-        there = store.bodies(connection, block, hash_)
+        there: dict[Subject, list[Kept]] = {}
+        for proof in {each for each in store.entries(connection, block, hash_).values() if each}:
+            subject = subject_of(proof.body)
+            if subject is not None:
+                there.setdefault(subject, []).append(Kept(subject[0], proof.body))
+
+        def all_of(*subject: object) -> list[Kept]:
+            if subject in self.hashes:
+                there.setdefault(subject, []).extend(self._bodies(connection, subject))
+            return there.get(subject, [])
+
         held: dict[tuple[int, Kind], Kept] = {}
+        headers = all_of("header", hash_)
+        candidates: dict[Subject, list[Kept]] = {}
         for event in events:
-            own = self._one(connection, "header", hash_)
-            header = _first(event, "header", {}, [*there.get("header", ()), own])
+            header = _first(event, "header", {}, headers)
             if header is None:
                 continue
             held[event.log_index, "header"] = header
             shown = Header.parse(header.body)
             beside: dict[Kind, Kept] = {"header": header}
-            receipt = (event.block, event.tx_index, shown.receipts_root.raw)
-            state = (bytes(event.address), shown.state_root.raw)
-            strays: dict[Kind, Kept | None] = {
-                "receipt": self._one(connection, "receipt", *receipt),
-                "state": self._one(connection, "state", *state),
+            rests_on: dict[Kind, Subject] = {
+                "receipt": ("receipt", block, event.tx_index, shown.receipts_root.raw),
+                "state": ("state", bytes(event.address), shown.state_root.raw),
             }
-            for kind, own in strays.items():
-                proof = _first(event, kind, beside, [*there.get(kind, ()), own])
-                if proof is not None:
-                    held[event.log_index, kind] = proof
+            for kind, of in rests_on.items():
+                if of not in candidates:
+                    candidates[of] = all_of(*of)
+                found = _first(event, kind, beside, candidates[of])
+                if found is not None:
+                    held[event.log_index, kind] = found
         return Gathered(held, {})
 
-    def _one(self, connection: Connection, kind: Kind, *of: object) -> Kept | None:
-        hash_ = self.hashes.get((kind, *of))
-        if hash_ is None:
-            return None
-        query = select(tables.proof.c.body).where(tables.proof.c.hash == hash_)
-        body = connection.execute(query).scalar_one_or_none()
-        # Under whatever hash: it is filed under its own.
-        return None if body is None else Kept(kind, raw(body))
+    def _bodies(self, connection: Connection, subject: Subject) -> Iterator[Kept]:
+        stored = tables.proof
+        for hash_ in self.hashes[subject]:
+            query = select(stored.c.body).where(stored.c.hash == hash_)
+            body = connection.execute(query).scalar_one_or_none()
+            found = None if body is None else subject_of(raw(body))
+            if found is not None and found == subject:
+                # Under whatever hash: it is filed under its own.
+                yield Kept(found[0], raw(body))
 
 
 def _first(
-    event: Row[Any], kind: Kind, beside: Mapping[Kind, Kept], candidates: Iterable[Kept | None]
+    event: Row[Any], kind: Kind, beside: Mapping[Kind, Kept], candidates: Iterable[Kept]
 ) -> Kept | None:
     """The first of these that the event can rest on."""
-    return next((c for c in candidates if c and holds(event, {**beside, kind: c})), None)
-
-
-def _what(body: bytes) -> tuple[object, ...] | None:
-    """What a proof is of, whatever it is called; None where it is none."""
-    try:
-        return "header", Header.parse(body).hash.raw
-    except LedgerError:
-        pass
-    try:
-        document = Kept("receipt", body).document()
-        if "receipt" in document:
-            proof = ReceiptProof.from_json(document)
-            return "receipt", proof.block, proof.index, keccak256(proof.receipt_nodes[0])
-        state = StateProof.from_json(document)
-        return "state", state.address.raw, keccak256(state.nodes[0])
-    except (LedgerError, IndexError, TypeError):
-        return None
-
-
-def mend(
-    connection: Connection,
-    store: EvidenceStore,
-    events: Sequence[Row[Any]],
-    gathered: Gathered,
-) -> Filed:
-    """Store what one block lacked and could be had after all.
-
-    Args:
-        connection: a transaction that writes.
-        store: of the chain.
-        events: the journal's entries of that block.
-        gathered: of them.
-    """
-    place = tables.evidence_place
-    block, hash_ = int(events[0].block), bytes(events[0].block_hash)
-    filed = store.file(connection, block, hash_, gathered, events)
-    connection.execute(
-        update(place)
-        .where(place.c.chain_id == store.chain_id)
-        .values(
-            events=place.c.events + filed.events,
-            lost=place.c.lost + filed.lost,
-            bytes=place.c.bytes + filed.size,
-        )
-    )
-    return filed
+    return next((c for c in candidates if holds(event, {**beside, kind: c})), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,36 +379,56 @@ class Account:
     found: tuple[int, int, int, int] | None
 
     @classmethod
-    def of(cls, connection: Connection, store: EvidenceStore, final: int) -> Self:
-        """Count, which takes a while: in a transaction that reads.
+    def of(cls, connection: Connection, store: EvidenceStore, strays: Strays) -> Self:
+        """Count, which takes a while.
 
-        Args:
-            connection: to the database.
-            store: of the chain.
-            final: the last block that is final, beyond which no proofs are taken.
+        Proofs are taken in order, so those of the newest event say how far: where its entries are
+        gone, too, its header among the strays does.
+
+        Raises:
+            IndexDamaged: what is there is no number.
         """
-        place, link = store.place(connection), tables.evidence
-        newest = select(func.max(link.c.block)).where(link.c.chain_id == store.chain_id)
-        last = connection.execute(newest).scalar_one() if place is None else place.next_block - 1
-        if last is None:
-            return cls(None, None)
-        found = (min(last, final) + 1, *store.tally(connection), store.size(connection))
+        cursor = Journal(store.chain_id).cursor(connection)
+        place, link, logs = store.place(connection), tables.evidence, tables.raw_log
+        of = logs.c.chain_id == store.chain_id
+        newest = select(func.max(logs.c.block)).join(link, same_event()).where(of)
+        last = connection.execute(newest).scalar_one()
+        if last is not None and not isinstance(last, int):
+            raise IndexDamaged("block of raw_log in the index database is not of its kind")
+        marks = [] if last is None else [last + 1]
+        if place is None:
+            blocks = connection.execute(
+                select(logs.c.block_hash, logs.c.block).distinct().where(of)
+            )
+            strayed = (n for hash_, n in blocks if ("header", bytes(hash_)) in strays.hashes)
+            marks += [n + 1 for n in strayed]
+        else:
+            marks.append(place.next_block)
         written = (
             None if place is None else (place.next_block, place.events, place.lost, place.bytes)
         )
+        if not marks:
+            return cls(written, None)
+        final = min(cursor.finalized, cursor.block)
+        found = (min(max(marks), final + 1), *store.tally(connection), store.size(connection))
         return cls(written, found)
 
-    def settle(self, connection: Connection, chain_id: int) -> None:
-        """Write what was found, unless somebody has written since: what they add is right."""
-        table = tables.evidence_place
-        if self.found is None or self.found == self.written:
-            return
+    @property
+    def right(self) -> bool:
+        """Whether what is written is what was found."""
+        return self.found is None or self.found == self.written
+
+    def settle(self, connection: Connection, store: EvidenceStore) -> bool:
+        """Write what was found; not where somebody has written since, and False then."""
+        table, place = tables.evidence_place, store.place(connection)
+        now = None if place is None else (place.next_block, place.events, place.lost, place.bytes)
+        if now != self.written or self.found is None:
+            return self.found is None
         names = ("next_block", "events", "lost", "bytes")
         values = dict(zip(names, self.found, strict=True))
-        if self.written is None:
-            connection.execute(insert(table).values(chain_id=chain_id, **values))
-            return
-        same = (table.c[n] == v for n, v in zip(names, self.written, strict=True))
-        connection.execute(
-            update(table).where(table.c.chain_id == chain_id, *same).values(**values)
-        )
+        if place is None:
+            connection.execute(insert(table).values(chain_id=store.chain_id, **values))
+        else:
+            of = table.c.chain_id == store.chain_id
+            connection.execute(update(table).where(of).values(**values))
+        return True

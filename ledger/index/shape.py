@@ -27,9 +27,14 @@ _SQLITE_INDEXES: Final = text(
 # What is seen without a schema's name is what our statements reach.
 _POSTGRESQL_INDEXES: Final = text(
     "SELECT of.relname, named.relname, pg_get_expr(i.indpred, i.indrelid),"
-    " i.indisvalid AND i.indisready FROM pg_index i"
+    " i.indisvalid AND i.indisready AND pg_am.amname = 'btree' FROM pg_index i"
     " JOIN pg_class named ON named.oid = i.indexrelid JOIN pg_class of ON of.oid = i.indrelid"
+    " JOIN pg_am ON pg_am.oid = named.relam"
     " WHERE pg_table_is_visible(of.oid)"
+)
+_UNLOGGED: Final = text(
+    "SELECT relname FROM pg_class WHERE relkind = 'r' AND relpersistence <> 'p'"
+    " AND pg_table_is_visible(oid) ORDER BY 1"
 )
 _SQLITE_HANDS: Final = text(
     "SELECT tbl_name, 'trigger', name FROM sqlite_master WHERE type = 'trigger' ORDER BY 1, 3"
@@ -46,7 +51,7 @@ _QUOTED: Final = re.compile(r'["`\[](\w+)["`\]]')
 
 @dataclass(frozen=True, slots=True)
 class _There:
-    """An index as the database has it: of which rows, and whether they are all in it."""
+    """An index as the database has it: of which rows, and whether it finds them all."""
 
     rows: str
     valid: bool
@@ -75,6 +80,13 @@ def lacking(connection: Connection, *, backfill: bool = False) -> list[str]:
             found.append(f"{what} {of} is not there")
         elif kind == "modify":
             found.append(f"column {change[2]}.{change[3]} has another {what}")
+        elif kind == "remove" and what == "column":
+            column = change[-1]
+            if not column.nullable and column.server_default is None:
+                found.append(f"column {change[2]}.{column.name} is not of this release, and needed")
+        elif kind == "remove" and what in ("constraint", "fk"):
+            named = change[-1]
+            found.append(f"constraint {named.name} on table {named.table.name} is another's")
     absent, others = _indexes(connection, changes)
     gone = [str(index.name) for index in absent]
     # The key of a table, which the others do not name.
@@ -82,7 +94,13 @@ def lacking(connection: Connection, *, backfill: bool = False) -> list[str]:
     allowed = left_out(connection.dialect.name) if backfill else {}
     found += [f"index {name} is not there" for name in gone if name not in allowed]
     found += [f"index {index.name} is another one, or lacks rows" for index in others]
-    return [*found, *_keys(connection), *_counters(connection), *_hands(connection)]
+    return [
+        *found,
+        *_keys(connection),
+        *_conditions(connection),
+        *_counters(connection),
+        *_hands(connection),
+    ]
 
 
 def make_indexes(connection: Connection) -> list[str]:
@@ -152,6 +170,19 @@ def _keys(connection: Connection) -> Iterator[str]:
         index = there.get((name, f"{name}_pkey" if late else str(key and key["name"])))
         if (columns != ours and not late) or (index is not None and not index.valid):
             yield f"table {name} has not its primary key"
+
+
+def _conditions(connection: Connection) -> Iterator[str]:
+    """Conditions on rows, of which we have none: the next row may be refused."""
+    found = inspect(connection).get_multi_check_constraints(filter_names=[*tables.metadata.tables])
+    for (_, table), conditions in sorted(found.items()):
+        for condition in conditions:
+            called = condition["name"] or condition["sqltext"]
+            yield f"condition {called} on table {table} is another's"
+    if connection.dialect.name == "postgresql":
+        for name in connection.execute(_UNLOGGED).scalars():
+            if name in tables.metadata.tables:
+                yield f"table {name} is not logged: a crash would empty it"
 
 
 def _counters(connection: Connection) -> Iterator[str]:

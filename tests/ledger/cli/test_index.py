@@ -130,7 +130,14 @@ def test_what_was_lost_is_asked_for_again(live, held, database):
         count = raw.execute(change).rowcount
         raw.execute("UPDATE evidence_place SET events = 0, lost = ?", (count,))
     words = ("index", "prove", "--database", f"sqlite:///{database}", "--proof-rate", "5000")
-    away = live(*words, "--rpc", "http://127.0.0.1:1")
+    away = ("--rpc", "http://127.0.0.1:1")
+    ran = live(*words, *away)
+    assert (ran.code, ran.out) == (0, f"found  {count} proofs\n")  # They were there.
+    with raw_connection(database) as raw:
+        raw.execute(change)
+        raw.execute("UPDATE evidence_place SET events = 0, lost = ?", (count,))
+        raw.execute("DELETE FROM proof WHERE kind = 'state'")
+    away = live(*words, *away)
     assert away.code == 3
     with DevChain.start() as other:
         wrong = live(*words, "--rpc", other.rpc_url)

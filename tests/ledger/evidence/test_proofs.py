@@ -123,10 +123,11 @@ def test_every_item_of_a_list_is_proved_and_no_other():
     items = [bytes([i]) * (i + 1) for i in range(130)]
     tree = built({rlp.encode(i): item for i, item in enumerate(items)})
     root = Digest(tree.root_hash)
-    for index in (0, 1, 127, 128, 129):
-        nodes = proofs.list_proof(items, index, root)
+    shown = proofs.list_proofs(items, (0, 1, 127, 128, 129), root)
+    assert len(shown) == 5
+    for index, nodes in shown.items():
         assert proofs.prove_item(root, index, nodes) == items[index]
     with pytest.raises(StateProofInvalid):
         proofs.prove_item(root, 130, proof_of(tree, rlp.encode(130)))
     with pytest.raises(StateProofInvalid, match="do not lead"):
-        proofs.list_proof(items[:-1], 0, root)
+        proofs.list_proofs(items[:-1], [], root)

@@ -20,6 +20,7 @@ from ledger.evidence.releases import shipped_code, shipped_init_code
 from ledger.ids import Address, Digest, ModelId, keccak256
 from ledger.index import tables
 from ledger.index.database import open_database
+from ledger.index.evidence_store import EvidenceStore
 from ledger.index.follow import Follower
 from ledger.index.rebuilding import refold
 
@@ -291,6 +292,26 @@ def follower(ledger: Ledger, engine: Engine) -> Follower:
     return Follower(ledger.rpc, engine, ledger.deployment, Profile())
 
 
+@pytest.fixture
+def young(ledger: Ledger, engine: Engine) -> Follower:
+    """A follower of what comes from now on: the module's node is shared, and its past is long."""
+    return Follower(ledger.rpc, engine, Look.recent(ledger), Profile())
+
+
+@pytest.fixture
+def proxy(ledger: Ledger) -> Iterator[Any]:
+    """A faulty endpoint of the module's node: ``fault_world.FaultProxy``."""
+    made = importlib.import_module("fault_world").FaultProxy(ledger.rpc.urls[0])
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def store(ledger: Ledger) -> EvidenceStore:
+    """The evidence store of the module's chain."""
+    return EvidenceStore(ledger.deployment.chain_id)
+
+
 class Look:
     """Reads of the database and helpers that several test modules share."""
 
@@ -298,6 +319,12 @@ class Look:
     Profile = Profile
     Ledger = Ledger
     boot = staticmethod(boot)
+
+    @staticmethod
+    def recent(ledger: Ledger) -> Contracted:
+        """The module's deployment, as if it began with the next block."""
+        first, given = ledger.rpc.block("latest").number + 1, ledger.deployment
+        return Contracted(given.chain_id, given.genesis_hash, first, given.addresses)
 
     @staticmethod
     def digest(data: bytes) -> Digest:

@@ -15,7 +15,8 @@ Ablation = world.Ablation
 
 HERE = "tests/ledger/index"
 ENDPOINTS, ACCEPTING = f"{HERE}/test_endpoints.py::", f"{HERE}/test_accepting.py::"
-KEEPER, OUTBOX = f"{HERE}/test_keeper.py::", f"{HERE}/test_outbox.py::"
+KEEPER, MENDING = f"{HERE}/test_keeper.py::", f"{HERE}/test_mending.py::"
+OUTBOX = f"{HERE}/test_outbox.py::"
 RECEIPTS = f"{HERE}/test_receipts.py::"
 OUTBOX_FAULTS, AUDIT_OUTBOX = "index.outbox_faults", f"{HERE}/test_audit_outbox.py::"
 AUDIT, FOLLOW = f"{HERE}/test_audit.py::", f"{HERE}/test_follow.py::"
@@ -402,17 +403,79 @@ ABLATIONS = {
         "if False:",
         f"{DAMAGE}[sqlite-all that was deposited]",
     ),
+    "(13) no condition on rows": Ablation(
+        "index.shape",
+        "        *_conditions(connection),\n",
+        "",
+        f"{HERE}/test_shape.py::test_a_condition_in_a_file_is_told_and_a_column_of_somebodys_own_is_not"
+        "[sqlite]",
+    ),
     "(13) no trigger has a hand in it": Ablation(
         "index.shape",
-        "*_counters(connection), *_hands(connection)]",
-        "*_counters(connection)]",
+        "        *_hands(connection),\n",
+        "",
         f"{DAMAGE}[sqlite-a trigger]",
     ),
-    "whole proofs are never dropped": Ablation(
+    "a proof is filed under its own hash before another is dropped": Ablation(
+        "index.mending",
+        "        if subject is not None:\n            store.put",
+        "        if False:\n            store.put",
+        f"{MENDING}test_a_proof_under_another_hash_outlives_a_run_that_cannot_use_it[sqlite]",
+    ),
+    "what a spoilt body's place holds is looked at again when it is dropped": Ablation(
+        "index.mending",
+        "        select(stored).where(stored.c.hash.in_(hashes)).with_for_update()",
+        "        select(stored).where(stored.c.hash.in_(hashes))",
+        f"{MENDING}test_who_drops_a_spoilt_body_and_who_puts_it_right_leave_it_whole[postgresql]",
+    ),
+    "a body that was dropped meanwhile is put anew": Ablation(
         "index.evidence_store",
-        "stored.c.hash.not_in(named)",
-        "stored.c.hash.is_not(None)",
-        KEEPER + "test_a_spoilt_body_that_a_retracted_event_names_is_kept[sqlite]",
+        "if done.rowcount != 1:",
+        "if False:",
+        f"{MENDING}test_who_drops_a_spoilt_body_and_who_puts_it_right_leave_it_whole[postgresql]",
+    ),
+    "who mends has others wait": Ablation(
+        "index.evidence_store",
+        ".where(cursor.c.chain_id == self.chain_id).with_for_update()\n",
+        ".where(cursor.c.chain_id == self.chain_id)\n",
+        MENDING + "test_who_harvests_and_who_asks_again_count_together[postgresql]",
+    ),
+    "how far it came is counted": Ablation(
+        "index.mending",
+        "marks = [] if last is None else [last + 1]",
+        "marks = [0]",
+        MENDING + "test_how_far_it_came_is_what_the_newest_entries_say[sqlite-0]",
+    ),
+    "a header among the strays says how far": Ablation(
+        "index.mending",
+        "            marks += [n + 1 for n in strayed]\n",
+        "",
+        MENDING + "test_how_far_it_came_is_what_the_newest_entries_say[sqlite-None]",
+    ),
+    "what was taken back is gone over": Ablation(
+        "index.mending",
+        "((tables.raw_log, live), (tables.orphan_log, taken_back))",
+        "((tables.raw_log, live),)",
+        f"{MENDING}test_what_a_retracted_event_rests_on_is_found_without_a_node[sqlite-entries]",
+    ),
+    "(8) that nothing was taken, where proofs are there": Ablation(
+        "index.audit_evidence",
+        "if held or lost or strayed(connection, chain_id):",
+        "if held or lost:",
+        MENDING + "test_how_far_it_came_is_what_the_newest_entries_say[sqlite-None]",
+    ),
+    "(8) held and lost": Ablation(
+        "index.audit_evidence",
+        "in contradictory(connection, chain_id):",
+        "in ():",
+        MENDING
+        + "test_what_a_retracted_event_rests_on_is_found_without_a_node[sqlite-held and lost]",
+    ),
+    "whole proofs are never dropped": Ablation(
+        "index.mending",
+        "        if row.hash not in named:\n",
+        "        if True:\n",
+        MENDING + "test_a_spoilt_body_that_a_retracted_event_names_is_kept[sqlite]",
     ),
     "(8) a proof on record is there": Ablation(
         "index.faults",
@@ -434,9 +497,9 @@ ABLATIONS = {
     ),
     "what is spoilt is asked for again": Ablation(
         "index.evidence_store",
-        "right = whole(row.body, row.hash)",
-        "right = True",
-        KEEPER + "test_what_is_gone_or_spoilt_is_asked_for_again[sqlite-a space]",
+        "            if whole(row.body, row.hash)\n        }",
+        "        }",
+        MENDING + "test_what_is_gone_or_spoilt_is_asked_for_again[sqlite-a space]",
     ),
     "(9)": unmade("_leaves", f"{DAMAGE}[sqlite-a leaf is gone]"),
     "(10)": unmade("_state", f"{DAMAGE}[sqlite-a row of state]"),

@@ -102,6 +102,56 @@ def test_an_index_that_the_server_calls_invalid_is_told_and_made_anew(engine):
     assert said(engine) == []
 
 
+@pytest.mark.parametrize(
+    ("statement", "told"),
+    [
+        (
+            "ALTER TABLE raw_log ADD CONSTRAINT low CHECK (block < 1000)",
+            "condition low on table raw_log is another's",
+        ),
+        (
+            "ALTER TABLE evidence ADD CONSTRAINT mine FOREIGN KEY (hash) REFERENCES proof (hash)",
+            "constraint mine on table evidence is another's",
+        ),
+        (
+            "ALTER TABLE proof ADD CONSTRAINT once UNIQUE (body)",
+            "constraint once on table proof is another's",
+        ),
+        (
+            "ALTER TABLE raw_log ADD COLUMN mine integer NOT NULL",
+            "column raw_log.mine is not of this release, and needed",
+        ),
+        ("ALTER TABLE proof SET UNLOGGED", "table proof is not logged: a crash would empty it"),
+    ],
+)
+def test_what_may_refuse_or_lose_the_next_row_is_told(engine, statement, told):
+    on(engine, "postgresql")
+    done(engine, statement)
+    assert said(engine) == [told]
+
+
+def test_a_condition_in_a_file_is_told_and_a_column_of_somebodys_own_is_not(engine):
+    on(engine, "sqlite")
+    done(
+        engine,
+        "ALTER TABLE raw_log ADD COLUMN mine integer",
+        "ALTER TABLE proof ADD COLUMN low integer CHECK (low < 1000)",
+    )
+    assert said(engine) == ["condition low < 1000 on table proof is another's"]
+
+
+def test_an_index_that_finds_no_single_row_is_made_anew(engine):
+    on(engine, "postgresql")
+    done(
+        engine,
+        "DROP INDEX ix_orphan_log_place",
+        "CREATE INDEX ix_orphan_log_place ON orphan_log USING brin (chain_id, block, log_index)",
+    )
+    assert said(engine) == ["index ix_orphan_log_place is another one, or lacks rows"]
+    assert made(engine) == ["ix_orphan_log_place"]
+    assert said(engine) == []
+
+
 @pytest.mark.parametrize("table", ["raw_log", "evidence", "license", "access_key"])
 def test_a_table_without_its_key_is_told(engine, table):
     on(engine, "postgresql")

@@ -1,0 +1,678 @@
+"""What the evidence store lacks is found in it or asked for again, and nothing is lost by that."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from types import MethodType
+
+import pytest
+from evidence_world import coverage, events, final, finish, keeper, liar, mender, proofs_on_record
+from sqlalchemy import delete, func, insert, select, update
+
+from ledger.chain.rpc import Rpc
+from ledger.errors import ChainUnavailable, IndexDamaged, RpcRefused
+from ledger.index import tables
+from ledger.index.audit import audit
+from ledger.index.database import writing
+from ledger.index.event_proofs import verify_event
+from ledger.index.evidence_store import EvidenceStore
+from ledger.index.mending import Account, sort_out
+
+pytestmark = pytest.mark.chain
+
+
+@pytest.fixture
+def losing(ledger, engine, young, look, store, proxy):
+    """A worker whose endpoint refuses the state of two blocks until `proxy.heal()`."""
+    for _ in range(2):
+        ledger.register()
+    ledger.mine(3)
+    look.catch_up(young)
+    honest, blocks = proxy._reply, {row.block for row in events(engine)}
+
+    def refusing(body, fault):
+        call = json.loads(body)
+        if isinstance(call, dict) and call["method"] == "eth_getProof":
+            error = {"code": -32000, "message": f"no state of {call['params'][2]}"}
+            if int(call["params"][2], 16) in blocks:
+                return json.dumps({"jsonrpc": "2.0", "id": call["id"], "error": error}).encode()
+        return honest(body, fault)
+
+    proxy._reply = refusing
+    with Rpc(proxy.url) as rpc:
+        worker = keeper(rpc, engine, ledger)
+        while coverage(engine, store).backlog:
+            with suppress(RpcRefused):
+                worker.turn()
+        worker.retrieve = mender(rpc, engine, ledger).retrieve
+        worker.found = lambda: setattr(proxy, "_reply", honest)
+        worker.blocks = blocks
+        yield worker
+
+
+def test_what_was_lost_is_had_again_of_an_archive_and_counted(engine, store, look, losing):
+    before = coverage(engine, store)
+    rows = events(engine)
+    assert (before.events, before.lost) == (0, len(rows))
+    told = []
+    refused = losing.retrieve(lambda *counts: told.append(counts))
+    assert refused.found == 0
+    assert sum(refused.reasons.values()) == len(rows)
+    assert any("no state of" in reason for reason in refused.reasons)
+    blocks = len({row.block for row in rows})
+    assert told == [(done, blocks) for done in range(1, blocks + 1)]
+    assert coverage(engine, store) == before
+
+    losing.found()
+    answer = losing.retrieve()
+    assert (answer.found, dict(answer.reasons)) == (len(rows), {})
+    after = coverage(engine, store)
+    assert (after.events, after.lost, after.backlog) == (len(rows), 0, 0)
+    with engine.connect() as connection:
+        sizes = connection.execute(select(func.sum(tables.proof.c.size))).scalar_one()
+        for row in rows:
+            kept = store.of(connection, row.block, row.log_index)
+            assert set(kept) == {"header", "receipt", "state"}
+            verify_event(row, kept)
+    assert after.size == sizes
+    assert losing.retrieve().found == 0
+
+
+def test_what_is_lost_stays_so_when_nobody_answers_or_somebody_lies(
+    engine, store, losing, proxy, ledger
+):
+    before = coverage(engine, store)
+    losing.found()
+    proxy.change = liar("proof")
+    assert losing.retrieve().found == 0
+    proxy.heal()
+    proxy.socket_fault = "refuse"
+    with pytest.raises(ChainUnavailable):
+        losing.retrieve()
+    assert coverage(engine, store) == before
+    proxy.heal()
+    assert losing.retrieve().found == before.lost
+
+
+def add_space(connection):
+    """JSON that says the same, in other bytes."""
+    proof = tables.proof
+    for row in connection.execute(select(proof).where(proof.c.kind == "receipt")).all():
+        body = bytes(row.body) + b" "
+        change = update(proof).where(proof.c.hash == row.hash)
+        connection.execute(change.values(body=body, size=len(body)))
+
+
+def name(connection, row, hash_):
+    """Let an entry of the evidence name another proof."""
+    link = tables.evidence
+    at = (link.c.block == row.block, link.c.log_index == row.log_index, link.c.kind == row.kind)
+    connection.execute(update(link).where(*at).values(hash=hash_))
+
+
+def receipts_named(connection):
+    link = tables.evidence
+    query = select(link).where(link.c.kind == "receipt").order_by(link.c.block)
+    return connection.execute(query).all()
+
+
+def flipped(hash_):
+    return bytes([hash_[0] ^ 1]) + bytes(hash_[1:])
+
+
+def damage_names(connection):
+    """Hashes that name nothing, as after a flipped bit."""
+    for row in receipts_named(connection):
+        name(connection, row, flipped(row.hash))
+
+
+def swap_receipts(connection):
+    """Every body is whole and under its hash, and two events name each other's."""
+    one, *_, other = receipts_named(connection)
+    name(connection, one, other.hash)
+    name(connection, other, one.hash)
+
+
+GONE = {
+    "every body": lambda c: c.execute(delete(tables.proof)),
+    "the receipts": lambda c: c.execute(
+        delete(tables.proof).where(tables.proof.c.kind == "receipt")
+    ),
+    "what they are called": lambda c: c.execute(update(tables.proof).values(kind="letter")),
+    "bytes": lambda c: c.execute(
+        update(tables.proof).where(tables.proof.c.kind == "header").values(body=b"")
+    ),
+    "a space": add_space,
+    "names": damage_names,
+    "entries": lambda c: c.execute(
+        delete(tables.evidence).where(tables.evidence.c.kind != "header")
+    ),
+    "a reason": lambda c: c.execute(
+        update(tables.evidence).where(tables.evidence.c.kind == "state").values(hash=None)
+    ),
+    "sizes": lambda c: c.execute(update(tables.proof).values(size=7)),
+    "whose": swap_receipts,
+    "counts": lambda c: c.execute(update(tables.evidence_place).values(events=0, lost=9, bytes=1)),
+    "how far": lambda c: c.execute(delete(tables.evidence_place)),
+    "too far": lambda c: c.execute(update(tables.evidence_place).values(next_block=10**9)),
+}
+# Numbers alone, of which no proof depends.
+COUNTED = {"counts", "how far", "too far", "sizes"}
+
+
+@pytest.mark.parametrize("what", GONE)
+def test_what_is_gone_or_spoilt_is_asked_for_again(what, ledger, engine, young, look, store):
+    ledger.busy()
+    ledger.mine(3)
+    look.catch_up(young)
+    worker = keeper(ledger.rpc, engine, ledger)
+    finish(worker)
+    before, kept = coverage(engine, store), proofs_on_record(engine)
+    with writing(engine) as connection:
+        GONE[what](connection)
+    assert what in COUNTED or proofs_on_record(engine) != kept
+    asking = mender(ledger.rpc, engine, ledger)
+    answer = asking.retrieve()
+    assert (answer.found > 0) == (what not in COUNTED)
+    assert dict(answer.reasons) == {}
+    assert proofs_on_record(engine) == kept
+    told = coverage(engine, store)
+    assert (told.events, told.lost, told.size) == (before.events, before.lost, before.size)
+    # Blocks without events of ours may lie above the last that has some.
+    assert told.next_block <= final(engine) + 1
+    assert told.backlog == 0
+    assert asking.retrieve().found == 0
+
+
+def test_what_is_gone_and_refused_keeps_its_name_and_is_lost_where_it_had_none(
+    ledger, engine, young, look, store, proxy
+):
+    """The body may lie in a copy; of what was never on record there is nothing to keep."""
+    ledger.register()
+    ledger.mine(3)
+    look.catch_up(young)
+    finish(keeper(ledger.rpc, engine, ledger))
+    count, link = len(events(engine)), tables.evidence
+    with writing(engine) as connection:
+        connection.execute(delete(tables.proof).where(tables.proof.c.kind != "header"))
+        connection.execute(delete(link).where(link.c.kind == "state"))
+    named = select(link).where(link.c.kind == "receipt")
+    with engine.connect() as connection:
+        before = connection.execute(named).all()
+    honest = proxy._reply
+
+    def refusing(body, fault):
+        call = json.loads(body)
+        calls = call if isinstance(call, list) else [call]
+        if not any("Proof" in one["method"] or "Receipt" in one["method"] for one in calls):
+            return honest(body, fault)
+        error = {"code": -32000, "message": "pruned"}
+        told = [{"jsonrpc": "2.0", "id": one["id"], "error": error} for one in calls]
+        return json.dumps(told if isinstance(call, list) else told[0]).encode()
+
+    proxy._reply = refusing
+    with Rpc(proxy.url) as rpc:
+        answer = mender(rpc, engine, ledger).retrieve()
+    assert (answer.found, sum(answer.reasons.values())) == (0, 2 * count)
+    with engine.connect() as connection:
+        assert connection.execute(named).all() == before
+        states = connection.execute(select(link.c.lost).where(link.c.kind == "state")).scalars()
+        assert all("pruned" in reason for reason in states)
+    assert (coverage(engine, store).events, coverage(engine, store).lost) == (0, count)
+    assert mender(ledger.rpc, engine, ledger).retrieve().found == 2 * count
+    assert (coverage(engine, store).events, coverage(engine, store).lost) == (count, 0)
+
+
+def swap_kinds(connection):
+    """The header's entry is called the state's, and the other way round."""
+    link = tables.evidence
+    for one, other in (("header", "x"), ("state", "header"), ("x", "state")):
+        connection.execute(update(link).where(link.c.kind == one).values(kind=other))
+
+
+def forget_one_of_two(connection):
+    """What one event's entry named, its neighbour's names still."""
+    link = tables.evidence
+    several = (select(link.c.block).where(link.c.kind == "state").group_by(link.c.block)).having(
+        func.count() > 1
+    )
+    row = connection.execute(
+        select(link).where(link.c.kind == "state", link.c.block.in_(several))
+    ).first()
+    connection.execute(
+        delete(link).where(
+            link.c.block == row.block, link.c.log_index == row.log_index, link.c.kind == "state"
+        )
+    )
+
+
+def rename_bodies(connection):
+    proof = tables.proof
+    for row in connection.execute(select(proof.c.hash).where(proof.c.kind == "state")).all():
+        connection.execute(
+            update(proof).where(proof.c.hash == row.hash).values(hash=flipped(row.hash))
+        )
+
+
+LOST_SIGHT_OF = {
+    "one of two entries": forget_one_of_two,
+    "hashes of proofs": rename_bodies,
+    "entries": lambda c: c.execute(delete(tables.evidence)),
+    "names": damage_names,
+    "kinds of entries": swap_kinds,
+    "kinds of proofs": lambda c: c.execute(update(tables.proof).values(kind="letter")),
+    "whose": lambda c: c.execute(
+        update(tables.evidence).where(tables.evidence.c.kind == "header").values(hash=one_header(c))
+    ),
+    "called lost": lambda c: c.execute(update(tables.evidence).values(hash=None, lost="pruned")),
+}
+
+
+def test_sizes_are_set_without_a_node(ledger, engine, young, look, store, proxy):
+    ledger.register()
+    ledger.mine(3)
+    look.catch_up(young)
+    finish(keeper(ledger.rpc, engine, ledger))
+    before = proofs_on_record(engine)
+    with writing(engine) as connection:
+        connection.execute(update(tables.proof).values(size=7))
+    proxy.socket_fault = "refuse"
+    with Rpc(proxy.url) as rpc:
+        assert mender(rpc, engine, ledger).retrieve().found == 0
+    assert proofs_on_record(engine) == before
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_rows_that_are_not_of_their_kind_end_nothing(ledger, engine, young, look, store):
+    ledger.register()
+    ledger.mine(3)
+    look.catch_up(young)
+    finish(keeper(ledger.rpc, engine, ledger))
+    before = proofs_on_record(engine)
+    with writing(engine) as connection:
+        connection.exec_driver_sql("UPDATE proof SET body = 'abc' WHERE kind = 'state'")
+    assert mender(ledger.rpc, engine, ledger).retrieve().found > 0
+    assert proofs_on_record(engine) == before
+    with writing(engine) as connection:
+        connection.exec_driver_sql("UPDATE raw_log SET data = 'abc'")
+    with pytest.raises(IndexDamaged):
+        mender(ledger.rpc, engine, ledger).retrieve()
+
+
+def one_header(connection):
+    proof = tables.proof
+    headers = select(proof.c.hash).where(proof.c.kind == "header").order_by(proof.c.hash)
+    return connection.execute(headers).scalars().first()
+
+
+@pytest.mark.parametrize("what", LOST_SIGHT_OF)
+def test_what_is_there_and_lost_sight_of_is_found_without_a_node(
+    what, ledger, engine, young, look, store, proxy
+):
+    """Nodes have forgotten it: whole bytes are never dropped, and serve again."""
+    ledger.busy()
+    ledger.mine(3)
+    look.catch_up(young)
+    finish(keeper(ledger.rpc, engine, ledger))
+    before, (entries, bodies) = coverage(engine, store), proofs_on_record(engine)
+    with writing(engine) as connection:
+        LOST_SIGHT_OF[what](connection)
+    proxy.socket_fault = "refuse"
+    with Rpc(proxy.url) as rpc:
+        assert mender(rpc, engine, ledger).retrieve().found > 0
+    assert proofs_on_record(engine) == [entries, bodies]
+    told = coverage(engine, store)
+    assert (told.events, told.lost, told.size) == (before.events, before.lost, before.size)
+
+
+def test_a_spoilt_body_that_a_retracted_event_names_is_kept(ledger, engine, young, look, store):
+    ledger.register()
+    ledger.mine(3)
+    look.catch_up(young)
+    finish(keeper(ledger.rpc, engine, ledger))
+    link, proof = tables.evidence, tables.proof
+    with writing(engine) as connection:
+        row = connection.execute(select(link).where(link.c.kind == "state")).first()
+        hash_ = flipped(row.hash)
+        values = connection.execute(select(proof).where(proof.c.hash == row.hash)).one()._asdict()
+        # Other bytes under a hash that both name.
+        connection.execute(insert(proof).values(**{**values, "hash": hash_}))
+        mine = (
+            link.c.block == row.block,
+            link.c.log_index == row.log_index,
+            link.c.kind == "state",
+        )
+        connection.execute(update(link).where(*mine).values(hash=hash_))
+        theirs = {**row._asdict(), "hash": hash_, "block_hash": b"x" * 32}
+        connection.execute(insert(link).values(**theirs))
+    assert mender(ledger.rpc, engine, ledger).retrieve().found > 0
+    with engine.connect() as connection:
+        bodies = set(connection.execute(select(proof.c.hash)).scalars())
+    assert {row.hash, hash_} <= bodies
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_who_harvests_and_who_asks_again_count_together(engine, store, losing, ledger, young, look):
+    """The place is read before, and moved after, the other has written to it."""
+    losing.found()
+    lost = coverage(engine, store).lost
+    ledger.register()
+    ledger.mine(3)
+    look.catch_up(young)
+    put = losing._store.put
+
+    with ThreadPoolExecutor(1) as beside:
+
+        def meanwhile(*given):
+            losing._store.put = put
+            answers.append(beside.submit(mender(ledger.rpc, engine, ledger).retrieve))
+            time.sleep(0.5)
+            assert not answers[0].done()  # It waits for the cursor's row.
+            return put(*given)
+
+        losing._store.put, answers = meanwhile, []
+        finish(losing)
+        assert answers[0].result(timeout=60).found == lost
+    cover = coverage(engine, store)
+    assert (cover.events, cover.lost, cover.backlog) == (len(events(engine)), 0, 0)
+
+
+# -- what was taken back
+
+
+@pytest.fixture
+def taken_back(ledger, engine, young, look):
+    """The one event of the journal stands in the place of one that was proved, too."""
+    before = ledger.rpc.call("evm_snapshot", [])
+    for blocks in (3, 4):
+        ledger.do("Anchors", "anchor", secrets.token_bytes(32))
+        ledger.mine(blocks)
+        look.catch_up(young)
+        finish(keeper(ledger.rpc, engine, ledger))
+        if blocks == 3:
+            (old,) = events(engine)
+            ledger.rpc.call("evm_revert", [before])
+    return old
+
+
+def rename_entries(connection, of):
+    link = tables.evidence
+    connection.execute(update(link).where(of, link.c.kind == "state").values(kind="letter"))
+
+
+def rename_state(connection, of):
+    proof = tables.proof
+    connection.execute(
+        update(proof).where(proof.c.hash == state_of(connection, of)).values(kind="letter")
+    )
+
+
+def restore_state(connection, of):
+    """Under another hash, which nothing names."""
+    proof, hash_ = tables.proof, state_of(connection, of)
+    connection.execute(update(proof).where(proof.c.hash == hash_).values(hash=flipped(hash_)))
+
+
+def forget_entries(connection, of):
+    connection.execute(delete(tables.evidence).where(of))
+
+
+def missize_and_forget(connection, of):
+    proof = tables.proof
+    connection.execute(update(proof).where(proof.c.hash == state_of(connection, of)).values(size=7))
+    forget_entries(connection, of)
+
+
+def call_lost(connection, of):
+    link = tables.evidence
+    connection.execute(update(link).where(of, link.c.kind == "state").values(lost="pruned"))
+    # Counted so, too.
+    connection.execute(update(tables.evidence_place).values(lost=1))
+
+
+def state_of(connection, of):
+    link = tables.evidence
+    return connection.execute(select(link.c.hash).where(of, link.c.kind == "state")).scalar_one()
+
+
+TAKEN_BACK = {
+    "entries of another kind": rename_entries,
+    "a body of another kind": rename_state,
+    "a body under another hash": restore_state,
+    "entries": forget_entries,
+    "entries, and the size": missize_and_forget,
+    "held and lost": call_lost,
+}
+
+
+@pytest.mark.parametrize("what", TAKEN_BACK)
+def test_what_a_retracted_event_rests_on_is_found_without_a_node(
+    what, taken_back, ledger, engine, store, proxy
+):
+    """No node has its block: what is in the store is all there will ever be."""
+    before, cover = proofs_on_record(engine), coverage(engine, store)
+    of = tables.evidence.c.block_hash == taken_back.block_hash
+    with writing(engine) as connection:
+        TAKEN_BACK[what](connection, of)
+    assert failing(engine, ledger)
+    proxy.socket_fault = "refuse"
+    with Rpc(proxy.url) as rpc:
+        answer = mender(rpc, engine, ledger).retrieve()
+    assert dict(answer.reasons) == {}
+    assert proofs_on_record(engine) == before
+    assert coverage(engine, store) == cover
+    assert failing(engine, ledger) == set()
+
+
+def test_of_a_retracted_event_what_is_gone_for_good_is_said(taken_back, ledger, engine, store):
+    proof = tables.proof
+    of = tables.evidence.c.block_hash == taken_back.block_hash
+    with writing(engine) as connection:
+        connection.execute(delete(proof).where(proof.c.hash == state_of(connection, of)))
+    answer = mender(ledger.rpc, engine, ledger).retrieve()
+    assert answer.found == 0
+    ((reason, count),) = answer.reasons.items()
+    assert "was taken back" in reason
+    assert count == 1
+    assert failing(engine, ledger) == {6}
+
+
+def test_what_a_retracted_event_never_had_is_not_asked_for(taken_back, ledger, engine, store):
+    """A full node had no state of its block when proofs were taken: nobody can mend that."""
+    proof, link = tables.proof, tables.evidence
+    of = link.c.block_hash == taken_back.block_hash
+    with writing(engine) as connection:
+        connection.execute(delete(proof).where(proof.c.hash == state_of(connection, of)))
+        given_up = update(link).where(of, link.c.kind == "state")
+        connection.execute(given_up.values(hash=None, lost="missing trie node"))
+    answer = mender(ledger.rpc, engine, ledger).retrieve()
+    assert (answer.found, dict(answer.reasons)) == (0, {})
+    assert failing(engine, ledger) == set()
+
+
+def failing(engine, ledger):
+    given = ledger.deployment
+    done = audit(engine, given.chain_id, genesis=given.genesis_hash, addresses=given.addresses)
+    return {check.number for check in done.checks if check.result == "fail"}
+
+
+# -- what must never be dropped, and others who write
+
+
+@pytest.fixture
+def harvested(ledger, engine, young, look):
+    for _ in range(3):
+        ledger.register()
+    ledger.mine(3)
+    look.catch_up(young)
+    finish(keeper(ledger.rpc, engine, ledger))
+    return events(engine)
+
+
+def bodies(engine):
+    with engine.connect() as connection:
+        return {bytes(body) for body in connection.execute(select(tables.proof.c.body)).scalars()}
+
+
+def test_a_proof_under_another_hash_outlives_a_run_that_cannot_use_it(
+    harvested, ledger, engine, proxy
+):
+    """Without its block's header nothing says whose it is; with the next run it is."""
+    proof, before = tables.proof, bodies(engine)
+    with writing(engine) as connection:
+        rename_bodies(connection)
+        connection.execute(update(proof).where(proof.c.kind == "header").values(body=b"x"))
+    proxy.change = liar("header")
+    with Rpc(proxy.url) as rpc:
+        assert mender(rpc, engine, ledger).retrieve().reasons
+    assert {body for body in before if body[:1] == b"{"} <= bodies(engine)
+    assert not mender(ledger.rpc, engine, ledger).retrieve().reasons
+    assert bodies(engine) == before
+    assert failing(engine, ledger) == set()
+
+
+@pytest.mark.parametrize("place", [0, None, "the middle"])
+def test_how_far_it_came_is_what_the_newest_entries_say(
+    place, harvested, ledger, engine, store, proxy
+):
+    before, table = coverage(engine, store), tables.evidence_place
+    cut = harvested[len(harvested) // 2].block if place else 0
+    with writing(engine) as connection:
+        if place is None:
+            # Only the headers among the strays say that anything was harvested.
+            connection.execute(delete(table))
+            connection.execute(delete(tables.evidence))
+        else:
+            rename_bodies(connection)
+            connection.execute(update(table).values(next_block=cut))
+    assert failing(engine, ledger) == ({8} if place is None else {6, 8})
+    proxy.socket_fault = "refuse"
+    with Rpc(proxy.url) as rpc:
+        assert not mender(rpc, engine, ledger).retrieve().reasons
+    assert failing(engine, ledger) == set()
+    told = coverage(engine, store)
+    assert (told.events, told.lost, told.size, told.backlog) == (
+        before.events,
+        before.lost,
+        before.size,
+        0,
+    )
+
+
+def test_the_store_is_looked_through_before_anybody_is_asked(harvested, ledger, engine, proxy):
+    proof, link = tables.proof, tables.evidence
+    first = (link.c.block == harvested[0].block, link.c.kind == "state")
+    with writing(engine) as connection:
+        gone = connection.execute(select(link.c.hash).where(*first)).scalars().first()
+        rename_bodies(connection)
+        connection.execute(delete(proof).where(proof.c.hash == flipped(gone)))
+    proxy.socket_fault = "refuse"
+    with Rpc(proxy.url) as rpc, pytest.raises(ChainUnavailable):
+        mender(rpc, engine, ledger).retrieve()
+    with engine.connect() as connection:
+        there = set(connection.execute(select(proof.c.hash)).scalars())
+        states = set(
+            connection.execute(select(link.c.hash).where(link.c.kind == "state")).scalars()
+        )
+    assert states - there == {gone}
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_who_drops_a_spoilt_body_and_who_puts_it_right_leave_it_whole(
+    harvested, ledger, engine, store
+):
+    """Either may come first; the other waits, and looks again: also one of another chain."""
+    store.alone = lambda _connection: None
+    proof, link = tables.proof, tables.evidence
+    row, before = harvested[0], proofs_on_record(engine)
+    of = (link.c.block == row.block, link.c.kind == "state")
+    with writing(engine) as connection:
+        hash_ = connection.execute(select(link.c.hash).where(*of)).scalars().first()
+        connection.execute(delete(link).where(link.c.hash == hash_))
+        connection.execute(update(proof).where(proof.c.hash == hash_).values(body=b"spoilt"))
+    with ThreadPoolExecutor(1) as beside:
+        with writing(engine) as connection:
+            sort_out(connection, store, [hash_])
+            other = beside.submit(mender(ledger.rpc, engine, ledger).retrieve)
+            time.sleep(0.5)
+        assert other.result(timeout=60).found > 0
+    assert proofs_on_record(engine) == before
+    with writing(engine) as connection:
+        connection.execute(delete(link).where(link.c.hash == hash_))
+        connection.execute(update(proof).where(proof.c.hash == hash_).values(body=b"spoilt"))
+    worker = mender(ledger.rpc, engine, ledger)
+    mend, waiting = EvidenceStore.mend, []
+
+    def slow(self, connection, *given):
+        done = mend(self, connection, *given)
+        if done[0].proofs:
+            waiting.append(beside.submit(sorted_out, engine, store, hash_))
+            time.sleep(0.5)
+            assert not waiting[0].done()
+        return done
+
+    with ThreadPoolExecutor(1) as beside:
+        worker._store.mend = MethodType(slow, worker._store)
+        assert worker.retrieve().found > 0
+        waiting[0].result(timeout=60)
+    assert proofs_on_record(engine) == before
+    assert failing(engine, ledger) == set()
+
+
+def sorted_out(engine, store, hash_):
+    with writing(engine) as connection:
+        sort_out(connection, store, [hash_])
+
+
+def test_two_at_once_find_what_one_would(harvested, ledger, engine):
+    link, proof, before = tables.evidence, tables.proof, proofs_on_record(engine)
+    with writing(engine) as connection:
+        connection.execute(delete(link).where(link.c.kind != "header"))
+        connection.execute(delete(proof).where(proof.c.kind != "header"))
+        connection.execute(delete(tables.evidence_place))
+    with ThreadPoolExecutor(2) as both:
+        told = [both.submit(mender(ledger.rpc, engine, ledger).retrieve) for _ in range(2)]
+        found = [each.result(timeout=60).found for each in told]
+    assert sum(found) == 2 * len(harvested)
+    assert proofs_on_record(engine) == before
+    assert failing(engine, ledger) == set()
+
+
+def test_counts_are_set_beside_who_never_stops_writing(
+    harvested, ledger, engine, young, look, monkeypatch
+):
+    """Counting takes a while, and each time something was added meanwhile: in the end it waits."""
+    of, counting = Account.of, []
+
+    def busy(*given):
+        found = of(*given)
+        if threading.current_thread() is threading.main_thread() and len(counting) < 3:
+            counting.append(given)
+            ledger.register()
+            ledger.mine(3)
+            look.catch_up(young)
+            finish(keeper(ledger.rpc, engine, ledger))
+        return found
+
+    with writing(engine) as connection:
+        connection.execute(update(tables.evidence_place).values(events=0, lost=9))
+    monkeypatch.setattr(Account, "of", busy)
+    mender(ledger.rpc, engine, ledger).retrieve()
+    assert len(counting) == 3
+    assert failing(engine, ledger) == set()
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_what_is_no_hash_is_damage(harvested, ledger, engine):
+    with writing(engine) as connection:
+        connection.exec_driver_sql(
+            "UPDATE proof SET hash = 'abc' WHERE hash = (SELECT min(hash) FROM proof)"
+        )
+    with pytest.raises(IndexDamaged):
+        mender(ledger.rpc, engine, ledger).retrieve()
+    assert 6 in failing(engine, ledger)
