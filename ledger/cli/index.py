@@ -175,7 +175,8 @@ def rebuild(session: Session, *, database: Database = None) -> Answer:
     """Derive all tables anew from the journal and the deposited documents; nothing is fetched.
 
     One transaction: ended at any point, it has changed nothing. It says which tables were not what
-    the journal gives; where there are some, the exit code is 1.
+    the journal gives; where there are some, the exit code is 1. Exit code 2: an event of the
+    journal is not as any contract emits it, and nothing was changed.
     """
     from ledger.index.journal import Journal
     from ledger.index.rebuilding import rebuild as rebuild_tables

@@ -24,6 +24,7 @@ from sqlalchemy import (
     update,
 )
 
+from ledger.errors import IndexDamaged, IndexUnavailable, LedgerError, LogFormatError
 from ledger.index import tables
 from ledger.index.database import writing
 from ledger.index.decode import EVENTS, EventType, Stored
@@ -87,6 +88,10 @@ def rebuild(engine: Engine, journal: Journal, holder: str) -> Rebuilt:
         engine: the index's database.
         journal: of the chain.
         holder: who rebuilds, for the cursor.
+
+    Raises:
+        IndexDamaged: an event of the journal is not as it was read; nothing was changed.
+        IndexUnavailable: the database is locked, full or gone; likewise.
     """
     with writing(engine) as connection:
         journal.take_over(connection, holder)
@@ -118,6 +123,9 @@ def refold(connection: Connection, chain_id: int) -> int:
     """Empty the state tables and fold the whole journal anew; the number of logs folded.
 
     Events that an older release had no name for are folded with the others, and named.
+
+    Raises:
+        IndexDamaged: an event is of no shape that its contract emits, or lacks what it builds on.
     """
     clear(connection, chain_id)
     count, after = 0, (-1, -1)
@@ -127,7 +135,10 @@ def refold(connection: Connection, chain_id: int) -> int:
         preload(state, events)
         for row, (kind, arguments) in zip(rows, events, strict=True):
             at = Place(row.block, row.block_time, row.log_index, row.tx_hash)
-            fold(state, kind, arguments, at, row.answer)
+            try:
+                fold(state, kind, arguments, at, row.answer)
+            except (LogFormatError, IndexUnavailable) as error:
+                raise _unfolded(row, error) from error
         state.flush()
         _name(connection, chain_id, rows, [kind for kind, _ in events])
         count += len(rows)
@@ -203,8 +214,19 @@ def _page(connection: Connection, chain_id: int, after: tuple[int, int]) -> Sequ
 
 
 def _read(row: Any) -> tuple[EventType | None, tuple[Stored, ...]]:
-    kind = EVENTS.get(row.contract, {}).get(row.topics[:32])
-    return kind, () if kind is None else kind.arguments(row.topics, row.data)
+    try:
+        tables.require_kinds(tables.raw_log, row)
+        kind = EVENTS.get(row.contract, {}).get(row.topics[:32])
+        return kind, () if kind is None else kind.arguments(row.topics, row.data)
+    except (IndexDamaged, LogFormatError) as error:
+        raise _unfolded(row, error) from error
+
+
+def _unfolded(row: Any, error: LedgerError) -> IndexDamaged:
+    """What is said of such an event here, where no endpoint showed it and none is asked."""
+    return IndexDamaged(
+        f"event {row.block}-{row.log_index} of the journal cannot be folded: {error.message}"
+    )
 
 
 def _compared(connection: Connection, table: Table, chain_id: int) -> tuple[int, int]:

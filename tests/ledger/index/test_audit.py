@@ -13,7 +13,7 @@ from safetensors.numpy import save_file
 from sqlalchemy import delete, func, insert, select, text, update
 from sqlalchemy.exc import DBAPIError
 
-from ledger.errors import Fenced, IndexDamaged, IndexUnavailable, LogFormatError, UsageError
+from ledger.errors import Fenced, IndexDamaged, IndexUnavailable, UsageError
 from ledger.fingerprint.exact import fingerprint
 from ledger.fingerprint.ids import TensorIds
 from ledger.ids import Digest
@@ -862,9 +862,52 @@ def test_a_rebuild_without_a_plan_s_terms_changes_nothing(engine, follower, whol
     with writing(engine) as connection:
         connection.execute(delete(tables.raw_read))
     before = look.state(engine)
-    with pytest.raises(LogFormatError, match="its terms are not beside it"):
+    with pytest.raises(IndexDamaged, match="its terms are not beside it"):
         rebuilt(engine, follower)
     assert look.state(engine) == before
+
+
+def changed_log(connection, event, **values):
+    """Another value in the first event of a name; the event's place."""
+    row, table = one_log(connection, event), tables.raw_log
+    connection.execute(
+        update(table)
+        .where(table.c.block == row.block, table.c.log_index == row.log_index)
+        .values(**values)
+    )
+    return f"{row.block}-{row.log_index}"
+
+
+def too_wide(connection):
+    data = bytes(one_log(connection, "LicenseIssued").data)
+    return changed_log(connection, "LicenseIssued", data=b"\1" + data[1:])
+
+
+def of_no_plan(connection):
+    topics = bytes(one_log(connection, "LicenseIssued").topics)
+    other = topics[:64] + (10**6).to_bytes(32, "big") + topics[96:]
+    return changed_log(connection, "LicenseIssued", topics=other)
+
+
+def of_no_kind(connection):
+    if connection.dialect.name != "sqlite":
+        pytest.skip("PostgreSQL has types")
+    return changed_log(connection, "RoleSet", topics=text("'none'"))
+
+
+@pytest.mark.parametrize("damage", [too_wide, of_no_plan, of_no_kind])
+def test_an_event_that_its_contract_cannot_have_emitted_is_named_and_no_endpoint_blamed(
+    damage, ledger, engine, follower, whole, look
+):
+    with writing(engine) as connection:
+        place = damage(connection)
+    before = look.state(engine)
+    with pytest.raises(IndexDamaged, match=f"event {place} of the journal cannot be") as error:
+        rebuilt(engine, follower)
+    assert "put a copy back" in error.value.hint
+    assert look.state(engine) == before
+    # To an audit it is a check that fails, and no database that is away.
+    assert 10 in failed(audited(engine, ledger))
 
 
 def test_a_rebuild_that_is_ended_has_changed_nothing(engine, follower, whole, look, monkeypatch):
