@@ -41,6 +41,11 @@ app = Verbs("Follow the chain into tables.")
 MAX_PROOF_RATE = 10_000.0
 KEEPER_STOP_SECONDS = 20.0
 REASONS_SHOWN = 5
+# A rebuild takes the journal for true.
+_WHICH_WAS_WRONG = (
+    "the tables are what the journal gives, and nothing here says that the journal is the chain's: "
+    "deed index audit --chain does"
+)
 
 _Rpc = Annotated[
     list[str] | None,
@@ -175,8 +180,10 @@ def rebuild(session: Session, *, database: Database = None) -> Answer:
     """Derive all tables anew from the journal and the deposited documents; nothing is fetched.
 
     One transaction: ended at any point, it has changed nothing. It says which tables were not what
-    the journal gives; where there are some, the exit code is 1. Exit code 2: an event of the
-    journal is not as any contract emits it, and nothing was changed.
+    the journal gives; where there are some, the exit code is 1. Tables and journal that differ do
+    not say which was wrong: deed index audit --chain holds the journal against the chain, and where
+    that can be asked it comes first. Exit code 2: an event of the journal is not as its contract
+    emits it, or kept proofs show it otherwise; nothing was changed.
     """
     from ledger.index.journal import Journal
     from ledger.index.rebuilding import rebuild as rebuild_tables
@@ -187,6 +194,7 @@ def rebuild(session: Session, *, database: Database = None) -> Answer:
         done = rebuild_tables(engine, journal, f"rebuild:{os.getpid()}")
     mended = bool(done.differences or done.leaves.differed or done.indexes or done.outbox)
     same = not mended and not done.leaves.faults
+    hint = _WHICH_WAS_WRONG if done.differences or done.outbox else None
     data = {
         "events": done.events,
         "same": same,
@@ -199,11 +207,12 @@ def rebuild(session: Session, *, database: Database = None) -> Answer:
         },
         "indexes": done.indexes,
         "outbox": done.outbox,
+        "hint": hint,
     }
     rows: list[tuple[str, object]] = [
         ("rebuilt from", f"{done.events} events"),
         ("tensor leaves", f"{done.leaves.leaves} of {_count(done.leaves.models, 'model')}"),
-        ("differed", "yes, and is right now" if mended else "nothing"),
+        ("differed", "yes, and is made anew" if mended else "nothing"),
         *((f"  {each.table}", _counts(each)) for each in done.differences),
         *(("  leaves", model) for model in done.leaves.differed),
         *(("  index", name) for name in done.indexes),
@@ -214,7 +223,8 @@ def rebuild(session: Session, *, database: Database = None) -> Answer:
     if done.leaves.faults:
         rows.append(("not to be mended", None))
         rows += [("  document", sentence) for sentence in done.leaves.faults]
-    return Answer(data, fields(rows), ok=same)
+    told = fields(rows)
+    return Answer(data, told if hint is None else f"{told}\nhint: {hint}", ok=same)
 
 
 @app.verb("audit")

@@ -405,6 +405,42 @@ def test_rebuild_says_nothing_differed_and_afterwards_what_did(live, database, i
     assert re.search(f"^ +outbox +{told} entries named other subjects$", ran.out, re.MULTILINE)
 
 
+def altered_operator(database):
+    """Another operator in a broker's registration, as a hand writes it into the journal."""
+    with raw_connection(database) as raw:
+        where = "WHERE event = 'BrokerRegistered'"
+        (topics,) = raw.execute(f"SELECT topics FROM raw_log {where}").fetchone()
+        raw.execute(f"UPDATE raw_log SET topics = ? {where}", (topics[:-1] + b"\x77",))
+
+
+def test_a_rebuild_from_an_altered_journal_calls_nothing_right(index, held, database):
+    """Right tables are made as wrong as it, which an audit without the chain cannot see."""
+    altered_operator(database)
+    with raw_connection(database) as raw:
+        for table in ("proof", "evidence", "evidence_place"):
+            raw.execute(f"DELETE FROM {table}")
+    ran = index("rebuild")
+    assert ran.code == 1
+    assert re.search("^differed +yes, and is made anew$", ran.out, re.MULTILINE), ran.out
+    assert "\nhint: the tables are what the journal gives, and nothing here says" in ran.out
+    assert "deed index audit --chain" in ran.out
+    assert "right" not in ran.out
+    assert index("audit").code == 0
+    assert index("audit", "--chain").code == 1
+    again = index("rebuild", "--json").json
+    assert (again["same"], again["hint"]) == (True, None)
+
+
+def test_a_rebuild_is_refused_where_a_kept_proof_shows_the_journal_otherwise(index, held, database):
+    altered_operator(database)
+    ran = index("rebuild")
+    assert (ran.code, "is not what its block says" in ran.err) == (2, True), ran.err
+    assert "hint: nothing was changed; put a copy back" in ran.err
+    with raw_connection(database) as raw:
+        raw.execute("DELETE FROM raw_log WHERE event = 'BrokerRegistered'")
+    assert "events of ours, and the journal holds" in index("rebuild").err
+
+
 def test_reasons_that_differ_in_every_block_do_not_fill_the_screen():
     told = _lost({"no state": 9, **{f"no block {number}": 1 for number in range(100)}})
     assert told[0] == "9 proofs: no state"
