@@ -131,8 +131,9 @@ def status(
     """Show how far the index has come, what it keeps, and how each endpoint is.
 
     Proofs are counted as they were taken: whether they are all there, deed index audit says. Exit
-    code 3: no endpoint can be used, or no network is chosen (of a lone copy, say), so that nobody
-    says how far the chain is.
+    code 1: the chain no longer has what was final here, so that no follower goes on; it says how to
+    go back. Exit code 3: no endpoint can be used, or no network is chosen (of a lone copy, say), so
+    that nobody says how far the chain is.
     """
     with opened(session, database) as engine, _known(session, rpc, quorum) as endpoints:
         require_own(session, engine)

@@ -17,11 +17,16 @@ from pathlib import Path
 
 import pytest
 
+from ledger.chain import anvil
 from ledger.chain.abi_codec import contract
+from ledger.chain.deployment import Deployment
 from ledger.chain.dev import DevChain
 from ledger.chain.network import load_live
 from ledger.chain.rpc import Rpc
 from ledger.cli.index import _lost, _proposed
+from ledger.evidence.origin import DEPLOYED, FACTORY, factory_call
+from ledger.evidence.releases import shipped_code, shipped_init_code
+from ledger.ids import Digest, keccak256
 from ledger.index.accepting import Proposal
 from ledger.index.database import open_database
 from ledger.index.fetch import Header, Heads
@@ -239,7 +244,8 @@ def test_status_says_all_of_it_to_people_and_to_programs(live, database, index, 
     shown = index("status", "--json").json
     assert set(shown) == {
         "block", "time", "head", "behind", "lag_s", "safe", "finalized", "epoch", "holder",
-        "endpoints", "usable", "quorum", "trouble", "reorgs", "journal", "outbox", "evidence",
+        "endpoints", "usable", "quorum", "trouble", "hint", "reorgs", "journal", "outbox",
+        "evidence",
     }  # fmt: skip
     assert shown["outbox"]["last"] >= shown["journal"]["events"]
     text = index("status").out
@@ -256,6 +262,52 @@ def test_status_says_that_nobody_writes_into_this_file(database, index, held):
             raw.execute("UPDATE cursor SET updated_at_ms = ?", (int((time.time() - ago) * 1000),))
         writer = re.search(r"^writer .*$", index("status").out, re.MULTILINE)[0]
         assert ("has written nothing for 9" in writer) is said, writer
+
+
+@pytest.fixture
+def public(deed, monkeypatch):
+    """A network that is no test network, with our contracts; ``deed`` in a folder that uses it."""
+    monkeypatch.setattr(anvil, "CHAIN_ID", 1)
+    port = anvil.free_port()
+    process = anvil.spawn(port, None)
+    try:
+        with Rpc(f"http://127.0.0.1:{port}") as rpc:
+            sender = rpc.call("eth_accounts")[0]
+            for name in DEPLOYED:
+                data = factory_call(shipped_init_code(name))
+                fields = {"from": sender, "to": str(FACTORY), "data": "0x" + data.hex()}
+                rpc.call("eth_sendTransaction", [{**fields, "gas": hex(8_000_000)}])
+            made = {name: shipped_code(name).address for name in DEPLOYED}
+            code = {name: Digest(keccak256(rpc.code(at))) for name, at in made.items()}
+            manifest = Deployment(1, rpc.block(0).hash, 1, made, code)
+            (deed.cwd / "manifest.json").write_text(json.dumps(manifest.to_json()))
+            words = ("--rpc", rpc.urls[0], "--deployment", "manifest.json")
+            assert deed("network", "add", "public", *words).code == 0
+            deed.env["DEED_NETWORK"] = "public"
+            rpc.call("anvil_mine", [hex(10)])
+            yield deed, rpc
+    finally:
+        anvil.kill(process)
+
+
+def test_status_says_that_what_was_final_is_no_longer_the_chains(public, database):
+    deed, rpc = public
+    shown = followed(deed, database, "--no-proofs")
+    on = ("--database", database)
+    told = deed("index", "status", *on, "--json")
+    assert (told.code, told.json["trouble"], told.json["hint"]) == (0, None, None)
+    rpc.call("anvil_setCoinbase", ["0x" + os.urandom(20).hex()])
+    rpc.call("anvil_reorg", [6, []])
+    assert shown["finalized"] > shown["block"] - 6
+    told = deed("index", "status", *on)
+    assert told.code == 1, told.out
+    shared = re.search(r"^hint: .*deed index accept-reorg (\d+)$", told.out, re.MULTILINE)[1]
+    assert f"error: the endpoint contradicts finalized block {shown['finalized']}" in told.out
+    shown = deed("index", "status", *on, "--json").json
+    assert "contradicts finalized block" in shown["trouble"]
+    assert shown["hint"].endswith(f"accept-reorg {shared}")
+    assert deed("index", "accept-reorg", shared, "--yes", *on).code == 0
+    assert deed("index", "status", *on).code == 0
 
 
 def test_status_over_several_names_the_one_that_is_away(live, database, index, held):
