@@ -247,10 +247,11 @@ def audit(
     Nothing is written, but that an index of an older release is brought to this one's shape when it
     is opened. A copy needs no network: without one it is held against what it says itself, and
     check 1 is not made. Exit code 0: every check that could be made passed. Exit code 1: one
-    failed. Exit code 2: the file is damaged, or no index. Exit code 3: with --chain, where none
-    failed but no endpoint showed the chain to compare with.
+    failed; it says the way out of each. Exit code 2: the file is damaged, or no index. Exit code 3:
+    with --chain, where none failed but no endpoint showed the chain to compare with.
     """
     from ledger.index.audit import audit as audit_index
+    from ledger.index.audit_report import ways_out
 
     network = session.network if chain or session.has_network else None
     with (
@@ -277,6 +278,7 @@ def audit(
         what="the index" if uncompared is None and network is not None else "by itself the index",
         upto=f"as of block {report.block}",
         data={"block": report.block, "compared": report.uncompared is None if chain else None},
+        ways=ways_out(report.checks),
     )
     if uncompared is None:
         return answer
@@ -418,14 +420,35 @@ def _counts(each: Difference) -> str:
 
 
 def audited(
-    checks: Sequence[Check], *, holds: bool, what: str, upto: str, data: dict[str, Any]
+    checks: Sequence[Check],
+    *,
+    holds: bool,
+    what: str,
+    upto: str,
+    data: dict[str, Any],
+    ways: Mapping[int, str] | None = None,
 ) -> Answer:
-    """How an audit of something ended, check by check; `data` is said with it."""
+    """How an audit of something ended, check by check.
+
+    Args:
+        checks: in their order.
+        holds: whether none failed.
+        what: was audited.
+        upto: how far.
+        data: is said with it.
+        ways: out of those that failed, by number; None where they have none of their own.
+    """
     rows = [(f"({each.number})", each.result, each.name, each.detail) for each in checks]
     lines = table(("", "result", "check", "detail"), rows, empty="no checks")
     verdict = f"{what} holds" if holds else f"{what} does not hold"
-    told = {"holds": holds, **data, "checks": [asdict(each) for each in checks]}
-    return Answer(told, f"{lines}\n{verdict}, {upto}", ok=holds)
+    said = [asdict(each) for each in checks]
+    if ways is not None:
+        said = [{**each, "hint": ways.get(each["number"])} for each in said]
+    text = [lines, f"{verdict}, {upto}"]
+    for way in dict.fromkeys((ways or {}).values()):
+        numbers = ", ".join(f"({number})" for number, of in (ways or {}).items() if of == way)
+        text.append(f"hint: {numbers}: {way}")
+    return Answer({"holds": holds, **data, "checks": said}, "\n".join(text), ok=holds)
 
 
 def _proposed(proposal: Proposal) -> list[tuple[str, object]]:

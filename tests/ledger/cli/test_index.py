@@ -519,6 +519,28 @@ def test_audit_passes_and_fails_by_number_with_its_exit_code(live, database, ind
     assert ran.code == 1
     assert re.search(r"^\(6\) +fail ", ran.out, re.MULTILINE), ran.out
     assert "the index does not hold" in ran.out
+    assert "\nhint: (6): deed index prove; what it does not find: put a copy back" in ran.out
+
+
+def hints(ran):
+    return {check["number"]: check["hint"] for check in ran.json["checks"] if check["hint"]}
+
+
+def test_an_audit_says_the_way_out_of_each_check_that_fails(index, held, database):
+    """A rebuild only where the chain bears the journal out, and never what was just run."""
+    with raw_connection(database) as raw:
+        raw.execute("UPDATE broker SET url = 'http://x'")
+    assert "\nhint: (10): first deed index audit --chain, " in index("audit").out
+    assert hints(index("audit", "--chain", "--json")) == {10: "deed index rebuild"}
+    with raw_connection(database) as raw:
+        raw.execute("UPDATE outbox SET block = 10000000 WHERE kind = 'finalized'")
+    out = index("audit").out
+    assert re.search(r"^hint: \(5\): first .*; else put a copy back ", out, re.MULTILINE), out
+    altered_operator(database)
+    told = hints(index("audit", "--chain", "--json"))
+    renew = "put a copy back (deed index restore, or pg_restore), or follow the chain into a new"
+    assert {number for number, way in told.items() if way.startswith(renew)} == {5, 10, 12}
+    assert told[6].startswith("deed index prove")
 
 
 def test_an_audit_against_a_chain_that_was_not_there_to_compare_is_no_yes(index, held):
