@@ -46,6 +46,10 @@ _WHICH_WAS_WRONG = (
     "the tables are what the journal gives, and nothing here says that the journal is the chain's: "
     "deed index audit --chain does"
 )
+_NOT_MENDED = (
+    "drop a trigger or rule that is not yours, and mistrust what was written since it was there; "
+    "for a table, a column or a key put a copy back (deed index restore, or pg_restore)"
+)
 
 _Rpc = Annotated[
     list[str] | None,
@@ -181,10 +185,11 @@ def rebuild(session: Session, *, database: Database = None) -> Answer:
     """Derive all tables anew from the journal and the deposited documents; nothing is fetched.
 
     One transaction: ended at any point, it has changed nothing. It says which tables were not what
-    the journal gives; where there are some, the exit code is 1. Tables and journal that differ do
-    not say which was wrong: deed index audit --chain holds the journal against the chain, and where
-    that can be asked it comes first. Exit code 2: an event of the journal is not as its contract
-    emits it, or kept proofs show it otherwise; nothing was changed.
+    the journal gives, and which tables, columns, keys, triggers and rules are not this release's,
+    which it leaves as they are; where there are some, the exit code is 1. Tables and journal that
+    differ do not say which was wrong: deed index audit --chain holds the journal against the chain,
+    and where that can be asked it comes first. Exit code 2: an event of the journal is not as its
+    contract emits it, or kept proofs show it otherwise; nothing was changed.
     """
     from ledger.index.journal import Journal
     from ledger.index.rebuilding import rebuild as rebuild_tables
@@ -194,8 +199,10 @@ def rebuild(session: Session, *, database: Database = None) -> Answer:
         journal = Journal(chain_of(session, engine))
         done = rebuild_tables(engine, journal, f"rebuild:{os.getpid()}")
     mended = bool(done.differences or done.leaves.differed or done.indexes or done.outbox)
-    same = not mended and not done.leaves.faults
-    hint = _WHICH_WAS_WRONG if done.differences or done.outbox else None
+    unmended = bool(done.leaves.faults or done.lacking)
+    same = not mended and not unmended
+    hints = [_WHICH_WAS_WRONG] if done.differences or done.outbox else []
+    hints += [_NOT_MENDED] if done.lacking else []
     data = {
         "events": done.events,
         "same": same,
@@ -208,7 +215,8 @@ def rebuild(session: Session, *, database: Database = None) -> Answer:
         },
         "indexes": done.indexes,
         "outbox": done.outbox,
-        "hint": hint,
+        "lacking": done.lacking,
+        "hints": hints,
     }
     rows: list[tuple[str, object]] = [
         ("rebuilt from", f"{done.events} events"),
@@ -221,11 +229,12 @@ def rebuild(session: Session, *, database: Database = None) -> Answer:
     if done.outbox:
         entries = "1 entry" if done.outbox == 1 else f"{done.outbox} entries"
         rows.append(("  outbox", f"{entries} named other subjects"))
-    if done.leaves.faults:
+    if unmended:
         rows.append(("not to be mended", None))
         rows += [("  document", sentence) for sentence in done.leaves.faults]
-    told = fields(rows)
-    return Answer(data, told if hint is None else f"{told}\nhint: {hint}", ok=same)
+        rows += [("  database", sentence) for sentence in done.lacking]
+    text = "\n".join([fields(rows), *(f"hint: {each}" for each in hints)])
+    return Answer(data, text, ok=same)
 
 
 @app.verb("audit")

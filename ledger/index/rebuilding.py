@@ -34,7 +34,7 @@ from ledger.index.journal import Journal
 from ledger.index.leaves import Leaves, examine, hold_documents
 from ledger.index.outbox_faults import misfiled
 from ledger.index.refuting import refuted
-from ledger.index.shape import make_indexes
+from ledger.index.shape import lacking, make_indexes
 from ledger.index.step import Place
 from ledger.index.versions import Versions, clear
 
@@ -72,6 +72,7 @@ class Rebuilt:
         leaves: what deriving the tensor leaves came to.
         indexes: names of indexes of the database that were not there, and are now.
         outbox: entries that named other subjects than their event is filed under now.
+        lacking: what of the database's shape is not this release's, and was not mended, in words.
     """
 
     events: int
@@ -79,6 +80,7 @@ class Rebuilt:
     leaves: Leaves
     indexes: tuple[str, ...]
     outbox: int
+    lacking: tuple[str, ...]
 
 
 def rebuild(engine: Engine, journal: Journal, holder: str) -> Rebuilt:
@@ -122,8 +124,9 @@ def rebuild(engine: Engine, journal: Journal, holder: str) -> Rebuilt:
         # A first backfill leaves them out, and makes them itself.
         under_way = not journal.cursor(connection).synced_at_ms
         indexes = [] if under_way else make_indexes(connection)
+        unmended = lacking(connection, backfill=under_way)
         journal.release(connection)
-    return Rebuilt(events, tuple(differences), leaves, tuple(indexes), outbox)
+    return Rebuilt(events, tuple(differences), leaves, tuple(indexes), outbox, tuple(unmended))
 
 
 def _require_unrefuted(connection: Connection, chain_id: int) -> None:

@@ -480,7 +480,22 @@ def test_a_rebuild_from_an_altered_journal_calls_nothing_right(index, held, data
     assert index("audit").code == 0
     assert index("audit", "--chain").code == 1
     again = index("rebuild", "--json").json
-    assert (again["same"], again["hint"]) == (True, None)
+    assert (again["same"], again["hints"]) == (True, [])
+
+
+def test_a_rebuild_says_what_of_the_database_it_does_not_mend(index, held, database):
+    with raw_connection(database) as raw:
+        raw.execute("DROP TABLE access_audit")
+        raw.execute("CREATE TRIGGER tr AFTER INSERT ON raw_log BEGIN SELECT 1; END")
+    ran = index("rebuild", "--json")
+    lacking = [
+        "table access_audit is not there",
+        "trigger tr on table raw_log is not of this release",
+    ]
+    assert (ran.code, ran.json["same"], ran.json["lacking"]) == (1, False, lacking)
+    text = index("rebuild").out
+    assert re.search("^  database +table access_audit is not there$", text, re.MULTILINE), text
+    assert re.search("^hint: drop a trigger .* put a copy back", text, re.MULTILINE), text
 
 
 def test_a_rebuild_is_refused_where_a_kept_proof_shows_the_journal_otherwise(index, held, database):

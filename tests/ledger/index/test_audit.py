@@ -775,6 +775,28 @@ def test_a_rebuild_makes_indexes_and_what_is_said_of_documents_anew(
     assert rebuilt(engine, follower).indexes == ()
 
 
+UNMENDED = {
+    "a table": run(text("DROP TABLE webhook_place")),
+    "a column": run(text("ALTER TABLE access_role RENAME COLUMN role TO other")),
+    "a key": DAMAGE["a table's key"][0],
+    "a trigger": DAMAGE["a trigger"][0],
+    "a rule": DAMAGE["a rule"][0],
+}
+
+
+@pytest.mark.parametrize("what", UNMENDED)
+def test_a_rebuild_says_what_of_the_databases_shape_it_leaves(
+    what, ledger, engine, follower, whole
+):
+    with writing(engine) as connection:
+        UNMENDED[what](connection)
+    done = rebuilt(engine, follower)
+    assert (done.differences, done.indexes) == ((), ())
+    (shape,) = (check for check in audited(engine, ledger).checks if check.number == 13)
+    assert shape.result == "fail"
+    assert "; ".join(done.lacking) == shape.detail
+
+
 UNSAID = {
     "no document": lambda c: c.execute(delete(tables.document)),
     "no fingerprint": lambda c: c.execute(
