@@ -315,8 +315,10 @@ def accept_reorg(
 ) -> Answer:
     """Take back final blocks after BLOCK that the chain no longer has, once the index has stopped.
 
-    The index never does this by itself. It says what will be taken back, asks, and does it in one
-    transaction; what was taken back stays readable as retracted events, and who said so is kept.
+    On a test network a follower does this by itself; on any other it never does. BLOCK is the
+    newest block that is kept here and that the chain has too; deed index status names it. It says
+    what will be taken back, asks, and does it in one transaction; what was taken back stays
+    readable as retracted events, and who said so is kept.
     """
     from ledger.index.accepting import accept, propose
     from ledger.index.journal import Journal
