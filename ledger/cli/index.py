@@ -42,6 +42,15 @@ app = Verbs("Follow the chain into tables.")
 MAX_PROOF_RATE = 10_000.0
 KEEPER_STOP_SECONDS = 20.0
 REASONS_SHOWN = 5
+# A rebuild takes the journal for true.
+_WHICH_WAS_WRONG = (
+    "the tables are what the journal gives, and nothing here says that the journal is the chain's: "
+    "deed index audit --chain does"
+)
+_NOT_MENDED = (
+    "drop a trigger or rule that is not yours, and mistrust what was written since it was there; "
+    "for a table, a column or a key put a copy back (deed index restore, or pg_restore)"
+)
 
 _Rpc = Annotated[
     list[str] | None,
@@ -127,8 +136,9 @@ def status(
     """Show how far the index has come, what it keeps, and how each endpoint is.
 
     Proofs are counted as they were taken: whether they are all there, deed index audit says. Exit
-    code 3: no endpoint can be used, or no network is chosen (of a lone copy, say), so that nobody
-    says how far the chain is.
+    code 1: the chain no longer has what was final here, so that no follower goes on; it says how to
+    go back. Exit code 3: no endpoint can be used, or no network is chosen (of a lone copy, say), so
+    that nobody says how far the chain is.
     """
     with opened(session, database) as engine, _known(session, rpc, quorum) as endpoints:
         require_own(session, engine)
@@ -178,7 +188,11 @@ def rebuild(session: Session, *, database: Database = None) -> Answer:
     """Derive all tables anew from the journal and the deposited documents; nothing is fetched.
 
     One transaction: ended at any point, it has changed nothing. It says which tables were not what
-    the journal gives; where there are some, the exit code is 1.
+    the journal gives, and which tables, columns, keys, triggers and rules are not this release's,
+    which it leaves as they are; where there are some, the exit code is 1. Tables and journal that
+    differ do not say which was wrong: deed index audit --chain holds the journal against the chain,
+    and where that can be asked it comes first. Exit code 2: an event of the journal is not as its
+    contract emits it, or kept proofs show it otherwise; nothing was changed.
     """
     from ledger.index.journal import Journal
     from ledger.index.rebuilding import rebuild as rebuild_tables
@@ -188,7 +202,10 @@ def rebuild(session: Session, *, database: Database = None) -> Answer:
         journal = Journal(chain_of(session, engine))
         done = rebuild_tables(engine, journal, f"rebuild:{os.getpid()}")
     mended = bool(done.differences or done.leaves.differed or done.indexes or done.outbox)
-    same = not mended and not done.leaves.faults
+    unmended = bool(done.leaves.faults or done.lacking)
+    same = not mended and not unmended
+    hints = [_WHICH_WAS_WRONG] if done.differences or done.outbox else []
+    hints += [_NOT_MENDED] if done.lacking else []
     data = {
         "events": done.events,
         "same": same,
@@ -201,11 +218,13 @@ def rebuild(session: Session, *, database: Database = None) -> Answer:
         },
         "indexes": done.indexes,
         "outbox": done.outbox,
+        "lacking": done.lacking,
+        "hints": hints,
     }
     rows: list[tuple[str, object]] = [
         ("rebuilt from", f"{done.events} events"),
         ("tensor leaves", f"{done.leaves.leaves} of {_count(done.leaves.models, 'model')}"),
-        ("differed", "yes, and is right now" if mended else "nothing"),
+        ("differed", "yes, and is made anew" if mended else "nothing"),
         *((f"  {each.table}", _counts(each)) for each in done.differences),
         *(("  leaves", model) for model in done.leaves.differed),
         *(("  index", name) for name in done.indexes),
@@ -213,10 +232,12 @@ def rebuild(session: Session, *, database: Database = None) -> Answer:
     if done.outbox:
         entries = "1 entry" if done.outbox == 1 else f"{done.outbox} entries"
         rows.append(("  outbox", f"{entries} named other subjects"))
-    if done.leaves.faults:
+    if unmended:
         rows.append(("not to be mended", None))
         rows += [("  document", sentence) for sentence in done.leaves.faults]
-    return Answer(data, fields(rows), ok=same)
+        rows += [("  database", sentence) for sentence in done.lacking]
+    text = "\n".join([fields(rows), *(f"hint: {each}" for each in hints)])
+    return Answer(data, text, ok=same)
 
 
 @app.verb("audit")
@@ -238,10 +259,11 @@ def audit(
     Nothing is written, but that an index of an older release is brought to this one's shape when it
     is opened. A copy needs no network: without one it is held against what it says itself, and
     check 1 is not made. Exit code 0: every check that could be made passed. Exit code 1: one
-    failed. Exit code 2: the file is damaged, or no index. Exit code 3: with --chain, where none
-    failed but no endpoint showed the chain to compare with.
+    failed; it says the way out of each. Exit code 2: the file is damaged, or no index. Exit code 3:
+    with --chain, where none failed but no endpoint showed the chain to compare with.
     """
     from ledger.index.audit import audit as audit_index
+    from ledger.index.audit_report import ways_out
 
     network = session.network if chain or session.has_network else None
     with (
@@ -268,6 +290,7 @@ def audit(
         what="the index" if uncompared is None and network is not None else "by itself the index",
         upto=f"as of block {report.block}",
         data={"block": report.block, "compared": report.uncompared is None if chain else None},
+        ways=ways_out(report.checks),
     )
     if uncompared is None:
         return answer
@@ -295,8 +318,10 @@ def accept_reorg(
 ) -> Answer:
     """Take back final blocks after BLOCK that the chain no longer has, once the index has stopped.
 
-    The index never does this by itself. It says what will be taken back, asks, and does it in one
-    transaction; what was taken back stays readable as retracted events, and who said so is kept.
+    On a test network a follower does this by itself; on any other it never does. BLOCK is the
+    newest block that is kept here and that the chain has too; deed index status names it. It says
+    what will be taken back, asks, and does it in one transaction; what was taken back stays
+    readable as retracted events, and who said so is kept.
     """
     from ledger.index.accepting import accept, propose
     from ledger.index.journal import Journal
@@ -409,14 +434,35 @@ def _counts(each: Difference) -> str:
 
 
 def audited(
-    checks: Sequence[Check], *, holds: bool, what: str, upto: str, data: dict[str, Any]
+    checks: Sequence[Check],
+    *,
+    holds: bool,
+    what: str,
+    upto: str,
+    data: dict[str, Any],
+    ways: Mapping[int, str] | None = None,
 ) -> Answer:
-    """How an audit of something ended, check by check; `data` is said with it."""
+    """How an audit of something ended, check by check.
+
+    Args:
+        checks: in their order.
+        holds: whether none failed.
+        what: was audited.
+        upto: how far.
+        data: is said with it.
+        ways: out of those that failed, by number; None where they have none of their own.
+    """
     rows = [(f"({each.number})", each.result, each.name, each.detail) for each in checks]
     lines = table(("", "result", "check", "detail"), rows, empty="no checks")
     verdict = f"{what} holds" if holds else f"{what} does not hold"
-    told = {"holds": holds, **data, "checks": [asdict(each) for each in checks]}
-    return Answer(told, f"{lines}\n{verdict}, {upto}", ok=holds)
+    said = [asdict(each) for each in checks]
+    if ways is not None:
+        said = [{**each, "hint": ways.get(each["number"])} for each in said]
+    text = [lines, f"{verdict}, {upto}"]
+    for way in dict.fromkeys((ways or {}).values()):
+        numbers = ", ".join(f"({number})" for number, of in (ways or {}).items() if of == way)
+        text.append(f"hint: {numbers}: {way}")
+    return Answer({"holds": holds, **data, "checks": said}, "\n".join(text), ok=holds)
 
 
 def _proposed(proposal: Proposal) -> list[tuple[str, object]]:

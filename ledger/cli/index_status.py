@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from ledger.cli.index_args import chain_of
 from ledger.cli.output import Answer, fields, size_text, time_text
 from ledger.cli.session import Session
-from ledger.errors import ChainUnavailable, LedgerError, WrongNetwork
+from ledger.errors import ChainUnavailable, LedgerError, Reorganised, WrongNetwork
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -36,7 +35,8 @@ def status_answer(
         look: whether to ask them where they stand; else what they said before is shown.
 
     Returns:
-        Undecided where it looked and no endpoint can be used: how far the chain is, nobody said.
+        Undecided where it looked and no endpoint can be used: how far the chain is, nobody said. No
+        where the chain no longer has what was final here.
 
     Raises:
         IndexUnavailable: nothing was followed into this database yet.
@@ -49,10 +49,11 @@ def status_answer(
     chain_id = chain_of(session, engine)
     with reading(engine) as connection:
         facts = standing(connection, chain_id)
-    trouble = ""
+    trouble, stopped = "", None
     if look and endpoints is not None:
         try:
             endpoints.agreed_final()
+            stopped = _stopped(session, engine, endpoints)
         except LedgerError as error:
             trouble = error.message
     shown = () if endpoints is None else endpoints.shown()
@@ -76,6 +77,7 @@ def status_answer(
         "usable": usable if look else None,
         "quorum": None if endpoints is None else endpoints.quorum,
         "trouble": trouble or (endpoints.trouble if endpoints is not None else "") or None,
+        "hint": None,
         "reorgs": {
             "count": facts.reorgs,
             "deepest": facts.deepest,
@@ -94,16 +96,32 @@ def status_answer(
         },
     }
     name = session.network.name if endpoints is not None else f"none chosen; chain {chain_id}"
-    answer = Answer(data, fields(_status_rows(name, facts, data)))
+    text = fields(_status_rows(name, facts, data))
+    if stopped is not None:
+        said, hint = stopped.message, stopped.hint
+        data |= {"trouble": said, "hint": hint}
+        return Answer(data, f"{text}\nerror: {said}\nhint: {hint}", ok=False)
     if usable or not look:
-        return answer
-    why, out = (
+        return Answer(data, text)
+    why, hint = (
         ("no network is chosen", "choose one with --network: deed network list")
         if endpoints is None
         else ("no endpoint can be used", "pass --rpc with an endpoint of this chain")
     )
-    verdict = f"error: {why}: head and behind are as the index knew them last\nhint: {out}"
-    return replace(answer, text=f"{answer.text}\n{verdict}", ok=False, undecided=True)
+    data["hint"] = hint
+    verdict = f"error: {why}: head and behind are as the index knew them last\nhint: {hint}"
+    return Answer(data, f"{text}\n{verdict}", ok=False, undecided=True)
+
+
+def _stopped(session: Session, engine: Engine, endpoints: Endpoints) -> Reorganised | None:
+    from ledger.index.accepting import contradicted
+    from ledger.index.journal import Journal
+
+    network = session.network
+    if network.profile.test_network:
+        return None  # There a follower goes back over final blocks by itself.
+    journal = Journal(network.deployment.chain_id)
+    return contradicted(engine, journal, endpoints, depth=network.profile.finality_depth)
 
 
 def require_usable(endpoints: Endpoints) -> None:

@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection, Engine, func, select, update
 
-from ledger.errors import ChainUnavailable, Fenced, UsageError
+from ledger.errors import ChainUnavailable, Fenced, Reorganised, UsageError
 from ledger.index import tables
-from ledger.index.ancestor import find_fork
+from ledger.index.ancestor import find_fork, past_finality
 from ledger.index.blocks import Heads, Node
 from ledger.index.database import reading, writing
 from ledger.index.endpoints import Endpoints
@@ -56,6 +56,32 @@ class Proposal:
         return max(0, min(self.cursor.finalized, self.cursor.block) - self.ancestor)
 
 
+def contradicted(
+    engine: Engine, journal: Journal, endpoints: Endpoints, *, depth: int
+) -> Reorganised | None:
+    """What a follower stops with, where a quorum shows another block in place of a final one.
+
+    Also where none runs, or another process's has stopped: of that the database says nothing.
+
+    Args:
+        engine: the index's database.
+        journal: of the chain.
+        endpoints: the chain.
+        depth: its `finality_depth`.
+
+    Raises:
+        ChainUnavailable: they cannot be asked up to which block they have ours.
+        IndexUnavailable: nothing was followed yet.
+    """
+    with reading(engine) as connection:
+        cursor = journal.cursor(connection)
+        kept = journal.newest_kept(connection, min(cursor.finalized, cursor.block))
+    if kept is None or endpoints.stands(*kept) is not False:
+        return None
+    fork = find_fork(endpoints, engine, journal, read_heads(endpoints, depth=depth))
+    return past_finality(cursor.finalized, fork.ancestor)
+
+
 def propose(engine: Engine, journal: Journal, node: Node, ancestor: int, *, depth: int) -> Proposal:
     """Look at what taking back everything after `ancestor` means; nothing is changed.
 
@@ -67,7 +93,7 @@ def propose(engine: Engine, journal: Journal, node: Node, ancestor: int, *, dept
         depth: the chain's `finality_depth`.
 
     Raises:
-        UsageError: nothing final is contradicted, or blocks agree up to another one.
+        UsageError: nothing final is contradicted, or another block is the newest that is shared.
         ChainUnavailable: the endpoints cannot be asked, or do not agree on it.
         IndexUnavailable: nothing was followed yet.
     """

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Engine
 
-from ledger.errors import ChainUnavailable
+from ledger.errors import ChainUnavailable, Reorganised
 from ledger.index.blocks import Heads, Node
 from ledger.index.database import reading
 from ledger.index.fetch import read_header
@@ -68,6 +68,22 @@ def find_fork(node: Node, engine: Engine, journal: Journal, heads: Heads) -> For
             low = block[0]
         floor = middle
     return Fork(low, differs)
+
+
+def past_finality(finalized: int, ancestor: int) -> Reorganised:
+    """What is said where the chain no longer has blocks that were final here.
+
+    Args:
+        finalized: the cursor's.
+        ancestor: the newest kept block that the chain has too.
+    """
+    return Reorganised(
+        f"the endpoint contradicts finalized block {finalized}; the newest block kept here that it "
+        f"has too is {ancestor}",
+        hint="the index stays as it is (below finality it keeps blocks with events alone, so the "
+        f"fork may lie somewhat above block {ancestor}); check the endpoint against others, and "
+        f"only then run deed index accept-reorg {ancestor}",
+    )
 
 
 def _shows(node: Node, number: int, hash_: bytes) -> bool:

@@ -40,7 +40,6 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 from ledger.errors import (
     ChainError,
     LedgerError,
-    LogFormatError,
     UnavailableError,
 )
 from ledger.ids import Address, Digest
@@ -377,10 +376,7 @@ class Auditor:
         return faults.said(f"{found.leaves} leaves of {models}")
 
     def _state(self) -> Said:
-        try:
-            events, differences = compare_folded(self._connection, self._journal)
-        except LogFormatError as error:
-            return "fail", f"the journal holds an event that cannot be: {error.message}"
+        events, differences = compare_folded(self._connection, self._journal)
         faults = Faults()
         for each in differences:
             faults.add(f"{each.table}: {each.extra} rows too many, {each.missing} missing")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
@@ -13,6 +14,30 @@ SHOWN: Final = 5
 
 AGAINST_THE_CHAIN: Final = frozenset({11, 12})
 UNMADE: Final = "not checked"
+
+_RENEW: Final = (
+    "put a copy back (deed index restore, or pg_restore), or follow the chain into a new database"
+)
+_REBUILD: Final = "deed index rebuild"
+_PROVE: Final = "deed index prove; what it does not find: put a copy back"
+# Of each check that fails; docs/guides/keeping-the-index.md says more of each.
+_WAYS_OUT: Final = {
+    1: "name another database or network (--database, --network)",
+    2: _RENEW,
+    3: _RENEW,
+    4: _RENEW,
+    5: f"{_REBUILD} where subjects alone are others; else {_RENEW}",
+    6: _PROVE,
+    7: _RENEW,
+    8: _PROVE,
+    9: f"{_REBUILD}; where a document is gone or another one: put a copy back",
+    10: _REBUILD,
+    11: f"where final blocks were replaced, deed index status says how to go on; else {_RENEW}",
+    12: _RENEW,
+    13: f"drop a trigger or rule; {_REBUILD} makes indexes; for the rest put a copy back",
+}
+# A rebuild takes the journal for true, and whether it is, the chain says.
+_FROM_THE_JOURNAL: Final = frozenset({5, 9, 10, 13})
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +69,27 @@ class Report:
             (c.detail for c in self.checks if c.number in AGAINST_THE_CHAIN and c.result == UNMADE),
             None,
         )
+
+
+def ways_out(checks: Sequence[Check]) -> dict[int, str]:
+    """What to do about each check of an index's audit that failed, by its number.
+
+    What is made from the journal is made anew only where the journal is the chain's.
+    """
+    failed = {check.number for check in checks if check.result == "fail"}
+    compared = all(c.result == "pass" for c in checks if c.number in AGAINST_THE_CHAIN)
+    found = {}
+    for number in sorted(failed):
+        way = _WAYS_OUT[number]
+        if number in _FROM_THE_JOURNAL and failed & AGAINST_THE_CHAIN:
+            way = _RENEW
+        elif number in _FROM_THE_JOURNAL and not compared:
+            way = (
+                "first deed index audit --chain, with an endpoint that shows old receipts; where "
+                f"(11) and (12) pass, {way}"
+            )
+        found[number] = way
+    return found
 
 
 @dataclass(slots=True)

@@ -33,7 +33,7 @@ from ledger.errors import (
     WrongNetwork,
 )
 from ledger.index.ahead import ReadAhead
-from ledger.index.ancestor import find_fork
+from ledger.index.ancestor import find_fork, past_finality
 from ledger.index.blocks import Heads, Node
 from ledger.index.bulk import without_collection
 from ledger.index.database import reading, writing
@@ -441,12 +441,7 @@ class Follower:
             kept = self._journal.lowest_above(connection, ancestor)
         confirm(self._node, cursor, heads, kept, lower_heads=self._profile.test_network)
         if ancestor < cursor.finalized and not self._profile.test_network:
-            raise Reorganised(
-                f"the endpoint contradicts finalized block {cursor.finalized}; blocks agree up to "
-                f"{ancestor}",
-                hint="the index stays as it is; check the endpoint against others, and only then "
-                f"run deed index accept-reorg {ancestor}",
-            )
+            raise past_finality(cursor.finalized, ancestor)
         told = self.around("index.roll_back", last=cursor.block, ancestor=ancestor)
         with told, writing(self._engine) as connection:
             self._journal.roll_back(connection, cursor, ancestor, heads, self._now_ms())

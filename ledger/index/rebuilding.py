@@ -24,14 +24,17 @@ from sqlalchemy import (
     update,
 )
 
+from ledger.errors import IndexDamaged, IndexUnavailable, LedgerError, LogFormatError
 from ledger.index import tables
-from ledger.index.database import writing
+from ledger.index.audit_report import Faults
+from ledger.index.database import reading, writing
 from ledger.index.decode import EVENTS, EventType, Stored
 from ledger.index.fold import fold, preload
 from ledger.index.journal import Journal
 from ledger.index.leaves import Leaves, examine, hold_documents
 from ledger.index.outbox_faults import misfiled
-from ledger.index.shape import make_indexes
+from ledger.index.refuting import refuted
+from ledger.index.shape import lacking, make_indexes
 from ledger.index.step import Place
 from ledger.index.versions import Versions, clear
 
@@ -69,6 +72,7 @@ class Rebuilt:
         leaves: what deriving the tensor leaves came to.
         indexes: names of indexes of the database that were not there, and are now.
         outbox: entries that named other subjects than their event is filed under now.
+        lacking: what of the database's shape is not this release's, and was not mended, in words.
     """
 
     events: int
@@ -76,18 +80,28 @@ class Rebuilt:
     leaves: Leaves
     indexes: tuple[str, ...]
     outbox: int
+    lacking: tuple[str, ...]
 
 
 def rebuild(engine: Engine, journal: Journal, holder: str) -> Rebuilt:
     """Derive every state table and the tensor leaves anew, in one transaction.
 
-    A follower that runs meanwhile is fenced off, and takes over again when this is done.
+    A follower that runs meanwhile is fenced off, and takes over again when this is done. What the
+    tables come to is what the journal gives; whether that is the chain's, only the chain says.
 
     Args:
         engine: the index's database.
         journal: of the chain.
         holder: who rebuilds, for the cursor.
+
+    Raises:
+        IndexDamaged: an event of the journal is not as it was read, or kept proofs show it
+            otherwise; nothing was changed.
+        IndexUnavailable: the database is locked, full or gone; likewise.
     """
+    # Before anybody is held up: each event takes a fraction of a millisecond.
+    with reading(engine) as connection:
+        _require_unrefuted(connection, journal.chain_id)
     with writing(engine) as connection:
         journal.take_over(connection, holder)
         for table in _FOLDED.values():
@@ -110,14 +124,33 @@ def rebuild(engine: Engine, journal: Journal, holder: str) -> Rebuilt:
         # A first backfill leaves them out, and makes them itself.
         under_way = not journal.cursor(connection).synced_at_ms
         indexes = [] if under_way else make_indexes(connection)
+        unmended = lacking(connection, backfill=under_way)
         journal.release(connection)
-    return Rebuilt(events, tuple(differences), leaves, tuple(indexes), outbox)
+    return Rebuilt(events, tuple(differences), leaves, tuple(indexes), outbox, tuple(unmended))
+
+
+def _require_unrefuted(connection: Connection, chain_id: int) -> None:
+    """See that no kept proof shows the journal otherwise: its tables may be right, and stay."""
+    faults = Faults()
+    for sentence in refuted(connection, chain_id):
+        faults.add(sentence)
+    verdict, said = faults.said("")
+    if verdict == "fail":
+        raise IndexDamaged(
+            f"the journal is not what the proofs kept beside it show, so no tables are made from "
+            f"it: {said}",
+            hint="nothing was changed; put a copy back (deed index restore, or pg_restore), or "
+            "follow the chain into a new database; deed index audit says what else is wrong",
+        )
 
 
 def refold(connection: Connection, chain_id: int) -> int:
     """Empty the state tables and fold the whole journal anew; the number of logs folded.
 
     Events that an older release had no name for are folded with the others, and named.
+
+    Raises:
+        IndexDamaged: an event is of no shape that its contract emits, or lacks what it builds on.
     """
     clear(connection, chain_id)
     count, after = 0, (-1, -1)
@@ -127,7 +160,10 @@ def refold(connection: Connection, chain_id: int) -> int:
         preload(state, events)
         for row, (kind, arguments) in zip(rows, events, strict=True):
             at = Place(row.block, row.block_time, row.log_index, row.tx_hash)
-            fold(state, kind, arguments, at, row.answer)
+            try:
+                fold(state, kind, arguments, at, row.answer)
+            except (LogFormatError, IndexUnavailable) as error:
+                raise _unfolded(row, error) from error
         state.flush()
         _name(connection, chain_id, rows, [kind for kind, _ in events])
         count += len(rows)
@@ -203,8 +239,19 @@ def _page(connection: Connection, chain_id: int, after: tuple[int, int]) -> Sequ
 
 
 def _read(row: Any) -> tuple[EventType | None, tuple[Stored, ...]]:
-    kind = EVENTS.get(row.contract, {}).get(row.topics[:32])
-    return kind, () if kind is None else kind.arguments(row.topics, row.data)
+    try:
+        tables.require_kinds(tables.raw_log, row)
+        kind = EVENTS.get(row.contract, {}).get(row.topics[:32])
+        return kind, () if kind is None else kind.arguments(row.topics, row.data)
+    except (IndexDamaged, LogFormatError) as error:
+        raise _unfolded(row, error) from error
+
+
+def _unfolded(row: Any, error: LedgerError) -> IndexDamaged:
+    """What is said of such an event here, where no endpoint showed it and none is asked."""
+    return IndexDamaged(
+        f"event {row.block}-{row.log_index} of the journal cannot be folded: {error.message}"
+    )
 
 
 def _compared(connection: Connection, table: Table, chain_id: int) -> tuple[int, int]:

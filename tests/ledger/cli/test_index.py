@@ -17,11 +17,16 @@ from pathlib import Path
 
 import pytest
 
+from ledger.chain import anvil
 from ledger.chain.abi_codec import contract
+from ledger.chain.deployment import Deployment
 from ledger.chain.dev import DevChain
 from ledger.chain.network import load_live
 from ledger.chain.rpc import Rpc
 from ledger.cli.index import _lost, _proposed
+from ledger.evidence.origin import DEPLOYED, FACTORY, factory_call
+from ledger.evidence.releases import shipped_code, shipped_init_code
+from ledger.ids import Digest, keccak256
 from ledger.index.accepting import Proposal
 from ledger.index.database import open_database
 from ledger.index.fetch import Header, Heads
@@ -246,7 +251,8 @@ def test_status_says_all_of_it_to_people_and_to_programs(live, database, index, 
     shown = index("status", "--json").json
     assert set(shown) == {
         "block", "time", "head", "behind", "lag_s", "safe", "finalized", "epoch", "holder",
-        "endpoints", "usable", "quorum", "trouble", "reorgs", "journal", "outbox", "evidence",
+        "endpoints", "usable", "quorum", "trouble", "hint", "reorgs", "journal", "outbox",
+        "evidence",
     }  # fmt: skip
     assert shown["outbox"]["last"] >= shown["journal"]["events"]
     text = index("status").out
@@ -263,6 +269,52 @@ def test_status_says_that_nobody_writes_into_this_file(database, index, held):
             raw.execute("UPDATE cursor SET updated_at_ms = ?", (int((time.time() - ago) * 1000),))
         writer = re.search(r"^writer .*$", index("status").out, re.MULTILINE)[0]
         assert ("has written nothing for 9" in writer) is said, writer
+
+
+@pytest.fixture
+def public(deed, monkeypatch):
+    """A network that is no test network, with our contracts; ``deed`` in a folder that uses it."""
+    monkeypatch.setattr(anvil, "CHAIN_ID", 1)
+    port = anvil.free_port()
+    process = anvil.spawn(port, None)
+    try:
+        with Rpc(f"http://127.0.0.1:{port}") as rpc:
+            sender = rpc.call("eth_accounts")[0]
+            for name in DEPLOYED:
+                data = factory_call(shipped_init_code(name))
+                fields = {"from": sender, "to": str(FACTORY), "data": "0x" + data.hex()}
+                rpc.call("eth_sendTransaction", [{**fields, "gas": hex(8_000_000)}])
+            made = {name: shipped_code(name).address for name in DEPLOYED}
+            code = {name: Digest(keccak256(rpc.code(at))) for name, at in made.items()}
+            manifest = Deployment(1, rpc.block(0).hash, 1, made, code)
+            (deed.cwd / "manifest.json").write_text(json.dumps(manifest.to_json()))
+            words = ("--rpc", rpc.urls[0], "--deployment", "manifest.json")
+            assert deed("network", "add", "public", *words).code == 0
+            deed.env["DEED_NETWORK"] = "public"
+            rpc.call("anvil_mine", [hex(10)])
+            yield deed, rpc
+    finally:
+        anvil.kill(process)
+
+
+def test_status_says_that_what_was_final_is_no_longer_the_chains(public, database):
+    deed, rpc = public
+    shown = followed(deed, database, "--no-proofs")
+    on = ("--database", database)
+    told = deed("index", "status", *on, "--json")
+    assert (told.code, told.json["trouble"], told.json["hint"]) == (0, None, None)
+    rpc.call("anvil_setCoinbase", ["0x" + os.urandom(20).hex()])
+    rpc.call("anvil_reorg", [6, []])
+    assert shown["finalized"] > shown["block"] - 6
+    told = deed("index", "status", *on)
+    assert told.code == 1, told.out
+    shared = re.search(r"^hint: .*deed index accept-reorg (\d+)$", told.out, re.MULTILINE)[1]
+    assert f"error: the endpoint contradicts finalized block {shown['finalized']}" in told.out
+    shown = deed("index", "status", *on, "--json").json
+    assert "contradicts finalized block" in shown["trouble"]
+    assert shown["hint"].endswith(f"accept-reorg {shared}")
+    assert deed("index", "accept-reorg", shared, "--yes", *on).code == 0
+    assert deed("index", "status", *on).code == 0
 
 
 def test_status_over_several_names_the_one_that_is_away(live, database, index, held):
@@ -412,6 +464,57 @@ def test_rebuild_says_nothing_differed_and_afterwards_what_did(live, database, i
     assert re.search(f"^ +outbox +{told} entries named other subjects$", ran.out, re.MULTILINE)
 
 
+def altered_operator(database):
+    """Another operator in a broker's registration, as a hand writes it into the journal."""
+    with raw_connection(database) as raw:
+        where = "WHERE event = 'BrokerRegistered'"
+        (topics,) = raw.execute(f"SELECT topics FROM raw_log {where}").fetchone()
+        raw.execute(f"UPDATE raw_log SET topics = ? {where}", (topics[:-1] + b"\x77",))
+
+
+def test_a_rebuild_from_an_altered_journal_calls_nothing_right(index, held, database):
+    """Right tables are made as wrong as it, which an audit without the chain cannot see."""
+    altered_operator(database)
+    with raw_connection(database) as raw:
+        for table in ("proof", "evidence", "evidence_place"):
+            raw.execute(f"DELETE FROM {table}")
+    ran = index("rebuild")
+    assert ran.code == 1
+    assert re.search("^differed +yes, and is made anew$", ran.out, re.MULTILINE), ran.out
+    assert "\nhint: the tables are what the journal gives, and nothing here says" in ran.out
+    assert "deed index audit --chain" in ran.out
+    assert "right" not in ran.out
+    assert index("audit").code == 0
+    assert index("audit", "--chain").code == 1
+    again = index("rebuild", "--json").json
+    assert (again["same"], again["hints"]) == (True, [])
+
+
+def test_a_rebuild_says_what_of_the_database_it_does_not_mend(index, held, database):
+    with raw_connection(database) as raw:
+        raw.execute("DROP TABLE access_audit")
+        raw.execute("CREATE TRIGGER tr AFTER INSERT ON raw_log BEGIN SELECT 1; END")
+    ran = index("rebuild", "--json")
+    lacking = [
+        "table access_audit is not there",
+        "trigger tr on table raw_log is not of this release",
+    ]
+    assert (ran.code, ran.json["same"], ran.json["lacking"]) == (1, False, lacking)
+    text = index("rebuild").out
+    assert re.search("^  database +table access_audit is not there$", text, re.MULTILINE), text
+    assert re.search("^hint: drop a trigger .* put a copy back", text, re.MULTILINE), text
+
+
+def test_a_rebuild_is_refused_where_a_kept_proof_shows_the_journal_otherwise(index, held, database):
+    altered_operator(database)
+    ran = index("rebuild")
+    assert (ran.code, "is not what its block says" in ran.err) == (2, True), ran.err
+    assert "hint: nothing was changed; put a copy back" in ran.err
+    with raw_connection(database) as raw:
+        raw.execute("DELETE FROM raw_log WHERE event = 'BrokerRegistered'")
+    assert "events of ours, and the journal holds" in index("rebuild").err
+
+
 def test_reasons_that_differ_in_every_block_do_not_fill_the_screen():
     told = _lost({"no state": 9, **{f"no block {number}": 1 for number in range(100)}})
     assert told[0] == "9 proofs: no state"
@@ -438,6 +541,28 @@ def test_audit_passes_and_fails_by_number_with_its_exit_code(live, database, ind
     assert ran.code == 1
     assert re.search(r"^\(6\) +fail ", ran.out, re.MULTILINE), ran.out
     assert "the index does not hold" in ran.out
+    assert "\nhint: (6): deed index prove; what it does not find: put a copy back" in ran.out
+
+
+def hints(ran):
+    return {check["number"]: check["hint"] for check in ran.json["checks"] if check["hint"]}
+
+
+def test_an_audit_says_the_way_out_of_each_check_that_fails(index, held, database):
+    """A rebuild only where the chain bears the journal out, and never what was just run."""
+    with raw_connection(database) as raw:
+        raw.execute("UPDATE broker SET url = 'http://x'")
+    assert "\nhint: (10): first deed index audit --chain, " in index("audit").out
+    assert hints(index("audit", "--chain", "--json")) == {10: "deed index rebuild"}
+    with raw_connection(database) as raw:
+        raw.execute("UPDATE outbox SET block = 10000000 WHERE kind = 'finalized'")
+    out = index("audit").out
+    assert re.search(r"^hint: \(5\): first .*; else put a copy back ", out, re.MULTILINE), out
+    altered_operator(database)
+    told = hints(index("audit", "--chain", "--json"))
+    renew = "put a copy back (deed index restore, or pg_restore), or follow the chain into a new"
+    assert {number for number, way in told.items() if way.startswith(renew)} == {5, 10, 12}
+    assert told[6].startswith("deed index prove")
 
 
 def test_an_audit_against_a_chain_that_was_not_there_to_compare_is_no_yes(index, held):

@@ -214,6 +214,41 @@ ABLATIONS = {
         f"{HERE}/test_schema.py::"
         "test_an_event_that_only_a_later_release_knows_is_folded_by_it_without_the_chain[sqlite]",
     ),
+    "no tables are made from what proofs contradict": Ablation(
+        "index.rebuilding",
+        "_require_unrefuted(connection, journal.chain_id)",
+        "pass",
+        AUDIT + "test_no_tables_are_made_from_a_journal_that_kept_proofs_contradict"
+        "[sqlite-its data]",
+    ),
+    "proofs of another block say nothing against the journal": Ablation(
+        "index.refuting",
+        "if (head.number, head.hash.raw) != (block, block_hash):",
+        "if False:",
+        AUDIT + "test_proofs_that_are_spoilt_say_nothing_against_the_journal"
+        "[sqlite-another event's header and receipt]",
+    ),
+    "a receipt speaks that is in its block": Ablation(
+        "index.refuting",
+        "if prove_item(head.receipts_root, proof.index, proof.receipt_nodes) != proof.receipt:",
+        "if False:",
+        AUDIT + "test_proofs_that_are_spoilt_say_nothing_against_the_journal"
+        "[sqlite-a receipt beside its nodes]",
+    ),
+    "a receipt of another transaction says nothing against the journal": Ablation(
+        "index.refuting",
+        "if said is None or said.index != row.tx_index:",
+        "if said is None:",
+        AUDIT + "test_proofs_of_another_transaction_or_branch_say_nothing_against_the_journal"
+        "[sqlite]",
+    ),
+    "proofs of what is gone speak of the block that is kept": Ablation(
+        "index.refuting",
+        "        blocks.c.hash == link.c.block_hash,\n",
+        "",
+        AUDIT + "test_proofs_of_another_transaction_or_branch_say_nothing_against_the_journal"
+        "[sqlite]",
+    ),
     # -- the outbox
     "what is taken back is told": Ablation(
         "index.journal",

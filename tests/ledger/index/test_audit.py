@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 import sqlite3
 import threading
@@ -13,7 +14,8 @@ from safetensors.numpy import save_file
 from sqlalchemy import delete, func, insert, select, text, update
 from sqlalchemy.exc import DBAPIError
 
-from ledger.errors import Fenced, IndexDamaged, IndexUnavailable, LogFormatError, UsageError
+from ledger.chain.abi_codec import contract
+from ledger.errors import Fenced, IndexDamaged, IndexUnavailable, UsageError
 from ledger.fingerprint.exact import fingerprint
 from ledger.fingerprint.ids import TensorIds
 from ledger.ids import Digest
@@ -773,6 +775,28 @@ def test_a_rebuild_makes_indexes_and_what_is_said_of_documents_anew(
     assert rebuilt(engine, follower).indexes == ()
 
 
+UNMENDED = {
+    "a table": run(text("DROP TABLE webhook_place")),
+    "a column": run(text("ALTER TABLE access_role RENAME COLUMN role TO other")),
+    "a key": DAMAGE["a table's key"][0],
+    "a trigger": DAMAGE["a trigger"][0],
+    "a rule": DAMAGE["a rule"][0],
+}
+
+
+@pytest.mark.parametrize("what", UNMENDED)
+def test_a_rebuild_says_what_of_the_databases_shape_it_leaves(
+    what, ledger, engine, follower, whole
+):
+    with writing(engine) as connection:
+        UNMENDED[what](connection)
+    done = rebuilt(engine, follower)
+    assert (done.differences, done.indexes) == ((), ())
+    (shape,) = (check for check in audited(engine, ledger).checks if check.number == 13)
+    assert shape.result == "fail"
+    assert "; ".join(done.lacking) == shape.detail
+
+
 UNSAID = {
     "no document": lambda c: c.execute(delete(tables.document)),
     "no fingerprint": lambda c: c.execute(
@@ -862,9 +886,169 @@ def test_a_rebuild_without_a_plan_s_terms_changes_nothing(engine, follower, whol
     with writing(engine) as connection:
         connection.execute(delete(tables.raw_read))
     before = look.state(engine)
-    with pytest.raises(LogFormatError, match="its terms are not beside it"):
+    with pytest.raises(IndexDamaged, match="its terms are not beside it"):
         rebuilt(engine, follower)
     assert look.state(engine) == before
+
+
+def changed_log(connection, event, **values):
+    """Another value in the first event of a name; the event's place."""
+    row, table = one_log(connection, event), tables.raw_log
+    connection.execute(
+        update(table)
+        .where(table.c.block == row.block, table.c.log_index == row.log_index)
+        .values(**values)
+    )
+    return f"{row.block}-{row.log_index}"
+
+
+def too_wide(connection):
+    data = bytes(one_log(connection, "LicenseIssued").data)
+    return changed_log(connection, "LicenseIssued", data=b"\1" + data[1:])
+
+
+def of_no_plan(connection):
+    topics = bytes(one_log(connection, "LicenseIssued").topics)
+    other = topics[:64] + (10**6).to_bytes(32, "big") + topics[96:]
+    return changed_log(connection, "LicenseIssued", topics=other)
+
+
+def of_no_kind(connection):
+    if connection.dialect.name != "sqlite":
+        pytest.skip("PostgreSQL has types")
+    return changed_log(connection, "RoleSet", topics=text("'none'"))
+
+
+@pytest.mark.parametrize("damage", [too_wide, of_no_plan, of_no_kind])
+def test_an_event_that_its_contract_cannot_have_emitted_is_named_and_no_endpoint_blamed(
+    damage, ledger, engine, follower, whole, look
+):
+    with writing(engine) as connection:
+        place = damage(connection)
+        connection.execute(delete(tables.proof))  # which would speak first
+    before = look.state(engine)
+    with pytest.raises(IndexDamaged, match=f"event {place} of the journal cannot be") as error:
+        rebuilt(engine, follower)
+    assert "put a copy back" in error.value.hint
+    assert look.state(engine) == before
+    # To an audit it is a check that fails, and no database that is away.
+    assert 10 in failed(audited(engine, ledger))
+
+
+def drop_issued(connection):
+    drop_event(connection, "LicenseIssued")
+
+
+REFUTED = {
+    "its data": change_event,
+    "its time": move_event,
+    "its transaction": change_transaction,
+    "it is gone": drop_event,
+    "it is gone, and had a neighbour": drop_issued,
+    "it is gone with its proofs": drop_all_trace,
+}
+
+
+@pytest.mark.parametrize("what", REFUTED)
+def test_no_tables_are_made_from_a_journal_that_kept_proofs_contradict(
+    what, engine, follower, whole, look
+):
+    """The tables may be what was right."""
+    with writing(engine) as connection:
+        REFUTED[what](connection)
+    before = look.state(engine)
+    with pytest.raises(IndexDamaged, match="not what the proofs kept beside it show") as error:
+        rebuilt(engine, follower)
+    assert "put a copy back" in error.value.hint
+    assert look.state(engine) == before
+
+
+def swap_both(connection):
+    """The header of another block, and a receipt in it."""
+    link = tables.evidence
+    for kind in ("header", "receipt"):
+        query = select(link).where(link.c.kind == kind).order_by(link.c.block)
+        one, *_, other = connection.execute(query).all()
+        at = (link.c.block == one.block, link.c.log_index == one.log_index, link.c.kind == kind)
+        connection.execute(update(link).where(*at).values(hash=other.hash))
+
+
+def change_receipts(connection):
+    """Another event in what is called the receipt; its nodes still are those of the block's."""
+    table = tables.proof
+    for row in connection.execute(select(table).where(table.c.kind == "receipt")).all():
+        document = json.loads(bytes(row.body))
+        document["receipt"] = document["receipt"][:-2] + "77"
+        body = json.dumps(document).encode()
+        connection.execute(update(table).where(table.c.hash == row.hash).values(body=body))
+
+
+SPOILT = {
+    "a receipt beside its nodes": change_receipts,
+    "a proof's bytes": change_proof,
+    "another event's proof": swap_proofs,
+    "another event's header and receipt": swap_both,
+    "the name of a proof": rename_proof,
+    "a proof of no event": drop_orphans_proof,
+    "an event of an entry": run(
+        update(tables.evidence).values(log_index=tables.evidence.c.log_index + 70)
+    ),
+    "a block of an entry": run(update(tables.evidence).values(block=tables.evidence.c.block + 1)),
+    "receipts are gone": run(delete(tables.proof).where(tables.proof.c.kind == "receipt")),
+    "headers are others": run(
+        update(tables.proof).where(tables.proof.c.kind == "header").values(body=b"\xc0")
+    ),
+}
+
+
+@pytest.mark.parametrize("what", SPOILT)
+def test_proofs_that_are_spoilt_say_nothing_against_the_journal(
+    what, engine, follower, whole, look
+):
+    before = look.state(engine)
+    with writing(engine) as connection:
+        SPOILT[what](connection)
+        connection.execute(update(tables.license_).values(status=3))
+    assert [each.table for each in rebuilt(engine, follower).differences] == ["license"]
+    assert look.state(engine) == before
+
+
+def test_proofs_of_another_transaction_or_branch_say_nothing_against_the_journal(
+    ledger, engine, follower, look
+):
+    """Such as where entries change places, or what was taken back past finality is lost."""
+    ledger.do("Anchors", "anchor", secrets.token_bytes(32))
+    for _ in range(2):
+        data = contract("Anchors").encode("anchor", secrets.token_bytes(32))
+        fields = {"from": ledger.accounts[1], "to": str(ledger.deployment.addresses["Anchors"])}
+        ledger.rpc.call("eth_sendTransaction", [{**fields, "data": "0x" + data.hex()}])
+    ledger.mine(4)
+    look.catch_up(follower)
+    worker = Keeper(ledger.rpc, engine, ledger.deployment.chain_id, rate=1e9)
+    while worker.turn():
+        pass
+    link = tables.evidence
+
+    def same(row):
+        return link.c.block == row.block, link.c.log_index == row.log_index, link.c.kind == row.kind
+
+    with writing(engine) as connection:
+        query = select(link).where(link.c.kind == "receipt").order_by(link.c.block)
+        rows = connection.execute(query).all()
+        rows = [row for row in rows if row.block == rows[-1].block]
+        assert len({row.hash for row in rows}) == len({row.log_index for row in rows}) == 2
+        for one, other in (rows, rows[::-1]):
+            connection.execute(update(link).where(*same(one)).values(hash=other.hash))
+    assert rebuilt(engine, follower).events == 3
+    with writing(engine) as connection:
+        for row in rows:
+            connection.execute(update(link).where(*same(row)).values(hash=row.hash))
+    ledger.reorg(4)
+    follower = Follower(ledger.rpc, engine, follower._deployment, look.Profile())
+    look.catch_up(follower)
+    with writing(engine) as connection:
+        assert connection.execute(delete(tables.orphan_log)).rowcount == 2
+    assert rebuilt(engine, follower).events == 1
 
 
 def test_a_rebuild_that_is_ended_has_changed_nothing(engine, follower, whole, look, monkeypatch):
