@@ -11,12 +11,14 @@ import subprocess
 from contextlib import closing
 
 import pytest
+from alembic import command
+from alembic.config import Config
 from sqlalchemy import text
 
-from ledger.errors import IndexUnavailable, UsageError
+from ledger.errors import ConfigurationError, IndexUnavailable, UsageError
 from ledger.index import copying, database_file
 from ledger.index.copying import copy_index
-from ledger.index.database import open_database, writing
+from ledger.index.database import MIGRATIONS, open_database, reading, writing
 
 world = importlib.import_module("index_world")
 
@@ -77,6 +79,54 @@ def test_a_copy_is_one_file_that_needs_no_log(followed, file, copy):
     assert names(copy.parent) == ["monday.db"]
     # The format's versions for writing and reading: 1 is without, 2 with a log (format, 1.3.3).
     assert copy.read_bytes()[18:20] == b"\1\1"
+
+
+def test_whoever_only_reads_a_copy_or_is_refused_it_keeps_every_byte_of_it(followed, file, copy):
+    copy_index(file, copy)
+    before = copy.read_bytes()
+    for writes in (True, False):
+        engine = open_database(str(copy), create=writes)
+        with reading(engine) as connection:
+            assert connection.execute(text("SELECT count(*) FROM raw_log")).scalar()
+            assert names(copy.parent) == ["monday.db"]
+        engine.dispose()
+        assert (copy.read_bytes() == before, names(copy.parent)) == (True, ["monday.db"])
+    with closing(sqlite3.connect(copy)) as raw, raw:
+        raw.execute("UPDATE alembic_version SET version_num = '9999'")
+    newer = copy.read_bytes()
+    for writes in (True, False):
+        with pytest.raises(ConfigurationError, match="shape this release does not know"):
+            open_database(str(copy), create=writes)
+        assert (copy.read_bytes() == newer, names(copy.parent)) == (True, ["monday.db"])
+
+
+def test_a_copy_gets_a_log_with_the_first_that_is_written_into_it(followed, file, copy):
+    copy_index(file, copy)
+    engine = open_database(str(copy), create=False)
+    with writing(engine) as connection:
+        connection.execute(text("UPDATE cursor SET epoch = epoch + 1"))
+        # Whoever reads waits for nobody who writes.
+        other = open_database(str(copy), create=False)
+        with reading(other) as apart:
+            assert apart.execute(text("SELECT epoch FROM cursor")).scalar() == 1
+        other.dispose()
+    engine.dispose()
+    assert copy.read_bytes()[18:20] == b"\2\2"
+
+
+def test_a_copy_of_an_older_release_gets_its_tables_and_no_log_from_who_reads(file, copy):
+    engine = open_database(str(file))
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    with writing(engine) as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0008")
+    engine.dispose()
+    copy_index(file, copy)
+    before = copy.read_bytes()
+    open_database(str(copy), create=False).dispose()
+    assert (copy.read_bytes() == before, copy.read_bytes()[18:20]) == (False, b"\1\1")
+    assert names(copy.parent) == ["monday.db"]
 
 
 def test_what_is_written_meanwhile_is_not_waited_for_and_not_in_it(
