@@ -6,7 +6,7 @@ import logging
 import sqlite3
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
@@ -192,8 +192,6 @@ _EXAMPLE = "for example /var/lib/modeldeed/index.db, or postgresql+psycopg://USE
 def _sqlite(url: str, path: Path, *, create: bool) -> Engine:
     # Once, so that a process that changes its folder goes on with the same file.
     file = DatabaseFile.open(path.absolute(), create=create)
-    if create:
-        file.require_writable()
     engine = create_engine(url)
     _files[engine] = file
     # Kept in the file: once there, it stays.
@@ -318,10 +316,15 @@ def reading(engine: Engine) -> Iterator[Connection]:
     """One transaction that reads: all of it sees one moment.
 
     Raises:
-        IndexUnavailable: the database is gone, or ended the connection, or none comes free.
+        IndexUnavailable: the database is gone, or ended the connection, or none comes free; a file
+            that may only be read was written meanwhile.
     """
+    file = _files.get(engine)
     try:
-        with engine.connect() as connection:
+        with (
+            nullcontext() if file is None else file.unwritten(),
+            engine.connect() as connection,
+        ):
             yield connection
     except _FAILURES as error:
         raise _unavailable(engine, "read", error) from error

@@ -183,7 +183,7 @@ def test_what_is_written_through_another_mount_than_a_read_only_one_is_noticed(
             elsewhere[0].execute("UPDATE cursor SET epoch = epoch + 1")
             elsewhere[0].close()
 
-    with pytest.raises(IndexUnavailable, match="was written while it was copied"):
+    with pytest.raises(IndexUnavailable, match="was written while it was read"):
         copy_index(file, copy, progress=written)
     assert names(copy.parent) == []
     assert copy_index(file, copy).size == copy.stat().st_size
@@ -203,7 +203,7 @@ def test_pages_of_two_moments_are_no_damage_of_an_index_that_is_written_meanwhil
             written.append(pages)
             file.write_bytes(whole[:8192] + os.urandom(len(whole) - 8192))
 
-    with pytest.raises(IndexUnavailable, match="was written while it was copied"):
+    with pytest.raises(IndexUnavailable, match="was written while it was read"):
         copy_index(file, copy, progress=torn)
     assert names(copy.parent) == []
 
