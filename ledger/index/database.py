@@ -29,7 +29,13 @@ from sqlalchemy.exc import (
 )
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
 
-from ledger.errors import ConfigurationError, IndexUnavailable, UsageError
+from ledger.errors import (
+    ConfigurationError,
+    IndexDamaged,
+    IndexUnavailable,
+    LedgerError,
+    UsageError,
+)
 from ledger.index.belonging import (
     ASK_REVISIONS,
     REVISIONS,
@@ -38,7 +44,7 @@ from ledger.index.belonging import (
     lacks_ours,
     name_taken,
 )
-from ledger.index.database_file import DatabaseFile, damaged, refusal
+from ledger.index.database_file import DatabaseFile, damage_of, damaged, refusal
 
 log = logging.getLogger(__name__)
 
@@ -137,7 +143,8 @@ def open_database(url: str, *, create: bool = True) -> Engine:
         UsageError: no database URL, or of a database that is not supported; there is no index
             (`create`), or another program's tables, or an index that another hand changed; this
             process or role has not the permissions that it takes; of an SQLite file: there is not
-            its folder, or it is no database, or damaged.
+            its folder, or it is no database.
+        IndexDamaged: the file is damaged.
         ConfigurationError: it was written by a newer release.
         IndexUnavailable: the database cannot be opened or written.
     """
@@ -146,7 +153,7 @@ def open_database(url: str, *, create: bool = True) -> Engine:
     try:
         engine = _postgresql(url) if file is None else _sqlite(url, file, create=create)
         migrate(engine, create=create)
-    except IndexUnavailable as error:
+    except (IndexUnavailable, IndexDamaged) as error:
         refused = lasting(file, error.__cause__)
         if refused is not None:
             raise refused from error
@@ -162,7 +169,7 @@ def open_database(url: str, *, create: bool = True) -> Engine:
     return engine
 
 
-def lasting(file: Path | None, error: BaseException | None) -> UsageError | None:
+def lasting(file: Path | None, error: BaseException | None) -> ConfigurationError | None:
     """What is said of `error` where to try again is no use; None where it may be.
 
     Args:
@@ -280,6 +287,7 @@ def writing(
     Raises:
         IndexUnavailable: the database is locked, full, gone, or was changed by another hand, or no
             connection comes free.
+        IndexDamaged: SQLite finds the file damaged.
     """
     with _writing(engine, "written", durable=durable, wait=wait) as connection:
         yield connection
@@ -318,6 +326,7 @@ def reading(engine: Engine) -> Iterator[Connection]:
     Raises:
         IndexUnavailable: the database is gone, or ended the connection, or none comes free; a file
             that may only be read was written meanwhile.
+        IndexDamaged: SQLite finds the file damaged.
     """
     file = _files.get(engine)
     try:
@@ -336,7 +345,7 @@ def require_sound(connection: Connection) -> None:
     PostgreSQL has ``pg_amcheck`` for that.
 
     Raises:
-        UsageError: the file is damaged.
+        IndexDamaged: the file is damaged.
     """
     if connection.dialect.name != "sqlite":
         return
@@ -345,9 +354,9 @@ def require_sound(connection: Connection) -> None:
         raise damaged(Path(str(connection.engine.url.database)), found)
 
 
-def _unavailable(
-    engine: Engine, done: str, error: DBAPIError | NoConnectionFree
-) -> IndexUnavailable:
+def _unavailable(engine: Engine, done: str, error: DBAPIError | NoConnectionFree) -> LedgerError:
+    if (damage := damage_of(error)) is not None:
+        return damage
     if isinstance(error, NoConnectionFree):
         return IndexUnavailable(
             f"the index database cannot be {done}: all connections to it are in use",

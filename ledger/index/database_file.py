@@ -18,7 +18,13 @@ from pathlib import Path
 from typing import Final, Self
 from urllib.parse import quote
 
-from ledger.errors import IndexReplaced, IndexUnavailable, UsageError
+from ledger.errors import (
+    ConfigurationError,
+    IndexDamaged,
+    IndexReplaced,
+    IndexUnavailable,
+    UsageError,
+)
 from ledger.index.belonging import (
     ASK_REVISIONS,
     REVISIONS,
@@ -48,7 +54,8 @@ _ANOTHER: Final = (
 )
 _PUT_BACK: Final = (
     "stop all that use it, move it and its -wal away, and put a copy in its place with deed index "
-    "restore; if this is a copy itself, use another"
+    "restore; without a copy the chain is read anew into a new file; if this is a copy itself, use "
+    "another"
 )
 
 
@@ -79,8 +86,8 @@ class DatabaseFile:
         Raises:
             UsageError: nothing is there, or an empty file, and nothing may be made; or its folder
                 is not there; or it is a folder, or no SQLite database, or another program's, or
-                damaged: a file that lacks its end, or does not say which release's shape it has; or
-                it may not be used so.
+                does not say which release's shape it has; or it may not be used so.
+            IndexDamaged: it lacks its end.
             sqlite3.Error: it cannot be opened.
             OSError: likewise.
         """
@@ -250,7 +257,9 @@ def _require_end(raw: sqlite3.Connection, path: Path, size: int, *, copy: bool) 
         raise damaged(path, how, copy=copy)
 
 
-def refusal(path: Path, error: BaseException | None, *, copy: bool = False) -> UsageError | None:
+def refusal(
+    path: Path, error: BaseException | None, *, copy: bool = False
+) -> ConfigurationError | None:
     """What is said of `error` where to try again is no use: damaged, changed, or not permitted.
 
     Args:
@@ -260,8 +269,7 @@ def refusal(path: Path, error: BaseException | None, *, copy: bool = False) -> U
     """
     cause = getattr(error, "orig", error)
     code = getattr(cause, "sqlite_errorcode", None)
-    # The low byte is the primary code.
-    if code is not None and code & 0xFF in DAMAGE:
+    if damage_of(error) is not None:
         return damaged(path, str(cause), copy=copy)
     # SQLite has no codes of their own for these. Our statements are fixed, and right about our
     # tables: it is the tables that are not ours.
@@ -297,7 +305,20 @@ def _denied(path: Path, *, copy: bool) -> UsageError | None:
     return None
 
 
-def damaged(path: Path, how: str, *, copy: bool = False) -> UsageError:
+def damage_of(error: BaseException | None) -> IndexDamaged | None:
+    """What is said where SQLite finds its file damaged; None of any other error.
+
+    Without the path: it may reach whoever asks the service.
+    """
+    cause = getattr(error, "orig", error)
+    code = getattr(cause, "sqlite_errorcode", None)
+    # The low byte is the primary code.
+    if code is None or code & 0xFF not in DAMAGE:
+        return None
+    return IndexDamaged(f"the index database is damaged: {cause}", hint=_PUT_BACK)
+
+
+def damaged(path: Path, how: str, *, copy: bool = False) -> IndexDamaged:
     """An index file whose bytes are not what SQLite wrote.
 
     Args:
@@ -305,7 +326,7 @@ def damaged(path: Path, how: str, *, copy: bool = False) -> UsageError:
         how: in SQLite's words, or ours.
         copy: whether it is to be put back, and not the index that is in use.
     """
-    return UsageError(
+    return IndexDamaged(
         f"{path} is damaged: {' '.join(how.split())}", hint=_ANOTHER if copy else _PUT_BACK
     )
 
@@ -403,5 +424,8 @@ def _without_log(path: Path) -> UsageError:
 def _no_database(path: Path, *, copy: bool) -> UsageError:
     return UsageError(
         f"{path} is no SQLite database",
-        hint=_ANOTHER if copy else "nothing in it was changed; name the index's own file",
+        hint=_ANOTHER
+        if copy
+        else "nothing in it was changed: name the index's own file; where this was its place, move "
+        "this away and put a copy there with deed index restore, or let the chain be read anew",
     )

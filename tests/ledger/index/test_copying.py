@@ -15,7 +15,7 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import text
 
-from ledger.errors import ConfigurationError, IndexUnavailable, UsageError
+from ledger.errors import ConfigurationError, IndexDamaged, IndexUnavailable, UsageError
 from ledger.index import copying, database_file
 from ledger.index.copying import copy_index
 from ledger.index.database import MIGRATIONS, open_database, reading, writing
@@ -300,7 +300,7 @@ def test_a_damaged_database_is_said_to_be_so_and_no_copy_of_it_is_kept(followed,
     with file.open("r+b") as raw:
         raw.seek((page - 1) * size)
         raw.write(os.urandom(size))
-    with pytest.raises(UsageError, match=f"{file} is damaged: ") as caught:
+    with pytest.raises(IndexDamaged, match=f"{file} is damaged: ") as caught:
         copy_index(file, copy)
     assert "\n" not in caught.value.message
     assert names(copy.parent) == []
@@ -321,7 +321,7 @@ def test_damage_between_a_table_and_its_index_is_found_too(followed, file, copy)
     schema("INSERT INTO sqlite_master VALUES (?, ?, ?, ?, ?)", row)
     with closing(sqlite3.connect(file)) as raw:
         assert raw.execute("PRAGMA quick_check(1)").fetchone() == ("ok",)
-    with pytest.raises(UsageError, match="is damaged"):
+    with pytest.raises(IndexDamaged, match="is damaged"):
         copy_index(file, copy)
     assert names(copy.parent) == []
 
@@ -342,7 +342,9 @@ def test_the_way_out_of_a_bad_source_is_another_copy_or_of_the_index_a_restore(
         case "changed":
             with closing(sqlite3.connect(copy)) as raw, raw:
                 raw.execute("DELETE FROM alembic_version")
-    with pytest.raises(UsageError, match=r"is damaged|does not say which release") as caught:
+    with pytest.raises(
+        ConfigurationError, match=r"is damaged|does not say which release"
+    ) as caught:
         copy_index(copy, copy.with_name("other.db"), restores=restores)
     if restores:
         assert caught.value.hint.startswith("nothing was put back: use another copy")
@@ -357,7 +359,7 @@ def test_every_use_of_a_damaged_index_says_so(followed, file):
     with file.open("r+b") as raw:
         raw.seek(100)
         raw.write(bytes(file.stat().st_size - 200))
-    with pytest.raises(UsageError, match="is damaged") as caught:
+    with pytest.raises(IndexDamaged, match="is damaged") as caught:
         open_database(str(file), create=False)
     assert "deed index restore" in caught.value.hint
 

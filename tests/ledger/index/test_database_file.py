@@ -21,7 +21,7 @@ from sqlalchemy import text
 from api.routes.health import readiness
 from api.settings import Settings
 from ledger.cli.index_args import opened
-from ledger.errors import IndexReplaced, IndexUnavailable, UsageError
+from ledger.errors import IndexDamaged, IndexReplaced, IndexUnavailable, UsageError
 from ledger.index import watching
 from ledger.index.copying import copy_index
 from ledger.index.database import PAGE_BYTES, open_database, reading, writing
@@ -181,6 +181,57 @@ def test_a_service_is_not_ready_and_gives_no_answers_from_memory(stand, file, ex
     assert "start this again" in said.reason
     time.sleep(watching._FILE_SECONDS)
     with pytest.raises(IndexReplaced):
+        watch.look()
+    watch.close()
+
+
+def zeros(file):
+    """As a disk leaves it that lost a part: the pages of every table but the schema's."""
+    with file.open("r+b") as raw:
+        raw.seek(PAGE_BYTES)
+        raw.write(bytes(file.stat().st_size - PAGE_BYTES))
+
+
+def rubbish(file):
+    with file.open("r+b") as raw:
+        raw.write(b"garbage\n" * 512)
+
+
+@pytest.mark.parametrize("follows", [True, False])
+@pytest.mark.parametrize("harm", [zeros, rubbish])
+def test_a_file_that_is_found_damaged_while_it_is_used_stops_all_of_it_with_the_way_out(
+    stand, file, harm, follows
+):
+    stand.chain.grow(3)
+    stand.catch_up()
+    watch = watching.watch_of(stand.engine, stand.chain.chain_id)
+    assert watch.look()
+    watch.close()
+    # The last to close it takes the log into the file.
+    stand.engine.dispose()
+    harm(file)
+    stand.chain.grow(3)
+    ends = threading.Event()
+    late = threading.Timer(10, ends.set)
+    late.start()
+    with pytest.raises(IndexDamaged) as told:
+        stand.new_follower().run(ends, patient=False)
+    late.cancel()
+    assert "deed index restore" in told.value.hint
+    follower = None
+    if follows:
+        follower, stop = stand.new_follower(poll=0.01), threading.Event()
+        thread = threading.Thread(target=follower.run, args=(stop,))
+        thread.start()
+        asleep_until(lambda: follower.status.state == "stopped")
+        stop.set()
+        thread.join()
+    said = ready(stand, follower)
+    assert (said.ready, said.state, said.code) == (False, "stopped", "INDEX_DAMAGED")
+    assert (said.hint, "damaged" in said.reason) == (told.value.hint, True)
+    # It reaches whoever asks.
+    assert str(file) not in said.reason
+    with pytest.raises(IndexDamaged):
         watch.look()
     watch.close()
 
@@ -492,7 +543,7 @@ def test_a_file_whose_end_is_missing_is_damaged_whatever_is_made_of_it(stand, fi
     assert not os.path.lexists(f"{cut}-wal")
     os.truncate(cut, cut.stat().st_size - short)
     before = cut.read_bytes()
-    with pytest.raises(UsageError, match=f"{cut} is damaged: "):
+    with pytest.raises(IndexDamaged, match=f"{cut} is damaged: "):
         reached(cut, how)
     assert cut.read_bytes() == before
     assert not file.with_name("another.db").exists()
