@@ -82,7 +82,8 @@ def run(
     """Follow the chain until Ctrl-C. Killed at any point, it resumes where it was.
 
     Exit code 2: before anything was followed, the database or all endpoints were found to be of
-    another chain or of other contracts. Later it waits for endpoints to be put right. Exit code 3:
+    another chain or of other contracts. An SQLite file is of one chain; a PostgreSQL database takes
+    several. Later it waits for endpoints to be put right. Exit code 3:
     ended before any endpoint answered, it has nothing to report.
     """
     from ledger.index.follow import Follower
