@@ -94,6 +94,7 @@ def main() -> int:
         print(f"error: {error.message}", file=sys.stderr)  # noqa: T201 -- for the person who started it
         if error.hint:
             print(f"hint: {error.hint}", file=sys.stderr)  # noqa: T201 -- as above
+        print(f"code: {error.code}", file=sys.stderr)  # noqa: T201 -- for the program that did
         return 2 if isinstance(error, ConfigurationError) else 3
 
 

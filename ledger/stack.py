@@ -48,7 +48,14 @@ from ledger.chain.profile import profile_for
 from ledger.chain.rpc import Rpc
 from ledger.chain.transactions import Sender
 from ledger.chain.wallet import dev_wallet
-from ledger.errors import ConfigurationError, IndexReplaced, UnavailableError, WrongNetwork
+from ledger.errors import (
+    ConfigurationError,
+    IndexDamaged,
+    IndexReplaced,
+    LedgerError,
+    UnavailableError,
+    WrongNetwork,
+)
 from ledger.files import write_whole
 from ledger.ids import Address
 from ledger.remote.bodies import authorities
@@ -60,6 +67,12 @@ _READY_SECONDS: Final = 60.0
 _STOP_SECONDS: Final = 15.0
 _POLL_SECONDS: Final = 0.05
 _LOG_END: Final = 1 << 16
+# Status of a service that was given something wrong, as of the command.
+_REFUSED: Final = 2
+# What stops a service where waiting mends nothing, by the code that its readiness gives.
+_LASTING: Final[dict[str, type[LedgerError]]] = {
+    kind.code: kind for kind in (WrongNetwork, IndexDamaged)
+}
 _PR_SET_PDEATHSIG: Final = 1
 
 Say = Callable[[str], None]
@@ -76,6 +89,12 @@ class ServiceFailed(UnavailableError):
     """The chain or the service ended by itself."""
 
     default_hint = "run deed up again, it resumes; the service writes what happened to api.log"
+
+
+class ServiceRefused(ConfigurationError):
+    """The service does not start with what it is given: to start it again mends nothing."""
+
+    default_hint = "see what the service writes to api.log"
 
 
 class Stack:
@@ -112,6 +131,8 @@ class Stack:
             ToolMissing: Anvil is not installed.
             WrongNetwork: the chain's state is not the one the folder's contracts are on, or the
                 index is of another chain or other contracts.
+            IndexDamaged: the index's file is damaged.
+            ServiceRefused: the service does not take its settings, or the index's file.
             ServiceFailed: the service did not come up.
         """
         folder = parent.resolve() / FOLDER
@@ -294,18 +315,21 @@ class Stack:
         if said.get("state") != "stopped" or code is None:
             return
         message = str(said.get("reason")).removesuffix(f"; {hint}")
-        kind = WrongNetwork if code == WrongNetwork.code else ServiceFailed
-        raise kind(f"{self.folder / _INDEX} cannot be used: {message}", hint=hint)
+        raise _LASTING.get(str(code), ServiceFailed)(
+            f"{self.folder / _INDEX} cannot be used: {message}", hint=hint
+        )
 
     def _check_alive(self) -> None:
         if self._service is not None and self._service.poll() is not None:
             path, code = self.folder / "api.log", self._service.returncode
             # Of a trace or a signal it said nothing itself; an earlier error is not the reason.
-            reason, hint = _last_words(path, self._log_from) if code > 1 else ("", "")
-            raise ServiceFailed(
-                f"the service ended by itself with code {code}{reason}",
-                hint=hint or f"see {path}; deed up resumes",
-            )
+            words = _last_words(path, self._log_from) if code > 1 else ("", "", "")
+            reason, hint, named = words
+            message = f"the service ended by itself with code {code}{reason}"
+            if code == _REFUSED:
+                # As of the command: what is wrong with what it was given stays so.
+                raise _LASTING.get(named, ServiceRefused)(message, hint=hint or f"see {path}")
+            raise ServiceFailed(message, hint=hint or f"see {path}; deed up resumes")
         if self._chain is not None and self._chain.failure is not None:
             raise ServiceFailed(
                 f"the chain ended by itself: {self._chain.failure}", hint="deed up resumes"
@@ -333,8 +357,8 @@ def _identity(path: Path) -> _Identity | None:
     return found.st_dev, found.st_ino
 
 
-def _last_words(path: Path, start: int) -> tuple[str, str]:
-    """What a service said last was wrong, and its hint; both may be empty.
+def _last_words(path: Path, start: int) -> tuple[str, str, str]:
+    """What a service said last was wrong, its hint and its code; each may be empty.
 
     Only of what it says to people (`api.__main__`) and logs as an error: a trace may hold anything.
 
@@ -342,24 +366,26 @@ def _last_words(path: Path, start: int) -> tuple[str, str]:
         path: its log.
         start: where in bytes its own part of the log begins; the end of it is looked at.
     """
-    reason = hint = ""
+    reason = hint = code = ""
     try:
         with path.open("rb") as file:
             file.seek(max(start, file.seek(0, os.SEEK_END) - _LOG_END))
             lines = file.read().decode(errors="replace").splitlines()
     except OSError:
-        return "", ""
+        return "", "", ""
     for line in lines:
         if line.startswith("error: "):
-            reason, hint = line.removeprefix("error: "), ""
+            reason, hint, code = line.removeprefix("error: "), "", ""
         elif line.startswith("hint: "):
             hint = line.removeprefix("hint: ")
+        elif line.startswith("code: "):
+            code = line.removeprefix("code: ")
         elif line.startswith("{"):
             with contextlib.suppress(ValueError, RecursionError):
                 entry = json.loads(line)
                 if entry.get("level") in {"error", "critical"}:
-                    reason, hint = str(entry.get("event", "")), ""
-    return (f": {reason}" if reason else ""), hint
+                    reason, hint, code = str(entry.get("event", "")), "", ""
+    return (f": {reason}" if reason else ""), hint, code
 
 
 def _silent(text: str) -> None:

@@ -29,7 +29,7 @@ from ledger.cli.session import Session
 from ledger.cli.settings import checked_url
 from ledger.cli.signals import ended_like_interrupts, setting_when_told
 from ledger.cli.verb import Verbs
-from ledger.errors import UsageError
+from ledger.errors import ChainUnavailable, UsageError
 
 if TYPE_CHECKING:
     from ledger.index.accepting import Proposal
@@ -92,7 +92,9 @@ def run(
     """Follow the chain until Ctrl-C. Killed at any point, it resumes where it was.
 
     Exit code 2: before anything was followed, the database or all endpoints were found to be of
-    another chain or of other contracts. Later it waits for endpoints to be put right.
+    another chain or of other contracts. An SQLite file is of one chain; a PostgreSQL database takes
+    several. Later it waits for endpoints to be put right. Exit code 3:
+    ended before any endpoint answered, it has nothing to report.
     """
     from ledger.index.follow import Follower
     from ledger.index.keeper import Keeper
@@ -126,6 +128,12 @@ def run(
         finally:
             stop.set()
             beside.join(KEEPER_STOP_SECONDS)
+        if deployment.chain_id not in chains_in(engine):
+            why = follower.status.reason
+            raise ChainUnavailable(
+                f"nothing was followed before it ended{why and ': ' + why}",
+                hint="pass --rpc with an endpoint of this chain that answers",
+            )
         return status_answer(session, engine, endpoints, look=False)
 
 

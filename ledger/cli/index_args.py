@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ledger.cli.session import Session
-from ledger.errors import IndexUnavailable, UsageError
+from ledger.errors import IndexDamaged, IndexUnavailable, UsageError
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -116,8 +116,9 @@ def opened(session: Session, database: str | None, *, create: bool = False) -> I
         create: whether it is made where it is not there.
 
     Raises:
-        UsageError: none is named, or none is there, or another program's, or it is damaged or was
-            changed by another hand, or it must be written and may only be read.
+        UsageError: none is named, or none is there, or another program's, or it was changed by
+            another hand, or it must be written and may only be read.
+        IndexDamaged: it is damaged.
         ConfigurationError: it was written by a newer release.
         IndexUnavailable: it cannot be opened, read or written now.
     """
@@ -127,7 +128,8 @@ def opened(session: Session, database: str | None, *, create: bool = False) -> I
     engine = open_database(url, create=create)
     try:
         yield engine
-    except IndexUnavailable as error:
+    except (IndexUnavailable, IndexDamaged) as error:
+        # With the path, which those do not say who may speak to strangers.
         refused = lasting(file_of(url), error.__cause__)
         if refused is None:
             raise

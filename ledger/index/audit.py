@@ -437,7 +437,7 @@ def audit(
 
     Raises:
         IndexUnavailable: nothing was followed yet, or the database is gone.
-        UsageError: an SQLite file is damaged, so that no check would say what is in it.
+        IndexDamaged: an SQLite file is damaged, so that no check would say what is in it.
     """
     with reading(engine) as connection:
         require_sound(connection)

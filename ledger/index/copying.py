@@ -11,8 +11,8 @@ from __future__ import annotations
 import os
 import sqlite3
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -60,8 +60,8 @@ def copy_index(
     Raises:
         UsageError: `source` is no index, damaged, or may not be read; `dest` or a log beside it is
             there, or not its folder, or is named like a log.
-        IndexUnavailable: `source` is held by another process, or was written through another mount
-            meanwhile; the disk is full, or keeps something else.
+        IndexUnavailable: `source` is held by another process, or was written meanwhile from where
+            there are other rights; the disk is full, or keeps something else.
     """
     source, dest = source.absolute(), dest.absolute()
     if not os.path.lexists(source):
@@ -73,7 +73,7 @@ def copy_index(
     part: Path | None = None
     try:
         file = DatabaseFile.open(source, create=False, copy=restores)
-        with _unwritten(file, source), closing(file.connect(timeout=BUSY_SECONDS)) as raw:
+        with file.unwritten(), closing(file.connect(timeout=BUSY_SECONDS)) as raw:
             part = _part(dest)
             # What was put away to be read only is to be followed again where it is restored.
             part.chmod(source.stat().st_mode & 0o777 | 0o200)
@@ -94,27 +94,6 @@ def copy_index(
         if part is not None:
             part.unlink(missing_ok=True)
     return Copied(size, block)
-
-
-@contextmanager
-def _unwritten(file: DatabaseFile, source: Path) -> Iterator[None]:
-    """Where SQLite reads without locks: pages of two moments are neither a copy nor damage."""
-    before = file.mark()
-    try:
-        yield
-    except Exception:
-        _require_same(file, before, source)
-        raise
-    _require_same(file, before, source)
-
-
-def _require_same(file: DatabaseFile, before: tuple[int, ...], source: Path) -> None:
-    if file.mark() != before:
-        raise IndexUnavailable(
-            f"{source} was written while it was copied, through another mount than this read-only "
-            "one",
-            hint="copy it where it is written",
-        )
 
 
 def _require_free(dest: Path) -> None:

@@ -6,7 +6,7 @@ import logging
 import sqlite3
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
@@ -14,6 +14,8 @@ from weakref import WeakKeyDictionary
 
 from alembic import command
 from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, create_engine, event, func, inspect, select, text
 from sqlalchemy.engine import make_url
@@ -27,7 +29,13 @@ from sqlalchemy.exc import (
 )
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
 
-from ledger.errors import ConfigurationError, IndexUnavailable, UsageError
+from ledger.errors import (
+    ConfigurationError,
+    IndexDamaged,
+    IndexUnavailable,
+    LedgerError,
+    UsageError,
+)
 from ledger.index.belonging import (
     ASK_REVISIONS,
     REVISIONS,
@@ -36,7 +44,7 @@ from ledger.index.belonging import (
     lacks_ours,
     name_taken,
 )
-from ledger.index.database_file import DatabaseFile, damaged, refusal
+from ledger.index.database_file import DatabaseFile, damage_of, damaged, refusal
 
 log = logging.getLogger(__name__)
 
@@ -116,8 +124,10 @@ def open_database(url: str, *, create: bool = True) -> Engine:
 
     An index of an older release gets the tables of this one here, whoever opens it.
 
-    SQLite runs in WAL mode, so that readers never wait for the follower, with real transactions:
-    the driver's own rule of when one begins is switched off. PostgreSQL may stand behind PgBouncer
+    SQLite runs in WAL mode, so that readers never wait for the follower. It is set by whoever
+    writes, with its first transaction: a copy of this release that is only read, or refused, keeps
+    every byte. Transactions are real: the driver's own rule of when one begins is switched off.
+    PostgreSQL may stand behind PgBouncer
     in transaction mode: nothing is kept on a connection between two transactions.
 
     The engine of an SQLite file knows which file that is. Once another or none stands at the path,
@@ -133,7 +143,8 @@ def open_database(url: str, *, create: bool = True) -> Engine:
         UsageError: no database URL, or of a database that is not supported; there is no index
             (`create`), or another program's tables, or an index that another hand changed; this
             process or role has not the permissions that it takes; of an SQLite file: there is not
-            its folder, or it is no database, or damaged.
+            its folder, or it is no database.
+        IndexDamaged: the file is damaged.
         ConfigurationError: it was written by a newer release.
         IndexUnavailable: the database cannot be opened or written.
     """
@@ -142,7 +153,7 @@ def open_database(url: str, *, create: bool = True) -> Engine:
     try:
         engine = _postgresql(url) if file is None else _sqlite(url, file, create=create)
         migrate(engine, create=create)
-    except IndexUnavailable as error:
+    except (IndexUnavailable, IndexDamaged) as error:
         refused = lasting(file, error.__cause__)
         if refused is not None:
             raise refused from error
@@ -158,7 +169,7 @@ def open_database(url: str, *, create: bool = True) -> Engine:
     return engine
 
 
-def lasting(file: Path | None, error: BaseException | None) -> UsageError | None:
+def lasting(file: Path | None, error: BaseException | None) -> ConfigurationError | None:
     """What is said of `error` where to try again is no use; None where it may be.
 
     Args:
@@ -188,10 +199,10 @@ _EXAMPLE = "for example /var/lib/modeldeed/index.db, or postgresql+psycopg://USE
 def _sqlite(url: str, path: Path, *, create: bool) -> Engine:
     # Once, so that a process that changes its folder goes on with the same file.
     file = DatabaseFile.open(path.absolute(), create=create)
-    if create:
-        file.require_writable()
     engine = create_engine(url)
     _files[engine] = file
+    # Kept in the file: once there, it stays.
+    logged = False
 
     @event.listens_for(engine, "do_connect")
     def connect(*_: Any) -> sqlite3.Connection:
@@ -203,13 +214,13 @@ def _sqlite(url: str, path: Path, *, create: bool) -> Engine:
         # Of a file that is not there yet; fewer and larger pages are written twice (WAL, and then
         # the file) in less time than many.
         raw.execute(f"PRAGMA page_size={PAGE_BYTES}")
-        raw.execute("PRAGMA journal_mode=WAL")
         raw.execute("PRAGMA foreign_keys=ON")
         # 32 MB of pages, where SQLite's 2 MB would make a backfill read back what it wrote.
         raw.execute("PRAGMA cache_size=-32768")
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
+        nonlocal logged
         # About a microsecond, where the shortest transaction takes a hundred.
         file.check()
         # A writer takes the lock at once: one that upgrades later can only fail with "busy".
@@ -221,6 +232,9 @@ def _sqlite(url: str, path: Path, *, create: bool) -> Engine:
             connection.exec_driver_sql(f"PRAGMA synchronous={level}")
             wait = options.get("wait", BUSY_SECONDS)
             connection.exec_driver_sql(f"PRAGMA busy_timeout={int(wait * 1000)}")
+            if not logged and options.get("logged", True):
+                connection.exec_driver_sql("PRAGMA journal_mode=WAL")
+                logged = True
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return engine
@@ -273,6 +287,7 @@ def writing(
     Raises:
         IndexUnavailable: the database is locked, full, gone, or was changed by another hand, or no
             connection comes free.
+        IndexDamaged: SQLite finds the file damaged.
     """
     with _writing(engine, "written", durable=durable, wait=wait) as connection:
         yield connection
@@ -280,9 +295,14 @@ def writing(
 
 @contextmanager
 def _writing(
-    engine: Engine, done: str, *, durable: bool = True, wait: float = BUSY_SECONDS
+    engine: Engine,
+    done: str,
+    *,
+    durable: bool = True,
+    wait: float = BUSY_SECONDS,
+    logged: bool = True,
 ) -> Iterator[Connection]:
-    options: dict[str, Any] = {"writes": True, "durable": durable, "wait": wait}
+    options: dict[str, Any] = {"writes": True, "durable": durable, "wait": wait, "logged": logged}
     if engine.dialect.name == "postgresql":
         options["isolation_level"] = "READ COMMITTED"
     try:
@@ -304,10 +324,16 @@ def reading(engine: Engine) -> Iterator[Connection]:
     """One transaction that reads: all of it sees one moment.
 
     Raises:
-        IndexUnavailable: the database is gone, or ended the connection, or none comes free.
+        IndexUnavailable: the database is gone, or ended the connection, or none comes free; a file
+            that may only be read was written meanwhile.
+        IndexDamaged: SQLite finds the file damaged.
     """
+    file = _files.get(engine)
     try:
-        with engine.connect() as connection:
+        with (
+            nullcontext() if file is None else file.unwritten(),
+            engine.connect() as connection,
+        ):
             yield connection
     except _FAILURES as error:
         raise _unavailable(engine, "read", error) from error
@@ -319,7 +345,7 @@ def require_sound(connection: Connection) -> None:
     PostgreSQL has ``pg_amcheck`` for that.
 
     Raises:
-        UsageError: the file is damaged.
+        IndexDamaged: the file is damaged.
     """
     if connection.dialect.name != "sqlite":
         return
@@ -328,9 +354,9 @@ def require_sound(connection: Connection) -> None:
         raise damaged(Path(str(connection.engine.url.database)), found)
 
 
-def _unavailable(
-    engine: Engine, done: str, error: DBAPIError | NoConnectionFree
-) -> IndexUnavailable:
+def _unavailable(engine: Engine, done: str, error: DBAPIError | NoConnectionFree) -> LedgerError:
+    if (damage := damage_of(error)) is not None:
+        return damage
     if isinstance(error, NoConnectionFree):
         return IndexUnavailable(
             f"the index database cannot be {done}: all connections to it are in use",
@@ -390,8 +416,11 @@ def migrate(engine: Engine, revision: str = "head", *, create: bool = True) -> N
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     logging.getLogger("alembic").setLevel(logging.WARNING)
+    if engine.dialect.name == "sqlite" and revision == "head" and _is_current(engine, config):
+        # Not a byte of what is only read is written, and nobody waits for a lock.
+        return
     # Also who will only read does this: at the start, where the server may not be there.
-    with _writing(engine, "opened") as connection:
+    with _writing(engine, "opened", logged=create) as connection:
         if engine.dialect.name == "postgresql":
             connection.execute(select(func.pg_advisory_xact_lock(_MIGRATING)))
             # An SQLite file was looked at before anything could be written into it.
@@ -400,10 +429,23 @@ def migrate(engine: Engine, revision: str = "head", *, create: bool = True) -> N
         try:
             command.upgrade(config, revision)
         except CommandError as error:
-            raise ConfigurationError(
-                f"the index database has a shape this release does not know: {error}",
-                hint="update modeldeed, or give another database; it is rebuilt from the chain",
-            ) from None
+            raise _newer(str(error)) from None
+
+
+def _is_current(engine: Engine, config: Config) -> bool:
+    with reading(engine) as connection:
+        found = MigrationContext.configure(connection).get_current_heads()
+    scripts = ScriptDirectory.from_config(config)
+    if unknown := set(found) - {each.revision for each in scripts.walk_revisions()}:
+        raise _newer(f"revision {min(unknown)}")
+    return set(found) == set(scripts.get_heads())
+
+
+def _newer(said: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"the index database has a shape this release does not know: {said}",
+        hint="update modeldeed, or give another database; it is rebuilt from the chain",
+    )
 
 
 def _require_index(connection: Connection, *, create: bool) -> None:

@@ -12,12 +12,19 @@ import os
 import shlex
 import sqlite3
 import stat
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final, Self
 from urllib.parse import quote
 
-from ledger.errors import IndexReplaced, UsageError
+from ledger.errors import (
+    ConfigurationError,
+    IndexDamaged,
+    IndexReplaced,
+    IndexUnavailable,
+    UsageError,
+)
 from ledger.index.belonging import (
     ASK_REVISIONS,
     REVISIONS,
@@ -31,7 +38,9 @@ from ledger.index.belonging import (
 log = logging.getLogger(__name__)
 
 _SMALLEST_PAGE: Final = 512
+_STILL: Final = "ro&immutable=1"
 _Identity = tuple[int, int]
+_Look = tuple[int, int, int]
 _DENIALS: Final = frozenset({sqlite3.SQLITE_PERM, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN})
 # Where a program says whose a file is; no release of ours has set either.
 _MARKS: Final = ("application_id", "user_version")
@@ -45,7 +54,8 @@ _ANOTHER: Final = (
 )
 _PUT_BACK: Final = (
     "stop all that use it, move it and its -wal away, and put a copy in its place with deed index "
-    "restore; if this is a copy itself, use another"
+    "restore; without a copy the chain is read anew into a new file; if this is a copy itself, use "
+    "another"
 )
 
 
@@ -59,6 +69,8 @@ class DatabaseFile:
     def __init__(self, path: Path, opened: _Identity) -> None:
         self._path = path
         self._opened = opened
+        # What it was when it was first read without locks; None while it never was.
+        self._still: _Look | None = None
         self._lost: IndexReplaced | None = None
 
     @classmethod
@@ -67,13 +79,15 @@ class DatabaseFile:
 
         Args:
             path: absolute.
-            create: whether an empty file is made where nothing is.
+            create: whether an empty file is made where nothing is; what is there is then written,
+                and refused where that may not be.
             copy: whether it is to be put back, which is said otherwise where it cannot be used.
 
         Raises:
             UsageError: nothing is there, or an empty file, and nothing may be made; or its folder
                 is not there; or it is a folder, or no SQLite database, or another program's, or
-                damaged: a file that lacks its end, or does not say which release's shape it has.
+                does not say which release's shape it has; or it may not be used so.
+            IndexDamaged: it lacks its end.
             sqlite3.Error: it cannot be opened.
             OSError: likewise.
         """
@@ -100,7 +114,10 @@ class DatabaseFile:
             )
         if 0 < size < _SMALLEST_PAGE:
             raise _no_database(path, copy=copy)
-        with closing(_connect(path, "rwc" if create else "rw")) as raw:
+        # First: SQLite opens what may only be read all the same, and may leave a log beside it.
+        if create and there and (denied := _denied(path, copy=copy)) is not None:
+            raise denied
+        with closing(_connect(path, "rwc" if create else _mode(path))) as raw:
             raw.isolation_level = None
             try:
                 # Nobody writes into the file, or takes away what is in the log, before a
@@ -129,24 +146,27 @@ class DatabaseFile:
             raise _nothing(path, copy=copy)
         return cls(path, opened)
 
-    def require_writable(self) -> None:
-        """SQLite opens a file that may only be read all the same, and lets a writer begin.
+    @contextmanager
+    def unwritten(self) -> Iterator[None]:
+        """Read within it what is read without locks: pages of two moments are not what was asked.
 
         Raises:
-            UsageError: it may only be read.
+            IndexUnavailable: it was written meanwhile. Where there are locks nothing is looked at.
         """
-        if not _may(self._path, os.W_OK):
-            raise _not_writable(self._path, copy=False)
+        try:
+            yield
+        except Exception:
+            self._require_unwritten()
+            raise
+        self._require_unwritten()
 
-    def mark(self) -> tuple[int, ...]:
-        """Differs once the file was written where SQLite looks for no locks: a read-only mount.
-
-        Empty where it does look for them.
-        """
-        if not _is_still(self._path):
-            return ()
-        found = self._path.stat()
-        return found.st_size, found.st_mtime_ns, found.st_ctime_ns
+    def _require_unwritten(self) -> None:
+        if self._still is not None and _look(self._path) != self._still:
+            raise IndexUnavailable(
+                f"{self._path} was written while it was read, from where more may be written than "
+                "here, and so without its locks",
+                hint="use it where it is written, or once nobody writes into it",
+            )
 
     def connect(self, *, timeout: float) -> sqlite3.Connection:
         """A connection to the file that was opened first, and to no other.
@@ -158,8 +178,11 @@ class DatabaseFile:
             IndexReplaced: the path leads to another file, or to none, or did so before.
         """
         self.check()
+        mode = _mode(self._path)
+        if mode == _STILL and self._still is None:
+            self._still = _look(self._path)
         try:
-            raw = _connect(self._path, "rw", timeout)
+            raw = _connect(self._path, mode, timeout)
         except sqlite3.OperationalError:
             self.check()
             raise
@@ -234,7 +257,9 @@ def _require_end(raw: sqlite3.Connection, path: Path, size: int, *, copy: bool) 
         raise damaged(path, how, copy=copy)
 
 
-def refusal(path: Path, error: BaseException | None, *, copy: bool = False) -> UsageError | None:
+def refusal(
+    path: Path, error: BaseException | None, *, copy: bool = False
+) -> ConfigurationError | None:
     """What is said of `error` where to try again is no use: damaged, changed, or not permitted.
 
     Args:
@@ -244,8 +269,7 @@ def refusal(path: Path, error: BaseException | None, *, copy: bool = False) -> U
     """
     cause = getattr(error, "orig", error)
     code = getattr(cause, "sqlite_errorcode", None)
-    # The low byte is the primary code.
-    if code is not None and code & 0xFF in DAMAGE:
+    if damage_of(error) is not None:
         return damaged(path, str(cause), copy=copy)
     # SQLite has no codes of their own for these. Our statements are fixed, and right about our
     # tables: it is the tables that are not ours.
@@ -255,6 +279,11 @@ def refusal(path: Path, error: BaseException | None, *, copy: bool = False) -> U
         return name_taken(_place(path, copy=copy))
     if not isinstance(cause, PermissionError) and (code is None or code & 0xFF not in _DENIALS):
         return None
+    return _denied(path, copy=copy)
+
+
+def _denied(path: Path, *, copy: bool) -> UsageError | None:
+    """What this process may not do that a writer must; None where it may do all of it."""
     path = path.absolute()
     if not _may(path.parent, os.X_OK):
         return UsageError(f"{path.parent} may not be entered", hint=_PERMIT)
@@ -262,16 +291,34 @@ def refusal(path: Path, error: BaseException | None, *, copy: bool = False) -> U
         if not _may(path, os.R_OK):
             return UsageError(f"{path} may not be read", hint=_PERMIT)
         if not _may(path, os.W_OK):
-            return _not_writable(path, copy=copy)
-    if not _may(path.parent, os.W_OK):
+            return UsageError(
+                f"{path} may only be read, and an index is written",
+                hint=_PERMIT + _elsewhere(path, copy=copy),
+            )
+    # SQLite follows a link, and has the log beside its end.
+    folder = Path(os.path.realpath(path)).parent
+    if not _may(folder, os.W_OK):
         return UsageError(
-            f"nothing may be written into {path.parent}, where an index has its log",
-            hint=_PERMIT + ("" if copy else _elsewhere(path)),
+            f"nothing may be written into {folder}, where an index has its log",
+            hint=_PERMIT + _elsewhere(path, copy=copy),
         )
     return None
 
 
-def damaged(path: Path, how: str, *, copy: bool = False) -> UsageError:
+def damage_of(error: BaseException | None) -> IndexDamaged | None:
+    """What is said where SQLite finds its file damaged; None of any other error.
+
+    Without the path: it may reach whoever asks the service.
+    """
+    cause = getattr(error, "orig", error)
+    code = getattr(cause, "sqlite_errorcode", None)
+    # The low byte is the primary code.
+    if code is None or code & 0xFF not in DAMAGE:
+        return None
+    return IndexDamaged(f"the index database is damaged: {cause}", hint=_PUT_BACK)
+
+
+def damaged(path: Path, how: str, *, copy: bool = False) -> IndexDamaged:
     """An index file whose bytes are not what SQLite wrote.
 
     Args:
@@ -279,7 +326,7 @@ def damaged(path: Path, how: str, *, copy: bool = False) -> UsageError:
         how: in SQLite's words, or ours.
         copy: whether it is to be put back, and not the index that is in use.
     """
-    return UsageError(
+    return IndexDamaged(
         f"{path} is damaged: {' '.join(how.split())}", hint=_ANOTHER if copy else _PUT_BACK
     )
 
@@ -289,14 +336,13 @@ def _may(path: Path, mode: int) -> bool:
     return os.access(path, mode, effective_ids=os.access in os.supports_effective_ids)
 
 
-def _not_writable(path: Path, *, copy: bool) -> UsageError:
-    return UsageError(
-        f"{path} may only be read, and an index is written",
-        hint=_PERMIT + ("" if copy else _elsewhere(path)),
-    )
-
-
-def _elsewhere(path: Path) -> str:
+def _elsewhere(path: Path, *, copy: bool) -> str:
+    """How what stands there is used all the same; empty where nothing does."""
+    log = log_of(path)
+    if log is not None:
+        return f"; {path.name} and {log.name}, copied together while nobody uses them, are whole"
+    if copy or not _may(path, os.R_OK):
+        return ""
     return f"; deed index restore {shlex.quote(str(path))} puts a copy of it elsewhere"
 
 
@@ -308,21 +354,32 @@ def _no_file(path: Path, mode: int) -> UsageError:
 
 
 def _connect(path: Path, mode: str, timeout: float = 5.0) -> sqlite3.Connection:
-    if mode == "rw" and _is_still(path):
-        # An index wants a log beside it, also to be read.
-        mode = "ro&immutable=1"
     uri = f"file://{quote(os.fsencode(path))}?mode={mode}"
     return sqlite3.connect(uri, uri=True, check_same_thread=False, timeout=timeout)
 
 
+def _mode(path: Path) -> str:
+    # A file that once had a log wants one beside it, also to be read, unless it is told otherwise.
+    return _STILL if _is_still(path) else "rw"
+
+
 def _is_still(path: Path) -> bool:
-    """Whether it is read without a log: a read-only mount, and no log of one that is in use."""
-    try:
-        read_only = os.statvfs(path).f_flag & os.ST_RDONLY
-    except OSError:
-        return False
+    """Whether it is read without locks or a log: none is in use there, and none can be made.
+
+    Not that nobody writes: another user, or another mount, may begin to (`DatabaseFile.unwritten`).
+    """
     real = os.path.realpath(path)
-    return bool(read_only) and not any(os.path.lexists(real + log) for log in ("-wal", "-journal"))
+    if not os.path.lexists(real):
+        return False
+    # Where only the file may not be written, a log could be made and never taken away again.
+    if _may(Path(real), os.W_OK) and _may(Path(real).parent, os.W_OK):
+        return False
+    return not any(os.path.lexists(real + log) for log in ("-wal", "-journal"))
+
+
+def _look(path: Path) -> _Look:
+    found = path.stat()
+    return found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def _identity(path: Path) -> _Identity:
@@ -367,5 +424,8 @@ def _without_log(path: Path) -> UsageError:
 def _no_database(path: Path, *, copy: bool) -> UsageError:
     return UsageError(
         f"{path} is no SQLite database",
-        hint=_ANOTHER if copy else "nothing in it was changed; name the index's own file",
+        hint=_ANOTHER
+        if copy
+        else "nothing in it was changed: name the index's own file; where this was its place, move "
+        "this away and put a copy there with deed index restore, or let the chain be read anew",
     )

@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import ProgrammingError
 
 from ledger.errors import (
@@ -43,6 +43,7 @@ from ledger.index.fetch import genesis, read_heads
 from ledger.index.given import Around, Contracted, Finality, alone
 from ledger.index.journal import Cursor, Journal
 from ledger.index.reader import Reader
+from ledger.index.standing import chains
 from ledger.index.waking import is_near, wait_for_block
 
 log = logging.getLogger(__name__)
@@ -298,7 +299,8 @@ class Follower:
             expected = self._deployment
             # First, since no endpoint that comes back mends it.
             with reading(self._engine) as connection:
-                self._journal.belongs(connection, expected)
+                if not self._journal.belongs(connection, expected):
+                    self._require_file_of_ours(connection)
             chain_id, block0 = genesis(self._node)
             if chain_id != expected.chain_id or block0 != expected.genesis_hash:
                 what = (
@@ -322,6 +324,18 @@ class Follower:
         if self._epoch is None:
             self.take_over()
         self._begun = True
+
+    def _require_file_of_ours(self, connection: Connection) -> None:
+        # A server's database holds several chains where that is wanted; a file of another chain was
+        # named by mistake, and two chains in it would be told apart by none of its copies.
+        others = chains(connection)
+        if others and connection.dialect.name == "sqlite":
+            raise WrongNetwork(
+                f"the index database holds another chain, {', '.join(map(str, others))}, and "
+                f"nothing of chain {self._journal.chain_id}",
+                hint="name another database, or put back the copy that is of this chain (deed "
+                "index restore); only on PostgreSQL one database takes several chains",
+            )
 
     def _holds_final(self, heads: Heads) -> bool:
         """Whether the block that is final now is the one that the journal stands on.

@@ -32,6 +32,7 @@ from ledger.ids import Digest, LicenseId, ModelId
 from ledger.index import tables
 from ledger.index.as_of import AsOf, Points, Tag, block_at
 from ledger.index.chronicle import Place, page
+from ledger.index.database_file import damage_of
 from ledger.index.given import Contracted
 from ledger.index.journal import Journal, Position
 
@@ -71,14 +72,14 @@ class Index:
         Raises:
             IndexUnavailable: the database does not answer.
             WrongNetwork: it holds another chain of that id, or other contracts.
-            IndexDamaged: it does not say which.
+            IndexDamaged: it does not say which; or SQLite finds the file damaged.
         """
         try:
             with self.engine.connect() as connection, connection.begin():
                 self._require_ours(connection)
                 yield connection
         except SQLAlchemyError as error:
-            raise IndexUnavailable(
+            raise damage_of(error) or IndexUnavailable(
                 f"the index database does not answer: {type(error).__name__}"
             ) from error
 

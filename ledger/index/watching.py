@@ -22,6 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from ledger.errors import IndexUnavailable
 from ledger.index.database import check_file
+from ledger.index.database_file import damage_of
 
 TRIP_SECONDS: Final = 5.0
 """After which a question to the server counts as lost."""
@@ -149,6 +150,7 @@ class SqliteWatch:
         Raises:
             IndexUnavailable: the file cannot be read, or holds nothing of the chain.
             IndexReplaced: the path leads to another file, or none; told within half a second.
+            IndexDamaged: SQLite finds the file damaged.
         """
         now = time.monotonic()
         if now - self._checked_at > _FILE_SECONDS:
@@ -165,7 +167,7 @@ class SqliteWatch:
                 found = _mark(cursor.execute(self._query).fetchone())
                 self._version, self._mark = version, found
         except (sqlite3.Error, SQLAlchemyError) as error:
-            raise IndexUnavailable(
+            raise damage_of(error) or IndexUnavailable(
                 f"the index database does not answer: {type(error).__name__}"
             ) from error
         return self._mark

@@ -17,7 +17,8 @@ import pytest
 
 from ledger.chain.rpc import Rpc
 from ledger.errors import ConfigurationError
-from ledger.stack import ServiceFailed, Stack
+from ledger.index.database import PAGE_BYTES
+from ledger.stack import ServiceRefused, Stack
 
 from .conftest import runner, small_model
 
@@ -176,7 +177,7 @@ def test_a_key_that_others_can_read_is_named_with_its_mode_and_the_way_out(folde
     webhooks.chmod(0o644)
     monkeypatch.setenv("DEED_API_WEBHOOK_KEY_FILE", str(webhooks))
 
-    with pytest.raises(ServiceFailed) as service:
+    with pytest.raises(ServiceRefused) as service:
         Stack.start(folder)
     keys = folder / ".deed" / "broker" / "keys.json"
     keys.chmod(0o640)
@@ -204,6 +205,40 @@ def test_over_an_index_of_another_chain_it_says_so_at_once_and_ends_with_the_cod
     assert "hint: name another database, or put back the copy" in done.err
     assert "retry" not in done.err + done.out
     assert "--fresh" not in done.err
+
+
+@pytest.mark.parametrize("harm", ["all", "part", "garbage"])
+def test_over_an_index_that_is_damaged_or_none_it_says_so_at_once(folder, harm):
+    Stack.start(folder).stop()
+    index = folder / ".deed" / "index.sqlite3"
+    with index.open("r+b") as raw:
+        if harm == "all":
+            raw.seek(PAGE_BYTES)
+            raw.write(bytes(index.stat().st_size - PAGE_BYTES))
+        elif harm == "part":
+            # What is read at the opening is whole.
+            raw.seek(10 * PAGE_BYTES)
+            raw.write(bytes(8 * PAGE_BYTES))
+        else:
+            raw.truncate(0)
+            raw.write(b"garbage\n")
+
+    done = runner(folder)("up", "--json", timeout=45)
+
+    assert done.code == 2, done.err
+    code, said = done.json["error"]["code"], done.err
+    if harm == "garbage":
+        assert f"{index} is no SQLite database" in said
+    else:
+        assert code == "INDEX_DAMAGED"
+        whole = f"{index} cannot be used: the index database is damaged: "
+        assert (whole if harm == "part" else f"{index} is damaged: ") in said
+    assert "deed index restore" in said
+    assert "retry" not in said + done.out
+    if harm == "all":
+        ran = runner(folder)("index", "status", "--json")
+        assert (ran.code, ran.json["error"]["code"]) == (2, "INDEX_DAMAGED")
+        assert f"{index} is damaged: " in ran.err
 
 
 def test_without_a_stack_commands_say_how_to_get_one(folder):

@@ -355,6 +355,25 @@ def test_of_a_path_where_nothing_is_the_commands_say_so_and_leave_nothing(live, 
     assert list(database.parent.iterdir()) == []
 
 
+def test_ended_before_any_endpoint_answered_it_says_why_and_names_not_itself(live, database):
+    running = subprocess.Popen(
+        [PROGRAM, "index", "run", "--database", database, "--rpc", "http://127.0.0.1:1"],
+        cwd=live.cwd,
+        env=live.env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    said = [next(line for line in running.stderr if "127.0.0.1:1" in line and "Ctrl-C" in line)]
+    time.sleep(1)
+    running.send_signal(signal.SIGINT)
+    said.append(running.communicate(timeout=40)[1])
+    assert running.returncode == 3, said
+    assert "error: nothing was followed before it ended: " in said[1]
+    assert "hint: pass --rpc with an endpoint of this chain" in said[1]
+    assert "deed index run" not in said[1]
+
+
 def test_following_into_a_file_that_is_removed_is_told_and_ends_in_no_report(live, database):
     running = subprocess.Popen(
         [PROGRAM, "index", "run", "--database", f"sqlite:///{database}", "--no-proofs"],

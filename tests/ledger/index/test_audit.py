@@ -15,7 +15,7 @@ from sqlalchemy import delete, func, insert, select, text, update
 from sqlalchemy.exc import DBAPIError
 
 from ledger.chain.abi_codec import contract
-from ledger.errors import Fenced, IndexDamaged, IndexUnavailable, UsageError
+from ledger.errors import Fenced, IndexDamaged, IndexUnavailable
 from ledger.fingerprint.exact import fingerprint
 from ledger.fingerprint.ids import TensorIds
 from ledger.ids import Digest
@@ -638,7 +638,7 @@ def test_an_index_of_sqlite_s_own_that_lacks_rows_is_damage(ledger, engine, whol
             " WHERE name = 'ix_broker_set_born') WHERE name = 'ix_leaf_id'"
         )
     engine.dispose()
-    with pytest.raises(UsageError, match="is damaged"):
+    with pytest.raises(IndexDamaged, match="is damaged"):
         audited(engine, ledger)
 
 

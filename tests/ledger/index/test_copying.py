@@ -11,12 +11,14 @@ import subprocess
 from contextlib import closing
 
 import pytest
+from alembic import command
+from alembic.config import Config
 from sqlalchemy import text
 
-from ledger.errors import IndexUnavailable, UsageError
+from ledger.errors import ConfigurationError, IndexDamaged, IndexUnavailable, UsageError
 from ledger.index import copying, database_file
 from ledger.index.copying import copy_index
-from ledger.index.database import open_database, writing
+from ledger.index.database import MIGRATIONS, open_database, reading, writing
 
 world = importlib.import_module("index_world")
 
@@ -79,6 +81,54 @@ def test_a_copy_is_one_file_that_needs_no_log(followed, file, copy):
     assert copy.read_bytes()[18:20] == b"\1\1"
 
 
+def test_whoever_only_reads_a_copy_or_is_refused_it_keeps_every_byte_of_it(followed, file, copy):
+    copy_index(file, copy)
+    before = copy.read_bytes()
+    for writes in (True, False):
+        engine = open_database(str(copy), create=writes)
+        with reading(engine) as connection:
+            assert connection.execute(text("SELECT count(*) FROM raw_log")).scalar()
+            assert names(copy.parent) == ["monday.db"]
+        engine.dispose()
+        assert (copy.read_bytes() == before, names(copy.parent)) == (True, ["monday.db"])
+    with closing(sqlite3.connect(copy)) as raw, raw:
+        raw.execute("UPDATE alembic_version SET version_num = '9999'")
+    newer = copy.read_bytes()
+    for writes in (True, False):
+        with pytest.raises(ConfigurationError, match="shape this release does not know"):
+            open_database(str(copy), create=writes)
+        assert (copy.read_bytes() == newer, names(copy.parent)) == (True, ["monday.db"])
+
+
+def test_a_copy_gets_a_log_with_the_first_that_is_written_into_it(followed, file, copy):
+    copy_index(file, copy)
+    engine = open_database(str(copy), create=False)
+    with writing(engine) as connection:
+        connection.execute(text("UPDATE cursor SET epoch = epoch + 1"))
+        # Whoever reads waits for nobody who writes.
+        other = open_database(str(copy), create=False)
+        with reading(other) as apart:
+            assert apart.execute(text("SELECT epoch FROM cursor")).scalar() == 1
+        other.dispose()
+    engine.dispose()
+    assert copy.read_bytes()[18:20] == b"\2\2"
+
+
+def test_a_copy_of_an_older_release_gets_its_tables_and_no_log_from_who_reads(file, copy):
+    engine = open_database(str(file))
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    with writing(engine) as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0008")
+    engine.dispose()
+    copy_index(file, copy)
+    before = copy.read_bytes()
+    open_database(str(copy), create=False).dispose()
+    assert (copy.read_bytes() == before, copy.read_bytes()[18:20]) == (False, b"\1\1")
+    assert names(copy.parent) == ["monday.db"]
+
+
 def test_what_is_written_meanwhile_is_not_waited_for_and_not_in_it(
     followed, file, copy, monkeypatch
 ):
@@ -133,7 +183,7 @@ def test_what_is_written_through_another_mount_than_a_read_only_one_is_noticed(
             elsewhere[0].execute("UPDATE cursor SET epoch = epoch + 1")
             elsewhere[0].close()
 
-    with pytest.raises(IndexUnavailable, match="was written while it was copied"):
+    with pytest.raises(IndexUnavailable, match="was written while it was read"):
         copy_index(file, copy, progress=written)
     assert names(copy.parent) == []
     assert copy_index(file, copy).size == copy.stat().st_size
@@ -153,7 +203,7 @@ def test_pages_of_two_moments_are_no_damage_of_an_index_that_is_written_meanwhil
             written.append(pages)
             file.write_bytes(whole[:8192] + os.urandom(len(whole) - 8192))
 
-    with pytest.raises(IndexUnavailable, match="was written while it was copied"):
+    with pytest.raises(IndexUnavailable, match="was written while it was read"):
         copy_index(file, copy, progress=torn)
     assert names(copy.parent) == []
 
@@ -250,7 +300,7 @@ def test_a_damaged_database_is_said_to_be_so_and_no_copy_of_it_is_kept(followed,
     with file.open("r+b") as raw:
         raw.seek((page - 1) * size)
         raw.write(os.urandom(size))
-    with pytest.raises(UsageError, match=f"{file} is damaged: ") as caught:
+    with pytest.raises(IndexDamaged, match=f"{file} is damaged: ") as caught:
         copy_index(file, copy)
     assert "\n" not in caught.value.message
     assert names(copy.parent) == []
@@ -271,7 +321,7 @@ def test_damage_between_a_table_and_its_index_is_found_too(followed, file, copy)
     schema("INSERT INTO sqlite_master VALUES (?, ?, ?, ?, ?)", row)
     with closing(sqlite3.connect(file)) as raw:
         assert raw.execute("PRAGMA quick_check(1)").fetchone() == ("ok",)
-    with pytest.raises(UsageError, match="is damaged"):
+    with pytest.raises(IndexDamaged, match="is damaged"):
         copy_index(file, copy)
     assert names(copy.parent) == []
 
@@ -292,7 +342,9 @@ def test_the_way_out_of_a_bad_source_is_another_copy_or_of_the_index_a_restore(
         case "changed":
             with closing(sqlite3.connect(copy)) as raw, raw:
                 raw.execute("DELETE FROM alembic_version")
-    with pytest.raises(UsageError, match=r"is damaged|does not say which release") as caught:
+    with pytest.raises(
+        ConfigurationError, match=r"is damaged|does not say which release"
+    ) as caught:
         copy_index(copy, copy.with_name("other.db"), restores=restores)
     if restores:
         assert caught.value.hint.startswith("nothing was put back: use another copy")
@@ -307,7 +359,7 @@ def test_every_use_of_a_damaged_index_says_so(followed, file):
     with file.open("r+b") as raw:
         raw.seek(100)
         raw.write(bytes(file.stat().st_size - 200))
-    with pytest.raises(UsageError, match="is damaged") as caught:
+    with pytest.raises(IndexDamaged, match="is damaged") as caught:
         open_database(str(file), create=False)
     assert "deed index restore" in caught.value.hint
 

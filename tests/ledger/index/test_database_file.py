@@ -21,7 +21,7 @@ from sqlalchemy import text
 from api.routes.health import readiness
 from api.settings import Settings
 from ledger.cli.index_args import opened
-from ledger.errors import IndexReplaced, UsageError
+from ledger.errors import IndexDamaged, IndexReplaced, IndexUnavailable, UsageError
 from ledger.index import watching
 from ledger.index.copying import copy_index
 from ledger.index.database import PAGE_BYTES, open_database, reading, writing
@@ -185,6 +185,57 @@ def test_a_service_is_not_ready_and_gives_no_answers_from_memory(stand, file, ex
     watch.close()
 
 
+def zeros(file):
+    """As a disk leaves it that lost a part: the pages of every table but the schema's."""
+    with file.open("r+b") as raw:
+        raw.seek(PAGE_BYTES)
+        raw.write(bytes(file.stat().st_size - PAGE_BYTES))
+
+
+def rubbish(file):
+    with file.open("r+b") as raw:
+        raw.write(b"garbage\n" * 512)
+
+
+@pytest.mark.parametrize("follows", [True, False])
+@pytest.mark.parametrize("harm", [zeros, rubbish])
+def test_a_file_that_is_found_damaged_while_it_is_used_stops_all_of_it_with_the_way_out(
+    stand, file, harm, follows
+):
+    stand.chain.grow(3)
+    stand.catch_up()
+    watch = watching.watch_of(stand.engine, stand.chain.chain_id)
+    assert watch.look()
+    watch.close()
+    # The last to close it takes the log into the file.
+    stand.engine.dispose()
+    harm(file)
+    stand.chain.grow(3)
+    ends = threading.Event()
+    late = threading.Timer(10, ends.set)
+    late.start()
+    with pytest.raises(IndexDamaged) as told:
+        stand.new_follower().run(ends, patient=False)
+    late.cancel()
+    assert "deed index restore" in told.value.hint
+    follower = None
+    if follows:
+        follower, stop = stand.new_follower(poll=0.01), threading.Event()
+        thread = threading.Thread(target=follower.run, args=(stop,))
+        thread.start()
+        asleep_until(lambda: follower.status.state == "stopped")
+        stop.set()
+        thread.join()
+    said = ready(stand, follower)
+    assert (said.ready, said.state, said.code) == (False, "stopped", "INDEX_DAMAGED")
+    assert (said.hint, "damaged" in said.reason) == (told.value.hint, True)
+    # It reaches whoever asks.
+    assert str(file) not in said.reason
+    with pytest.raises(IndexDamaged):
+        watch.look()
+    watch.close()
+
+
 # -- opening -------------------------------------------------------------------------------------
 
 
@@ -334,14 +385,15 @@ def test_who_writes_is_refused_a_file_that_may_only_be_read_and_who_reads_is_not
             connection.execute(text("DELETE FROM raw_log"))
 
 
-@pytest.mark.parametrize("create", [True, False])
 @pytest.mark.parametrize(
-    ("file_mode", "folder_mode", "said"),
+    ("create", "file_mode", "folder_mode", "said"),
     [
-        (0o600, 0o755, "index.db may not be read"),
-        (0o644, 0o555, "index.db may only be read"),
-        (0o666, 0o555, "nothing may be written into"),
-        (0o666, 0o600, "may not be entered"),
+        (True, 0o600, 0o755, "index.db may not be read"),
+        (False, 0o600, 0o755, "index.db may not be read"),
+        (True, 0o644, 0o555, "index.db may only be read"),
+        (True, 0o666, 0o555, "nothing may be written into"),
+        (True, 0o666, 0o600, "may not be entered"),
+        (False, 0o666, 0o600, "may not be entered"),
     ],
 )
 def test_what_permissions_forbid_is_a_refusal_that_says_which(
@@ -362,6 +414,107 @@ def test_what_permissions_forbid_is_a_refusal_that_says_which(
         assert "let this user read and write" in refused.value.hint
     finally:
         folder.chmod(0o755)
+
+
+@pytest.mark.parametrize("linked", [True, False])
+@pytest.mark.parametrize(
+    ("file_mode", "folder_mode"), [(0o644, 0o555), (0o666, 0o555), (0o444, 0o777)]
+)
+def test_where_nothing_may_be_written_an_index_is_read_and_copied_and_no_log_is_left(
+    someone_else, file_mode, folder_mode, linked
+):
+    """Also one that has had a log, and wants one beside it to be read."""
+    place, being = someone_else
+    folder = place / "kept"
+    folder.mkdir()
+    file = folder / "index.db"
+    open_database(str(file)).dispose()
+    before = file.read_bytes()
+    assert before[18:20] == b"\2\2"
+    file.chmod(file_mode)
+    folder.chmod(folder_mode)
+    named = place / "link.db" if linked else file
+    if linked:
+        named.symlink_to(file)
+    try:
+        with being():
+            engine = open_database(str(named), create=False)
+            with reading(engine) as connection:
+                assert connection.execute(text("SELECT count(*) FROM raw_log")).scalar() == 0
+            engine.dispose()
+            # The way out that is told: from there on it is an index as any other.
+            with pytest.raises(UsageError) as refused:
+                open_database(str(named))
+            assert f"deed index restore {named} puts a copy of it elsewhere" in refused.value.hint
+            copy_index(named, place / "own.db", restores=True)
+            open_database(str(place / "own.db")).dispose()
+        assert [each.name for each in folder.iterdir()] == ["index.db"]
+        assert file.read_bytes() == before
+    finally:
+        folder.chmod(0o755)
+
+
+def test_what_another_user_writes_while_it_is_read_without_locks_is_noticed(someone_else):
+    place, being = someone_else
+    folder = place / "kept"
+    folder.mkdir()
+    file = folder / "index.db"
+    open_database(str(file)).dispose()
+    folder.chmod(0o555)
+
+    def read():
+        with reading(engine) as connection:
+            connection.execute(text("SELECT count(*) FROM raw_log"))
+            folder.chmod(0o755)
+            with closing(sqlite3.connect(file)) as raw, raw:
+                raw.execute("CREATE TABLE more (body)")
+
+    try:
+        with being():
+            engine = open_database(str(file), create=False)
+            # A connection that is kept: of the owner this process has the rights again below.
+            engine.connect().close()
+        with pytest.raises(IndexUnavailable, match="was written while it was read"):
+            read()
+        engine.dispose()
+    finally:
+        folder.chmod(0o755)
+
+
+def test_where_the_newest_part_is_in_a_log_that_cannot_be_read_both_files_are_named(someone_else):
+    place, being = someone_else
+    folder = place / "kept"
+    folder.mkdir()
+    file = place / "index.db"
+    engine = open_database(str(file))
+    # As after a process that was killed: the log is there, and nobody who uses it.
+    for end in ("", "-wal"):
+        shutil.copy(f"{file}{end}", folder)
+    engine.dispose()
+    folder.chmod(0o555)
+    try:
+        with being():
+            for read in (lambda at: open_database(str(at), create=False), reached_as_a_copy):
+                with pytest.raises(UsageError) as refused:
+                    read(folder / "index.db")
+                assert "restore" not in refused.value.hint
+                assert "index.db and index.db-wal, copied together" in refused.value.hint
+    finally:
+        folder.chmod(0o755)
+
+
+def reached_as_a_copy(file):
+    copy_index(file, file.parent.parent / "another.db", restores=True)
+
+
+def test_of_a_file_that_is_not_there_nothing_is_to_be_restored(someone_else):
+    place, being = someone_else
+    folder = place / "kept"
+    folder.mkdir()
+    folder.chmod(0o555)
+    with being(), pytest.raises(UsageError, match="nothing may be written into") as refused:
+        open_database(str(folder / "z.db"))
+    assert "restore" not in refused.value.hint
 
 
 # -- whole ---------------------------------------------------------------------------------------
@@ -390,7 +543,7 @@ def test_a_file_whose_end_is_missing_is_damaged_whatever_is_made_of_it(stand, fi
     assert not os.path.lexists(f"{cut}-wal")
     os.truncate(cut, cut.stat().st_size - short)
     before = cut.read_bytes()
-    with pytest.raises(UsageError, match=f"{cut} is damaged: "):
+    with pytest.raises(IndexDamaged, match=f"{cut} is damaged: "):
         reached(cut, how)
     assert cut.read_bytes() == before
     assert not file.with_name("another.db").exists()

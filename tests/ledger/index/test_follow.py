@@ -451,6 +451,25 @@ def wait_until(condition):
         time.sleep(0.01)
 
 
+def test_a_file_is_of_one_chain_and_a_servers_database_takes_several(ledger, engine, look):
+    with writing(engine) as connection:
+        Journal(5).pin(connection, genesis=look.digest(b""), deployment={}, first=1)
+    follower = Follower(ledger.rpc, engine, ledger.deployment, look.Profile())
+    if engine.dialect.name == "postgresql":
+        look.catch_up(follower)
+        return
+    before = [list(each) for each in rows_of_chains(engine)]
+    with pytest.raises(WrongNetwork, match="holds another chain, 5, and nothing of") as caught:
+        follower.step()
+    assert "PostgreSQL" in caught.value.hint
+    assert [list(each) for each in rows_of_chains(engine)] == before
+
+
+def rows_of_chains(engine):
+    with reading(engine) as connection:
+        return connection.execute(select(tables.chain)).all()
+
+
 def test_a_database_of_other_chains_alone_says_which_they_are(engine, look):
     with pytest.raises(IndexUnavailable, match="read nothing of chain 5 yet"), reading(engine) as c:
         Journal(5).cursor(c)
