@@ -130,7 +130,7 @@ def coverage(connection: Connection, chain_id: int, cursor: Cursor) -> Said:
     cover = store.coverage(connection)
     held, lost = store.tally(connection)
     if not cover.begun:
-        if held or lost or strayed(connection, chain_id):
+        if store.speaks(connection) or strayed(connection, chain_id):
             return "fail", "proofs were taken, and how far is not on record"
         return "not checked", "nothing was harvested; deed index run does it"
     faults = Faults()

@@ -37,8 +37,10 @@ def whole(body: object, hash_: bytes) -> bool:
 
 
 def raw(body: object) -> bytes:
-    """The bytes of a body; of what is none, others, which prove nothing."""
-    return bytes(body) if isinstance(body, bytes | memoryview) else repr(body).encode()
+    """The bytes of a body, also where it became text; of what is none, some that prove nothing."""
+    if isinstance(body, bytes | memoryview):
+        return bytes(body)
+    return (body if isinstance(body, str) else repr(body)).encode(errors="replace")
 
 
 def hash_of(row: Row[Any]) -> bytes:
@@ -64,15 +66,21 @@ def misstored(connection: Connection, chain_id: int) -> Iterator[bytes]:
     others = select(link.c.chain_id).where(link.c.chain_id != chain_id).limit(1)
     alone = connection.execute(others).first() is None
     rows = connection.execute(select(stored).execution_options(yield_per=_PAGE))
+    shared: set[bytes] = set()
     for some in rows.partitions():
-        found = set()
-        for row in some:
+        found = {
             hash_of(row)
-            if not whole(row.body, row.hash) or len(row.body) != row.size:
-                found.add(row.hash)
-        named: dict[bytes, set[int]] = {}
-        if found and not alone:
-            chains = select(link.c.hash, link.c.chain_id).where(link.c.hash.in_(found)).distinct()
-            for row in connection.execute(chains):
-                named.setdefault(bytes(row.hash), set()).add(row.chain_id)
-        yield from sorted(h for h in found if chain_id in named.get(h, {chain_id}))
+            for row in some
+            if not whole(row.body, hash_of(row)) or len(row.body) != row.size
+        }
+        if alone:
+            yield from sorted(found)
+        else:
+            shared |= found
+    named: dict[bytes, set[int]] = {}
+    entries = select(link.c.hash, link.c.chain_id).where(link.c.hash.is_not(None))
+    if shared:
+        for row in connection.execute(entries.execution_options(yield_per=_PAGE)):
+            if row.hash in shared:
+                named.setdefault(row.hash, set()).add(row.chain_id)
+    yield from sorted(h for h in shared if chain_id in named.get(h, {chain_id}))

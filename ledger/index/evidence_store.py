@@ -268,7 +268,7 @@ class EvidenceStore:
         link = tables.evidence
         events = (
             select(func.count(link.c.hash).label("held"), func.count(link.c.lost).label("lost"))
-            .where(link.c.chain_id == self.chain_id, *where)
+            .where(link.c.chain_id == self.chain_id, link.c.kind.in_(KINDS), *where)
             .group_by(link.c.block, link.c.block_hash, link.c.log_index)
             .subquery()
         )
@@ -276,6 +276,12 @@ class EvidenceStore:
         counts = (func.coalesce(func.sum(count), 0) for count in (proved, events.c.lost))
         held, lost = connection.execute(select(*counts)).one()
         return int(held), int(lost)
+
+    def speaks(self, connection: Connection) -> bool:
+        """Whether there is any entry, of whatever event."""
+        link = tables.evidence
+        some = select(link.c.kind).where(link.c.chain_id == self.chain_id).limit(1)
+        return connection.execute(some).first() is not None
 
     def size(self, connection: Connection) -> int:
         """Bytes of all proofs that are named and there."""
@@ -347,6 +353,7 @@ class EvidenceStore:
         }
         found: dict[tuple[int, Kind], Kept | None] = {}
         for row in connection.execute(select(link).where(*of_block)):
+            tables.require_kinds(link, row)
             kind = cast("Kind", row.kind)
             kept = None if row.hash is None else there.get(bytes(row.hash))
             found[row.log_index, kind] = kept if kept is not None and kept.kind == kind else None
@@ -371,7 +378,8 @@ class EvidenceStore:
     def put(self, connection: Connection, proofs: Iterable[Kept]) -> int:
         """Store the bodies that are not there as they are; the bytes of the new ones."""
         table = tables.proof
-        wanted = {proof.hash: proof for proof in proofs}
+        # In one order, so that two chains that share some wait for each other in turn.
+        wanted = dict(sorted((proof.hash, proof) for proof in proofs))
         known = {
             bytes(row.hash): (row.kind, raw(row.body), row.size)
             for row in connection.execute(select(table).where(table.c.hash.in_(wanted)))

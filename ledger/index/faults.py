@@ -12,6 +12,7 @@ from sqlalchemy import (
     Table,
     and_,
     case,
+    except_,
     exists,
     func,
     or_,
@@ -139,16 +140,17 @@ def contradictory(connection: Connection, chain_id: int) -> Iterator[Row[Any]]:
 
 
 def strayed(connection: Connection, chain_id: int) -> bool:
-    """Whether a block of the journal was harvested of which no entry speaks any more."""
-    link, stored, logs = tables.evidence, tables.proof, tables.raw_log
-    named = select(link.c.hash).where(link.c.hash.is_not(None))
-    unnamed = select(stored.c.body).where(stored.c.hash.not_in(named))
-    ours = select(logs.c.block_hash).where(logs.c.chain_id == chain_id)
-    for row in pages(connection, unnamed):
-        kind, *of = subject_of(raw(row.body)) or ("", b"")
-        if kind == "header":
-            found = connection.execute(ours.where(logs.c.block_hash == of[0]).limit(1))
-            if found.first() is not None:
+    """Whether a block of ours, also one taken back, was harvested and no entry speaks of it."""
+    link, stored = tables.evidence, tables.proof
+    unnamed = except_(select(stored.c.hash), select(link.c.hash))
+    for hash_ in connection.execute(unnamed).scalars().all():
+        body = connection.execute(select(stored.c.body).where(stored.c.hash == hash_)).scalar()
+        kind, *of = subject_of(raw(body)) or ("", b"")
+        for logs in (tables.raw_log, tables.orphan_log) if kind == "header" else ():
+            ours = select(logs.c.block).where(
+                logs.c.chain_id == chain_id, logs.c.block_hash == of[0]
+            )
+            if connection.execute(ours.limit(1)).first() is not None:
                 return True
     return False
 

@@ -42,12 +42,14 @@ from ledger.index.journal import Journal
 from ledger.index.proof_source import ProofSource
 
 _AT_ONCE: Final = 500
+_SORTED_OUT: Final = 10_000
 # Counts while others write, which may have to be made again; then one that holds them up.
 _COUNTS: Final = 3
 _TAKEN_BACK: Final = "its block was taken back, and no endpoint has that; a copy of the index may"
 
 Subject = tuple[object, ...]
 Block = tuple[int, bytes]
+Act = Callable[[Connection, EvidenceStore, Sequence[bytes]], list[bytes]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,12 +102,16 @@ class Mender:
         """
         self._settle_entries()
         with reading(self._engine) as connection:
+            bad = list(misstored(connection, self._chain_id))
+        bad = self._each(set_right, bad)
+        with reading(self._engine) as connection:
             strays = Strays.of(connection)
         self._recount(strays)
         with reading(self._engine) as connection:
-            bad = set(misstored(connection, self._chain_id))
-            live = wanting(connection, self._store, tables.raw_log, bad)
-            taken_back = wanting(connection, self._store, tables.orphan_log, bad, strays)
+            live = wanting(connection, self._store, tables.raw_log, set(bad))
+            both = wanting(connection, self._store, tables.orphan_log, set(bad), strays)
+        # A block that came back is the journal's again, and has the same entries.
+        taken_back = sorted(set(both) - set(live))
         found, done, total = 0, 0, len(live) + len(taken_back)
         reasons, to_ask = Counter[str](), list[int]()
         for table, blocks in ((tables.raw_log, live), (tables.orphan_log, taken_back)):
@@ -130,7 +136,7 @@ class Mender:
             done += 1
             progress(done, total)
             time.sleep(self._source.pause(events))
-        self._sort_out(sorted(bad))
+        self._each(sort_out, bad)
         self._recount(strays)
         return Retrieved(found, reasons)
 
@@ -178,10 +184,12 @@ class Mender:
             connection.execute(update(link).where(of, said, named).values(lost=None))
             connection.execute(delete(link).where(of, ~said, ~named))
 
-    def _sort_out(self, hashes: Sequence[bytes]) -> None:
-        for at in range(0, len(hashes), _AT_ONCE):
+    def _each(self, act: Act, hashes: Sequence[bytes]) -> list[bytes]:
+        left = []
+        for at in range(0, len(hashes), _SORTED_OUT):
             with writing(self._engine) as connection:
-                sort_out(connection, self._store, hashes[at : at + _AT_ONCE])
+                left += act(connection, self._store, hashes[at : at + _SORTED_OUT])
+        return left
 
     def _recount(self, strays: Strays) -> None:
         for _ in range(_COUNTS):
@@ -198,29 +206,49 @@ class Mender:
             Account.of(connection, self._store, strays).settle(connection, self._store)
 
 
-def sort_out(connection: Connection, store: EvidenceStore, hashes: Sequence[bytes]) -> None:
+def set_right(connection: Connection, store: EvidenceStore, hashes: Sequence[bytes]) -> list[bytes]:
+    """Set sizes, and make bytes of bodies that became text: all is there, under its hash.
+
+    Returns:
+        Under what the others are stored, which are something else.
+    """
+    stored, left = tables.proof, []
+    store.alone(connection)
+    for at in range(0, len(hashes), _AT_ONCE):
+        # Locked, since another chain may share them: whoever puts one right has, or waits.
+        some = select(stored).where(stored.c.hash.in_(hashes[at : at + _AT_ONCE]))
+        for row in connection.execute(some.order_by(stored.c.hash).with_for_update()).all():
+            body = raw(row.body)
+            if whole(body, row.hash):
+                now = update(stored).where(stored.c.hash == row.hash)
+                connection.execute(now.values(body=body, size=len(body)))
+            else:
+                left.append(row.hash)
+    return left
+
+
+def sort_out(connection: Connection, store: EvidenceStore, hashes: Sequence[bytes]) -> list[bytes]:
     """Put bodies that are not stored as they are under what they are.
 
     Of those that are no proof at all the ones that nothing names are forgotten. Nothing that is
     whole, or proves something under whatever name, is ever lost by that.
+
+    Returns:
+        Under what those are stored that entries name, and are something else.
     """
     link, stored = tables.evidence, tables.proof
-    store.alone(connection)
-    # Locked, since another chain may share them: whoever puts one right meanwhile has, or waits.
-    rows = connection.execute(
-        select(stored).where(stored.c.hash.in_(hashes)).with_for_update()
-    ).all()
+    hashes = set_right(connection, store, hashes)
+    # No database has an index of what entries name: this goes through all of them once.
     named = set(connection.execute(select(link.c.hash).where(link.c.hash.in_(hashes))).scalars())
-    for row in rows:
-        this, body = stored.c.hash == row.hash, raw(row.body)
-        if whole(row.body, row.hash):
-            connection.execute(update(stored).where(this).values(size=len(body)))
-            continue
-        subject = subject_of(body)
+    for hash_ in hashes:
+        this = stored.c.hash == hash_
+        body = connection.execute(select(stored.c.body).where(this)).scalar_one()
+        subject = subject_of(raw(body))
         if subject is not None:
-            store.put(connection, [Kept(subject[0], body)])
-        if row.hash not in named:
+            store.put(connection, [Kept(subject[0], raw(body))])
+        if hash_ not in named:
             connection.execute(delete(stored).where(this))
+    return sorted(named)
 
 
 def wanting(
@@ -244,33 +272,37 @@ def wanting(
         strays: which say, too, that a block was harvested.
     """
     place = store.place(connection)
-    if place is None:
+    if place is None and logs is tables.raw_log:
         return []
     link, chain_id = tables.evidence, store.chain_id
     block = (logs.c.block, logs.c.block_hash)
     entry = select(func.count()).select_from(link).where(same_event(logs)).correlate(logs)
     lacking = select(*block).distinct().where(logs.c.chain_id == chain_id)
     lacking = lacking.where(_held(logs) != len(KINDS))
-    if logs is tables.raw_log:
+    if place is not None and logs is tables.raw_log:
         lacking = lacking.where(logs.c.block < place.next_block)
-        found = {(row.block, bytes(row.block_hash)) for row in connection.execute(lacking)}
+        found = {_block_of(logs, row) for row in connection.execute(lacking)}
     else:
-        found = {
-            (row.block, bytes(row.block_hash))
-            for row in connection.execute(lacking.add_columns(entry.scalar_subquery().label("n")))
-            if row.n or (strays and ("header", bytes(row.block_hash)) in strays.hashes)
-        }
+        some = connection.execute(lacking.add_columns(entry.scalar_subquery().label("n")))
+        blocks = ((_block_of(logs, row), row.n) for row in some)
+        strayed = strays.hashes if strays else {}
+        found = {at for at, entries in blocks if entries or ("header", at[1]) in strayed}
     ours = select(*block, link.c.hash).join(logs, same_event(logs))
     ours = ours.where(link.c.chain_id == chain_id).execution_options(yield_per=_AT_ONCE)
     for row in connection.execute(ours) if bad else ():
         if row.hash in bad:
-            found.add((row.block, bytes(row.block_hash)))
+            found.add(_block_of(logs, row))
     for row in connection.execute(ours.where(link.c.kind.not_in(KINDS))):
-        found.add((row.block, bytes(row.block_hash)))
+        found.add(_block_of(logs, row))
     for event, kept in proved(connection, chain_id, logs):
         if not holds(event, kept):
-            found.add((event.block, bytes(event.block_hash)))
+            found.add(_block_of(logs, event))
     return sorted(found)
+
+
+def _block_of(logs: Table, row: Any) -> Block:
+    tables.require_kinds(logs, row)
+    return int(row.block), bytes(row.block_hash)
 
 
 def _held(logs: Table) -> ScalarSelect[int]:
@@ -393,24 +425,24 @@ class Account:
         of = logs.c.chain_id == store.chain_id
         newest = select(func.max(logs.c.block)).join(link, same_event()).where(of)
         last = connection.execute(newest).scalar_one()
-        if last is not None and not isinstance(last, int):
+        if not isinstance(last, int | None):
             raise IndexDamaged("block of raw_log in the index database is not of its kind")
         marks = [] if last is None else [last + 1]
         if place is None:
-            blocks = connection.execute(
-                select(logs.c.block_hash, logs.c.block).distinct().where(of)
-            )
-            strayed = (n for hash_, n in blocks if ("header", bytes(hash_)) in strays.hashes)
-            marks += [n + 1 for n in strayed]
+            rows = connection.execute(select(logs.c.block_hash, logs.c.block).distinct().where(of))
+            blocks = (_block_of(logs, row) for row in rows)
+            marks += [n + 1 for n, hash_ in blocks if ("header", hash_) in strays.hashes]
         else:
             marks.append(place.next_block)
         written = (
             None if place is None else (place.next_block, place.events, place.lost, place.bytes)
         )
-        if not marks:
+        if not marks and not store.speaks(connection):
             return cls(written, None)
         final = min(cursor.finalized, cursor.block)
-        found = (min(max(marks), final + 1), *store.tally(connection), store.size(connection))
+        # Where all that was proved was taken back, what comes is to be proved from the beginning.
+        reached = min(max(marks, default=1), final + 1)
+        found = (reached, *store.tally(connection), store.size(connection))
         return cls(written, found)
 
     @property

@@ -19,7 +19,7 @@ from ledger.errors import ChainUnavailable, IndexDamaged, RpcRefused
 from ledger.index import tables
 from ledger.index.audit import audit
 from ledger.index.database import writing
-from ledger.index.event_proofs import verify_event
+from ledger.index.event_proofs import KINDS, verify_event
 from ledger.index.evidence_store import EvidenceStore
 from ledger.index.mending import Account, sort_out
 
@@ -495,6 +495,62 @@ def test_what_a_retracted_event_never_had_is_not_asked_for(taken_back, ledger, e
     assert failing(engine, ledger) == set()
 
 
+@pytest.mark.parametrize("also", [None, "receipt", "all"])
+def test_where_all_that_was_proved_was_taken_back_how_far_is_set_anew(
+    also, ledger, engine, young, look
+):
+    """Whatever is in the journal next is to be proved from the beginning."""
+    before, link = ledger.rpc.call("evm_snapshot", []), tables.evidence
+    ledger.do("Anchors", "anchor", secrets.token_bytes(32))
+    ledger.mine(3)
+    look.catch_up(young)
+    finish(keeper(ledger.rpc, engine, ledger))
+    ledger.rpc.call("evm_revert", [before])
+    ledger.mine(6)
+    look.catch_up(young)
+    assert events(engine) == []
+    entries = proofs_on_record(engine)
+    with writing(engine) as connection:
+        connection.execute(delete(tables.evidence_place))
+        if also:
+            connection.execute(
+                delete(link).where(link.c.kind.in_((also,) if also != "all" else KINDS))
+            )
+    assert failing(engine, ledger) == {8}
+    assert not mender(ledger.rpc, engine, ledger).retrieve().reasons
+    assert failing(engine, ledger) == set()
+    assert proofs_on_record(engine) == entries
+
+
+def test_a_block_that_came_back_is_the_journals(ledger, engine, young, look):
+    """Its entries are those of both, and an endpoint has it."""
+    proof = tables.proof
+    ledger.do("Anchors", "anchor", secrets.token_bytes(32))
+    ledger.mine(3)
+    look.catch_up(young)
+    finish(keeper(ledger.rpc, engine, ledger))
+    (row,) = events(engine)
+    with writing(engine) as connection:
+        values = row._asdict() | {"reorg_id": 1, "retracted_at_ms": 1}
+        connection.execute(
+            insert(tables.reorg).values(
+                id=1,
+                chain_id=row.chain_id,
+                ancestor=row.block - 1,
+                old_head=row.block,
+                old_hash=row.block_hash,
+                depth=1,
+                past_finality=False,
+                detected_at_ms=1,
+            )
+        )
+        connection.execute(insert(tables.orphan_log).values(**values))
+        connection.execute(update(proof).where(proof.c.kind == "state").values(body=b"x"))
+    answer = mender(ledger.rpc, engine, ledger).retrieve()
+    assert (answer.found, dict(answer.reasons)) == (1, {})
+    assert not failing(engine, ledger) & {6, 7, 8}
+
+
 def failing(engine, ledger):
     given = ledger.deployment
     done = audit(engine, given.chain_id, genesis=given.genesis_hash, addresses=given.addresses)
@@ -665,6 +721,37 @@ def test_counts_are_set_beside_who_never_stops_writing(
     mender(ledger.rpc, engine, ledger).retrieve()
     assert len(counting) == 3
     assert failing(engine, ledger) == set()
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_a_body_that_became_text_is_bytes_again(harvested, ledger, engine, proxy):
+    """Another tool wrote it so; it is all there."""
+    before = proofs_on_record(engine)
+    with writing(engine) as connection:
+        connection.exec_driver_sql(
+            "UPDATE proof SET body = CAST(body AS TEXT) WHERE kind <> 'header'"
+        )
+        connection.exec_driver_sql("DELETE FROM evidence WHERE kind = 'receipt'")
+    proxy.socket_fault = "refuse"
+    with Rpc(proxy.url) as rpc:
+        assert not mender(rpc, engine, ledger).retrieve().reasons
+    assert proofs_on_record(engine) == before
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE evidence SET hash = 'x' WHERE kind = 'state'",
+        "UPDATE evidence SET hash = 1000000000000 WHERE kind = 'state'",
+        "UPDATE raw_log SET block_hash = 'x'",
+    ],
+)
+def test_what_is_not_of_its_kind_is_damage(statement, harvested, ledger, engine):
+    with writing(engine) as connection:
+        connection.exec_driver_sql(statement)
+    with pytest.raises(IndexDamaged):
+        mender(ledger.rpc, engine, ledger).retrieve()
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
