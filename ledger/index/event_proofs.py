@@ -297,6 +297,14 @@ def subject_of(body: bytes) -> tuple[Kind, *tuple[object, ...]] | None:
         return None
 
 
+def proof_in(body: bytes) -> Kept | None:
+    """The proof that bytes are, as it is kept: JSON may have been written in another way."""
+    subject = subject_of(body)
+    if subject is None or subject[0] == "header":
+        return None if subject is None else Kept("header", body)
+    return Kept(subject[0], canonical_json(Kept(subject[0], body).document()))
+
+
 # A block's events mostly share these, and each takes a millisecond: the last few are remembered.
 # All are functions of the bytes that they are given.
 _FEW: Final = 16

@@ -37,7 +37,7 @@ from sqlalchemy import (
 
 from ledger.errors import Fenced
 from ledger.index import tables
-from ledger.index.event_proofs import KINDS, Gathered, Kept, Kind, sound
+from ledger.index.event_proofs import KINDS, Gathered, Kept, Kind, proof_in, sound
 from ledger.index.evidence_rows import raw, same_event, same_proof, whole
 
 BLOCKS_A_TURN: Final = 16
@@ -230,17 +230,9 @@ class EvidenceStore:
         filed = self._file(connection, block, block_hash, gathered, good)
         held = good | gathered.held.keys()
         left = {(event.log_index, kind) for event in events for kind in KINDS} - held
-        # Of a kind that there is none of: once what it may have been is there, it says nothing.
-        link = tables.evidence
-        for at, kind in entries:
-            if kind not in KINDS and all((at, known) in held for known in KINDS):
-                connection.execute(
-                    delete(link).where(
-                        *self._of_block(block, block_hash),
-                        link.c.log_index == at,
-                        link.c.kind == kind,
-                    )
-                )
+        self._forget_unknown(connection, block, block_hash, held)
+        if (filed.events, filed.lost, filed.size) == (0, 0, 0):
+            return filed, left
         place = tables.evidence_place
         connection.execute(
             update(place)
@@ -252,6 +244,28 @@ class EvidenceStore:
             )
         )
         return filed, left
+
+    def _forget_unknown(
+        self,
+        connection: Connection,
+        block: int,
+        block_hash: bytes,
+        held: AbstractSet[tuple[int, Kind]],
+    ) -> None:
+        """Drop entries of a kind that there is none of, once what they name is named rightly.
+
+        Until then one may be all that says where a body belongs.
+        """
+        link, of_block = tables.evidence, self._of_block(block, block_hash)
+        rows = connection.execute(select(link).where(*of_block)).all()
+        rightly = {(row.log_index, row.hash) for row in rows if row.kind in KINDS}
+        for row in rows:
+            at = row.log_index
+            whole_event = all((at, kind) in held for kind in KINDS)
+            if row.kind not in KINDS and (whole_event or (at, row.hash) in rightly):
+                connection.execute(
+                    delete(link).where(*of_block, link.c.log_index == at, link.c.kind == row.kind)
+                )
 
     def alone(self, connection: Connection) -> None:
         """Wait for whoever writes to this chain, and have others wait: the cursor's row is ours.
@@ -392,6 +406,10 @@ class EvidenceStore:
                 size += len(proof.body)
             elif known[hash_] != (proof.kind, proof.body, len(proof.body)):
                 done = connection.execute(update(table).where(table.c.hash == hash_).values(**row))
+                other = proof_in(known[hash_][1])
+                if other is not None and other != proof:
+                    # Of what else was there it may be the last copy.
+                    self.put(connection, [other])
                 if done.rowcount != 1:
                     fresh.append({"hash": hash_, **row})  # Dropped meanwhile, as it was spoilt.
         if fresh:

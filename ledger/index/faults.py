@@ -96,20 +96,25 @@ def unowned(connection: Connection, chain_id: int) -> Iterator[Row[Any]]:
 
 
 def uncovered(connection: Connection, chain_id: int, below: int) -> Iterator[Row[Any]]:
-    """Events of blocks below `below` of which not every proof is there, or why it is not."""
-    logs, link, stored = tables.raw_log, tables.evidence, tables.proof
+    """Events of blocks below `below` of which not every proof is there, or why it is not.
+
+    Also those taken back that have some: of others nothing says that they ever had any.
+    """
+    link, stored = tables.evidence, tables.proof
     settled = case((or_(link.c.lost.is_not(None), stored.c.hash.is_not(None)), 1), else_=0)
     kinds = func.coalesce(func.sum(settled), 0)
-    return pages(
-        connection,
-        select(logs.c.block, logs.c.log_index, kinds.label("kinds"))
-        .outerjoin(link, and_(same_event(logs), link.c.kind.in_(KINDS)))
-        .outerjoin(stored, same_proof())
-        .where(logs.c.chain_id == chain_id, logs.c.block < below)
-        .group_by(logs.c.block, logs.c.log_index)
-        .having(kinds != len(KINDS))
-        .order_by(logs.c.block, logs.c.log_index),
-    )
+    for logs in (tables.raw_log, tables.orphan_log):
+        live = logs is tables.raw_log
+        lacking = (
+            select(logs.c.block, logs.c.log_index, kinds.label("kinds"))
+            .outerjoin(link, and_(same_event(logs), link.c.kind.in_(KINDS)))
+            .outerjoin(stored, same_proof())
+            .where(logs.c.chain_id == chain_id, *([logs.c.block < below] if live else ()))
+            .group_by(*logs.primary_key.columns, logs.c.block, logs.c.log_index)
+            .having(kinds != len(KINDS) if live else kinds.not_in((0, len(KINDS))))
+            .order_by(logs.c.block, logs.c.log_index)
+        )
+        yield from pages(connection, lacking)
 
 
 def unkept(connection: Connection, chain_id: int) -> Iterator[Row[Any]]:

@@ -34,7 +34,7 @@ from ledger.errors import IndexDamaged
 from ledger.evidence.headers import Header
 from ledger.index import tables
 from ledger.index.database import reading, writing
-from ledger.index.event_proofs import KINDS, Gathered, Kept, Kind, holds, subject_of
+from ledger.index.event_proofs import KINDS, Gathered, Kept, Kind, holds, proof_in, subject_of
 from ledger.index.evidence_rows import hash_of, misstored, raw, same_event, same_proof, whole
 from ledger.index.evidence_store import EvidenceStore
 from ledger.index.faults import proved
@@ -45,6 +45,9 @@ _AT_ONCE: Final = 500
 _SORTED_OUT: Final = 10_000
 # Counts while others write, which may have to be made again; then one that holds them up.
 _COUNTS: Final = 3
+_FEWER: Final = (
+    "fewer events are proved than were counted, and nothing says which: a copy of the index may"
+)
 _TAKEN_BACK: Final = "its block was taken back, and no endpoint has that; a copy of the index may"
 
 Subject = tuple[object, ...]
@@ -105,7 +108,8 @@ class Mender:
             bad = list(misstored(connection, self._chain_id))
         bad = self._each(set_right, bad)
         with reading(self._engine) as connection:
-            strays = Strays.of(connection)
+            strays = Strays.of(connection, bad)
+        counted = self._counted()
         self._recount(strays)
         with reading(self._engine) as connection:
             live = wanting(connection, self._store, tables.raw_log, set(bad))
@@ -116,7 +120,7 @@ class Mender:
         reasons, to_ask = Counter[str](), list[int]()
         for table, blocks in ((tables.raw_log, live), (tables.orphan_log, taken_back)):
             for events in self._events(table, blocks):
-                new, left = self._from_store(events, strays)
+                new, left = self._from_store(table, events, strays)
                 found += new
                 if left and table is tables.raw_log:
                     to_ask.append(events[0].block)
@@ -138,7 +142,16 @@ class Mender:
             time.sleep(self._source.pause(events))
         self._each(sort_out, bad)
         self._recount(strays)
+        fewer = counted - self._counted()
+        if fewer > reasons.total():
+            reasons[_FEWER] += fewer - reasons.total()
         return Retrieved(found, reasons)
+
+    def _counted(self) -> int:
+        """How many events are said to be proved."""
+        with reading(self._engine) as connection:
+            place = self._store.place(connection)
+        return 0 if place is None else int(place.events)
 
     def _events(self, table: Table, blocks: Sequence[Block]) -> Iterator[list[Row[Any]]]:
         """The events of blocks, block by block, in order."""
@@ -160,7 +173,9 @@ class Mender:
                 if block in some:
                     yield list(group)
 
-    def _from_store(self, events: Sequence[Row[Any]], strays: Strays) -> tuple[int, int]:
+    def _from_store(
+        self, table: Table, events: Sequence[Row[Any]], strays: Strays
+    ) -> tuple[int, int]:
         """How many proofs of a block's events were found in the store, and how many lack still.
 
         Of what was taken back those do not lack that could not be had when they were taken.
@@ -170,7 +185,7 @@ class Mender:
             there = strays.proofs(connection, self._store, events)
         with writing(self._engine) as connection:
             filed, left = self._store.mend(connection, events, there)
-            if "reorg_id" in events[0]._fields:
+            if table is tables.orphan_log:
                 left -= self._store.lost(connection, block, hash_)
         return filed.proofs, len(left)
 
@@ -241,14 +256,22 @@ def sort_out(connection: Connection, store: EvidenceStore, hashes: Sequence[byte
     # No database has an index of what entries name: this goes through all of them once.
     named = set(connection.execute(select(link.c.hash).where(link.c.hash.in_(hashes))).scalars())
     for hash_ in hashes:
+        body = connection.execute(select(stored.c.body).where(stored.c.hash == hash_)).scalar()
+        proof = proof_in(raw(body))
+        if proof is not None:
+            store.put(connection, [proof])
+    left = []
+    for hash_ in hashes:
+        # Looked at again: what stood under another's hash may have been put here.
         this = stored.c.hash == hash_
-        body = connection.execute(select(stored.c.body).where(this)).scalar_one()
-        subject = subject_of(raw(body))
-        if subject is not None:
-            store.put(connection, [Kept(subject[0], raw(body))])
-        if hash_ not in named:
+        body = connection.execute(select(stored.c.body).where(this)).scalar()
+        if whole(body, hash_):
+            continue
+        if hash_ in named:
+            left.append(hash_)
+        else:
             connection.execute(delete(stored).where(this))
-    return sorted(named)
+    return left
 
 
 def wanting(
@@ -320,27 +343,33 @@ def _held(logs: Table) -> ScalarSelect[int]:
 
 @dataclass(frozen=True, slots=True)
 class Strays:
-    """Whole proofs that no entry names as what they are, such as where the entry is gone.
+    """Proofs that no entry names as what they are, such as where the entry is gone.
 
     Attributes:
-        hashes: under which they are stored, by what each is of.
+        hashes: under which they are or will be stored, by what each is of.
     """
 
     hashes: Mapping[Subject, Sequence[bytes]]
 
     @classmethod
-    def of(cls, connection: Connection) -> Self:
-        """Look through the whole store."""
+    def of(cls, connection: Connection, bad: Sequence[bytes] = ()) -> Self:
+        """Look through the whole store.
+
+        Args:
+            connection: a transaction that reads.
+            bad: under what others are stored that are not what entries name.
+        """
         link, stored = tables.evidence, tables.proof
         # Neither database has an index of what entries name: this sorts both once.
         unnamed = except_(select(stored.c.hash, stored.c.kind), select(link.c.hash, link.c.kind))
         found: dict[Subject, list[bytes]] = {}
-        hashes = [hash_of(row) for row in connection.execute(unnamed)]
-        for hash_ in hashes:
+        hashes = {*(hash_of(row) for row in connection.execute(unnamed)), *bad}
+        for hash_ in sorted(hashes):
             body = connection.execute(select(stored.c.body).where(stored.c.hash == hash_)).scalar()
-            subject = subject_of(raw(body))
-            if subject is not None:
-                found.setdefault(subject, []).append(hash_)
+            proof, subject = proof_in(raw(body)), subject_of(raw(body))
+            if proof is not None and subject is not None:
+                # Under its own it is once the one whose place it takes is put right.
+                found.setdefault(subject, []).extend(sorted({hash_, proof.hash}))
         return cls(found)
 
     def proofs(
@@ -390,10 +419,10 @@ class Strays:
         for hash_ in self.hashes[subject]:
             query = select(stored.c.body).where(stored.c.hash == hash_)
             body = connection.execute(query).scalar_one_or_none()
-            found = None if body is None else subject_of(raw(body))
-            if found is not None and found == subject:
+            proof = None if body is None else proof_in(raw(body))
+            if proof is not None and subject_of(proof.body) == subject:
                 # Under whatever hash: it is filed under its own.
-                yield Kept(found[0], raw(body))
+                yield proof
 
 
 def _first(
@@ -428,12 +457,12 @@ class Account:
         if not isinstance(last, int | None):
             raise IndexDamaged("block of raw_log in the index database is not of its kind")
         marks = [] if last is None else [last + 1]
-        if place is None:
+        if place is not None:
+            marks.append(place.next_block)
+        if any(subject[0] == "header" for subject in strays.hashes):
             rows = connection.execute(select(logs.c.block_hash, logs.c.block).distinct().where(of))
             blocks = (_block_of(logs, row) for row in rows)
             marks += [n + 1 for n, hash_ in blocks if ("header", hash_) in strays.hashes]
-        else:
-            marks.append(place.next_block)
         written = (
             None if place is None else (place.next_block, place.events, place.lost, place.bytes)
         )

@@ -71,10 +71,14 @@ class _Awaited(asyncio.Future[Any]):
         super().__init__(loop=loop)
         self.answered = False
 
+    def is_answered(self) -> bool:
+        """Whether obstore is done with it."""
+        return self.answered
+
     def cancelled(self) -> bool:
         """As any future's. What is done asks on the loop's thread, obstore's threads on theirs."""
         given_up = super().cancelled()
-        if not given_up or self.answered:
+        if not given_up or self.is_answered():
             return given_up
         try:
             asyncio.get_running_loop()
@@ -85,6 +89,8 @@ class _Awaited(asyncio.Future[Any]):
                 del self._loop.given_up[self]
             return given_up
         self._loop.given_up[self] = None
+        if self.is_answered():  # Meanwhile.
+            self._loop.given_up.pop(self, None)
         return given_up
 
 

@@ -451,9 +451,46 @@ ABLATIONS = {
         "",
         f"{DAMAGE}[sqlite-a trigger]",
     ),
+    "a body that is written over is filed under its own hash": Ablation(
+        "index.evidence_store",
+        "if other is not None and other != proof:",
+        "if False:",
+        MENDING + "test_a_body_of_what_was_taken_back_is_not_written_over[sqlite]",
+    ),
+    "what was put right is looked at again before it is dropped": Ablation(
+        "index.mending",
+        "        if whole(body, hash_):\n            continue\n",
+        "",
+        f"{MENDING}test_bodies_that_changed_places_and_nothing_names_outlive_what_is_sorted_out"
+        "[sqlite]",
+    ),
+    "misstored bodies that entries name serve, too": Ablation(
+        "index.mending",
+        "for row in connection.execute(unnamed)), *bad}",
+        "for row in connection.execute(unnamed))}",
+        MENDING + "test_bodies_that_changed_places_are_both_kept[sqlite-True]",
+    ),
+    "that fewer are proved than were counted is said": Ablation(
+        "index.mending",
+        "        if fewer > reasons.total():\n",
+        "        if False:\n",
+        MENDING + "test_that_fewer_are_proved_than_were_counted_is_said_once[sqlite]",
+    ),
+    "(8) of what was taken back a lack is told": Ablation(
+        "index.faults",
+        "    for logs in (tables.raw_log, tables.orphan_log):\n        live",
+        "    for logs in (tables.raw_log,):\n        live",
+        MENDING + "test_of_what_was_taken_back_a_lack_is_told[sqlite]",
+    ),
+    "(13) no unique index of another hand": Ablation(
+        "index.shape",
+        'if kind == "remove" and change[-1].unique and',
+        "if False and",
+        f"{HERE}/test_shape.py::test_a_unique_index_of_somebodys_own_is_told[sqlite]",
+    ),
     "a proof is filed under its own hash before another is dropped": Ablation(
         "index.mending",
-        "        if subject is not None:\n            store.put",
+        "        if proof is not None:\n            store.put",
         "        if False:\n            store.put",
         f"{MENDING}test_a_proof_under_another_hash_outlives_a_run_that_cannot_use_it[sqlite]",
     ),
@@ -509,8 +546,8 @@ ABLATIONS = {
     ),
     "whole proofs are never dropped": Ablation(
         "index.mending",
-        "        if hash_ not in named:\n",
-        "        if True:\n",
+        "        if hash_ in named:\n",
+        "        if False:\n",
         MENDING + "test_a_spoilt_body_that_a_retracted_event_names_is_kept[sqlite]",
     ),
     "(8) a proof on record is there": Ablation(

@@ -19,9 +19,10 @@ from ledger.errors import ChainUnavailable, IndexDamaged, RpcRefused
 from ledger.index import tables
 from ledger.index.audit import audit
 from ledger.index.database import writing
-from ledger.index.event_proofs import KINDS, verify_event
+from ledger.index.event_proofs import KINDS, Kept, verify_event
 from ledger.index.evidence_store import EvidenceStore
 from ledger.index.mending import Account, sort_out
+from ledger.index.proof_source import ProofSource
 
 pytestmark = pytest.mark.chain
 
@@ -479,7 +480,7 @@ def test_of_a_retracted_event_what_is_gone_for_good_is_said(taken_back, ledger, 
     ((reason, count),) = answer.reasons.items()
     assert "was taken back" in reason
     assert count == 1
-    assert failing(engine, ledger) == {6}
+    assert failing(engine, ledger) == {6, 8}
 
 
 def test_what_a_retracted_event_never_had_is_not_asked_for(taken_back, ledger, engine, store):
@@ -490,6 +491,7 @@ def test_what_a_retracted_event_never_had_is_not_asked_for(taken_back, ledger, e
         connection.execute(delete(proof).where(proof.c.hash == state_of(connection, of)))
         given_up = update(link).where(of, link.c.kind == "state")
         connection.execute(given_up.values(hash=None, lost="missing trie node"))
+        connection.execute(update(tables.evidence_place).values(events=1, lost=1))
     answer = mender(ledger.rpc, engine, ledger).retrieve()
     assert (answer.found, dict(answer.reasons)) == (0, {})
     assert failing(engine, ledger) == set()
@@ -592,21 +594,24 @@ def test_a_proof_under_another_hash_outlives_a_run_that_cannot_use_it(
     assert failing(engine, ledger) == set()
 
 
-@pytest.mark.parametrize("place", [0, None, "the middle"])
+@pytest.mark.parametrize("place", [0, None, "the middle", "0 and no entries"])
 def test_how_far_it_came_is_what_the_newest_entries_say(
     place, harvested, ledger, engine, store, proxy
 ):
     before, table = coverage(engine, store), tables.evidence_place
-    cut = harvested[len(harvested) // 2].block if place else 0
+    cut = harvested[len(harvested) // 2].block if place == "the middle" else 0
     with writing(engine) as connection:
-        if place is None:
+        if place == "0 and no entries":
+            connection.execute(update(table).values(next_block=0))
+            connection.execute(delete(tables.evidence))
+        elif place is None:
             # Only the headers among the strays say that anything was harvested.
             connection.execute(delete(table))
             connection.execute(delete(tables.evidence))
         else:
             rename_bodies(connection)
             connection.execute(update(table).values(next_block=cut))
-    assert failing(engine, ledger) == ({8} if place is None else {6, 8})
+    assert failing(engine, ledger) == ({6, 8} if place in (0, "the middle") else {8})
     proxy.socket_fault = "refuse"
     with Rpc(proxy.url) as rpc:
         assert not mender(rpc, engine, ledger).retrieve().reasons
@@ -618,6 +623,101 @@ def test_how_far_it_came_is_what_the_newest_entries_say(
         before.size,
         0,
     )
+
+
+def swap_bodies(connection, one, other):
+    proof = tables.proof
+    found = {
+        row.hash: row.body
+        for row in connection.execute(select(proof).where(proof.c.hash.in_((one, other))))
+    }
+    for hash_, body in ((one, found[other]), (other, found[one])):
+        connection.execute(update(proof).where(proof.c.hash == hash_).values(body=body))
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_bodies_that_changed_places_are_both_kept(named, harvested, ledger, engine, proxy):
+    link, before, all_ = tables.evidence, proofs_on_record(engine), bodies(engine)
+    with writing(engine) as connection:
+        states = select(link.c.hash).where(link.c.kind == "state").distinct()
+        one, other, *_ = connection.execute(states.order_by(link.c.hash)).scalars()
+        swap_bodies(connection, one, other)
+        if not named:
+            connection.execute(delete(link).where(link.c.hash.in_((one, other))))
+    proxy.socket_fault = "refuse"
+    with Rpc(proxy.url) as rpc:
+        assert not mender(rpc, engine, ledger).retrieve().reasons
+    assert bodies(engine) == all_
+    assert proofs_on_record(engine) == before
+
+
+def test_a_body_of_what_was_taken_back_is_not_written_over(taken_back, ledger, engine, store):
+    """Under a hash of the journal's, which a node can show again; its own is of nobody."""
+    proof, link, before = tables.proof, tables.evidence, proofs_on_record(engine)
+    of = link.c.block_hash == taken_back.block_hash
+    (row,) = events(engine)
+    with writing(engine) as connection:
+        old, new = (
+            state_of(connection, of),
+            state_of(connection, link.c.block_hash == row.block_hash),
+        )
+        swap_bodies(connection, old, new)
+        connection.execute(delete(proof).where(proof.c.hash == old))
+    # What a follower's keeper may do first.
+    gathered = ProofSource(ledger.rpc, rate=1e9).gather([row], give_up=False)
+    with writing(engine) as connection:
+        store.put(connection, gathered.held.values())
+    assert not mender(ledger.rpc, engine, ledger).retrieve().reasons
+    assert proofs_on_record(engine) == before
+
+
+def test_bodies_that_changed_places_and_nothing_names_outlive_what_is_sorted_out(
+    harvested, engine, store
+):
+    link, all_ = tables.evidence, bodies(engine)
+    with writing(engine) as connection:
+        states = select(link.c.hash).where(link.c.kind == "state").distinct()
+        one, other, *_ = connection.execute(states.order_by(link.c.hash)).scalars()
+        swap_bodies(connection, one, other)
+        connection.execute(delete(link).where(link.c.hash.in_((one, other))))
+        assert sort_out(connection, store, [one, other]) == []
+    assert bodies(engine) == all_
+
+
+def test_an_entry_of_no_kind_goes_once_its_body_is_named_rightly(harvested, ledger, engine):
+    """Also where another proof of its event is lost for good."""
+    link, proof = tables.evidence, tables.proof
+    with writing(engine) as connection:
+        connection.execute(update(link).where(link.c.kind == "receipt").values(kind="letter"))
+        connection.execute(delete(proof).where(proof.c.kind == "state"))
+    with Rpc("http://127.0.0.1:1") as rpc, suppress(ChainUnavailable):
+        mender(rpc, engine, ledger).retrieve()
+    with engine.connect() as connection:
+        kinds = set(connection.execute(select(link.c.kind)).scalars())
+    assert kinds == {"header", "receipt", "state"}
+
+
+def test_that_fewer_are_proved_than_were_counted_is_said_once(taken_back, ledger, engine):
+    """The entries and all bodies are gone, and of what was taken back nothing else tells."""
+    link, proof = tables.evidence, tables.proof
+    of = link.c.block_hash == taken_back.block_hash
+    with writing(engine) as connection:
+        gone = list(connection.execute(select(link.c.hash).where(of)).scalars())
+        connection.execute(delete(link).where(of))
+        connection.execute(delete(proof).where(proof.c.hash.in_(gone)))
+    assert failing(engine, ledger) == {8}
+    ((reason, count),) = mender(ledger.rpc, engine, ledger).retrieve().reasons.items()
+    assert ("fewer" in reason, count) == (True, 1)
+    assert failing(engine, ledger) == set()
+
+
+def test_of_what_was_taken_back_a_lack_is_told(taken_back, ledger, engine):
+    link = tables.evidence
+    of = link.c.block_hash == taken_back.block_hash
+    with writing(engine) as connection:
+        connection.execute(delete(link).where(of, link.c.kind == "state"))
+        connection.execute(update(tables.evidence_place).values(events=1))
+    assert failing(engine, ledger) == {8}
 
 
 def test_the_store_is_looked_through_before_anybody_is_asked(harvested, ledger, engine, proxy):
@@ -649,14 +749,19 @@ def test_who_drops_a_spoilt_body_and_who_puts_it_right_leave_it_whole(
     of = (link.c.block == row.block, link.c.kind == "state")
     with writing(engine) as connection:
         hash_ = connection.execute(select(link.c.hash).where(*of)).scalars().first()
+        whole = select(proof.c.body).where(proof.c.hash == hash_)
+        body = bytes(connection.execute(whole).scalar_one())
         connection.execute(delete(link).where(link.c.hash == hash_))
         connection.execute(update(proof).where(proof.c.hash == hash_).values(body=b"spoilt"))
     with ThreadPoolExecutor(1) as beside:
         with writing(engine) as connection:
             sort_out(connection, store, [hash_])
-            other = beside.submit(mender(ledger.rpc, engine, ledger).retrieve)
+            other = beside.submit(put, engine, store, Kept("state", body))
             time.sleep(0.5)
-        assert other.result(timeout=60).found > 0
+            assert not other.done()
+        other.result(timeout=60)
+    assert body in bodies(engine)
+    assert mender(ledger.rpc, engine, ledger).retrieve().found > 0
     assert proofs_on_record(engine) == before
     with writing(engine) as connection:
         connection.execute(delete(link).where(link.c.hash == hash_))
@@ -678,6 +783,11 @@ def test_who_drops_a_spoilt_body_and_who_puts_it_right_leave_it_whole(
         waiting[0].result(timeout=60)
     assert proofs_on_record(engine) == before
     assert failing(engine, ledger) == set()
+
+
+def put(engine, store, kept):
+    with writing(engine) as connection:
+        store.put(connection, [kept])
 
 
 def sorted_out(engine, store, hash_):

@@ -140,6 +140,11 @@ def test_a_condition_in_a_file_is_told_and_a_column_of_somebodys_own_is_not(engi
     assert said(engine) == ["condition low < 1000 on table proof is another's"]
 
 
+def test_a_unique_index_of_somebodys_own_is_told(engine):
+    done(engine, "CREATE UNIQUE INDEX mine ON raw_log (chain_id)")
+    assert said(engine) == ["unique index mine may refuse the next row"]
+
+
 def test_an_index_that_finds_no_single_row_is_made_anew(engine):
     on(engine, "postgresql")
     done(
