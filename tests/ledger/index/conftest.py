@@ -243,6 +243,7 @@ APART = {
     "test_a_deposit_beside_a_rebuild_is_not_taken_back",
     "test_a_key_that_is_gone_is_made_again",
     "test_a_rebuild_says_what_of_the_databases_shape_it_leaves",
+    "test_a_role_that_may_only_read_audits",
     "test_a_whole_index_passes_every_check",
     "test_counts_are_set_beside_who_never_stops_writing",
     "test_damage_is_noticed_by_the_check_that_is_about_it",
