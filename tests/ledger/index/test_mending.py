@@ -274,11 +274,7 @@ LOST_SIGHT_OF = {
 }
 
 
-def test_sizes_are_set_without_a_node(ledger, engine, young, look, store, proxy):
-    ledger.register()
-    ledger.mine(3)
-    look.catch_up(young)
-    finish(keeper(ledger.rpc, engine, ledger))
+def test_sizes_are_set_without_a_node(harvested, ledger, engine, proxy):
     before = proofs_on_record(engine)
     with writing(engine) as connection:
         connection.execute(update(tables.proof).values(size=7))
@@ -289,11 +285,7 @@ def test_sizes_are_set_without_a_node(ledger, engine, young, look, store, proxy)
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-def test_rows_that_are_not_of_their_kind_end_nothing(ledger, engine, young, look, store):
-    ledger.register()
-    ledger.mine(3)
-    look.catch_up(young)
-    finish(keeper(ledger.rpc, engine, ledger))
+def test_rows_that_are_not_of_their_kind_end_nothing(harvested, ledger, engine):
     before = proofs_on_record(engine)
     with writing(engine) as connection:
         connection.exec_driver_sql("UPDATE proof SET body = 'abc' WHERE kind = 'state'")
