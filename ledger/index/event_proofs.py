@@ -241,13 +241,13 @@ def verify_event(row: Row[Any], kept: Mapping[Kind, Kept]) -> None:
     """
     if "header" not in kept:
         raise StateProofInvalid(f"there is no header of block {row.block}")
-    header = _header_of(kept["header"].body)
+    header = header_of(kept["header"].body)
     if header.hash.raw != bytes(row.block_hash) or header.number != row.block:
         raise StateProofInvalid(f"the header kept for block {row.block} is another's")
     if header.timestamp != row.block_time:
         raise StateProofInvalid(f"block {row.block} has another time than the journal says")
     if "receipt" in kept:
-        check_receipt(header, _proven_receipt(header, kept["receipt"].body), row)
+        check_receipt(header, proven_receipt(header, kept["receipt"].body), row)
     if "state" in kept:
         _proven_state(header, kept["state"].body, bytes(row.address))
 
@@ -311,12 +311,23 @@ _FEW: Final = 16
 
 
 @lru_cache(maxsize=_FEW)
-def _header_of(raw: bytes) -> Header:
+def header_of(raw: bytes) -> Header:
+    """A kept header.
+
+    Raises:
+        StateProofInvalid: it is none.
+    """
     return Header.parse(raw)
 
 
 @lru_cache(maxsize=_FEW)
-def _proven_receipt(header: Header, body: bytes) -> ReceiptProof:
+def proven_receipt(header: Header, body: bytes) -> ReceiptProof:
+    """A kept receipt, and the transaction where it is kept, held against a header.
+
+    Raises:
+        StateProofInvalid: they do not lead to it.
+        ManifestError: it is no receipt.
+    """
     proof = ReceiptProof.from_json(Kept("receipt", body).document())
     found = prove_item(header.receipts_root, proof.index, proof.receipt_nodes)
     if found != proof.receipt:

@@ -16,13 +16,10 @@ from typing import Any, Final
 from sqlalchemy import Connection, Row, and_, func, select
 
 from ledger.errors import LedgerError
-from ledger.evidence.documents import ReceiptProof
-from ledger.evidence.headers import Header
-from ledger.evidence.proofs import prove_item
 from ledger.evidence.receipts import Receipt
 from ledger.ids import keccak256
 from ledger.index import tables
-from ledger.index.event_proofs import Kept
+from ledger.index.event_proofs import Kept, header_of, proven_receipt
 from ledger.index.evidence_rows import raw, same_proof
 from ledger.index.faults import emitters, proved, unowned
 
@@ -75,25 +72,17 @@ def refuted(connection: Connection, chain_id: int) -> Iterator[str]:
 def _shown(block: int, block_hash: bytes, header: bytes, receipt: bytes) -> _Shown | None:
     """What proofs of an event show of its transaction; None where they do not lead to its block."""
     try:
-        head = Header.parse(header)
+        head = header_of(header)
         if (head.number, head.hash.raw) != (block, block_hash):
             return None
-        proof = ReceiptProof.from_json(Kept("receipt", receipt).document())
-        if prove_item(head.receipts_root, proof.index, proof.receipt_nodes) != proof.receipt:
-            return None
-        sent = proof.transaction
-        if (
-            sent
-            and prove_item(head.transactions_root, proof.index, proof.transaction_nodes) != sent
-        ):
-            return None
+        proof = proven_receipt(head, receipt)
         logs = Receipt.parse(proof.receipt).logs
     except (LedgerError, TypeError, ValueError):
         return None
     return _Shown(
         head.timestamp,
         proof.index,
-        keccak256(sent) if sent else None,
+        keccak256(proof.transaction) if proof.transaction else None,
         tuple((log.emitter.raw, b"".join(log.topics), log.data) for log in logs),
     )
 

@@ -229,8 +229,8 @@ ABLATIONS = {
         "[sqlite-another event's header and receipt]",
     ),
     "a receipt speaks that is in its block": Ablation(
-        "index.refuting",
-        "if prove_item(head.receipts_root, proof.index, proof.receipt_nodes) != proof.receipt:",
+        "index.event_proofs",
+        "if found != proof.receipt:",
         "if False:",
         AUDIT + "test_proofs_that_are_spoilt_say_nothing_against_the_journal"
         "[sqlite-a receipt beside its nodes]",
