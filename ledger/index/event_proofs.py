@@ -50,6 +50,9 @@ T = TypeVar("T")
 Kind = Literal["header", "receipt", "state"]
 KINDS: Final[tuple[Kind, ...]] = ("header", "receipt", "state")
 
+OTHERWISE: Final = "the journal has the event otherwise than its block"
+"""Why there is no proof where what the block shows is not what the journal says."""
+
 _MAX_BODY = 64 << 20
 _REASON = 300
 
@@ -132,7 +135,20 @@ def gather_block(ask: Ask, rows: Sequence[Row[Any]], *, give_up: bool) -> Gather
         return Gathered(held, lost)
     header = headers[0]
     held.update(((row.log_index, "header"), Kept("header", header.raw)) for row in rows)
-    attempt("receipt", rows, lambda: held.update(ask(partial(_receipts, header=header, rows=rows))))
+
+    def receipts() -> None:
+        shown = ask(partial(_receipts, header=header, rows=rows))
+        kept = {n: Kept("receipt", canonical_json(shown[n].to_json())) for n in shown}
+        for row in rows:
+            try:
+                check_receipt(header, shown[row.tx_index], row)
+            except VerificationError as error:
+                # No endpoint could show another: the receipt leads to the block.
+                lost[row.log_index, "receipt"] = f"{OTHERWISE}: {error.message}"[:_REASON]
+            else:
+                held[row.log_index, "receipt"] = kept[row.tx_index]
+
+    attempt("receipt", rows, receipts)
     by_contract: dict[bytes, list[Row[Any]]] = {}
     for row in rows:
         by_contract.setdefault(bytes(row.address), []).append(row)
@@ -151,18 +167,9 @@ def _header(rpc: Rpc, *, rows: Sequence[Row[Any]]) -> Header:
     return header
 
 
-def _receipts(
-    rpc: Rpc, *, header: Header, rows: Sequence[Row[Any]]
-) -> dict[tuple[int, Kind], Kept]:
+def _receipts(rpc: Rpc, *, header: Header, rows: Sequence[Row[Any]]) -> dict[int, ReceiptProof]:
     proofs = fetch_receipts(rpc, header, sorted({row.tx_index for row in rows}))
-    kept: dict[int, Kept] = {}
-    by_index = {proof.index: proof for proof in proofs}
-    for row in rows:
-        check_receipt(header, by_index[row.tx_index], row)
-        if row.tx_index not in kept:
-            document = by_index[row.tx_index].to_json()
-            kept[row.tx_index] = Kept("receipt", canonical_json(document))
-    return {(row.log_index, "receipt"): kept[row.tx_index] for row in rows}
+    return {proof.index: proof for proof in proofs}
 
 
 def _states(
@@ -302,7 +309,10 @@ def proof_in(body: bytes) -> Kept | None:
     subject = subject_of(body)
     if subject is None or subject[0] == "header":
         return None if subject is None else Kept("header", body)
-    return Kept(subject[0], canonical_json(Kept(subject[0], body).document()))
+    try:
+        return Kept(subject[0], canonical_json(Kept(subject[0], body).document()))
+    except LedgerError:
+        return None  # There is no way to keep it, such as with a number of 20 digits.
 
 
 # A block's events mostly share these, and each takes a millisecond: the last few are remembered.

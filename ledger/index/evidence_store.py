@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any, Final, cast
 
@@ -37,7 +37,7 @@ from sqlalchemy import (
 
 from ledger.errors import Fenced
 from ledger.index import tables
-from ledger.index.event_proofs import KINDS, Gathered, Kept, Kind, proof_in, sound
+from ledger.index.event_proofs import KINDS, OTHERWISE, Gathered, Kept, Kind, proof_in, sound
 from ledger.index.evidence_rows import raw, same_event, same_proof, whole
 
 BLOCKS_A_TURN: Final = 16
@@ -205,7 +205,8 @@ class EvidenceStore:
     ) -> tuple[Filed, set[tuple[int, Kind]]]:
         """Put what was gathered in place of what the events of one block lack; leave what holds.
 
-        Whoever else writes to this chain waits until the transaction is over.
+        Whoever else writes to this chain waits until the transaction is over. An event that lacks
+        entries was counted when it was harvested, until one says what could not be had.
 
         Args:
             connection: a transaction that writes.
@@ -223,12 +224,23 @@ class EvidenceStore:
             if proof is not None:
                 by_event.setdefault(at, {})[kind] = proof
         good: set[tuple[int, Kind]] = set()
+        held: set[tuple[int, Kind]] = set()
         for event in events:
             at = event.log_index
             kept = by_event.get(at, {})
-            good |= {(at, kind) for kind in sound(event, kept, gathered.held.get((at, "header")))}
+            other = gathered.held.get((at, "header"))
+            good |= {(at, kind) for kind in sound(event, kept, other)}
+            shown = {kind: proof for (n, kind), proof in gathered.held.items() if n == at}
+            held |= {(at, kind) for kind in sound(event, shown, kept.get("header"))}
+        before = self._unproved(connection, block, block_hash)
         filed = self._file(connection, block, block_hash, gathered, good)
-        held = good | gathered.held.keys()
+        filed = replace(
+            filed,
+            proofs=len(held - good),
+            events=before - self._unproved(connection, block, block_hash),
+            lacking=(*filed.lacking, *(OTHERWISE for _ in gathered.held.keys() - held - good)),
+        )
+        held |= good
         left = {(event.log_index, kind) for event in events for kind in KINDS} - held
         self._forget_unknown(connection, block, block_hash, held)
         if (filed.events, filed.lost, filed.size) == (0, 0, 0):
@@ -291,6 +303,42 @@ class EvidenceStore:
         held, lost = connection.execute(select(*counts)).one()
         return int(held), int(lost)
 
+    def _unproved(self, connection: Connection, block: int, block_hash: bytes) -> int:
+        """Events of a block of which something could not be had."""
+        link = tables.evidence
+        lost = select(func.count(link.c.log_index.distinct())).where(
+            *self._of_block(block, block_hash), link.c.lost.is_not(None)
+        )
+        return int(connection.execute(lost).scalar_one())
+
+    def meant(self, connection: Connection, below: int) -> tuple[int, int]:
+        """Events that were to have every proof: none is said to be lost, though all may be gone.
+
+        Returns:
+            Those with entries, and those of the journal below `below` that have none any more.
+        """
+        link, logs = tables.evidence, tables.raw_log
+        of = (link.c.chain_id == self.chain_id, link.c.kind.in_(KINDS))
+        spoken_of = (
+            select(link.c.log_index)
+            .where(*of)
+            .group_by(link.c.block, link.c.block_hash, link.c.log_index)
+            .having(func.count(link.c.lost) == 0)
+            .subquery()
+        )
+        silent = (
+            select(func.count())
+            .select_from(logs)
+            .where(
+                logs.c.chain_id == self.chain_id,
+                logs.c.block < below,
+                ~select(link.c.kind).where(same_event(), link.c.kind.in_(KINDS)).exists(),
+            )
+        )
+        counts = (select(func.count()).select_from(spoken_of), silent)
+        with_some, without = (int(connection.execute(count).scalar_one()) for count in counts)
+        return with_some, without
+
     def speaks(self, connection: Connection) -> bool:
         """Whether there is any entry, of whatever event."""
         link = tables.evidence
@@ -312,7 +360,10 @@ class EvidenceStore:
         gathered: Gathered,
         good: AbstractSet[tuple[int, Kind]],
     ) -> Filed:
-        """Write down what was gathered of a block, but for what is `good` as it is."""
+        """Write down what was gathered of a block, but for what is `good` as it is.
+
+        Of a block that is not the one kept there nothing is lost: the journal is wrong.
+        """
         link = tables.evidence
         of_block = self._of_block(block, block_hash)
         named = {
@@ -325,6 +376,7 @@ class EvidenceStore:
         before = self.tally(connection, *of_block[1:]) if named else (0, 0)
         new = {key: proof for key, proof in gathered.held.items() if key not in good}
         lost = {key: why for key, why in gathered.lost.items() if key not in good}
+        written = lost if self._is_kept(connection, block, block_hash) else {}
         for index, kind in named.keys() & new.keys():
             connection.execute(
                 delete(link).where(*of_block, link.c.log_index == index, link.c.kind == kind)
@@ -343,7 +395,7 @@ class EvidenceStore:
             for (index, kind), proof, reason in (
                 *((key, new[key], None) for key in sorted(new)),
                 # What could not be had keeps its entry: the body may be in a copy.
-                *((key, None, reason) for key, reason in lost.items() if key not in named),
+                *((key, None, reason) for key, reason in written.items() if key not in named),
             )
         ]
         if rows:
@@ -381,6 +433,15 @@ class EvidenceStore:
         )
         return {(row.log_index, cast("Kind", row.kind)) for row in connection.execute(query)}
 
+    def _is_kept(self, connection: Connection, block: int, block_hash: bytes) -> bool:
+        blocks = tables.block
+        query = select(blocks.c.number).where(
+            blocks.c.chain_id == self.chain_id,
+            blocks.c.number == block,
+            blocks.c.hash == block_hash,
+        )
+        return connection.execute(query).first() is not None
+
     def _of_block(self, block: int, block_hash: bytes) -> tuple[ColumnElement[bool], ...]:
         link = tables.evidence
         return (
@@ -390,30 +451,36 @@ class EvidenceStore:
         )
 
     def put(self, connection: Connection, proofs: Iterable[Kept]) -> int:
-        """Store the bodies that are not there as they are; the bytes of the new ones."""
+        """Store the bodies that are not there as they are; the bytes of the new ones.
+
+        What stood in the place of one is put, too, where it proves something: it may be the last
+        copy.
+        """
         table = tables.proof
-        # In one order, so that two chains that share some wait for each other in turn.
-        wanted = dict(sorted((proof.hash, proof) for proof in proofs))
-        known = {
-            bytes(row.hash): (row.kind, raw(row.body), row.size)
-            for row in connection.execute(select(table).where(table.c.hash.in_(wanted)))
-        }
-        fresh, size = [], 0
-        for hash_, proof in wanted.items():
-            row = {"kind": proof.kind, "body": proof.body, "size": len(proof.body)}
-            if hash_ not in known:
-                fresh.append({"hash": hash_, **row})
-                size += len(proof.body)
-            elif known[hash_] != (proof.kind, proof.body, len(proof.body)):
-                done = connection.execute(update(table).where(table.c.hash == hash_).values(**row))
-                other = proof_in(known[hash_][1])
-                if other is not None and other != proof:
-                    # Of what else was there it may be the last copy.
-                    self.put(connection, [other])
-                if done.rowcount != 1:
-                    fresh.append({"hash": hash_, **row})  # Dropped meanwhile, as it was spoilt.
-        if fresh:
-            connection.execute(insert(table), fresh)
+        wanted, size = {proof.hash: proof for proof in proofs}, 0
+        while wanted:
+            # In one order, so that two chains that share some wait for each other in turn.
+            wanted = dict(sorted(wanted.items()))
+            known = {
+                bytes(row.hash): (row.kind, raw(row.body), row.size)
+                for row in connection.execute(select(table).where(table.c.hash.in_(wanted)))
+            }
+            fresh, displaced = [], dict[bytes, Kept]()
+            for hash_, proof in wanted.items():
+                row = {"kind": proof.kind, "body": proof.body, "size": len(proof.body)}
+                if hash_ not in known:
+                    fresh.append({"hash": hash_, **row})
+                    size += len(proof.body)
+                elif known[hash_] != (proof.kind, proof.body, len(proof.body)):
+                    this = update(table).where(table.c.hash == hash_)
+                    if connection.execute(this.values(**row)).rowcount != 1:
+                        fresh.append({"hash": hash_, **row})  # Dropped meanwhile: it was spoilt.
+                    other = proof_in(known[hash_][1])
+                    if other is not None:
+                        displaced[other.hash] = other
+            if fresh:
+                connection.execute(insert(table), fresh)
+            wanted = {hash_: other for hash_, other in displaced.items() if hash_ not in wanted}
         return size
 
     def _move(

@@ -34,7 +34,16 @@ from ledger.errors import IndexDamaged
 from ledger.evidence.headers import Header
 from ledger.index import tables
 from ledger.index.database import reading, writing
-from ledger.index.event_proofs import KINDS, Gathered, Kept, Kind, holds, proof_in, subject_of
+from ledger.index.event_proofs import (
+    KINDS,
+    Gathered,
+    Kept,
+    Kind,
+    holds,
+    proof_in,
+    sound,
+    subject_of,
+)
 from ledger.index.evidence_rows import hash_of, misstored, raw, same_event, same_proof, whole
 from ledger.index.evidence_store import EvidenceStore
 from ledger.index.faults import proved
@@ -49,6 +58,8 @@ _FEWER: Final = (
     "fewer events are proved than were counted, and nothing says which: a copy of the index may"
 )
 _TAKEN_BACK: Final = "its block was taken back, and no endpoint has that; a copy of the index may"
+
+_LOGS: Final = (tables.raw_log, tables.orphan_log)
 
 Subject = tuple[object, ...]
 Block = tuple[int, bytes]
@@ -108,12 +119,16 @@ class Mender:
             bad = list(misstored(connection, self._chain_id))
         bad = self._each(set_right, bad)
         with reading(self._engine) as connection:
-            strays = Strays.of(connection, bad)
-        counted = self._counted()
-        self._recount(strays)
+            wrong = {logs: misnamed(connection, self._chain_id, logs) for logs in _LOGS}
+            elsewhere = {hash_ for _, hashes in wrong.values() for hash_ in hashes}
+            strays = Strays.of(connection, {*bad, *elsewhere})
+        # Not lowered yet: until the end, fewer are what this run may find.
+        self._recount(strays, lower=False)
         with reading(self._engine) as connection:
-            live = wanting(connection, self._store, tables.raw_log, set(bad))
-            both = wanting(connection, self._store, tables.orphan_log, set(bad), strays)
+            live, both = (
+                sorted(wanting(connection, self._store, logs, set(bad), strays) | wrong[logs][0])
+                for logs in _LOGS
+            )
         # A block that came back is the journal's again, and has the same entries.
         taken_back = sorted(set(both) - set(live))
         found, done, total = 0, 0, len(live) + len(taken_back)
@@ -141,17 +156,10 @@ class Mender:
             progress(done, total)
             time.sleep(self._source.pause(events))
         self._each(sort_out, bad)
-        self._recount(strays)
-        fewer = counted - self._counted()
-        if fewer > reasons.total():
-            reasons[_FEWER] += fewer - reasons.total()
+        fewer = self._recount(strays, lower=True)
+        if fewer:
+            reasons[_FEWER] += fewer
         return Retrieved(found, reasons)
-
-    def _counted(self) -> int:
-        """How many events are said to be proved."""
-        with reading(self._engine) as connection:
-            place = self._store.place(connection)
-        return 0 if place is None else int(place.events)
 
     def _events(self, table: Table, blocks: Sequence[Block]) -> Iterator[list[Row[Any]]]:
         """The events of blocks, block by block, in order."""
@@ -206,19 +214,22 @@ class Mender:
                 left += act(connection, self._store, hashes[at : at + _SORTED_OUT])
         return left
 
-    def _recount(self, strays: Strays) -> None:
+    def _recount(self, strays: Strays, *, lower: bool) -> int:
+        """Write how much there is; by how many events fewer than was written."""
         for _ in range(_COUNTS):
             with reading(self._engine) as connection:
                 account = Account.of(connection, self._store, strays)
             if account.right:
-                return
+                return 0
             with writing(self._engine) as connection:
                 self._store.alone(connection)
-                if account.settle(connection, self._store):
-                    return
+                if account.settle(connection, self._store, lower=lower):
+                    return account.fewer
         with writing(self._engine) as connection:
             self._store.alone(connection)
-            Account.of(connection, self._store, strays).settle(connection, self._store)
+            account = Account.of(connection, self._store, strays)
+            account.settle(connection, self._store, lower=lower)
+        return account.fewer
 
 
 def set_right(connection: Connection, store: EvidenceStore, hashes: Sequence[bytes]) -> list[bytes]:
@@ -274,18 +285,35 @@ def sort_out(connection: Connection, store: EvidenceStore, hashes: Sequence[byte
     return left
 
 
+def misnamed(connection: Connection, chain_id: int, logs: Table) -> tuple[set[Block], set[bytes]]:
+    """The blocks with events that name what does not prove them, and what that is.
+
+    Args:
+        connection: a transaction that reads.
+        chain_id: whose events.
+        logs: the journal, or what was taken back.
+    """
+    blocks, hashes = set[Block](), set[bytes]()
+    for event, kept in proved(connection, chain_id, logs):
+        if not holds(event, kept):
+            blocks.add(_block_of(logs, event))
+            good = sound(event, kept, None)
+            hashes |= {proof.hash for kind, proof in kept.items() if kind not in good}
+    return blocks, hashes
+
+
 def wanting(
     connection: Connection,
     store: EvidenceStore,
     logs: Table,
     bad: AbstractSet[bytes],
-    strays: Strays | None = None,
-) -> list[Block]:
+    strays: Strays,
+) -> set[Block]:
     """The blocks with events that lack proofs which were harvested: all are looked through.
 
-    A proof is lacking where none is on record, where it could not be had, where its bytes are
-    gone or not those that were kept, and where it does not lead to its event's block. Of an event
-    that was taken back none is missed where nothing says that there were some.
+    A proof is lacking where none is on record, where it could not be had, and where its bytes are
+    gone or not those that were kept. Of an event that was taken back none is missed where nothing
+    says that there were some.
 
     Args:
         connection: a transaction that reads.
@@ -296,7 +324,7 @@ def wanting(
     """
     place = store.place(connection)
     if place is None and logs is tables.raw_log:
-        return []
+        return set()
     link, chain_id = tables.evidence, store.chain_id
     block = (logs.c.block, logs.c.block_hash)
     entry = select(func.count()).select_from(link).where(same_event(logs)).correlate(logs)
@@ -308,8 +336,7 @@ def wanting(
     else:
         some = connection.execute(lacking.add_columns(entry.scalar_subquery().label("n")))
         blocks = ((_block_of(logs, row), row.n) for row in some)
-        strayed = strays.hashes if strays else {}
-        found = {at for at, entries in blocks if entries or ("header", at[1]) in strayed}
+        found = {at for at, entries in blocks if entries or ("header", at[1]) in strays.hashes}
     ours = select(*block, link.c.hash).join(logs, same_event(logs))
     ours = ours.where(link.c.chain_id == chain_id).execution_options(yield_per=_AT_ONCE)
     for row in connection.execute(ours) if bad else ():
@@ -317,10 +344,7 @@ def wanting(
             found.add(_block_of(logs, row))
     for row in connection.execute(ours.where(link.c.kind.not_in(KINDS))):
         found.add(_block_of(logs, row))
-    for event, kept in proved(connection, chain_id, logs):
-        if not holds(event, kept):
-            found.add(_block_of(logs, event))
-    return sorted(found)
+    return found
 
 
 def _block_of(logs: Table, row: Any) -> Block:
@@ -343,7 +367,7 @@ def _held(logs: Table) -> ScalarSelect[int]:
 
 @dataclass(frozen=True, slots=True)
 class Strays:
-    """Proofs that no entry names as what they are, such as where the entry is gone.
+    """Proofs that no entry names as what they are, such as where it is gone or another event's.
 
     Attributes:
         hashes: under which they are or will be stored, by what each is of.
@@ -352,18 +376,18 @@ class Strays:
     hashes: Mapping[Subject, Sequence[bytes]]
 
     @classmethod
-    def of(cls, connection: Connection, bad: Sequence[bytes] = ()) -> Self:
+    def of(cls, connection: Connection, others: Iterable[bytes] = ()) -> Self:
         """Look through the whole store.
 
         Args:
             connection: a transaction that reads.
-            bad: under what others are stored that are not what entries name.
+            others: under what those are stored that entries name as what they are not.
         """
         link, stored = tables.evidence, tables.proof
         # Neither database has an index of what entries name: this sorts both once.
         unnamed = except_(select(stored.c.hash, stored.c.kind), select(link.c.hash, link.c.kind))
         found: dict[Subject, list[bytes]] = {}
-        hashes = {*(hash_of(row) for row in connection.execute(unnamed)), *bad}
+        hashes = {*(hash_of(row) for row in connection.execute(unnamed)), *others}
         for hash_ in sorted(hashes):
             body = connection.execute(select(stored.c.body).where(stored.c.hash == hash_)).scalar()
             proof, subject = proof_in(raw(body)), subject_of(raw(body))
@@ -471,22 +495,38 @@ class Account:
         final = min(cursor.finalized, cursor.block)
         # Where all that was proved was taken back, what comes is to be proved from the beginning.
         reached = min(max(marks, default=1), final + 1)
-        found = (reached, *store.tally(connection), store.size(connection))
-        return cls(written, found)
+        _, lost = store.tally(connection)
+        events, silent = store.meant(connection, reached)
+        if place is not None:
+            # Nothing says whether those without entries ever had some, but that they were counted.
+            events = min(max(events, place.events), events + silent)
+        return cls(written, (reached, events, lost, store.size(connection)))
 
     @property
     def right(self) -> bool:
         """Whether what is written is what was found."""
         return self.found is None or self.found == self.written
 
-    def settle(self, connection: Connection, store: EvidenceStore) -> bool:
-        """Write what was found; not where somebody has written since, and False then."""
+    @property
+    def fewer(self) -> int:
+        """How many events fewer there are than are written."""
+        return max(0, self.written[1] - self.found[1]) if self.written and self.found else 0
+
+    def settle(self, connection: Connection, store: EvidenceStore, *, lower: bool) -> bool:
+        """Write what was found; not where somebody has written since, and False then.
+
+        Args:
+            connection: a transaction that writes.
+            store: of the chain.
+            lower: whether fewer events are set, too: nothing else may tell that some are gone.
+        """
         table, place = tables.evidence_place, store.place(connection)
         now = None if place is None else (place.next_block, place.events, place.lost, place.bytes)
         if now != self.written or self.found is None:
             return self.found is None
         names = ("next_block", "events", "lost", "bytes")
         values = dict(zip(names, self.found, strict=True))
+        values["events"] += 0 if lower else self.fewer
         if place is None:
             connection.execute(insert(table).values(chain_id=store.chain_id, **values))
         else:

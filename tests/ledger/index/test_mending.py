@@ -8,9 +8,11 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from hashlib import sha256
 from types import MethodType
 
 import pytest
+import rlp
 from evidence_world import coverage, events, final, finish, keeper, liar, mender, proofs_on_record
 from sqlalchemy import delete, func, insert, select, update
 
@@ -19,12 +21,27 @@ from ledger.errors import ChainUnavailable, IndexDamaged, RpcRefused
 from ledger.index import tables
 from ledger.index.audit import audit
 from ledger.index.database import writing
-from ledger.index.event_proofs import KINDS, Kept, verify_event
+from ledger.index.event_proofs import KINDS, OTHERWISE, Kept, verify_event
 from ledger.index.evidence_store import EvidenceStore
 from ledger.index.mending import Account, sort_out
 from ledger.index.proof_source import ProofSource
 
 pytestmark = pytest.mark.chain
+
+
+def refuse_states(proxy, blocks=None):
+    """As a node that is no archive does: of some blocks, or of any."""
+    honest = proxy._reply
+
+    def refusing(body, fault):
+        call = json.loads(body)
+        if isinstance(call, dict) and call["method"] == "eth_getProof":
+            error = {"code": -32000, "message": f"no state of {call['params'][2]}"}
+            if blocks is None or int(call["params"][2], 16) in blocks:
+                return json.dumps({"jsonrpc": "2.0", "id": call["id"], "error": error}).encode()
+        return honest(body, fault)
+
+    proxy._reply = refusing
 
 
 @pytest.fixture
@@ -35,16 +52,7 @@ def losing(ledger, engine, young, look, store, proxy):
     ledger.mine(3)
     look.catch_up(young)
     honest, blocks = proxy._reply, {row.block for row in events(engine)}
-
-    def refusing(body, fault):
-        call = json.loads(body)
-        if isinstance(call, dict) and call["method"] == "eth_getProof":
-            error = {"code": -32000, "message": f"no state of {call['params'][2]}"}
-            if int(call["params"][2], 16) in blocks:
-                return json.dumps({"jsonrpc": "2.0", "id": call["id"], "error": error}).encode()
-        return honest(body, fault)
-
-    proxy._reply = refusing
+    refuse_states(proxy, blocks)
     with Rpc(proxy.url) as rpc:
         worker = keeper(rpc, engine, ledger)
         while coverage(engine, store).backlog:
@@ -643,7 +651,10 @@ def test_bodies_that_changed_places_are_both_kept(named, harvested, ledger, engi
     assert proofs_on_record(engine) == before
 
 
-def test_a_body_of_what_was_taken_back_is_not_written_over(taken_back, ledger, engine, store):
+@pytest.mark.parametrize("put_first", [True, False])
+def test_a_body_of_what_was_taken_back_is_not_written_over(
+    put_first, taken_back, ledger, engine, store
+):
     """Under a hash of the journal's, which a node can show again; its own is of nobody."""
     proof, link, before = tables.proof, tables.evidence, proofs_on_record(engine)
     of = link.c.block_hash == taken_back.block_hash
@@ -658,7 +669,7 @@ def test_a_body_of_what_was_taken_back_is_not_written_over(taken_back, ledger, e
     # What a follower's keeper may do first.
     gathered = ProofSource(ledger.rpc, rate=1e9).gather([row], give_up=False)
     with writing(engine) as connection:
-        store.put(connection, gathered.held.values())
+        store.put(connection, gathered.held.values() if put_first else ())
     assert not mender(ledger.rpc, engine, ledger).retrieve().reasons
     assert proofs_on_record(engine) == before
 
@@ -689,17 +700,206 @@ def test_an_entry_of_no_kind_goes_once_its_body_is_named_rightly(harvested, ledg
     assert kinds == {"header", "receipt", "state"}
 
 
-def test_that_fewer_are_proved_than_were_counted_is_said_once(taken_back, ledger, engine):
-    """The entries and all bodies are gone, and of what was taken back nothing else tells."""
+def forget_all(engine, event):
+    """The entries and all bodies: of what was taken back nothing but the count tells then."""
     link, proof = tables.evidence, tables.proof
-    of = link.c.block_hash == taken_back.block_hash
+    of = link.c.block_hash == event.block_hash
     with writing(engine) as connection:
         gone = list(connection.execute(select(link.c.hash).where(of)).scalars())
         connection.execute(delete(link).where(of))
         connection.execute(delete(proof).where(proof.c.hash.in_(gone)))
+
+
+def test_that_fewer_are_proved_than_were_counted_is_said_once(taken_back, ledger, engine):
+    forget_all(engine, taken_back)
     assert failing(engine, ledger) == {8}
     ((reason, count),) = mender(ledger.rpc, engine, ledger).retrieve().reasons.items()
     assert ("fewer" in reason, count) == (True, 1)
+    assert failing(engine, ledger) == set()
+
+
+def test_that_fewer_are_proved_is_said_by_the_run_that_comes_to_its_end(
+    taken_back, ledger, engine, proxy
+):
+    forget_all(engine, taken_back)
+    with writing(engine) as connection:
+        connection.execute(delete(tables.proof).where(tables.proof.c.kind == "state"))
+    proxy.socket_fault = "refuse"
+    with Rpc(proxy.url) as rpc, pytest.raises(ChainUnavailable):
+        mender(rpc, engine, ledger).retrieve()
+    answer = mender(ledger.rpc, engine, ledger).retrieve()
+    assert answer.found == 1
+    ((reason, count),) = answer.reasons.items()
+    assert ("fewer" in reason, count) == (True, 1)
+    assert failing(engine, ledger) == set()
+
+
+def test_that_fewer_are_proved_is_said_beside_what_was_lost_long_ago(
+    taken_back, ledger, engine, proxy
+):
+    (row,), link, proof = events(engine), tables.evidence, tables.proof
+    of = (link.c.block_hash == row.block_hash, link.c.kind == "state")
+    with writing(engine) as connection:
+        state = state_of(connection, of[0])
+        connection.execute(update(link).where(*of).values(hash=None, lost="no state of it"))
+        connection.execute(delete(proof).where(proof.c.hash == state))
+        connection.execute(update(tables.evidence_place).values(events=1, lost=1))
+    refuse_states(proxy)
+    with Rpc(proxy.url) as rpc:
+        assert sorted(mender(rpc, engine, ledger).retrieve().reasons.values()) == [1]
+        forget_all(engine, taken_back)
+        reasons = mender(rpc, engine, ledger).retrieve().reasons
+        assert [count for reason, count in reasons.items() if "fewer" in reason] == [1]
+        assert len(mender(rpc, engine, ledger).retrieve().reasons) == 1
+
+
+def test_that_fewer_are_proved_is_said_beside_who_proves_more(
+    taken_back, ledger, engine, young, look
+):
+    forget_all(engine, taken_back)
+    asking = mender(ledger.rpc, engine, ledger)
+    each = asking._each
+
+    def beside(act, hashes):
+        if act is sort_out:
+            ledger.do("Anchors", "anchor", secrets.token_bytes(32))
+            ledger.mine(3)
+            look.catch_up(young)
+            finish(keeper(ledger.rpc, engine, ledger))
+        return each(act, hashes)
+
+    asking._each = beside
+    assert sorted(asking.retrieve().reasons.values()) == [1]
+    assert failing(engine, ledger) == set()
+
+
+def test_nothing_is_lost_under_a_block_that_is_not_kept(harvested, ledger, engine, store):
+    """The journal names a block that never was: nobody has proofs of it, and nobody ever will."""
+    logs, row = tables.raw_log, harvested[-1]
+    of = (logs.c.block == row.block, logs.c.log_index == row.log_index)
+    before, cover = proofs_on_record(engine), coverage(engine, store)
+    with writing(engine) as connection:
+        connection.execute(update(logs).where(*of).values(block_hash=b"z" * 32))
+    answer = mender(ledger.rpc, engine, ledger).retrieve()
+    assert (answer.found, sum(answer.reasons.values())) == (0, len(KINDS))
+    assert proofs_on_record(engine) == before
+    with writing(engine) as connection:
+        connection.execute(update(logs).where(*of).values(block_hash=row.block_hash))
+    assert not mender(ledger.rpc, engine, ledger).retrieve().reasons
+    assert coverage(engine, store) == cover
+    assert failing(engine, ledger) == set()
+
+
+def test_proofs_that_say_otherwise_than_the_journal_are_not_found_again_and_again(
+    harvested, ledger, engine
+):
+    logs, row, before = tables.raw_log, harvested[-1], proofs_on_record(engine)
+    of = (logs.c.block == row.block, logs.c.log_index == row.log_index)
+    with writing(engine) as connection:
+        connection.execute(update(logs).where(*of).values(block_time=1))
+    answer = mender(ledger.rpc, engine, ledger).retrieve()
+    assert (answer.found, dict(answer.reasons)) == (0, {OTHERWISE: len(KINDS)})
+    assert proofs_on_record(engine) == before
+
+
+def test_one_event_that_the_journal_has_otherwise_costs_no_other_its_proofs(
+    ledger, engine, young, look, store
+):
+    plan = ledger.plan(ledger.register())
+    holders = [ledger.accounts[2], ledger.accounts[3]]
+    ledger.do("LicenseLedger", "issueBatch", plan, holders, 0, 0)
+    ledger.mine(3)
+    look.catch_up(young)
+    row, logs = events(engine)[-1], tables.raw_log
+    of = (logs.c.block == row.block, logs.c.log_index == row.log_index)
+    with writing(engine) as connection:
+        connection.execute(update(logs).where(*of).values(tx_hash=b"z" * 32))
+    finish(keeper(ledger.rpc, engine, ledger))
+    with engine.connect() as connection:
+        lost = {
+            (event.block, event.log_index, kind)
+            for event in events(engine)
+            for _, kind in store.lost(connection, event.block, event.block_hash)
+        }
+        kept = store.of(connection, row.block, row.log_index - 1)
+    assert {kind for *_, kind in lost} == {"receipt"}
+    assert set(kept) == set(KINDS)
+    assert coverage(engine, store).lost == 1
+
+
+@pytest.mark.parametrize("with_", ["live", "taken back"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_entries_that_changed_places_name_their_own_again(
+    kind, with_, taken_back, ledger, engine, proxy, young, look
+):
+    """Every body is whole, and no node has the states any more."""
+    ledger.do("Anchors", "anchor", secrets.token_bytes(32))
+    ledger.mine(3)
+    look.catch_up(young)
+    finish(keeper(ledger.rpc, engine, ledger))
+    one, other = events(engine)
+    before, link = proofs_on_record(engine), tables.evidence
+    if with_ == "taken back":
+        other = taken_back
+    with writing(engine) as connection:
+        two = [(link.c.block_hash == row.block_hash, link.c.kind == kind) for row in (one, other)]
+        hashes = [connection.execute(select(link.c.hash).where(*of)).scalar_one() for of in two]
+        for of, hash_ in zip(two, reversed(hashes), strict=True):
+            connection.execute(update(link).where(*of).values(hash=hash_))
+    refuse_states(proxy)
+    with Rpc(proxy.url) as rpc:
+        assert not mender(rpc, engine, ledger).retrieve().reasons
+    assert proofs_on_record(engine) == before
+    assert failing(engine, ledger) == set()
+
+
+def hold_the_receipt(connection, hashes):
+    """The header's row holds the receipt, whose own is gone."""
+    proof = tables.proof
+    receipt = select(proof.c.body).where(proof.c.hash == hashes["receipt"]).scalar_subquery()
+    connection.execute(update(proof).where(proof.c.hash == hashes["header"]).values(body=receipt))
+    connection.execute(delete(proof).where(proof.c.hash == hashes["receipt"]))
+
+
+def write_digits(connection, hashes):
+    """A receipt's number that no canonical JSON can hold."""
+    proof = tables.proof
+    this = proof.c.hash == hashes["receipt"]
+    body = bytes(connection.execute(select(proof.c.body).where(this)).scalar_one())
+    body = body.replace(b'"block":', b'"block":99999999999999999999')
+    connection.execute(update(proof).where(this).values(body=body))
+
+
+def rotate_headers(connection, hashes):
+    """More than a thousand bodies, each in the place of the next."""
+    proof = tables.proof
+    of = select(proof.c.body).where(proof.c.hash == hashes["header"])
+    fields = rlp.decode(bytes(connection.execute(of).scalar_one()))
+    made = [rlp.encode([*fields[:12], n.to_bytes(8), *fields[13:]]) for n in range(1100)]
+    rows = [
+        {"hash": sha256(own).digest(), "kind": "header", "body": body, "size": len(body)}
+        for own, body in zip(made, [*made[1:], made[0]], strict=True)
+    ]
+    connection.execute(insert(proof), rows)
+
+
+MISPLACED = {
+    "a header's row holds the receipt": hold_the_receipt,
+    "a number with too many digits": write_digits,
+    "a long row of bodies, each in another's place": rotate_headers,
+}
+
+
+@pytest.mark.parametrize("what", MISPLACED)
+def test_no_body_in_whatever_place_ends_it(what, harvested, ledger, engine):
+    link, row, before = tables.evidence, harvested[0], proofs_on_record(engine)
+    of = (link.c.block == row.block, link.c.log_index == row.log_index)
+    with writing(engine) as connection:
+        found = connection.execute(select(link.c.kind, link.c.hash).where(*of))
+        MISPLACED[what](connection, {each.kind: each.hash for each in found})
+    assert not mender(ledger.rpc, engine, ledger).retrieve().reasons
+    assert before[0] == proofs_on_record(engine)[0]
+    assert before[1] <= proofs_on_record(engine)[1]
     assert failing(engine, ledger) == set()
 
 
