@@ -61,7 +61,8 @@ def contradicted(
 ) -> Reorganised | None:
     """What a follower stops with, where a quorum shows another block in place of a final one.
 
-    Also where none runs, or another process's has stopped: of that the database says nothing.
+    Also where none runs, or another process's has stopped: of that the database says nothing. And
+    where the chain is shorter now, so that nobody shows the newest.
 
     Args:
         engine: the index's database.
@@ -73,10 +74,13 @@ def contradicted(
         ChainUnavailable: they cannot be asked up to which block they have ours.
         IndexUnavailable: nothing was followed yet.
     """
+    agreed = endpoints.agreed_final()
     with reading(engine) as connection:
         cursor = journal.cursor(connection)
-        kept = journal.newest_kept(connection, min(cursor.finalized, cursor.block))
-    if kept is None or endpoints.stands(*kept) is not False:
+        final = min(cursor.finalized, cursor.block)
+        heights = {final, min(final, agreed[0])} if agreed else {final}
+        kept = {journal.newest_kept(connection, height) for height in heights} - {None}
+    if all(endpoints.stands(*each) is not False for each in kept if each):
         return None
     fork = find_fork(endpoints, engine, journal, read_heads(endpoints, depth=depth))
     return past_finality(cursor.finalized, fork.ancestor)

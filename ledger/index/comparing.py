@@ -194,11 +194,14 @@ class Comparison:
         )
         try:
             for part in rest.partitions():
-                for number in _gone(self._node, {row.number: row.hash for row in part}):
+                gone, problem = _gone(self._node, {row.number: row.hash for row in part})
+                for number in gone:
                     if number <= cursor.finalized and stands is not None:
                         self._replaced.add(f"block {number} is another one now")
                     elif unsettled < 0:
                         unsettled = number
+                if problem is not None:
+                    raise problem
                 self._blocks += len(part)
         except LedgerError as error:
             why = f"after {self._blocks} blocks: {error.message}"
@@ -247,15 +250,15 @@ def _hold(faults: Faults, what: str, row: Row[Any], values: Mapping[str, Any]) -
         faults.add(f"{what} has another {', '.join(wrong)} on the chain")
 
 
-def _gone(node: Node, kept: Mapping[int, bytes]) -> list[int]:
+def _gone(node: Node, kept: Mapping[int, bytes]) -> tuple[list[int], LedgerError | None]:
     """Numbers of kept blocks in whose place others are shown, by every endpoint that has one there.
 
     Args:
         node: the chain.
         kept: their hashes by number, rising.
 
-    Raises:
-        LedgerError: no endpoint has a block in one's place, or none answers.
+    Returns:
+        The numbers; and why, where no endpoint has a block in one's place, or none answers.
     """
     ours: dict[int, bool] = {}
 
@@ -272,10 +275,11 @@ def _gone(node: Node, kept: Mapping[int, bytes]) -> list[int]:
 
     try:
         ask(node, look, oldest=min(kept))
-    except LedgerError:
-        if len(ours) < len(kept):
-            raise
-    return [number for number, same in ours.items() if not same]
+    except LedgerError as error:
+        problem = error if len(ours) < len(kept) else None
+    else:
+        problem = None
+    return [number for number, same in ours.items() if not same], problem
 
 
 def _values(log: Log) -> Mapping[str, Any]:

@@ -13,10 +13,12 @@ from ledger.chain.rpc import Rpc
 from ledger.errors import ChainUnavailable, LedgerError
 from ledger.ids import Digest, keccak256
 from ledger.index import tables
+from ledger.index.accepting import contradicted
 from ledger.index.audit import audit
 from ledger.index.database import writing
 from ledger.index.endpoints import Endpoints
 from ledger.index.follow import Follower
+from ledger.index.journal import Journal
 from ledger.index.pool import Source
 
 chains = import_module("chain_world")
@@ -184,6 +186,21 @@ def test_an_index_of_a_branch_that_one_endpoint_makes_up_does_not_hold(stand, se
         other.served = forked
     (kept, detail), _ = compared(stand, all_)
     assert (kept, "is another one now" in detail) == ("fail", True)
+
+
+def test_a_branch_that_is_shorter_than_the_index_is_told(stand, several):
+    """Nobody shows the newest block any more, and all call another one final below it."""
+    stand.chain.final_depth = 2
+    stand.chain.grow(14)
+    stand.catch_up()
+    stand.chain.reorg(8, 5)
+    all_ = several(2)
+    (kept, detail), _ = compared(stand, all_)
+    assert (kept, "block 7 is another one now" in detail) == ("fail", True), detail
+    journal = Journal(stand.deployment.chain_id)
+    found = contradicted(stand.engine, journal, all_.node, depth=2)
+    assert "contradicts finalized block" in found.message
+    assert "accept-reorg 6" in found.hint
 
 
 @pytest.mark.parametrize("agree", [True, False])
