@@ -228,8 +228,8 @@ class Journal:
                 held = f"chain{'s' if len(others) > 1 else ''} {', '.join(map(str, others))}"
                 raise WrongNetwork(
                     f"the index database holds {held}, and nothing of chain {self.chain_id}",
-                    hint="choose a network of that chain with --network, or leave the network out; "
-                    "or name the database that is meant",
+                    hint="name the database that is meant, or give an index command that chain's "
+                    "--network; or move this one away, and the chain is read anew",
                 )
             raise IndexUnavailable(
                 f"the index has read nothing of chain {self.chain_id} yet",
