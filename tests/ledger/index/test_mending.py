@@ -848,7 +848,8 @@ def test_entries_that_changed_places_name_their_own_again(
             connection.execute(update(link).where(*of).values(hash=hash_))
     refuse_states(proxy)
     with Rpc(proxy.url) as rpc:
-        assert not mender(rpc, engine, ledger).retrieve().reasons
+        answer = mender(rpc, engine, ledger).retrieve()
+    assert (answer.found, dict(answer.reasons)) == (2, {})
     assert proofs_on_record(engine) == before
     assert failing(engine, ledger) == set()
 
@@ -883,7 +884,22 @@ def rotate_headers(connection, hashes):
     connection.execute(insert(proof), rows)
 
 
+def add_shapes(connection, hashes):
+    """JSON that is no proof, and an entry that is of no kind and names it."""
+    link, proof = tables.evidence, tables.proof
+    some = select(proof.c.body).where(proof.c.hash == hashes["receipt"])
+    receipt = json.loads(bytes(connection.execute(some).scalar_one()))
+    for shape in (receipt | {"receiptProof": []}, [receipt], 7):
+        body = json.dumps(shape).encode()
+        row = {"hash": sha256(body).digest(), "kind": "receipt", "body": body, "size": len(body)}
+        connection.execute(insert(proof).values(**row))
+    of = select(link).where(link.c.hash == hashes["receipt"]).limit(1)
+    entry = connection.execute(of).one()._asdict()
+    connection.execute(insert(link).values(**entry | {"kind": "letter", "hash": row["hash"]}))
+
+
 MISPLACED = {
+    "what is no proof": add_shapes,
     "a header's row holds the receipt": hold_the_receipt,
     "a number with too many digits": write_digits,
     "a long row of bodies, each in another's place": rotate_headers,
