@@ -50,7 +50,7 @@ from ledger.index.comparing import Comparison
 from ledger.index.contracts import Contracts
 from ledger.index.database import reading, require_sound
 from ledger.index.decode import EVENTS
-from ledger.index.faults import emitters, misread, name_of, pages
+from ledger.index.faults import emitters, misread, name_of, pages, silent_blocks
 from ledger.index.journal import Cursor, Journal, pinned
 from ledger.index.leaves import emptied, examine, forged
 from ledger.index.rebuilding import compare_folded, counted
@@ -236,18 +236,7 @@ class Auditor:
                 faults.add(f"{at} is of no contract of ours")
             elif row.event != name_of(row.contract, bytes(row.topics)):
                 faults.add(f"{at} is called {row.event or 'nothing'}, which its topic is not")
-        empty = self._connection.execute(
-            select(blocks.c.number)
-            .outerjoin(
-                logs, and_(logs.c.chain_id == blocks.c.chain_id, logs.c.block == blocks.c.number)
-            )
-            .where(
-                blocks.c.chain_id == self._chain_id,
-                blocks.c.has_logs.is_(True),
-                logs.c.block.is_(None),
-            )
-        ).scalars()
-        for number in empty:
+        for number in silent_blocks(self._connection, self._chain_id):
             faults.add(f"block {number} is said to hold events, and the journal has none of it")
         for at in misread(self._connection, self._chain_id):
             faults.add(f"what was read beside event {at} is not what the event's digest says")

@@ -7,7 +7,7 @@ verify against the block hash in the journal.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any, Final, Literal, Protocol, TypeVar
@@ -375,12 +375,6 @@ def check_receipt(header: Header, proof: ReceiptProof, row: Row[Any]) -> None:
         raise StateProofInvalid(
             f"event {row.block}-{row.log_index} is not in its transaction's receipt"
         )
-
-
-def ours_in(proof: ReceiptProof, addresses: Iterable[bytes]) -> int:
-    """How many events of these contracts a proved receipt holds."""
-    wanted = set(addresses)
-    return sum(log.emitter.raw in wanted for log in Receipt.parse(proof.receipt).logs)
 
 
 def verify_state(header: Header, proof: StateProof, address: bytes) -> None:

@@ -83,7 +83,7 @@ def misread(connection: Connection, chain_id: int) -> Iterator[str]:
 def unowned(connection: Connection, chain_id: int) -> Iterator[Row[Any]]:
     """Proved events that are in neither the journal nor among the retracted ones."""
     link = tables.evidence
-    query = select(link.c.block, link.c.log_index).distinct()
+    query = select(link.c.block, link.c.log_index, link.c.block_hash).distinct()
     for table in (tables.raw_log, tables.orphan_log):
         same = exists().where(
             table.c.chain_id == link.c.chain_id,
@@ -93,6 +93,18 @@ def unowned(connection: Connection, chain_id: int) -> Iterator[Row[Any]]:
         )
         query = query.where(~same)
     return pages(connection, query.where(link.c.chain_id == chain_id))
+
+
+def silent_blocks(connection: Connection, chain_id: int) -> Iterator[int]:
+    """Kept blocks that are said to hold events, and of which the journal has none."""
+    logs, blocks = tables.raw_log, tables.block
+    same = and_(logs.c.chain_id == blocks.c.chain_id, logs.c.block == blocks.c.number)
+    query = (
+        select(blocks.c.number)
+        .outerjoin(logs, same)
+        .where(blocks.c.chain_id == chain_id, blocks.c.has_logs.is_(True), logs.c.block.is_(None))
+    )
+    yield from connection.execute(query).scalars()
 
 
 def uncovered(connection: Connection, chain_id: int, below: int) -> Iterator[Row[Any]]:

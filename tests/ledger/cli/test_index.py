@@ -531,7 +531,7 @@ def test_a_rebuild_is_refused_where_a_kept_proof_shows_the_journal_otherwise(ind
     assert "hint: nothing was changed; put a copy back" in ran.err
     with raw_connection(database) as raw:
         raw.execute("DELETE FROM raw_log WHERE event = 'BrokerRegistered'")
-    assert "events of ours, and the journal holds" in index("rebuild").err
+    assert "events of ours, and" in index("rebuild").err
 
 
 def test_reasons_that_differ_in_every_block_do_not_fill_the_screen():
@@ -580,7 +580,7 @@ def test_an_audit_says_the_way_out_of_each_check_that_fails(index, held, databas
     altered_operator(database)
     told = hints(index("audit", "--chain", "--json"))
     renew = "put a copy back (deed index restore, or pg_restore), or follow the chain into a new"
-    assert {number for number, way in told.items() if way.startswith(renew)} == {5, 10, 12}
+    assert {number for number, way in told.items() if way.startswith(renew)} == {5, 7, 10, 12}
     assert told[6].startswith("deed index prove")
 
 

@@ -238,7 +238,12 @@ BEFORE_THE_DATABASE = {
 }
 
 # What is asked of the tables there, is asked of both alike, but for these.
-ASKED_ALIKE = {"test_audit.py", "test_mending.py", "test_review_keeping.py"}
+ASKED_ALIKE = {
+    "test_audit.py",
+    "test_mending.py",
+    "test_refuting.py",
+    "test_review_keeping.py",
+}
 APART = {
     "test_a_deposit_beside_a_rebuild_is_not_taken_back",
     "test_a_key_that_is_gone_is_made_again",

@@ -16,6 +16,8 @@ Ablation = world.Ablation
 HERE = "tests/ledger/index"
 ENDPOINTS, ACCEPTING = f"{HERE}/test_endpoints.py::", f"{HERE}/test_accepting.py::"
 KEEPER, MENDING = f"{HERE}/test_keeper.py::", f"{HERE}/test_mending.py::"
+OTHERWISE = "test_what_a_kept_receipt_holds_otherwise_is_told_and_no_tables_are_made_of_it"
+REFUTING = f"{HERE}/test_refuting.py::{OTHERWISE}"
 OUTBOX = f"{HERE}/test_outbox.py::"
 RECEIPTS = f"{HERE}/test_receipts.py::"
 OUTBOX_FAULTS, AUDIT_OUTBOX = "index.outbox_faults", f"{HERE}/test_audit_outbox.py::"
@@ -235,19 +237,69 @@ ABLATIONS = {
         AUDIT + "test_proofs_that_are_spoilt_say_nothing_against_the_journal"
         "[sqlite-a receipt beside its nodes]",
     ),
-    "a receipt of another transaction says nothing against the journal": Ablation(
+    "a receipt speaks of its own transaction": Ablation(
         "index.refuting",
-        "if said is None or said.index != row.tx_index:",
-        "if said is None:",
+        "if (row.block_hash, row.tx_index) == key]",
+        "if row.block_hash == key[0]]",
         AUDIT + "test_proofs_of_another_transaction_or_branch_say_nothing_against_the_journal"
         "[sqlite]",
     ),
-    "proofs of what is gone speak of the block that is kept": Ablation(
+    "proofs of what is gone speak of a block that stood": Ablation(
         "index.refuting",
-        "        blocks.c.hash == link.c.block_hash,\n",
+        "    if not _stood(connection, chain_id, event):\n        return\n",
         "",
         AUDIT + "test_proofs_of_another_transaction_or_branch_say_nothing_against_the_journal"
         "[sqlite]",
+    ),
+    "events of a transaction are in order": Ablation(
+        "index.refuting",
+        "or (row.address, row.topics, row.data) != log\n",
+        "or (row.address, row.topics, row.data) not in shown.logs\n",
+        f"{REFUTING}[sqlite-events are in each other's place]",
+    ),
+    "what names another block is not its transaction's": Ablation(
+        "index.refuting",
+        "if (row.block_hash, row.tx_index) == key]",
+        "if row.tx_index == key[1]]",
+        f"{REFUTING}[sqlite-their block]",
+    ),
+    "where no block was taken back, that is kept otherwise says nothing": Ablation(
+        "index.refuting",
+        "        or connection.execute(taken_back.limit(1)).first() is None\n",
+        "",
+        f"{REFUTING}[sqlite-their data and the block]",
+    ),
+    "a block's first transaction begins with its first log": Ablation(
+        "index.refuting",
+        "shown.index == 0 and starts - {0}:",
+        "False:",
+        f"{REFUTING}[sqlite-where they lie]",
+    ),
+    "logs of a block are numbered through": Ablation(
+        "index.refuting",
+        "                or (said.index == 0 and starts - {0})\n"
+        "                or min(starts, default=0) < reached.get(said.block_hash, 0)\n",
+        "",
+        f"{HERE}/test_refuting.py::"
+        "test_events_of_one_transaction_lie_behind_those_of_earlier_ones[sqlite]",
+    ),
+    "a block that is kept for its events has some": Ablation(
+        "index.refuting",
+        "in silent_blocks(connection, chain_id):",
+        "in ():",
+        f"{REFUTING}[sqlite-all of them are gone]",
+    ),
+    "(7) what was taken back is held against its receipts, too": Ablation(
+        "index.audit_evidence",
+        "    for logs in (tables.raw_log, tables.orphan_log):\n        for said in",
+        "    for logs in (tables.raw_log,):\n        for said in",
+        f"{HERE}/test_refuting.py::test_what_was_taken_back_is_held_against_its_receipts[sqlite]",
+    ),
+    "a kept transaction is in its trie": Ablation(
+        "index.event_proofs",
+        "if sent != proof.transaction:",
+        "if False:",
+        f"{HERE}/test_refuting.py::test_a_kept_transaction_is_the_one_of_its_block[sqlite]",
     ),
     # -- the outbox
     "what is taken back is told": Ablation(
