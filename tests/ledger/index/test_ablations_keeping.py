@@ -618,6 +618,48 @@ ABLATIONS = {
         f"{HERE}/test_review_endpoints.py::"
         "test_an_index_of_a_branch_that_one_endpoint_makes_up_does_not_hold[sqlite]",
     ),
+    # -- what SQLite holds that is no text
+    "a body that became text is read in hex": Ablation(
+        "index.tables",
+        "return f\"CASE typeof({body}) WHEN 'blob' THEN {body} ELSE hex({body}) END\"",
+        "return body",
+        AUDIT + "test_bodies_that_became_text_are_told_and_no_hindrance_and_mended[sqlite]",
+    ),
+    "of a body that became text its bytes are read": Ablation(
+        "index.evidence_rows",
+        "return bytes.fromhex(body)",
+        "return body.encode()",
+        f"{HERE}/test_kept_evidence.py::"
+        "test_a_body_is_read_as_the_bytes_that_it_was_also_where_it_is_text"
+        "[what is no text-sqlite]",
+    ),
+    "a text that is no UTF-8 ends one check": Ablation(
+        "index.database",
+        "if undecoded(error) and (damage := damage_of(error)) is not None:",
+        "if False:",
+        AUDIT + "test_a_text_that_is_no_utf_8_fails_the_checks_that_read_it[the journal-sqlite]",
+    ),
+    "a text that is no UTF-8 is damage": Ablation(
+        "index.database_file",
+        "    if (how := undecoded(cause)) is not None:\n        return how\n",
+        "",
+        f"{HERE}/test_database.py::"
+        "test_a_text_that_is_no_utf_8_is_damage_and_no_matter_of_trying_again[sqlite]",
+    ),
+    "a chain's audit is of the bodies that it names": Ablation(
+        "index.evidence_rows",
+        "yield from sorted(h for h in shared if chain_id in named.get(h, {chain_id}))",
+        "yield from sorted(shared)",
+        f"{HERE}/test_kept_evidence.py::"
+        "test_a_spoilt_body_is_told_to_the_chains_that_name_it_or_to_all[sqlite]",
+    ),
+    "a body that no chain names is any chain's": Ablation(
+        "index.evidence_rows",
+        "named.get(h, {chain_id})",
+        "named.get(h, ())",
+        f"{HERE}/test_kept_evidence.py::"
+        "test_a_spoilt_body_is_told_to_the_chains_that_name_it_or_to_all[sqlite]",
+    ),
 }
 
 

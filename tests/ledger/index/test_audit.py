@@ -10,6 +10,7 @@ from contextlib import closing
 
 import numpy as np
 import pytest
+from evidence_world import mender, proofs_on_record
 from safetensors.numpy import save_file
 from sqlalchemy import delete, func, insert, select, text, update
 from sqlalchemy.exc import DBAPIError
@@ -1128,3 +1129,63 @@ def test_a_deposit_beside_a_rebuild_is_not_taken_back(engine, follower, whole, m
     rebuilt(engine, follower)
     depositor.join()
     assert stored_leaves(engine) == wanted
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_bodies_that_became_text_are_told_and_no_hindrance_and_mended(
+    ledger, engine, follower, whole
+):
+    """Another tool wrote them so, headers too, which are no text at all."""
+    before = proofs_on_record(engine)
+    with writing(engine) as connection:
+        connection.exec_driver_sql("UPDATE proof SET body = CAST(body AS TEXT)")
+    assert failed(audited(engine, ledger)) == {6}
+    assert rebuilt(engine, follower).differences == ()
+    assert not mender(ledger.rpc, engine, ledger).retrieve().reasons
+    assert proofs_on_record(engine) == before
+    assert audited(engine, ledger).holds
+    # A number proves nothing, to either.
+    with writing(engine) as connection:
+        connection.exec_driver_sql(
+            "UPDATE proof SET body = CASE kind WHEN 'state' THEN 7 ELSE 1.5 END"
+        )
+    assert failed(audited(engine, ledger)) == {6}
+    assert rebuilt(engine, follower).differences == ()
+    with writing(engine) as connection:
+        connection.execute(delete(tables.orphan_log))
+    assert not mender(ledger.rpc, engine, ledger).retrieve().reasons
+
+
+NO_TEXT = {
+    "the journal": (["raw_log SET tx_hash"], {6, 7, 10}),
+    "documents": (["document SET body"], {LEAVES}),
+    "entries of the evidence": (["evidence SET lost"], {8}),
+    "what a rebuild makes": (["broker SET url"], {10}),
+}
+
+
+def everything(engine):
+    """Whatever it is of: no driver reads such a text."""
+    with closing(sqlite3.connect(engine.url.database)) as raw:
+        raw.text_factory = bytes
+        return [raw.execute(f"SELECT * FROM {name}").fetchall() for name in tables.metadata.tables]
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("what", NO_TEXT)
+def test_a_text_that_is_no_utf_8_fails_the_checks_that_read_it(
+    what, ledger, engine, follower, whole
+):
+    where, checks = NO_TEXT[what]
+    with writing(engine) as connection:
+        for each in where:
+            connection.exec_driver_sql(f"UPDATE {each} = CAST(X'C3C3' AS TEXT)")
+    before = everything(engine)
+    assert failed(audited(engine, ledger)) == checks
+    if what == "the journal":
+        with pytest.raises(IndexDamaged):
+            rebuilt(engine, follower)
+        assert everything(engine) == before
+        return
+    rebuilt(engine, follower)
+    assert failed(audited(engine, ledger)) == (set() if what == "what a rebuild makes" else checks)
