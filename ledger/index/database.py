@@ -18,7 +18,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, create_engine, event, func, inspect, select, text
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import ExceptionContext, make_url
 from sqlalchemy.exc import (
     ArgumentError,
     DBAPIError,
@@ -44,7 +44,7 @@ from ledger.index.belonging import (
     lacks_ours,
     name_taken,
 )
-from ledger.index.database_file import DatabaseFile, damage_of, damaged, refusal
+from ledger.index.database_file import DatabaseFile, damage_of, damaged, refusal, undecoded
 
 log = logging.getLogger(__name__)
 
@@ -218,6 +218,13 @@ def _sqlite(url: str, path: Path, *, create: bool) -> Engine:
         # 32 MB of pages, where SQLite's 2 MB would make a backfill read back what it wrote.
         raw.execute("PRAGMA cache_size=-32768")
 
+    @event.listens_for(engine, "handle_error")
+    def tell(context: ExceptionContext) -> None:
+        # Here, where it was read: of an audit one check ends with it, and not all.
+        error = context.original_exception
+        if undecoded(error) and (damage := damage_of(error)) is not None:
+            raise damage
+
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
         nonlocal logged
@@ -287,7 +294,7 @@ def writing(
     Raises:
         IndexUnavailable: the database is locked, full, gone, or was changed by another hand, or no
             connection comes free.
-        IndexDamaged: SQLite finds the file damaged.
+        IndexDamaged: SQLite finds the file damaged, or a text that is read is no UTF-8.
     """
     with _writing(engine, "written", durable=durable, wait=wait) as connection:
         yield connection
@@ -326,7 +333,7 @@ def reading(engine: Engine) -> Iterator[Connection]:
     Raises:
         IndexUnavailable: the database is gone, or ended the connection, or none comes free; a file
             that may only be read was written meanwhile.
-        IndexDamaged: SQLite finds the file damaged.
+        IndexDamaged: SQLite finds the file damaged, or a text that is read is no UTF-8.
     """
     file = _files.get(engine)
     try:

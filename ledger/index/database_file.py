@@ -46,6 +46,7 @@ _DENIALS: Final = frozenset({sqlite3.SQLITE_PERM, sqlite3.SQLITE_READONLY, sqlit
 _MARKS: Final = ("application_id", "user_version")
 _NAME_UNKNOWN: Final = ("no such table: ", "no such column: ")
 _NAME_TAKEN: Final = " already exists"
+_NO_TEXT: Final = "Could not decode to UTF-8 column "
 DAMAGE: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _PERMIT: Final = "let this user read and write the file and its folder, or name another place"
 _ANOTHER: Final = (
@@ -126,7 +127,7 @@ class DatabaseFile:
                 rows = raw.execute("SELECT name, type FROM sqlite_master").fetchall()
                 marks = [raw.execute(f"PRAGMA {mark}").fetchone()[0] for mark in _MARKS]
             except sqlite3.DatabaseError as error:
-                if error.sqlite_errorcode == sqlite3.SQLITE_NOTADB:
+                if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_NOTADB:
                     raise _no_database(path, copy=copy) from None
                 raise
             found = path.stat()
@@ -239,7 +240,7 @@ def _revisions(raw: sqlite3.Connection) -> set[str]:
     try:
         return {str(name) for (name,) in raw.execute(ASK_REVISIONS)}
     except sqlite3.OperationalError as error:
-        if error.sqlite_errorcode != sqlite3.SQLITE_ERROR:
+        if getattr(error, "sqlite_errorcode", None) != sqlite3.SQLITE_ERROR:
             raise
         # Without that column it is not as ours.
         return {REVISIONS}
@@ -269,8 +270,8 @@ def refusal(
     """
     cause = getattr(error, "orig", error)
     code = getattr(cause, "sqlite_errorcode", None)
-    if damage_of(error) is not None:
-        return damaged(path, str(cause), copy=copy)
+    if (how := _damage_in(error)) is not None:
+        return damaged(path, how, copy=copy)
     # SQLite has no codes of their own for these. Our statements are fixed, and right about our
     # tables: it is the tables that are not ours.
     if code == sqlite3.SQLITE_ERROR and str(cause).startswith(_NAME_UNKNOWN):
@@ -306,16 +307,33 @@ def _denied(path: Path, *, copy: bool) -> UsageError | None:
 
 
 def damage_of(error: BaseException | None) -> IndexDamaged | None:
-    """What is said where SQLite finds its file damaged; None of any other error.
+    """What is said where SQLite finds its file damaged, or a text no UTF-8; None of other errors.
 
     Without the path: it may reach whoever asks the service.
     """
+    how = _damage_in(error)
+    if how is None:
+        return None
+    return IndexDamaged(f"the index database is damaged: {how}", hint=_PUT_BACK)
+
+
+def _damage_in(error: BaseException | None) -> str | None:
     cause = getattr(error, "orig", error)
+    if (how := undecoded(cause)) is not None:
+        return how
     code = getattr(cause, "sqlite_errorcode", None)
     # The low byte is the primary code.
-    if code is None or code & 0xFF not in DAMAGE:
+    return None if code is None or code & 0xFF not in DAMAGE else str(cause)
+
+
+def undecoded(error: BaseException | None) -> str | None:
+    """How the driver says that a text of some row is no UTF-8, for which it has no code.
+
+    Without that text, which no log should hold.
+    """
+    if not isinstance(error, sqlite3.OperationalError) or not str(error).startswith(_NO_TEXT):
         return None
-    return IndexDamaged(f"the index database is damaged: {cause}", hint=_PUT_BACK)
+    return str(error).partition(" with text ")[0]
 
 
 def damaged(path: Path, how: str, *, copy: bool = False) -> IndexDamaged:

@@ -37,10 +37,13 @@ def whole(body: object, hash_: bytes) -> bool:
 
 
 def raw(body: object) -> bytes:
-    """The bytes of a body, also where it became text; of what is none, some that prove nothing."""
-    if isinstance(body, bytes | memoryview):
-        return bytes(body)
-    return (body if isinstance(body, str) else repr(body)).encode(errors="replace")
+    """The bytes of a body as it was read, also where it became text (`tables.Body`).
+
+    Where there is none, or a number, they prove nothing.
+    """
+    if isinstance(body, str):
+        return bytes.fromhex(body)
+    return bytes(body) if isinstance(body, bytes | memoryview) else b""
 
 
 def hash_of(row: Row[Any]) -> bytes:

@@ -1,8 +1,9 @@
 """Tensor leaves derived anew from the deposited documents, held against the chain's claims again.
 
 The documents are the truth: a model's leaves are what its fingerprint and its list of tensor ids
-say, once these lead to the claim's artifact root and fingerprint digest. Rebuild and audit both go
-through here.
+say, once these lead to the claim's artifact root and fingerprint digest. What no claim binds, such
+as ids of casts, may be right in either place: it is added, and never takes anything out. Rebuild
+and audit both go through here.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, delete, insert, select, update
 
 from ledger.claim import Claim, manifest_hash
-from ledger.errors import FormatError, LedgerError
+from ledger.errors import IndexDamaged, LedgerError
 from ledger.fingerprint.exact import Fingerprint
 from ledger.fingerprint.ids import TensorIds
 from ledger.fingerprint.search import registered_casts
@@ -36,16 +37,14 @@ class Derived:
     Attributes:
         leaves: kind ("cid", "vid" or "cast") and id.
         names: the tensors' names by leaf, as a JSON list.
-        spoken: kinds of documents that are there and are JSON.
-        unreadable: whether one is there and cannot.
+        bound: of which kinds of leaves, and whether of names ("name"), a claim binds what is said.
         understated: kinds of documents that the claim binds and that are said not to be bound.
         faults: documents that do not lead to the claim, in words.
     """
 
     leaves: frozenset[Leaf]
     names: dict[Leaf, str]
-    spoken: frozenset[str]
-    unreadable: bool
+    bound: frozenset[str]
     understated: frozenset[str]
     faults: tuple[str, ...]
 
@@ -84,17 +83,14 @@ def derive(connection: Connection, name: Digest, model: RowMap | None) -> Derive
         try:
             stored = document(connection, kind, name)
             if stored is not None:
-                found.spoken.add(kind)
                 take(stored, model)
         except LedgerError as error:
-            found.unreadable = found.unreadable or isinstance(error, FormatError)
             found.faults.append(error.message)
     leaves = found.leaves | {("cast", one.raw) for one in found.casts}
     return Derived(
         frozenset(leaves),
         {leaf: json.dumps(listed) for leaf, listed in found.names.items()},
-        frozenset(found.spoken),
-        found.unreadable,
+        frozenset(found.bound),
         frozenset(found.understated),
         tuple(f"{name}: {fault}" for fault in found.faults),
     )
@@ -107,8 +103,7 @@ class _Found:
     leaves: set[Leaf] = field(default_factory=set)
     casts: tuple[Digest, ...] = ()
     names: dict[Leaf, list[str]] = field(default_factory=dict)
-    spoken: set[str] = field(default_factory=set)
-    unreadable: bool = False
+    bound: set[str] = field(default_factory=set)
     understated: set[str] = field(default_factory=set)
     faults: list[str] = field(default_factory=list)
 
@@ -125,6 +120,8 @@ class _Found:
             if model is None
             else check_leaves(document, model)
         )
+        if model is not None:
+            self.bound |= {"cid", "vid", "name"} if bound else {"cid"}
         if bound and not said:
             self.understated.add(FINGERPRINT)
         if said and not bound:
@@ -148,6 +145,8 @@ class _Found:
         """
         document, said = stored
         found = TensorIds.from_json(document) if model is None else check_ids(document, model)
+        if model is not None:
+            self.bound |= {"cid", "vid"}
         if not said:
             self.understated.add(IDS)
         self.leaves.update(("cid", one.raw) for one in found.cids)
@@ -232,11 +231,11 @@ def examine(connection: Connection, chain_id: int, *, repair: bool) -> Leaves:
         stored = _stored(connection, model_id)
         if not found.understated and stored == (found.leaves, found.names):
             continue
-        if found.unreadable or (stored[1] and FINGERPRINT not in found.spoken):
-            # The leaves may be all that is left of it.
-            faults.append(f"{ModelId(model_id)}: the document of its leaves is gone or unreadable")
-        elif stored[0] and not found.spoken:
-            faults.append(f"{ModelId(model_id)}: it has leaves, and no document that says them")
+        if _says_more(*stored, found):
+            faults.append(
+                f"{ModelId(model_id)}: leaves or names of it are in no document that leads to its "
+                "claim, and may be all that is left of one"
+            )
         else:
             differed.append(str(ModelId(model_id)))
             if repair:
@@ -265,16 +264,27 @@ def _documented(connection: Connection, chain_id: int) -> Iterator[tuple[bytes, 
         yield bytes(raw), None if row is None else {**row}
 
 
-def _stored(connection: Connection, model_id: bytes) -> tuple[frozenset[Leaf], dict[Leaf, str]]:
+def _stored(
+    connection: Connection, model_id: bytes
+) -> tuple[frozenset[Leaf], dict[Leaf, str] | None]:
+    """A model's leaves and their names; None of names where one is no text."""
     leaf, called = tables.leaf, tables.leaf_name
     leaves = connection.execute(select(leaf.c.kind, leaf.c.id).where(leaf.c.model_id == model_id))
-    names = connection.execute(
-        select(called.c.kind, called.c.id, called.c.names).where(called.c.model_id == model_id)
-    )
-    return (
-        frozenset((row.kind, bytes(row.id)) for row in leaves),
-        {(row.kind, bytes(row.id)): row.names for row in names},
-    )
+    names = select(called.c.kind, called.c.id, called.c.names).where(called.c.model_id == model_id)
+    try:
+        called_so = {(row.kind, bytes(row.id)): row.names for row in connection.execute(names)}
+    except IndexDamaged:
+        called_so = None
+    return frozenset((row.kind, bytes(row.id)) for row in leaves), called_so
+
+
+def _says_more(leaves: frozenset[Leaf], names: dict[Leaf, str] | None, found: Derived) -> bool:
+    """Whether anything is stored that no document says, of what none speaks that is bound."""
+    if any(kind not in found.bound for kind, _ in leaves - found.leaves):
+        return True
+    if "name" in found.bound:
+        return False
+    return names is None or not names.items() <= found.names.items()
 
 
 def _store(connection: Connection, model_id: bytes, found: Derived) -> None:

@@ -15,6 +15,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    ColumnElement,
     Dialect,
     Index,
     Integer,
@@ -27,6 +28,9 @@ from sqlalchemy import (
     Text,
     text,
 )
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from ledger.errors import IndexDamaged
@@ -55,6 +59,36 @@ class Uint(TypeDecorator[int]):
         """From digits."""
         del dialect
         return None if value is None else int(value)
+
+
+class _Told(FunctionElement[bytes]):
+    """A body as `Body` has it read."""
+
+    inherit_cache = True
+
+
+@compiles(_Told)
+def _as_it_is(element: _Told, compiler: SQLCompiler, **options: Any) -> str:
+    return compiler.process(element.clauses, **options)
+
+
+@compiles(_Told, "sqlite")
+def _in_hex(element: _Told, compiler: SQLCompiler, **options: Any) -> str:
+    body = compiler.process(element.clauses, **options)
+    return f"CASE typeof({body}) WHEN 'blob' THEN {body} ELSE hex({body}) END"
+
+
+class Body(LargeBinary):
+    """Bytes of which SQLite says in hex what became text there (`ledger.index.evidence_rows.raw`).
+
+    That text mostly is no UTF-8, such as a header's, and the driver gives no row that has such. It
+    could be told to decode otherwise, but then every text of every row would go through Python,
+    and bear what no answer or log can be written with. This is the one column that is mended.
+    """
+
+    def column_expression(self, column: ColumnElement[Any]) -> ColumnElement[bytes]:
+        """Wherever it is selected."""
+        return _Told(column)
 
 
 UINT64 = Uint(20)
@@ -531,7 +565,7 @@ proof = Table(
     metadata,
     _column("hash", LargeBinary(32), primary_key=True),
     _column("kind", String(8)),
-    _column("body", LargeBinary),
+    _column("body", Body),
     _column("size", Integer),
 )
 # Which event rests on which proof, or why it could no longer be had. Named by block hash, so that

@@ -257,12 +257,6 @@ ABLATIONS = {
         "or (row.address, row.topics, row.data) not in shown.logs\n",
         f"{REFUTING}[sqlite-events are in each other's place]",
     ),
-    "what names another block is not its transaction's": Ablation(
-        "index.refuting",
-        "if (row.block_hash, row.tx_index) == key]",
-        "if row.tx_index == key[1]]",
-        f"{REFUTING}[sqlite-their block]",
-    ),
     "where no block was taken back, that is kept otherwise says nothing": Ablation(
         "index.refuting",
         "        or connection.execute(taken_back.limit(1)).first() is None\n",
@@ -333,7 +327,8 @@ ABLATIONS = {
         'found.verify(Digest(bytes(model["artifact_root"])), '
         'Digest(bytes(model["fingerprint_digest"])))',
         "pass",
-        AUDIT + "test_leaves_of_a_document_that_does_not_lead_to_its_claim_are_taken_out[sqlite]",
+        AUDIT
+        + "test_leaves_of_a_document_that_does_not_lead_to_its_claim_are_told_and_left[sqlite]",
     ),
     # -- the audit's own, by number
     "(1)": unmade("_pinned", f"{DAMAGE}[sqlite-other contracts]"),
@@ -732,6 +727,79 @@ ABLATIONS = {
         "True",
         f"{HERE}/test_review_endpoints.py::"
         "test_an_index_of_a_branch_that_one_endpoint_makes_up_does_not_hold[sqlite]",
+    ),
+    # -- what SQLite holds that is no text, and what nothing binds
+    "a body that became text is read in hex": Ablation(
+        "index.tables",
+        "return f\"CASE typeof({body}) WHEN 'blob' THEN {body} ELSE hex({body}) END\"",
+        "return body",
+        AUDIT + "test_bodies_that_became_text_are_told_and_no_hindrance_and_mended[sqlite]",
+    ),
+    "of a body that became text its bytes are read": Ablation(
+        "index.evidence_rows",
+        "return bytes.fromhex(body)",
+        "return body.encode()",
+        f"{HERE}/test_kept_evidence.py::"
+        "test_a_body_is_read_as_the_bytes_that_it_was_also_where_it_is_text"
+        "[what is no text-sqlite]",
+    ),
+    "a text that is no UTF-8 ends one check": Ablation(
+        "index.database",
+        "if undecoded(error) and (damage := damage_of(error)) is not None:",
+        "if False:",
+        AUDIT + "test_a_text_that_is_no_utf_8_fails_the_checks_that_read_it[the journal-sqlite]",
+    ),
+    "a text that is no UTF-8 is damage": Ablation(
+        "index.database_file",
+        "    if (how := undecoded(cause)) is not None:\n        return how\n",
+        "",
+        f"{HERE}/test_database.py::"
+        "test_a_text_that_is_no_utf_8_is_damage_and_no_matter_of_trying_again[sqlite]",
+    ),
+    "names that are no text are made anew": Ablation(
+        "index.leaves",
+        "    except IndexDamaged:\n        called_so = None\n",
+        "    except IndexDamaged:\n        raise\n",
+        AUDIT
+        + "test_a_text_that_is_no_utf_8_fails_the_checks_that_read_it[what a rebuild makes-sqlite]",
+    ),
+    "a core fingerprint binds no names": Ablation(
+        "index.leaves",
+        'self.bound |= {"cid", "vid", "name"} if bound else {"cid"}',
+        'self.bound |= {"cid", "vid", "name"}',
+        AUDIT + "test_names_that_no_claim_binds_are_told_and_left[sqlite]",
+    ),
+    "without a claim nothing is bound": Ablation(
+        "index.leaves",
+        'if model is not None:\n            self.bound |= {"cid", "vid"}\n',
+        'if True:\n            self.bound |= {"cid", "vid"}\n',
+        AUDIT + "test_what_no_claim_binds_adds_leaves_and_takes_none_out[sqlite]",
+    ),
+    "what nothing binds takes no leaves out": Ablation(
+        "index.leaves",
+        "if any(kind not in found.bound for kind, _ in leaves - found.leaves):",
+        "if False:",
+        AUDIT + "test_leaves_that_an_altered_document_lacks_are_told_and_left[sqlite-a cast less]",
+    ),
+    "what nothing binds changes no names": Ablation(
+        "index.leaves",
+        "return names is None or not names.items() <= found.names.items()",
+        "return False",
+        AUDIT + "test_names_that_no_claim_binds_are_told_and_left[sqlite]",
+    ),
+    "a chain's audit is of the bodies that it names": Ablation(
+        "index.evidence_rows",
+        "yield from sorted(h for h in shared if chain_id in named.get(h, {chain_id}))",
+        "yield from sorted(shared)",
+        f"{HERE}/test_kept_evidence.py::"
+        "test_a_spoilt_body_is_told_to_the_chains_that_name_it_or_to_all[sqlite]",
+    ),
+    "a body that no chain names is any chain's": Ablation(
+        "index.evidence_rows",
+        "named.get(h, {chain_id})",
+        "named.get(h, ())",
+        f"{HERE}/test_kept_evidence.py::"
+        "test_a_spoilt_body_is_told_to_the_chains_that_name_it_or_to_all[sqlite]",
     ),
 }
 

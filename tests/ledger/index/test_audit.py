@@ -7,16 +7,18 @@ import secrets
 import sqlite3
 import threading
 from contextlib import closing
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from evidence_world import mender, proofs_on_record
 from safetensors.numpy import save_file
 from sqlalchemy import delete, func, insert, select, text, update
 from sqlalchemy.exc import DBAPIError
 
 from ledger.chain.abi_codec import contract
 from ledger.errors import Fenced, IndexDamaged, IndexUnavailable
-from ledger.fingerprint.exact import fingerprint
+from ledger.fingerprint.exact import Fingerprint, fingerprint
 from ledger.fingerprint.ids import TensorIds
 from ledger.ids import Digest
 from ledger.index import leaves, library, tables
@@ -1083,19 +1085,19 @@ def test_after_a_rebuild_the_follower_goes_on_at_once(ledger, engine, follower, 
     assert look.journal(engine)[-1][0] == ledger.logs()[-1][0]
 
 
-def test_leaves_of_a_document_that_does_not_lead_to_its_claim_are_taken_out(
+def test_leaves_of_a_document_that_does_not_lead_to_its_claim_are_told_and_left(
     engine, follower, whole
 ):
+    before = stored_leaves(engine)
     with writing(engine) as connection:
         connection.execute(
             update(tables.model).values(artifact_root=b"x" * 32, fingerprint_digest=b"y" * 32)
         )
-        from ledger.index.leaves import examine
-
-        found = examine(connection, follower.journal.chain_id, repair=True)
-    assert len(found.faults) == 2
-    assert str(Digest(whole.raw)) in found.faults[0]
-    assert stored_leaves(engine) == set()
+        found = leaves.examine(connection, follower.journal.chain_id, repair=True)
+    assert len(found.faults) == 3
+    assert all(sentence.startswith(str(Digest(whole.raw))) for sentence in found.faults)
+    assert "may be all that is left" in found.faults[2]
+    assert (found.differed, stored_leaves(engine)) == ((), before)
 
 
 def test_a_deposit_beside_a_rebuild_is_not_taken_back(engine, follower, whole, monkeypatch):
@@ -1128,3 +1130,161 @@ def test_a_deposit_beside_a_rebuild_is_not_taken_back(engine, follower, whole, m
     rebuilt(engine, follower)
     depositor.join()
     assert stored_leaves(engine) == wanted
+
+
+def another_name(document):
+    document["tensors"][0]["name"] = "x"
+
+
+def a_cast_less(document):
+    document["casts"] = document["casts"][1:]
+
+
+def a_core_one(document):
+    """Which leads to the same artifact root, and says neither value ids nor casts."""
+    deep = Fingerprint.from_json(document)
+    tensors = tuple(replace(each, vid=None, derived=()) for each in deep.tensors)
+    document.clear()
+    document.update(replace(deep, level="core", vmd_root=None, tensors=tensors).to_json())
+
+
+# The only document that is left, and what is done to it.
+ALTERED = {
+    "another name": ("fingerprint", another_name),
+    "a cast less": ("tensor-ids", a_cast_less),
+}
+
+
+def alter(engine, kind, act):
+    kept = tables.document
+    with writing(engine) as connection:
+        connection.execute(delete(kept).where(kept.c.kind != kind))
+        if kind == "tensor-ids":
+            connection.execute(delete(tables.leaf_name))
+        document = json.loads(connection.execute(select(kept.c.body)).scalar_one())
+        act(document)
+        connection.execute(update(kept).values(body=json.dumps(document)))
+
+
+@pytest.mark.parametrize("what", ALTERED)
+def test_leaves_that_an_altered_document_lacks_are_told_and_left(
+    what, ledger, engine, follower, whole
+):
+    """They may be all that is left of it, and nothing says which of them is right."""
+    alter(engine, *ALTERED[what])
+    before = stored_leaves(engine)
+    found = rebuilt(engine, follower).leaves
+    assert (found.differed, bool(found.faults)) == ((), True)
+    assert stored_leaves(engine) == before
+    assert failed(audited(engine, ledger)) == {LEAVES}
+
+
+def test_names_that_no_claim_binds_are_told_and_left(ledger, engine, follower, whole):
+    before = stored_leaves(engine)
+    alter(engine, "fingerprint", a_core_one)
+    assert rebuilt(engine, follower).leaves.differed == ()
+    assert stored_leaves(engine) == before
+    with writing(engine) as connection:
+        for table in (tables.leaf, tables.leaf_name):
+            connection.execute(delete(table).where(table.c.kind != "cid"))
+        connection.execute(update(tables.document).values(complete=False))
+    assert audited(engine, ledger).holds
+    with writing(engine) as connection:
+        connection.execute(update(tables.leaf_name).values(names='["c"]'))
+    before = stored_leaves(engine)
+    assert "may be all that is left" in rebuilt(engine, follower).leaves.faults[0]
+    assert stored_leaves(engine) == before
+    assert failed(audited(engine, ledger)) == {LEAVES}
+
+
+def test_what_no_claim_binds_adds_leaves_and_takes_none_out(engine, follower, whole):
+    """As of a model that a reorganisation took back, or of another chain in the same database."""
+    before, leaf, chain = stored_leaves(engine), tables.leaf, follower.journal.chain_id
+    of = leaf.c.kind.in_(("vid", "cast"))
+    with writing(engine) as connection:
+        connection.execute(delete(tables.model))
+        connection.execute(delete(leaf).where(of))
+        found = leaves.examine(connection, chain, repair=True)
+        assert (found.differed, found.faults, found.unclaimed) == ((str(whole),), (), 1)
+    assert stored_leaves(engine) == before
+    with writing(engine) as connection:
+        connection.execute(
+            insert(leaf).values(model_id=whole.raw, kind="cid", id=secrets.token_bytes(32))
+        )
+        found = leaves.examine(connection, chain, repair=True)
+        assert "may be all that is left" in found.faults[0]
+    assert len(stored_leaves(engine) - before) == 1
+
+
+def test_a_leaf_that_was_made_up_is_taken_out_where_the_claim_binds_its_kind(
+    ledger, engine, follower, whole
+):
+    before = stored_leaves(engine)
+    with writing(engine) as connection:
+        for kind in ("cid", "vid"):
+            made_up = {"model_id": whole.raw, "kind": kind, "id": secrets.token_bytes(32)}
+            connection.execute(insert(tables.leaf).values(**made_up))
+        connection.execute(update(tables.leaf_name).values(names='["c"]'))
+    assert rebuilt(engine, follower).leaves.differed == (str(whole),)
+    assert stored_leaves(engine) == before
+    assert audited(engine, ledger).holds
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_bodies_that_became_text_are_told_and_no_hindrance_and_mended(
+    ledger, engine, follower, whole
+):
+    """Another tool wrote them so, headers too, which are no text at all."""
+    before = proofs_on_record(engine)
+    with writing(engine) as connection:
+        connection.exec_driver_sql("UPDATE proof SET body = CAST(body AS TEXT)")
+    assert failed(audited(engine, ledger)) == {6}
+    assert rebuilt(engine, follower).differences == ()
+    assert not mender(ledger.rpc, engine, ledger).retrieve().reasons
+    assert proofs_on_record(engine) == before
+    assert audited(engine, ledger).holds
+    # A number proves nothing, to either.
+    with writing(engine) as connection:
+        connection.exec_driver_sql(
+            "UPDATE proof SET body = CASE kind WHEN 'state' THEN 7 ELSE 1.5 END"
+        )
+    assert failed(audited(engine, ledger)) == {6}
+    assert rebuilt(engine, follower).differences == ()
+    with writing(engine) as connection:
+        connection.execute(delete(tables.orphan_log))
+    assert not mender(ledger.rpc, engine, ledger).retrieve().reasons
+
+
+NO_TEXT = {
+    "the journal": (["raw_log SET tx_hash"], {6, 7, 10}),
+    "documents": (["document SET body"], {LEAVES}),
+    "entries of the evidence": (["evidence SET lost"], {8}),
+    "what a rebuild makes": (["leaf_name SET names", "broker SET url"], {LEAVES, 10}),
+}
+
+
+def everything(engine):
+    """Whatever it is of: no driver reads such a text."""
+    with closing(sqlite3.connect(engine.url.database)) as raw:
+        raw.text_factory = bytes
+        return [raw.execute(f"SELECT * FROM {name}").fetchall() for name in tables.metadata.tables]
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("what", NO_TEXT)
+def test_a_text_that_is_no_utf_8_fails_the_checks_that_read_it(
+    what, ledger, engine, follower, whole
+):
+    where, checks = NO_TEXT[what]
+    with writing(engine) as connection:
+        for each in where:
+            connection.exec_driver_sql(f"UPDATE {each} = CAST(X'C3C3' AS TEXT)")
+    before = everything(engine)
+    assert failed(audited(engine, ledger)) == checks
+    if what == "the journal":
+        with pytest.raises(IndexDamaged):
+            rebuilt(engine, follower)
+        assert everything(engine) == before
+        return
+    rebuilt(engine, follower)
+    assert failed(audited(engine, ledger)) == (set() if what == "what a rebuild makes" else checks)

@@ -33,7 +33,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.pool import QueuePool
 
 from ledger.cli.index_args import opened
-from ledger.errors import ConfigurationError, IndexUnavailable, UsageError
+from ledger.errors import ConfigurationError, IndexDamaged, IndexUnavailable, UsageError
 from ledger.index import tables
 from ledger.index.database import MIGRATIONS, migrate, open_database, reading, writing
 from ledger.index.deferred import leave_out, left_out, restore
@@ -521,6 +521,25 @@ def test_a_database_that_another_process_holds_is_unavailable_and_not_a_crash(tm
         raw.execute("ROLLBACK")
     held.dispose()
     engine.dispose()
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_a_text_that_is_no_utf_8_is_damage_and_no_matter_of_trying_again(engine, database_url):
+    no_text = "CAST(X'736563726574C3C3' AS TEXT)"
+    with writing(engine) as connection:
+        connection.execute(insert(tables.cursor).values(a_row(tables.cursor, 1)))
+        connection.exec_driver_sql(f"UPDATE cursor SET holder = {no_text}")
+    for using in (reading, writing):
+        with (
+            pytest.raises(IndexDamaged, match=r"column 'holder'$") as error,
+            using(engine) as connection,
+        ):
+            connection.execute(select(tables.cursor)).all()
+        assert "put a copy in its place" in error.value.hint
+    with writing(engine) as connection:
+        connection.exec_driver_sql(f"UPDATE alembic_version SET version_num = {no_text}")
+    with pytest.raises(IndexDamaged, match=r"column 'version_num'$"):
+        open_database(database_url)
 
 
 @pytest.mark.parametrize("uses", [reading, writing])

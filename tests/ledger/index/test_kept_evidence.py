@@ -9,6 +9,7 @@ import httpx
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
+from sqlalchemy import delete, insert, select
 
 from ledger.chain.licenses import PlanTerms
 from ledger.chain.registry import InclusionProof
@@ -18,8 +19,10 @@ from ledger.evidence.bundle import read_bundle
 from ledger.evidence.verify import Verdict, verify
 from ledger.fingerprint.exact import fingerprint
 from ledger.ids import ZERO_DIGEST, Digest
-from ledger.index.database import open_database
+from ledger.index import tables
+from ledger.index.database import open_database, writing
 from ledger.index.endpoints import Endpoints
+from ledger.index.evidence_rows import misstored, raw
 from ledger.index.follow import Follower
 from ledger.index.keeper import Keeper
 from ledger.index.kept_evidence import KeptEvidence
@@ -173,3 +176,60 @@ def test_without_old_headers_each_event_stands_on_its_own_block(stand, deployed,
     assert report.verdict is Verdict.CONDITIONAL, report.text()
     assert len(report.assumed) > 1
     assert all(deployed.rpc.block(number).hash == block for number, block in report.assumed)
+
+
+# Of two chains that share a database: whose entries name each body.
+NAMED = {"ours": {1}, "another's": {2}, "both": {1, 2}, "nobody's": set()}
+
+
+@pytest.mark.parametrize(
+    "database_url",
+    ["sqlite", pytest.param("postgresql", marks=pytest.mark.deep)],
+    indirect=True,
+)
+def test_a_spoilt_body_is_told_to_the_chains_that_name_it_or_to_all(engine):
+    link, stored = tables.evidence, tables.proof
+    hashes = {name: name.encode().ljust(32, b"\0") for name in NAMED}
+    entry = {"block_hash": bytes(32), "log_index": 0, "kind": "header", "lost": None}
+    with writing(engine) as connection:
+        for block, (name, chains) in enumerate(NAMED.items()):
+            spoilt = {"hash": hashes[name], "kind": "header", "body": b"x", "size": 1}
+            connection.execute(insert(stored).values(**spoilt))
+            for chain in chains:
+                named = {**entry, "chain_id": chain, "block": block, "hash": hashes[name]}
+                connection.execute(insert(link).values(**named))
+
+        def told(chain):
+            found = set(misstored(connection, chain))
+            return {name for name, hash_ in hashes.items() if hash_ in found}
+
+        assert told(1) == {"ours", "both", "nobody's"}
+        assert told(2) == {"another's", "both", "nobody's"}
+        connection.execute(delete(link).where(link.c.chain_id == 2))
+        assert told(1) == set(NAMED)
+
+
+BODIES = {
+    "bytes": ("X'C300FF'", b"\xc3\0\xff"),
+    "what is no text": ("CAST(X'C300FF' AS TEXT)", b"\xc3\0\xff"),
+    "text": ("'{}'", b"{}"),
+    "nothing": ("''", b""),
+}
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("what", BODIES)
+def test_a_body_is_read_as_the_bytes_that_it_was_also_where_it_is_text(engine, what):
+    (written, read), stored = BODIES[what], tables.proof
+    with writing(engine) as connection:
+        row = {"hash": bytes(32), "kind": "header", "body": b"x", "size": 1}
+        connection.execute(insert(stored).values(**row))
+        connection.exec_driver_sql(f"UPDATE proof SET body = {written}")
+        body = connection.execute(select(stored.c.body)).scalar_one()
+        # What it became is no proof that it is stored as it was.
+        assert isinstance(body, bytes) == (what == "bytes")
+        assert raw(body) == read
+
+
+def test_what_is_no_body_proves_nothing():
+    assert raw(None) == b""
