@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import sqlite3
 import warnings
 from collections.abc import Iterator
@@ -75,6 +76,10 @@ _SERVER: Final = Place(
 )
 # Of PostgreSQL (its appendix A): what stays as it is until somebody changes it.
 _NO_RIGHT: Final = "42501"
+_REFUSED: Final = re.compile(
+    r'(?<=FATAL:  )((database|role) ".*" does not exist|password authentication failed for .*'
+    r"|no pg_hba.conf entry for .*)|no password supplied"
+)
 _NAME_TAKEN: Final = "42P07"
 _NAME_UNKNOWN: Final = frozenset({"42P01", "42703"})  # of a table, of a column
 
@@ -185,6 +190,14 @@ def lasting(file: Path | None, error: BaseException | None) -> ConfigurationErro
             "the role that the URL names may not use the database as an index does",
             hint="let it make, read and write tables there: createdb --owner makes it one of its "
             "own",
+        )
+    # Of a connection that is refused the driver gives no code, and the server's sentence alone.
+    refused = None if state is not None else _REFUSED.search(str(cause))
+    if refused is not None:
+        return UsageError(
+            f"the server refuses the connection: {refused[0]}",
+            hint="check the database, the role and its password in the URL; createdb makes a "
+            "database, createuser a role",
         )
     if state == _NAME_TAKEN:
         return name_taken(_SERVER)

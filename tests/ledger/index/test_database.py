@@ -375,6 +375,38 @@ def test_a_role_that_may_make_no_tables_is_told_so(postgres, bare):
         made(bare, "DROP ROLE poor")
 
 
+@pytest.fixture
+def walled(postgres):
+    """A role of which the server asks a password."""
+    rules = postgres.folder / "data" / "pg_hba.conf"
+    before = rules.read_text()
+    rules.write_text("local all walled scram-sha-256\n" + before)
+    with postgres.admin() as admin:
+        admin.execute("CREATE ROLE walled LOGIN PASSWORD 'right'")
+        admin.execute("SELECT pg_reload_conf()")
+        yield
+        rules.write_text(before)
+        admin.execute("SELECT pg_reload_conf()")
+        admin.execute("DROP ROLE walled")
+
+
+@pytest.mark.parametrize(
+    ("user", "name", "said"),
+    [
+        ("deed", "nodb", 'database "nodb" does not exist'),
+        ("nobody", "postgres", 'role "nobody" does not exist'),
+        ("walled:wrong", "postgres", 'password authentication failed for user "walled"'),
+        ("walled", "postgres", "no password supplied"),
+    ],
+)
+def test_who_is_refused_by_the_server_is_not_told_to_wait(postgres, walled, user, name, said):
+    with pytest.raises(UsageError, match="the server refuses the connection: ") as caught:
+        open_database(postgres.url(name).replace("deed@", f"{user}@"))
+    assert said in caught.value.message
+    assert "createdb" in caught.value.hint
+    assert "wrong" not in caught.value.message
+
+
 def test_a_role_that_may_only_read_opens_an_index_and_is_told_where_it_may_not(
     postgres_reader,
 ):
