@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Row, Table, and_, select
+from sqlalchemy import ColumnElement, Connection, Row, Table, and_, insert, select, update
 
 from ledger.errors import IndexDamaged
 from ledger.index import tables
+from ledger.index.event_proofs import Kept, proof_in
 
 _PAGE: Final = 500
 
@@ -87,3 +88,37 @@ def misstored(connection: Connection, chain_id: int) -> Iterator[bytes]:
             if row.hash in shared:
                 named.setdefault(row.hash, set()).add(row.chain_id)
     yield from sorted(h for h in shared if chain_id in named.get(h, {chain_id}))
+
+
+def put_bodies(connection: Connection, proofs: Iterable[Kept]) -> int:
+    """Store the bodies that are not there as they are; the bytes of the new ones.
+
+    What stood in the place of one is put, too, where it proves something: it may be the last
+    copy.
+    """
+    table = tables.proof
+    wanted, size = {proof.hash: proof for proof in proofs}, 0
+    while wanted:
+        # In one order, so that two chains that share some wait for each other in turn.
+        wanted = dict(sorted(wanted.items()))
+        known = {
+            bytes(row.hash): (row.kind, raw(row.body), row.size)
+            for row in connection.execute(select(table).where(table.c.hash.in_(wanted)))
+        }
+        fresh, displaced = [], dict[bytes, Kept]()
+        for hash_, proof in wanted.items():
+            row = {"kind": proof.kind, "body": proof.body, "size": len(proof.body)}
+            if hash_ not in known:
+                fresh.append({"hash": hash_, **row})
+                size += len(proof.body)
+            elif known[hash_] != (proof.kind, proof.body, len(proof.body)):
+                this = update(table).where(table.c.hash == hash_)
+                if connection.execute(this.values(**row)).rowcount != 1:
+                    fresh.append({"hash": hash_, **row})  # Dropped meanwhile: it was spoilt.
+                other = proof_in(known[hash_][1])
+                if other is not None:
+                    displaced[other.hash] = other
+        if fresh:
+            connection.execute(insert(table), fresh)
+        wanted = {hash_: other for hash_, other in displaced.items() if hash_ not in wanted}
+    return size

@@ -16,7 +16,7 @@ had is written down with its reason, and asked for again only when an operator s
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -37,8 +37,8 @@ from sqlalchemy import (
 
 from ledger.errors import Fenced
 from ledger.index import tables
-from ledger.index.event_proofs import KINDS, OTHERWISE, Gathered, Kept, Kind, proof_in, sound
-from ledger.index.evidence_rows import raw, same_event, same_proof, whole
+from ledger.index.event_proofs import KINDS, OTHERWISE, Gathered, Kept, Kind, sound
+from ledger.index.evidence_rows import put_bodies, raw, same_event, same_proof, whole
 
 BLOCKS_A_TURN: Final = 16
 """Blocks of ours that are looked up at once; each is harvested and committed by itself."""
@@ -311,34 +311,6 @@ class EvidenceStore:
         )
         return int(connection.execute(lost).scalar_one())
 
-    def meant(self, connection: Connection, below: int) -> tuple[int, int]:
-        """Events that were to have every proof: none is said to be lost, though all may be gone.
-
-        Returns:
-            Those with entries, and those of the journal below `below` that have none any more.
-        """
-        link, logs = tables.evidence, tables.raw_log
-        of = (link.c.chain_id == self.chain_id, link.c.kind.in_(KINDS))
-        spoken_of = (
-            select(link.c.log_index)
-            .where(*of)
-            .group_by(link.c.block, link.c.block_hash, link.c.log_index)
-            .having(func.count(link.c.lost) == 0)
-            .subquery()
-        )
-        silent = (
-            select(func.count())
-            .select_from(logs)
-            .where(
-                logs.c.chain_id == self.chain_id,
-                logs.c.block < below,
-                ~select(link.c.kind).where(same_event(), link.c.kind.in_(KINDS)).exists(),
-            )
-        )
-        counts = (select(func.count()).select_from(spoken_of), silent)
-        with_some, without = (int(connection.execute(count).scalar_one()) for count in counts)
-        return with_some, without
-
     def speaks(self, connection: Connection) -> bool:
         """Whether there is any entry, of whatever event."""
         link = tables.evidence
@@ -381,7 +353,7 @@ class EvidenceStore:
             connection.execute(
                 delete(link).where(*of_block, link.c.log_index == index, link.c.kind == kind)
             )
-        size = self.put(connection, new.values())
+        size = put_bodies(connection, new.values())
         rows = [
             {
                 "chain_id": self.chain_id,
@@ -449,39 +421,6 @@ class EvidenceStore:
             link.c.block == block,
             link.c.block_hash == block_hash,
         )
-
-    def put(self, connection: Connection, proofs: Iterable[Kept]) -> int:
-        """Store the bodies that are not there as they are; the bytes of the new ones.
-
-        What stood in the place of one is put, too, where it proves something: it may be the last
-        copy.
-        """
-        table = tables.proof
-        wanted, size = {proof.hash: proof for proof in proofs}, 0
-        while wanted:
-            # In one order, so that two chains that share some wait for each other in turn.
-            wanted = dict(sorted(wanted.items()))
-            known = {
-                bytes(row.hash): (row.kind, raw(row.body), row.size)
-                for row in connection.execute(select(table).where(table.c.hash.in_(wanted)))
-            }
-            fresh, displaced = [], dict[bytes, Kept]()
-            for hash_, proof in wanted.items():
-                row = {"kind": proof.kind, "body": proof.body, "size": len(proof.body)}
-                if hash_ not in known:
-                    fresh.append({"hash": hash_, **row})
-                    size += len(proof.body)
-                elif known[hash_] != (proof.kind, proof.body, len(proof.body)):
-                    this = update(table).where(table.c.hash == hash_)
-                    if connection.execute(this.values(**row)).rowcount != 1:
-                        fresh.append({"hash": hash_, **row})  # Dropped meanwhile: it was spoilt.
-                    other = proof_in(known[hash_][1])
-                    if other is not None:
-                        displaced[other.hash] = other
-            if fresh:
-                connection.execute(insert(table), fresh)
-            wanted = {hash_: other for hash_, other in displaced.items() if hash_ not in wanted}
-        return size
 
     def _move(
         self, connection: Connection, place: Row[Any] | None, next_block: int, filed: Filed

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from sqlalchemy import (
     Connection,
@@ -23,32 +23,22 @@ from sqlalchemy import (
     ScalarSelect,
     Table,
     delete,
-    except_,
     func,
-    insert,
     select,
     update,
 )
 
-from ledger.errors import IndexDamaged
-from ledger.evidence.headers import Header
 from ledger.index import tables
 from ledger.index.database import reading, writing
 from ledger.index.event_proofs import (
     KINDS,
-    Gathered,
-    Kept,
-    Kind,
-    holds,
     proof_in,
-    sound,
-    subject_of,
 )
-from ledger.index.evidence_rows import hash_of, misstored, raw, same_event, same_proof, whole
+from ledger.index.evidence_account import Account
+from ledger.index.evidence_rows import misstored, put_bodies, raw, same_event, same_proof, whole
 from ledger.index.evidence_store import EvidenceStore
-from ledger.index.faults import proved
-from ledger.index.journal import Journal
 from ledger.index.proof_source import ProofSource
+from ledger.index.strays import Block, Strays, block_of, misnamed
 
 _AT_ONCE: Final = 500
 _SORTED_OUT: Final = 10_000
@@ -61,8 +51,6 @@ _TAKEN_BACK: Final = "its block was taken back, and no endpoint has that; a copy
 
 _LOGS: Final = (tables.raw_log, tables.orphan_log)
 
-Subject = tuple[object, ...]
-Block = tuple[int, bytes]
 Act = Callable[[Connection, EvidenceStore, Sequence[bytes]], list[bytes]]
 
 
@@ -270,7 +258,7 @@ def sort_out(connection: Connection, store: EvidenceStore, hashes: Sequence[byte
         body = connection.execute(select(stored.c.body).where(stored.c.hash == hash_)).scalar()
         proof = proof_in(raw(body))
         if proof is not None:
-            store.put(connection, [proof])
+            put_bodies(connection, [proof])
     left = []
     for hash_ in hashes:
         # Looked at again: what stood under another's hash may have been put here.
@@ -283,23 +271,6 @@ def sort_out(connection: Connection, store: EvidenceStore, hashes: Sequence[byte
         else:
             connection.execute(delete(stored).where(this))
     return left
-
-
-def misnamed(connection: Connection, chain_id: int, logs: Table) -> tuple[set[Block], set[bytes]]:
-    """The blocks with events that name what does not prove them, and what that is.
-
-    Args:
-        connection: a transaction that reads.
-        chain_id: whose events.
-        logs: the journal, or what was taken back.
-    """
-    blocks, hashes = set[Block](), set[bytes]()
-    for event, kept in proved(connection, chain_id, logs):
-        if not holds(event, kept):
-            blocks.add(_block_of(logs, event))
-            good = sound(event, kept, None)
-            hashes |= {proof.hash for kind, proof in kept.items() if kind not in good}
-    return blocks, hashes
 
 
 def wanting(
@@ -332,24 +303,19 @@ def wanting(
     lacking = lacking.where(_held(logs) != len(KINDS))
     if place is not None and logs is tables.raw_log:
         lacking = lacking.where(logs.c.block < place.next_block)
-        found = {_block_of(logs, row) for row in connection.execute(lacking)}
+        found = {block_of(logs, row) for row in connection.execute(lacking)}
     else:
         some = connection.execute(lacking.add_columns(entry.scalar_subquery().label("n")))
-        blocks = ((_block_of(logs, row), row.n) for row in some)
+        blocks = ((block_of(logs, row), row.n) for row in some)
         found = {at for at, entries in blocks if entries or ("header", at[1]) in strays.hashes}
     ours = select(*block, link.c.hash).join(logs, same_event(logs))
     ours = ours.where(link.c.chain_id == chain_id).execution_options(yield_per=_AT_ONCE)
     for row in connection.execute(ours) if bad else ():
         if row.hash in bad:
-            found.add(_block_of(logs, row))
+            found.add(block_of(logs, row))
     for row in connection.execute(ours.where(link.c.kind.not_in(KINDS))):
-        found.add(_block_of(logs, row))
+        found.add(block_of(logs, row))
     return found
-
-
-def _block_of(logs: Table, row: Any) -> Block:
-    tables.require_kinds(logs, row)
-    return int(row.block), bytes(row.block_hash)
 
 
 def _held(logs: Table) -> ScalarSelect[int]:
@@ -363,173 +329,3 @@ def _held(logs: Table) -> ScalarSelect[int]:
         .correlate(logs)
         .scalar_subquery()
     )
-
-
-@dataclass(frozen=True, slots=True)
-class Strays:
-    """Proofs that no entry names as what they are, such as where it is gone or another event's.
-
-    Attributes:
-        hashes: under which they are or will be stored, by what each is of.
-    """
-
-    hashes: Mapping[Subject, Sequence[bytes]]
-
-    @classmethod
-    def of(cls, connection: Connection, others: Iterable[bytes] = ()) -> Self:
-        """Look through the whole store.
-
-        Args:
-            connection: a transaction that reads.
-            others: under what those are stored that entries name as what they are not.
-        """
-        link, stored = tables.evidence, tables.proof
-        # Neither database has an index of what entries name: this sorts both once.
-        unnamed = except_(select(stored.c.hash, stored.c.kind), select(link.c.hash, link.c.kind))
-        found: dict[Subject, list[bytes]] = {}
-        hashes = {*(hash_of(row) for row in connection.execute(unnamed)), *others}
-        for hash_ in sorted(hashes):
-            body = connection.execute(select(stored.c.body).where(stored.c.hash == hash_)).scalar()
-            proof, subject = proof_in(raw(body)), subject_of(raw(body))
-            if proof is not None and subject is not None:
-                # Under its own it is once the one whose place it takes is put right.
-                found.setdefault(subject, []).extend(sorted({hash_, proof.hash}))
-        return cls(found)
-
-    def proofs(
-        self, connection: Connection, store: EvidenceStore, events: Sequence[Row[Any]]
-    ) -> Gathered:
-        """Those that events of one block rest on: each verifies.
-
-        Events of a block mostly share a header, a state, a receipt: also what an entry of another
-        one names is looked at, under whatever kind.
-        """
-        block, hash_ = int(events[0].block), bytes(events[0].block_hash)
-        there: dict[Subject, list[Kept]] = {}
-        for proof in {each for each in store.entries(connection, block, hash_).values() if each}:
-            subject = subject_of(proof.body)
-            if subject is not None:
-                there.setdefault(subject, []).append(Kept(subject[0], proof.body))
-
-        def all_of(*subject: object) -> list[Kept]:
-            if subject in self.hashes:
-                there.setdefault(subject, []).extend(self._bodies(connection, subject))
-            return there.get(subject, [])
-
-        held: dict[tuple[int, Kind], Kept] = {}
-        headers = all_of("header", hash_)
-        candidates: dict[Subject, list[Kept]] = {}
-        for event in events:
-            header = _first(event, "header", {}, headers)
-            if header is None:
-                continue
-            held[event.log_index, "header"] = header
-            shown = Header.parse(header.body)
-            beside: dict[Kind, Kept] = {"header": header}
-            rests_on: dict[Kind, Subject] = {
-                "receipt": ("receipt", block, event.tx_index, shown.receipts_root.raw),
-                "state": ("state", bytes(event.address), shown.state_root.raw),
-            }
-            for kind, of in rests_on.items():
-                if of not in candidates:
-                    candidates[of] = all_of(*of)
-                found = _first(event, kind, beside, candidates[of])
-                if found is not None:
-                    held[event.log_index, kind] = found
-        return Gathered(held, {})
-
-    def _bodies(self, connection: Connection, subject: Subject) -> Iterator[Kept]:
-        stored = tables.proof
-        for hash_ in self.hashes[subject]:
-            query = select(stored.c.body).where(stored.c.hash == hash_)
-            body = connection.execute(query).scalar_one_or_none()
-            proof = None if body is None else proof_in(raw(body))
-            if proof is not None:
-                # Under whatever hash, and whatever is there by now: each is held against its event.
-                yield proof
-
-
-def _first(
-    event: Row[Any], kind: Kind, beside: Mapping[Kind, Kept], candidates: Iterable[Kept]
-) -> Kept | None:
-    """The first of these that the event can rest on."""
-    return next((c for c in candidates if holds(event, {**beside, kind: c})), None)
-
-
-@dataclass(frozen=True, slots=True)
-class Account:
-    """How far proofs were taken and how many there are: as it is written, and by what is there."""
-
-    written: tuple[int, int, int, int] | None
-    found: tuple[int, int, int, int] | None
-
-    @classmethod
-    def of(cls, connection: Connection, store: EvidenceStore, strays: Strays) -> Self:
-        """Count, which takes a while.
-
-        Proofs are taken in order, so those of the newest event say how far: where its entries are
-        gone, too, its header among the strays does.
-
-        Raises:
-            IndexDamaged: what is there is no number.
-        """
-        cursor = Journal(store.chain_id).cursor(connection)
-        place, link, logs = store.place(connection), tables.evidence, tables.raw_log
-        of = logs.c.chain_id == store.chain_id
-        newest = select(func.max(logs.c.block)).join(link, same_event()).where(of)
-        last = connection.execute(newest).scalar_one()
-        if not isinstance(last, int | None):
-            raise IndexDamaged("block of raw_log in the index database is not of its kind")
-        marks = [] if last is None else [last + 1]
-        if place is not None:
-            marks.append(place.next_block)
-        if any(subject[0] == "header" for subject in strays.hashes):
-            rows = connection.execute(select(logs.c.block_hash, logs.c.block).distinct().where(of))
-            blocks = (_block_of(logs, row) for row in rows)
-            marks += [n + 1 for n, hash_ in blocks if ("header", hash_) in strays.hashes]
-        written = (
-            None if place is None else (place.next_block, place.events, place.lost, place.bytes)
-        )
-        if not marks and not store.speaks(connection):
-            return cls(written, None)
-        final = min(cursor.finalized, cursor.block)
-        # Where all that was proved was taken back, what comes is to be proved from the beginning.
-        reached = min(max(marks, default=1), final + 1)
-        _, lost = store.tally(connection)
-        events, silent = store.meant(connection, reached)
-        if place is not None:
-            # Nothing says whether those without entries ever had some, but that they were counted.
-            events = min(max(events, place.events), events + silent)
-        return cls(written, (reached, events, lost, store.size(connection)))
-
-    @property
-    def right(self) -> bool:
-        """Whether what is written is what was found."""
-        return self.found is None or self.found == self.written
-
-    @property
-    def fewer(self) -> int:
-        """How many events fewer there are than are written."""
-        return max(0, self.written[1] - self.found[1]) if self.written and self.found else 0
-
-    def settle(self, connection: Connection, store: EvidenceStore, *, lower: bool) -> bool:
-        """Write what was found; not where somebody has written since, and False then.
-
-        Args:
-            connection: a transaction that writes.
-            store: of the chain.
-            lower: whether fewer events are set, too: nothing else may tell that some are gone.
-        """
-        table, place = tables.evidence_place, store.place(connection)
-        now = None if place is None else (place.next_block, place.events, place.lost, place.bytes)
-        if now != self.written or self.found is None:
-            return self.found is None
-        names = ("next_block", "events", "lost", "bytes")
-        values = dict(zip(names, self.found, strict=True))
-        values["events"] += 0 if lower else self.fewer
-        if place is None:
-            connection.execute(insert(table).values(chain_id=store.chain_id, **values))
-        else:
-            of = table.c.chain_id == store.chain_id
-            connection.execute(update(table).where(of).values(**values))
-        return True

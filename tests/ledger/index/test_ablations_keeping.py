@@ -499,7 +499,7 @@ ABLATIONS = {
         f"{DAMAGE}[sqlite-a trigger]",
     ),
     "a body that is written over is filed under its own hash": Ablation(
-        "index.evidence_store",
+        "index.evidence_rows",
         "if other is not None:",
         "if False:",
         MENDING + "test_a_body_of_what_was_taken_back_is_not_written_over[sqlite-True]",
@@ -536,7 +536,7 @@ ABLATIONS = {
         MENDING + "test_that_fewer_are_proved_is_said_by_the_run_that_comes_to_its_end[sqlite]",
     ),
     "events without entries are not counted anew": Ablation(
-        "index.mending",
+        "index.evidence_account",
         "events = min(max(events, place.events), events + silent)",
         "events += silent",
         MENDING + "test_nothing_is_lost_under_a_block_that_is_not_kept[sqlite]",
@@ -574,10 +574,9 @@ ABLATIONS = {
         MENDING + "test_one_event_that_the_journal_has_otherwise_costs_no_other_its_proofs[sqlite]",
     ),
     "what was displaced is held against what is there by then": Ablation(
-        "index.evidence_store",
-        "            if fresh:\n                connection.execute(insert(table), fresh)\n",
-        "            if fresh and not displaced:\n                "
-        "connection.execute(insert(table), fresh)\n",
+        "index.evidence_rows",
+        "        if fresh:\n            connection.execute(insert(table), fresh)\n",
+        "        if fresh and not displaced:\n            connection.execute(insert(table), fresh)\n",
         MENDING + "test_no_body_in_whatever_place_ends_it[sqlite-a header's row holds the receipt]",
     ),
     "a proof that no canonical JSON can hold is none": Ablation(
@@ -600,8 +599,8 @@ ABLATIONS = {
     ),
     "a proof is filed under its own hash before another is dropped": Ablation(
         "index.mending",
-        "        if proof is not None:\n            store.put",
-        "        if False:\n            store.put",
+        "        if proof is not None:\n            put_bodies",
+        "        if False:\n            put_bodies",
         f"{MENDING}test_a_proof_under_another_hash_outlives_a_run_that_cannot_use_it[sqlite]",
     ),
     "what a spoilt body's place holds is looked at again when it is dropped": Ablation(
@@ -611,7 +610,7 @@ ABLATIONS = {
         f"{MENDING}test_who_drops_a_spoilt_body_and_who_puts_it_right_leave_it_whole[postgresql]",
     ),
     "a body that was dropped meanwhile is put anew": Ablation(
-        "index.evidence_store",
+        "index.evidence_rows",
         "if connection.execute(this.values(**row)).rowcount != 1:",
         "if False:",
         f"{MENDING}test_who_drops_a_spoilt_body_and_who_puts_it_right_leave_it_whole[postgresql]",
@@ -623,13 +622,13 @@ ABLATIONS = {
         MENDING + "test_who_harvests_and_who_asks_again_count_together[postgresql]",
     ),
     "how far it came is counted": Ablation(
-        "index.mending",
+        "index.evidence_account",
         "marks = [] if last is None else [last + 1]",
         "marks = [0]",
         MENDING + "test_how_far_it_came_is_what_the_newest_entries_say[sqlite-0]",
     ),
     "a header among the strays says how far": Ablation(
-        "index.mending",
+        "index.evidence_account",
         "            marks += [n + 1 for n, hash_ in blocks if "
         '("header", hash_) in strays.hashes]\n',
         "",

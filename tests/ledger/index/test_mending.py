@@ -22,8 +22,10 @@ from ledger.index import tables
 from ledger.index.audit import audit
 from ledger.index.database import writing
 from ledger.index.event_proofs import KINDS, OTHERWISE, Kept, verify_event
+from ledger.index.evidence_account import Account
+from ledger.index.evidence_rows import put_bodies
 from ledger.index.evidence_store import EvidenceStore
-from ledger.index.mending import Account, sort_out
+from ledger.index.mending import sort_out
 from ledger.index.proof_source import ProofSource
 
 pytestmark = pytest.mark.chain
@@ -365,18 +367,18 @@ def test_who_harvests_and_who_asks_again_count_together(engine, store, losing, l
     ledger.register()
     ledger.mine(3)
     look.catch_up(young)
-    put = losing._store.put
+    file = losing._store._file
 
     with ThreadPoolExecutor(1) as beside:
 
         def meanwhile(*given):
-            losing._store.put = put
+            losing._store._file = file
             answers.append(beside.submit(mender(ledger.rpc, engine, ledger).retrieve))
             time.sleep(0.5)
             assert not answers[0].done()  # It waits for the cursor's row.
-            return put(*given)
+            return file(*given)
 
-        losing._store.put, answers = meanwhile, []
+        losing._store._file, answers = meanwhile, []
         finish(losing)
         assert answers[0].result(timeout=60).found == lost
     cover = coverage(engine, store)
@@ -669,7 +671,7 @@ def test_a_body_of_what_was_taken_back_is_not_written_over(
     # What a follower's keeper may do first.
     gathered = ProofSource(ledger.rpc, rate=1e9).gather([row], give_up=False)
     with writing(engine) as connection:
-        store.put(connection, gathered.held.values() if put_first else ())
+        put_bodies(connection, gathered.held.values() if put_first else ())
     assert not mender(ledger.rpc, engine, ledger).retrieve().reasons
     assert proofs_on_record(engine) == before
 
@@ -995,7 +997,7 @@ def test_who_drops_a_spoilt_body_and_who_puts_it_right_leave_it_whole(
 
 def put(engine, store, kept):
     with writing(engine) as connection:
-        store.put(connection, [kept])
+        put_bodies(connection, [kept])
 
 
 def sorted_out(engine, store, hash_):
