@@ -44,9 +44,11 @@ _AT_ONCE: Final = 500
 _SORTED_OUT: Final = 10_000
 # Counts while others write, which may have to be made again; then one that holds them up.
 _COUNTS: Final = 3
-_FEWER: Final = (
+FEWER: Final = (
     "fewer events are proved than were counted, and nothing says which: a copy of the index may"
 )
+"""Why proofs are lacking of which nothing is left; counted in events."""
+
 _TAKEN_BACK: Final = "its block was taken back, and no endpoint has that; a copy of the index may"
 
 _LOGS: Final = (tables.raw_log, tables.orphan_log)
@@ -146,7 +148,7 @@ class Mender:
         self._each(sort_out, bad)
         fewer = self._recount(strays, lower=True)
         if fewer:
-            reasons[_FEWER] += fewer
+            reasons[FEWER] += fewer
         return Retrieved(found, reasons)
 
     def _events(self, table: Table, blocks: Sequence[Block]) -> Iterator[list[Row[Any]]]:

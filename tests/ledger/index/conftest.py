@@ -241,6 +241,7 @@ BEFORE_THE_DATABASE = {
 ASKED_ALIKE = {
     "test_audit.py",
     "test_mending.py",
+    "test_mending_at_random.py",
     "test_refuting.py",
     "test_review_keeping.py",
 }

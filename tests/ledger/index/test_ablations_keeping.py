@@ -576,7 +576,8 @@ ABLATIONS = {
     "what was displaced is held against what is there by then": Ablation(
         "index.evidence_rows",
         "        if fresh:\n            connection.execute(insert(table), fresh)\n",
-        "        if fresh and not displaced:\n            connection.execute(insert(table), fresh)\n",
+        "        if fresh and not displaced:\n            "
+        "connection.execute(insert(table), fresh)\n",
         MENDING + "test_no_body_in_whatever_place_ends_it[sqlite-a header's row holds the receipt]",
     ),
     "a proof that no canonical JSON can hold is none": Ablation(
