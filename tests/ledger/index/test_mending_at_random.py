@@ -113,6 +113,13 @@ class Damage:
             this = link.c.block_hash == row.block_hash
             self.connection.execute(delete(link).where(this))
 
+    def its_traces_are_gone(self):
+        for row in self._any(self.entries):
+            this = link.c.block_hash == row.block_hash
+            self.connection.execute(delete(link).where(this))
+            named = {each.hash for each in self.entries if each.block_hash == row.block_hash}
+            self.connection.execute(delete(proof).where(proof.c.hash.in_(named - {None})))
+
     def its_entries_change_places(self):
         some = self._any(self.entries, 2)
         for row, other in zip(some, some[::-1], strict=True):
