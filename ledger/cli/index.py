@@ -166,7 +166,7 @@ def prove(
 
     Also for those that the database no longer holds as they were, which deed index audit tells. All
     of it is looked through first: what is whole there serves again, and needs no endpoint. A
-    follower may run meanwhile. Exit code 1 while some are still lost; it says why. Exit code 3:
+    follower may run meanwhile. Exit code 1 while some are lacking; it says why. Exit code 3:
     some lack, and no endpoint can be used; 2: all are of another chain, or the database is. Ended
     at any point, it keeps what it has found.
     """
@@ -186,7 +186,7 @@ def prove(
         answer = Mender(engine, chain_id, source).retrieve(show, ready=ready)
     still = sum(answer.reasons.values())
     rows: list[tuple[str, object]] = [("found", _proofs(answer.found))]
-    rows += [("still lost", told) for told in _lost(answer.reasons)]
+    rows += [("lacking", told) for told in _lacking(answer.reasons)]
     data = {"found": answer.found, "lost": still, "reasons": dict(answer.reasons)}
     return Answer(data, fields(rows), ok=not still)
 
@@ -414,10 +414,14 @@ def _proofs(count: int) -> str:
     return _count(count, "proof")
 
 
-def _lost(reasons: Mapping[str, int]) -> list[str]:
-    """How many proofs are lost for which reason; an endpoint may name the block in every one."""
-    ordered = sorted(reasons.items(), key=lambda item: (-item[1], item[0]))
-    told = [f"{_proofs(count)}: {why}" for why, count in ordered[:REASONS_SHOWN]]
+def _lacking(reasons: Mapping[str, int]) -> list[str]:
+    """How many proofs lack for which reason; an endpoint may name the block in every one."""
+    from ledger.index.mending import FEWER
+
+    of_proofs = {why: count for why, count in reasons.items() if why != FEWER}
+    ordered = sorted(of_proofs.items(), key=lambda item: (-item[1], item[0]))
+    told = [f"{_count(reasons[FEWER], 'event')} {FEWER}"] if FEWER in reasons else []
+    told += [f"{_proofs(count)}: {why}" for why, count in ordered[:REASONS_SHOWN]]
     if more := sum(count for _, count in ordered[REASONS_SHOWN:]):
         told.append(f"{_proofs(more)} for other reasons; --json has them all")
     return told

@@ -44,9 +44,7 @@ _AT_ONCE: Final = 500
 _SORTED_OUT: Final = 10_000
 # Counts while others write, which may have to be made again; then one that holds them up.
 _COUNTS: Final = 3
-FEWER: Final = (
-    "fewer events are proved than were counted, and nothing says which: a copy of the index may"
-)
+FEWER: Final = "fewer are proved than were counted, and nothing says which: a copy of the index may"
 """Why proofs are lacking of which nothing is left; counted in events."""
 
 _TAKEN_BACK: Final = "its block was taken back, and no endpoint has that; a copy of the index may"

@@ -23,7 +23,7 @@ from ledger.chain.deployment import Deployment
 from ledger.chain.dev import DevChain
 from ledger.chain.network import load_live
 from ledger.chain.rpc import Rpc
-from ledger.cli.index import _lost, _proposed
+from ledger.cli.index import _lacking, _proposed
 from ledger.evidence.origin import DEPLOYED, FACTORY, factory_call
 from ledger.evidence.releases import shipped_code, shipped_init_code
 from ledger.ids import Digest, keccak256
@@ -31,6 +31,7 @@ from ledger.index.accepting import Proposal
 from ledger.index.database import open_database
 from ledger.index.fetch import Header, Heads
 from ledger.index.journal import Cursor
+from ledger.index.mending import FEWER
 
 pytestmark = pytest.mark.chain
 
@@ -535,11 +536,14 @@ def test_a_rebuild_is_refused_where_a_kept_proof_shows_the_journal_otherwise(ind
 
 
 def test_reasons_that_differ_in_every_block_do_not_fill_the_screen():
-    told = _lost({"no state": 9, **{f"no block {number}": 1 for number in range(100)}})
+    told = _lacking({"no state": 9, **{f"no block {number}": 1 for number in range(100)}})
     assert told[0] == "9 proofs: no state"
     assert told[-1] == "96 proofs for other reasons; --json has them all"
     assert len(told) == 6
-    assert _lost({"no state": 1}) == ["1 proof: no state"]
+    assert _lacking({"no state": 1}) == ["1 proof: no state"]
+    # Of events, and nothing tells it again.
+    fewer = _lacking({**{f"no block {number}": 9 for number in range(100)}, FEWER: 2})[0]
+    assert fewer.startswith("2 events fewer are proved than were counted, and")
 
 
 def test_one_model_is_told_in_the_singular():
