@@ -208,7 +208,8 @@ def rebuild(session: Session, *, database: Database = None) -> Answer:
     with ended_like_interrupts(), opened(session, database) as engine:
         require_own(session, engine)
         journal = Journal(chain_of(session, engine))
-        done = rebuild_tables(engine, journal, f"rebuild:{os.getpid()}")
+        known = session.network.deployment.addresses if session.has_network else None
+        done = rebuild_tables(engine, journal, f"rebuild:{os.getpid()}", known)
     mended = bool(done.differences or done.leaves.differed or done.indexes or done.outbox)
     unmended = bool(done.leaves.faults or done.lacking)
     same = not mended and not unmended

@@ -342,7 +342,7 @@ class Auditor:
         return audit_evidence.proofs(self._connection, self._chain_id)
 
     def _receipts(self) -> Said:
-        ours = [address.raw for name, address in self._addresses.items() if name in EVENTS]
+        ours = {address.raw: name for name, address in self._addresses.items() if name in EVENTS}
         return audit_evidence.receipts(self._connection, self._chain_id, ours)
 
     def _coverage(self) -> Said:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any, Final, Literal, Protocol, TypeVar
@@ -141,6 +142,8 @@ def gather_block(ask: Ask, rows: Sequence[Row[Any]], *, give_up: bool) -> Gather
         kept = {n: Kept("receipt", canonical_json(shown[n].to_json())) for n in shown}
         for row in rows:
             try:
+                if row.tx_index not in shown:
+                    raise StateProofInvalid(f"it has no transaction {row.tx_index}")
                 check_receipt(header, shown[row.tx_index], row)
             except VerificationError as error:
                 # No endpoint could show another: the receipt leads to the block.
@@ -168,7 +171,20 @@ def _header(rpc: Rpc, *, rows: Sequence[Row[Any]]) -> Header:
 
 
 def _receipts(rpc: Rpc, *, header: Header, rows: Sequence[Row[Any]]) -> dict[int, ReceiptProof]:
-    proofs = fetch_receipts(rpc, header, sorted({row.tx_index for row in rows}))
+    wanted = sorted({row.tx_index for row in rows})
+    try:
+        proofs = fetch_receipts(rpc, header, wanted)
+    except StateProofInvalid:
+        if len(wanted) == 1:
+            raise
+        # One that there is not in the block must not cost the others theirs.
+        found: list[ReceiptProof] = []
+        for index in wanted:
+            with suppress(StateProofInvalid):
+                found += fetch_receipts(rpc, header, [index])
+        if not found:
+            raise
+        proofs = tuple(found)
     return {proof.index: proof for proof in proofs}
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, Select, Table, func, insert, select, update
 
 from ledger.errors import IndexDamaged
 from ledger.index import tables
 from ledger.index.event_proofs import KINDS
-from ledger.index.evidence_rows import same_event
+from ledger.index.evidence_rows import owned, same_block, same_event
 from ledger.index.evidence_store import EvidenceStore
 from ledger.index.journal import Journal
 from ledger.index.strays import Strays, block_of
@@ -56,10 +56,9 @@ class Account:
         # Where all that was proved was taken back, what comes is to be proved from the beginning.
         reached = min(max(marks, default=1), final + 1)
         _, lost = store.tally(connection)
-        events, silent = _meant(connection, store.chain_id, reached)
+        events, unsure = meant(connection, store.chain_id, reached)
         if place is not None:
-            # Nothing says whether those without entries ever had some, but that they were counted.
-            events = min(max(events, place.events), events + silent)
+            events = min(max(events, place.events), events + unsure)
         return cls(written, (reached, events, lost, store.size(connection)))
 
     @property
@@ -71,6 +70,11 @@ class Account:
     def fewer(self) -> int:
         """How many events fewer there are than are written."""
         return max(0, self.written[1] - self.found[1]) if self.written and self.found else 0
+
+    @property
+    def _called_lost(self) -> int:
+        """How many proofs more are said to be lost than were counted: their events were, too."""
+        return max(0, self.found[2] - self.written[2]) if self.written and self.found else 0
 
     def settle(self, connection: Connection, store: EvidenceStore, *, lower: bool) -> bool:
         """Write what was found; not where somebody has written since, and False then.
@@ -86,7 +90,7 @@ class Account:
             return self.found is None
         names = ("next_block", "events", "lost", "bytes")
         values = dict(zip(names, self.found, strict=True))
-        values["events"] += 0 if lower else self.fewer
+        values["events"] += 0 if lower else max(0, self.fewer - self._called_lost)
         if place is None:
             connection.execute(insert(table).values(chain_id=store.chain_id, **values))
         else:
@@ -95,30 +99,40 @@ class Account:
         return True
 
 
-def _meant(connection: Connection, chain_id: int, below: int) -> tuple[int, int]:
+def meant(connection: Connection, chain_id: int, below: int) -> tuple[int, int]:
     """Events that were to have every proof: none is said to be lost, though all may be gone.
 
+    Args:
+        connection: a transaction that reads.
+        chain_id: whose events.
+        below: events of blocks of the journal below were harvested.
+
     Returns:
-        Those with entries, and those of the journal below `below` that have none any more.
+        Those with entries; and those of which nothing says whether they were counted: events that
+        have none any more, of the journal and retracted ones in whose block others have some, and
+        entries of no event.
     """
-    link, logs = tables.evidence, tables.raw_log
-    of = (link.c.chain_id == chain_id, link.c.kind.in_(KINDS))
+    link, logs, gone = tables.evidence, tables.raw_log, tables.orphan_log
     spoken_of = (
         select(link.c.log_index)
-        .where(*of)
+        .where(link.c.chain_id == chain_id, link.c.kind.in_(KINDS))
         .group_by(link.c.block, link.c.block_hash, link.c.log_index)
         .having(func.count(link.c.lost) == 0)
-        .subquery()
     )
-    silent = (
-        select(func.count())
-        .select_from(logs)
-        .where(
-            logs.c.chain_id == chain_id,
-            logs.c.block < below,
-            ~select(link.c.kind).where(same_event(), link.c.kind.in_(KINDS)).exists(),
+
+    def silent(events: Table) -> Select[Any]:
+        entry = select(link.c.kind).where(same_event(events), link.c.kind.in_(KINDS))
+        return (
+            select(events.c.block, events.c.block_hash, events.c.log_index)
+            .distinct()
+            .where(events.c.chain_id == chain_id, ~entry.exists())
         )
-    )
-    counts = (select(func.count()).select_from(spoken_of), silent)
-    with_some, without = (int(connection.execute(count).scalar_one()) for count in counts)
-    return with_some, without
+
+    live = silent(logs).where(logs.c.block < below)
+    beside = select(link.c.kind).where(same_block(gone), link.c.kind.in_(KINDS))
+    retracted = silent(gone).where(beside.exists())
+    counts = [
+        int(connection.execute(select(func.count()).select_from(each.subquery())).scalar_one())
+        for each in (spoken_of.where(owned()), live, retracted, spoken_of.where(~owned()))
+    ]
+    return counts[0], sum(counts[1:])

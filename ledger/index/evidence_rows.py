@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Row, Table, and_, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Table, and_, insert, or_, select, update
 
 from ledger.errors import IndexDamaged
 from ledger.index import tables
@@ -30,6 +30,22 @@ def same_proof() -> ColumnElement[bool]:
     """That a row of `proof` is the one that a row of `evidence` names."""
     link, stored = tables.evidence, tables.proof
     return and_(stored.c.hash == link.c.hash, stored.c.kind == link.c.kind)
+
+
+def owned() -> ColumnElement[bool]:
+    """That a row of `evidence` is of an event: of the journal, or taken back."""
+    events = (tables.raw_log, tables.orphan_log)
+    return or_(*(select(logs.c.block).where(same_event(logs)).exists() for logs in events))
+
+
+def same_block(logs: Table) -> ColumnElement[bool]:
+    """That a row of `evidence` is of an event in the same block as a row of events."""
+    link = tables.evidence
+    return and_(
+        logs.c.chain_id == link.c.chain_id,
+        logs.c.block == link.c.block,
+        logs.c.block_hash == link.c.block_hash,
+    )
 
 
 def whole(body: object, hash_: bytes) -> bool:

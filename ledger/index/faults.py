@@ -110,20 +110,31 @@ def silent_blocks(connection: Connection, chain_id: int) -> Iterator[int]:
 def uncovered(connection: Connection, chain_id: int, below: int) -> Iterator[Row[Any]]:
     """Events of blocks below `below` of which not every proof is there, or why it is not.
 
-    Also those taken back that have some: of others nothing says that they ever had any.
+    Also those taken back in whose block some are: of others nothing says that any ever were.
     """
     link, stored = tables.evidence, tables.proof
     settled = case((or_(link.c.lost.is_not(None), stored.c.hash.is_not(None)), 1), else_=0)
     kinds = func.coalesce(func.sum(settled), 0)
+    entry = link.alias()
+    gone = tables.orphan_log
+    harvested = (
+        select(entry.c.kind)
+        .where(
+            entry.c.chain_id == gone.c.chain_id,
+            entry.c.block == gone.c.block,
+            entry.c.block_hash == gone.c.block_hash,
+        )
+        .exists()
+    )
     for logs in (tables.raw_log, tables.orphan_log):
         live = logs is tables.raw_log
         lacking = (
             select(logs.c.block, logs.c.log_index, kinds.label("kinds"))
             .outerjoin(link, and_(same_event(logs), link.c.kind.in_(KINDS)))
             .outerjoin(stored, same_proof())
-            .where(logs.c.chain_id == chain_id, *([logs.c.block < below] if live else ()))
+            .where(logs.c.chain_id == chain_id, logs.c.block < below if live else harvested)
             .group_by(*logs.primary_key.columns, logs.c.block, logs.c.log_index)
-            .having(kinds != len(KINDS) if live else kinds.not_in((0, len(KINDS))))
+            .having(kinds != len(KINDS))
             .order_by(logs.c.block, logs.c.log_index)
         )
         yield from pages(connection, lacking)

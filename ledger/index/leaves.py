@@ -236,10 +236,11 @@ def examine(connection: Connection, chain_id: int, *, repair: bool) -> Leaves:
                 f"{ModelId(model_id)}: leaves or names of it are in no document that leads to its "
                 "claim, and may be all that is left of one"
             )
-        else:
+        wanted = _wanted(*stored, found)
+        if found.understated or stored != wanted:
             differed.append(str(ModelId(model_id)))
             if repair:
-                _store(connection, model_id, found)
+                _store(connection, model_id, wanted, found.understated)
     return Leaves(count, total, tuple(differed), tuple(faults), unclaimed)
 
 
@@ -287,26 +288,42 @@ def _says_more(leaves: frozenset[Leaf], names: dict[Leaf, str] | None, found: De
     return names is None or not names.items() <= found.names.items()
 
 
-def _store(connection: Connection, model_id: bytes, found: Derived) -> None:
-    for table in (tables.leaf, tables.leaf_name):
+def _wanted(
+    leaves: frozenset[Leaf], names: dict[Leaf, str] | None, found: Derived
+) -> tuple[frozenset[Leaf], dict[Leaf, str] | None]:
+    """What is to be stored: all that documents say, and what is there and nothing binds."""
+    unbound = {leaf for leaf in leaves if leaf[0] not in found.bound}
+    if "name" in found.bound:
+        return found.leaves | unbound, found.names
+    return found.leaves | unbound, None if names is None else {**found.names, **names}
+
+
+def _store(
+    connection: Connection,
+    model_id: bytes,
+    wanted: tuple[frozenset[Leaf], dict[Leaf, str] | None],
+    understated: frozenset[str],
+) -> None:
+    leaves, called = wanted
+    for table in (tables.leaf, *(() if called is None else (tables.leaf_name,))):
         connection.execute(delete(table).where(table.c.model_id == model_id))
-    if found.understated:
+    if understated:
         kept = tables.document
         connection.execute(
             update(kept)
-            .where(kept.c.hash == model_id, kept.c.kind.in_(found.understated))
+            .where(kept.c.hash == model_id, kept.c.kind.in_(understated))
             .values(complete=True)
         )
-    if found.leaves:
+    if leaves:
         connection.execute(
             insert(tables.leaf),
-            [{"model_id": model_id, "kind": k, "id": i} for k, i in sorted(found.leaves)],
+            [{"model_id": model_id, "kind": k, "id": i} for k, i in sorted(leaves)],
         )
-    if found.names:
+    if called:
         connection.execute(
             insert(tables.leaf_name),
             [
                 {"model_id": model_id, "kind": k, "id": i, "names": names}
-                for (k, i), names in sorted(found.names.items())
+                for (k, i), names in sorted(called.items())
             ],
         )

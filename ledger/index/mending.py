@@ -35,7 +35,15 @@ from ledger.index.event_proofs import (
     proof_in,
 )
 from ledger.index.evidence_account import Account
-from ledger.index.evidence_rows import misstored, put_bodies, raw, same_event, same_proof, whole
+from ledger.index.evidence_rows import (
+    misstored,
+    put_bodies,
+    raw,
+    same_block,
+    same_event,
+    same_proof,
+    whole,
+)
 from ledger.index.evidence_store import EvidenceStore
 from ledger.index.proof_source import ProofSource
 from ledger.index.strays import Block, Strays, block_of, misnamed
@@ -298,7 +306,8 @@ def wanting(
         return set()
     link, chain_id = tables.evidence, store.chain_id
     block = (logs.c.block, logs.c.block_hash)
-    entry = select(func.count()).select_from(link).where(same_event(logs)).correlate(logs)
+    # Blocks are filed whole: an entry of one event says it of the others.
+    entry = select(func.count()).select_from(link).where(same_block(logs)).correlate(logs)
     lacking = select(*block).distinct().where(logs.c.chain_id == chain_id)
     lacking = lacking.where(_held(logs) != len(KINDS))
     if place is not None and logs is tables.raw_log:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,7 @@ from sqlalchemy import (
 )
 
 from ledger.errors import IndexDamaged, IndexUnavailable, LedgerError, LogFormatError
+from ledger.ids import Address
 from ledger.index import tables
 from ledger.index.audit_report import Faults
 from ledger.index.database import reading, writing
@@ -83,7 +84,12 @@ class Rebuilt:
     lacking: tuple[str, ...]
 
 
-def rebuild(engine: Engine, journal: Journal, holder: str) -> Rebuilt:
+def rebuild(
+    engine: Engine,
+    journal: Journal,
+    holder: str,
+    addresses: Mapping[str, Address] | None = None,
+) -> Rebuilt:
     """Derive every state table and the tensor leaves anew, in one transaction.
 
     A follower that runs meanwhile is fenced off, and takes over again when this is done. What the
@@ -93,6 +99,7 @@ def rebuild(engine: Engine, journal: Journal, holder: str) -> Rebuilt:
         engine: the index's database.
         journal: of the chain.
         holder: who rebuilds, for the cursor.
+        addresses: of our contracts, where a manifest tells them.
 
     Raises:
         IndexDamaged: an event of the journal is not as it was read, or kept proofs show it
@@ -101,7 +108,7 @@ def rebuild(engine: Engine, journal: Journal, holder: str) -> Rebuilt:
     """
     # Before anybody is held up: each event takes a fraction of a millisecond.
     with reading(engine) as connection:
-        _require_unrefuted(connection, journal.chain_id)
+        _require_unrefuted(connection, journal.chain_id, addresses)
     with writing(engine) as connection:
         journal.take_over(connection, holder)
         for table in _FOLDED.values():
@@ -129,16 +136,17 @@ def rebuild(engine: Engine, journal: Journal, holder: str) -> Rebuilt:
     return Rebuilt(events, tuple(differences), leaves, tuple(indexes), outbox, tuple(unmended))
 
 
-def _require_unrefuted(connection: Connection, chain_id: int) -> None:
+def _require_unrefuted(
+    connection: Connection, chain_id: int, addresses: Mapping[str, Address] | None
+) -> None:
     """See that no kept proof shows the journal otherwise: its tables may be right, and stay."""
     faults = Faults()
-    for sentence in refuted(connection, chain_id):
+    for sentence in refuted(connection, chain_id, addresses):
         faults.add(sentence)
     verdict, said = faults.said("")
     if verdict == "fail":
         raise IndexDamaged(
-            f"the journal is not what the proofs kept beside it show, so no tables are made from "
-            f"it: {said}",
+            f"what is kept beside the journal contradicts it, so no tables are made of it: {said}",
             hint="nothing was changed; put a copy back (deed index restore, or pg_restore), or "
             "follow the chain into a new database; deed index audit says what else is wrong",
         )

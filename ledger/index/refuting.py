@@ -8,7 +8,7 @@ in which order. One that is spoilt, or another event's, says nothing here;
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import groupby
@@ -18,8 +18,9 @@ from sqlalchemy import Connection, Row, Table, and_, select
 
 from ledger.errors import LedgerError
 from ledger.evidence.receipts import Receipt
-from ledger.ids import keccak256
+from ledger.ids import Address, keccak256
 from ledger.index import tables
+from ledger.index.decode import EVENTS
 from ledger.index.event_proofs import header_of, proven_receipt
 from ledger.index.evidence_rows import raw
 from ledger.index.faults import emitters, silent_blocks, unowned
@@ -50,9 +51,18 @@ class _Shown:
     logs: tuple[Log, ...]
 
 
-def refuted(connection: Connection, chain_id: int) -> Iterator[str]:
-    """Events that the journal holds otherwise than their block, or does not hold; in words."""
-    ours = {address.raw for address in emitters(connection, chain_id).values()}
+def refuted(
+    connection: Connection, chain_id: int, addresses: Mapping[str, Address] | None = None
+) -> Iterator[str]:
+    """Events that the journal holds otherwise than their block, or does not hold; in words.
+
+    Args:
+        connection: a transaction that reads.
+        chain_id: whose events.
+        addresses: of our contracts; by what the journal says, where none are given.
+    """
+    given = emitters(connection, chain_id) if addresses is None else addresses
+    ours = {address.raw: name for name, address in given.items() if name in EVENTS}
     for said in shown_otherwise(connection, chain_id, tables.raw_log, ours):
         yield from said
     for event in unowned(connection, chain_id):
@@ -62,7 +72,7 @@ def refuted(connection: Connection, chain_id: int) -> Iterator[str]:
 
 
 def shown_otherwise(
-    connection: Connection, chain_id: int, logs: Table, ours: Collection[bytes]
+    connection: Connection, chain_id: int, logs: Table, ours: Mapping[bytes, str]
 ) -> Iterator[list[str]]:
     """Of each transaction whose receipt is kept, what is kept otherwise; in words.
 
@@ -70,13 +80,15 @@ def shown_otherwise(
         connection: a transaction that reads.
         chain_id: whose events.
         logs: the journal, or what was taken back.
-        ours: addresses of our contracts.
+        ours: our contracts' names by address; what was taken back names them itself, too.
     """
     of_block = groupby(_with_bodies(connection, chain_id, logs), key=lambda each: each[0])
     for (*_, block), same in of_block:
-        rows, shown = [], dict[tuple[bytes, int], _Shown]()
+        rows, shown, known = [], dict[tuple[bytes, int], _Shown](), dict(ours)
         for _, row, header, receipt in same:
             rows.append(row)
+            if logs is tables.orphan_log:
+                known.setdefault(row.address, row.contract)
             said = _shown(row.block, row.block_hash, header, receipt)
             if said is not None:
                 shown[said.block_hash, said.index] = said
@@ -84,7 +96,7 @@ def shown_otherwise(
         for key in sorted(shown):
             said = shown[key]
             held = [row for row in rows if (row.block_hash, row.tx_index) == key]
-            differences, starts = _differences(block, held, said, ours)
+            differences, starts = _differences(block, held, said, known)
             # Logs are numbered through a block: none begins before those of earlier ones end.
             if not differences and (
                 len(starts) > 1
@@ -151,7 +163,7 @@ def _shown(block: int, block_hash: bytes, header: bytes, receipt: bytes) -> _Sho
 
 
 def _differences(
-    block: int, rows: Sequence[Row[Any]], shown: _Shown, ours: Collection[bytes]
+    block: int, rows: Sequence[Row[Any]], shown: _Shown, ours: Mapping[bytes, str]
 ) -> tuple[list[str], set[int]]:
     """What is otherwise in a transaction's events, and at which log of the block it begins."""
     made = [(at, log) for at, log in enumerate(shown.logs) if log[0] in ours]
@@ -164,6 +176,7 @@ def _differences(
         if row.block_time != shown.time
         or shown.tx_hash not in {None, row.tx_hash}
         or (row.address, row.topics, row.data) != log
+        or row.contract != ours[row.address]
         or not isinstance(row.log_index, int)
     ]
     if differences:
@@ -172,7 +185,7 @@ def _differences(
 
 
 def _gone(
-    connection: Connection, chain_id: int, event: Row[Any], ours: Collection[bytes]
+    connection: Connection, chain_id: int, event: Row[Any], ours: Mapping[bytes, str]
 ) -> Iterator[str]:
     """What proofs of an event that nothing holds say of the transaction that made it."""
     link, stored, logs = tables.evidence, tables.proof, tables.raw_log

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Row, Table, except_, select
 from ledger.evidence.headers import Header
 from ledger.index import tables
 from ledger.index.event_proofs import Gathered, Kept, Kind, holds, proof_in, sound, subject_of
-from ledger.index.evidence_rows import hash_of, raw
+from ledger.index.evidence_rows import hash_of, owned, raw
 from ledger.index.evidence_store import EvidenceStore
 from ledger.index.faults import proved
 
@@ -48,7 +48,7 @@ def misnamed(connection: Connection, chain_id: int, logs: Table) -> tuple[set[Bl
 
 @dataclass(frozen=True, slots=True)
 class Strays:
-    """Proofs that no entry names as what they are, such as where it is gone or another event's.
+    """Proofs that no entry of an event names as what they are, such as where it is gone.
 
     Attributes:
         hashes: under which they are or will be stored, by what each is of.
@@ -66,7 +66,8 @@ class Strays:
         """
         link, stored = tables.evidence, tables.proof
         # Neither database has an index of what entries name: this sorts both once.
-        unnamed = except_(select(stored.c.hash, stored.c.kind), select(link.c.hash, link.c.kind))
+        named = select(link.c.hash, link.c.kind).where(owned())
+        unnamed = except_(select(stored.c.hash, stored.c.kind), named)
         found: dict[Subject, list[bytes]] = {}
         hashes = {*(hash_of(row) for row in connection.execute(unnamed)), *others}
         for hash_ in sorted(hashes):

@@ -16,6 +16,8 @@ Ablation = world.Ablation
 HERE = "tests/ledger/index"
 ENDPOINTS, ACCEPTING = f"{HERE}/test_endpoints.py::", f"{HERE}/test_accepting.py::"
 KEEPER, MENDING = f"{HERE}/test_keeper.py::", f"{HERE}/test_mending.py::"
+BY_NOBODY = "test_a_body_that_an_entry_of_no_event_names_serves_and_that_entry_counts_as_none"
+ASTRAY = f"{MENDING}{BY_NOBODY}"
 OTHERWISE = "test_what_a_kept_receipt_holds_otherwise_is_told_and_no_tables_are_made_of_it"
 REFUTING = f"{HERE}/test_refuting.py::{OTHERWISE}"
 OUTBOX = f"{HERE}/test_outbox.py::"
@@ -218,7 +220,7 @@ ABLATIONS = {
     ),
     "no tables are made from what proofs contradict": Ablation(
         "index.rebuilding",
-        "_require_unrefuted(connection, journal.chain_id)",
+        "_require_unrefuted(connection, journal.chain_id, addresses)",
         "pass",
         AUDIT + "test_no_tables_are_made_from_a_journal_that_kept_proofs_contradict"
         "[sqlite-its data]",
@@ -276,6 +278,26 @@ ABLATIONS = {
         "",
         f"{HERE}/test_refuting.py::"
         "test_events_of_one_transaction_lie_behind_those_of_earlier_ones[sqlite]",
+    ),
+    "an event is of the contract that its address is": Ablation(
+        "index.refuting",
+        "        or row.contract != ours[row.address]\n",
+        "",
+        f"{REFUTING}[sqlite-their contract]",
+    ),
+    "our contracts are those of the manifest": Ablation(
+        "index.refuting",
+        "emitters(connection, chain_id) if addresses is None else addresses",
+        "emitters(connection, chain_id)",
+        f"{HERE}/test_refuting.py::"
+        "test_a_contract_of_which_the_journal_holds_nothing_any_more_is_missed[sqlite]",
+    ),
+    "what was taken back names its contracts itself": Ablation(
+        "index.refuting",
+        "known.setdefault(row.address, row.contract)",
+        "pass",
+        f"{HERE}/test_refuting.py::"
+        "test_a_lone_copy_knows_retracted_events_by_what_they_say[sqlite]",
     ),
     "a block that is kept for its events has some": Ablation(
         "index.refuting",
@@ -529,6 +551,38 @@ ABLATIONS = {
         "Strays.of(connection, bad)",
         MENDING + "test_entries_that_changed_places_name_their_own_again[sqlite-state-taken back]",
     ),
+    "what an entry of no event names serves, too": Ablation(
+        "index.strays",
+        "named = select(link.c.hash, link.c.kind).where(owned())",
+        "named = select(link.c.hash, link.c.kind)",
+        f"{ASTRAY}[sqlite-block]",
+    ),
+    "an entry of no event counts as none": Ablation(
+        "index.evidence_account",
+        "for each in (spoken_of.where(owned()), live,",
+        "for each in (spoken_of, live,",
+        f"{ASTRAY}[sqlite-block]",
+    ),
+    "what is called lost had been counted": Ablation(
+        "index.evidence_account",
+        "max(0, self.fewer - self._called_lost)",
+        "self.fewer",
+        MENDING + "test_what_is_called_lost_and_had_again_is_no_loss[sqlite-False]",
+    ),
+    "an entry of one event says that its block was harvested": Ablation(
+        "index.mending",
+        "where(same_block(logs)).correlate(logs)",
+        "where(same_event(logs)).correlate(logs)",
+        f"{MENDING}test_a_retracted_event_without_entries_is_found_by_what_its_neighbour_rests_on"
+        "[sqlite]",
+    ),
+    "a transaction that there is not costs no other its receipt": Ablation(
+        "index.event_proofs",
+        "        if len(wanted) == 1:\n            raise\n",
+        "        raise\n",
+        f"{MENDING}test_an_event_of_a_transaction_that_there_is_not_costs_no_other_its_receipt"
+        "[sqlite]",
+    ),
     "fewer are not set before the end": Ablation(
         "index.mending",
         "self._recount(strays, lower=False)",
@@ -537,8 +591,8 @@ ABLATIONS = {
     ),
     "events without entries are not counted anew": Ablation(
         "index.evidence_account",
-        "events = min(max(events, place.events), events + silent)",
-        "events += silent",
+        "events = min(max(events, place.events), events + unsure)",
+        "events += unsure",
         MENDING + "test_nothing_is_lost_under_a_block_that_is_not_kept[sqlite]",
     ),
     "an event that lacked entries was counted": Ablation(

@@ -16,6 +16,7 @@ import rlp
 from evidence_world import coverage, events, final, finish, keeper, liar, mender, proofs_on_record
 from sqlalchemy import delete, func, insert, select, update
 
+from ledger.chain.abi_codec import contract
 from ledger.chain.rpc import Rpc
 from ledger.errors import ChainUnavailable, IndexDamaged, RpcRefused
 from ledger.index import tables
@@ -435,7 +436,8 @@ def call_lost(connection, of):
     link = tables.evidence
     connection.execute(update(link).where(of, link.c.kind == "state").values(lost="pruned"))
     # Counted so, too.
-    connection.execute(update(tables.evidence_place).values(lost=1))
+    place = tables.evidence_place
+    connection.execute(update(place).values(lost=1, events=place.c.events - 1))
 
 
 def state_of(connection, of):
@@ -775,6 +777,93 @@ def test_that_fewer_are_proved_is_said_beside_who_proves_more(
     assert failing(engine, ledger) == set()
 
 
+@pytest.mark.parametrize("counted", [True, False])
+def test_what_is_called_lost_and_had_again_is_no_loss(counted, harvested, ledger, engine, store):
+    """By another hand, which may have counted it, too."""
+    before, cover, row = proofs_on_record(engine), coverage(engine, store), harvested[0]
+    link, place = tables.evidence, tables.evidence_place
+    of = (link.c.block == row.block, link.c.log_index == row.log_index, link.c.kind == "state")
+    with writing(engine) as connection:
+        connection.execute(update(link).where(*of).values(hash=None, lost="pruned"))
+        if counted:
+            values = {"lost": place.c.lost + 1, "events": place.c.events - 1}
+            connection.execute(update(place).values(**values))
+    answer = mender(ledger.rpc, engine, ledger).retrieve()
+    assert (answer.found, dict(answer.reasons)) == (1, {})
+    assert (proofs_on_record(engine), coverage(engine, store)) == (before, cover)
+
+
+ASTRAY = {"log_index": 1000, "block_hash": b"q" * 32, "block": 10**6, "chain_id": 5}
+
+
+@pytest.mark.parametrize("column", ASTRAY)
+def test_a_body_that_an_entry_of_no_event_names_serves_and_that_entry_counts_as_none(
+    column, taken_back, ledger, engine, store, proxy
+):
+    cover, link = coverage(engine, store), tables.evidence
+    of = (link.c.block_hash == taken_back.block_hash, link.c.kind == "state")
+    with writing(engine) as connection:
+        connection.execute(update(link).where(*of).values(**{column: ASTRAY[column]}))
+    proxy.socket_fault = "refuse"
+    with Rpc(proxy.url) as rpc:
+        for found in (1, 0):
+            answer = mender(rpc, engine, ledger).retrieve()
+            assert (answer.found, dict(answer.reasons)) == (found, {})
+            assert coverage(engine, store) == cover
+    # What is left of it nothing takes away: it may be all that tells of an event that is gone.
+    assert failing(engine, ledger) == (set() if column == "chain_id" else {7})
+
+
+def test_a_retracted_event_without_entries_is_found_by_what_its_neighbour_rests_on(
+    ledger, engine, young, look, proxy
+):
+    before = ledger.rpc.call("evm_snapshot", [])
+    ledger.do("BrokerRegistry", "registerBroker", b"s" * 32, b"k" * 32, "http://a", by=3)
+    ledger.mine(3)
+    look.catch_up(young)
+    finish(keeper(ledger.rpc, engine, ledger))
+    old, *_ = events(engine)
+    ledger.rpc.call("evm_revert", [before])
+    ledger.do("Anchors", "anchor", secrets.token_bytes(32))
+    ledger.mine(12)
+    look.catch_up(young)
+    finish(keeper(ledger.rpc, engine, ledger))
+    records, link = proofs_on_record(engine), tables.evidence
+    of = (link.c.block_hash == old.block_hash, link.c.log_index == old.log_index)
+    with writing(engine) as connection:
+        assert connection.execute(delete(link).where(*of)).rowcount == len(KINDS)
+    assert failing(engine, ledger) == {8}
+    proxy.socket_fault = "refuse"
+    with Rpc(proxy.url) as rpc:
+        answer = mender(rpc, engine, ledger).retrieve()
+    assert (answer.found, dict(answer.reasons)) == (len(KINDS), {})
+    assert proofs_on_record(engine) == records
+    assert failing(engine, ledger) == set()
+
+
+def test_an_event_of_a_transaction_that_there_is_not_costs_no_other_its_receipt(
+    ledger, engine, young, look, store
+):
+    ledger.do("Anchors", "anchor", secrets.token_bytes(32))
+    for _ in range(2):
+        data = contract("Anchors").encode("anchor", secrets.token_bytes(32))
+        fields = {"from": ledger.accounts[1], "to": str(ledger.deployment.addresses["Anchors"])}
+        ledger.rpc.call("eth_sendTransaction", [{**fields, "data": "0x" + data.hex()}])
+    ledger.mine(4)
+    look.catch_up(young)
+    one, row = events(engine)[-2:]
+    assert one.block == row.block
+    logs = tables.raw_log
+    of = (logs.c.block == row.block, logs.c.log_index == row.log_index)
+    with writing(engine) as connection:
+        connection.execute(update(logs).where(*of).values(tx_index=99))
+    finish(keeper(ledger.rpc, engine, ledger))
+    with engine.connect() as connection:
+        assert set(store.of(connection, one.block, one.log_index)) == set(KINDS)
+        lost = store.lost(connection, row.block, row.block_hash)
+    assert lost == {(row.log_index, "receipt")}
+
+
 def test_nothing_is_lost_under_a_block_that_is_not_kept(harvested, ledger, engine, store):
     """The journal names a block that never was: nobody has proofs of it, and nobody ever will."""
     logs, row = tables.raw_log, harvested[-1]
@@ -926,7 +1015,6 @@ def test_of_what_was_taken_back_a_lack_is_told(taken_back, ledger, engine):
     of = link.c.block_hash == taken_back.block_hash
     with writing(engine) as connection:
         connection.execute(delete(link).where(of, link.c.kind == "state"))
-        connection.execute(update(tables.evidence_place).values(events=1))
     assert failing(engine, ledger) == {8}
 
 

@@ -98,7 +98,13 @@ def change_block(connection, issued):
         change(connection, row, block_hash=b"z" * 32)
 
 
+def rename(connection, issued):
+    for row in issued:
+        change(connection, row, contract="ModelRegistry", event="")
+
+
 CHANGED = {
+    "their contract": rename,
     "their block": change_block,
     "an event is its neighbour's": write_over,
     "events are in each other's place": exchange,
@@ -120,9 +126,47 @@ def test_what_a_kept_receipt_holds_otherwise_is_told_and_no_tables_are_made_of_i
     before = look.state(engine)
     if what != "all of them are gone":  # (3) says so
         assert check_7(engine, ledger)[0] == "fail"
-    with pytest.raises(IndexDamaged, match="not what the proofs kept beside it show"):
+    with pytest.raises(IndexDamaged, match="what is kept beside the journal contradicts it"):
         rebuild(engine, Journal(ledger.deployment.chain_id), "a test")
     assert look.state(engine) == before
+
+
+def test_a_contract_of_which_the_journal_holds_nothing_any_more_is_missed(
+    ledger, engine, young, look
+):
+    """Another's event of the same block is still there."""
+    given = ledger.deployment
+    for name, function, *args in (
+        ("Anchors", "anchor", secrets.token_bytes(32)),
+        ("BrokerRegistry", "registerBroker", b"s" * 32, b"k" * 32, "http://a"),
+    ):
+        data = contract(name).encode(function, *args)
+        fields = {"from": ledger.accounts[4], "to": str(given.addresses[name])}
+        call = {**fields, "gas": hex(2_000_000), "data": "0x" + data.hex()}
+        ledger.rpc.call("eth_sendTransaction", [call])
+    ledger.mine(4)
+    look.catch_up(young)
+    finish(keeper(ledger.rpc, engine, ledger))
+    with writing(engine) as connection:
+        connection.execute(delete(log).where(log.c.contract == "BrokerRegistry"))
+    with pytest.raises(IndexDamaged, match="events of ours, and 0 are kept"):
+        rebuild(engine, Journal(given.chain_id), "a test", given.addresses)
+
+
+def test_a_lone_copy_knows_retracted_events_by_what_they_say(ledger, engine, young, look):
+    """The journal holds none of their contract."""
+    before = ledger.rpc.call("evm_snapshot", [])
+    ledger.do("BrokerRegistry", "registerBroker", b"s" * 32, b"k" * 32, "http://a", by=3)
+    ledger.mine(3)
+    look.catch_up(young)
+    finish(keeper(ledger.rpc, engine, ledger))
+    ledger.rpc.call("evm_revert", [before])
+    ledger.do("Anchors", "anchor", secrets.token_bytes(32))
+    ledger.mine(12)
+    look.catch_up(young)
+    finish(keeper(ledger.rpc, engine, ledger))
+    alone = audit(engine, ledger.deployment.chain_id)
+    assert {check.number for check in alone.checks if check.result == "fail"} == set()
 
 
 def test_what_was_taken_back_is_held_against_its_receipts(ledger, engine, young, look):
