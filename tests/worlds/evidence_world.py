@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import secrets
+
 from sqlalchemy import select
 
+from ledger.chain.abi_codec import contract
 from ledger.index import tables
 from ledger.index.keeper import Keeper
 from ledger.index.mending import Mender
 from ledger.index.proof_source import ProofSource
+
+
+def anchor_two_in_a_block(ledger):
+    """Three anchors, of which the later two are transactions of one block; and blocks after it."""
+    ledger.do("Anchors", "anchor", secrets.token_bytes(32))
+    for _ in range(2):
+        data = contract("Anchors").encode("anchor", secrets.token_bytes(32))
+        fields = {"from": ledger.accounts[1], "to": str(ledger.deployment.addresses["Anchors"])}
+        ledger.rpc.call("eth_sendTransaction", [{**fields, "data": "0x" + data.hex()}])
+    ledger.mine(4)
 
 
 def keeper(node, engine, ledger, **options):

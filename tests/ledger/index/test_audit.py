@@ -11,12 +11,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from evidence_world import mender, proofs_on_record
+from evidence_world import anchor_two_in_a_block, mender, proofs_on_record
 from safetensors.numpy import save_file
 from sqlalchemy import delete, func, insert, select, text, update
 from sqlalchemy.exc import DBAPIError
 
-from ledger.chain.abi_codec import contract
 from ledger.errors import Fenced, IndexDamaged, IndexUnavailable
 from ledger.fingerprint.exact import Fingerprint, fingerprint
 from ledger.fingerprint.ids import TensorIds
@@ -1021,12 +1020,7 @@ def test_proofs_of_another_transaction_or_branch_say_nothing_against_the_journal
     ledger, engine, follower, look
 ):
     """Such as where entries change places, or what was taken back past finality is lost."""
-    ledger.do("Anchors", "anchor", secrets.token_bytes(32))
-    for _ in range(2):
-        data = contract("Anchors").encode("anchor", secrets.token_bytes(32))
-        fields = {"from": ledger.accounts[1], "to": str(ledger.deployment.addresses["Anchors"])}
-        ledger.rpc.call("eth_sendTransaction", [{**fields, "data": "0x" + data.hex()}])
-    ledger.mine(4)
+    anchor_two_in_a_block(ledger)
     look.catch_up(follower)
     worker = Keeper(ledger.rpc, engine, ledger.deployment.chain_id, rate=1e9)
     while worker.turn():

@@ -13,10 +13,19 @@ from types import MethodType
 
 import pytest
 import rlp
-from evidence_world import coverage, events, final, finish, keeper, liar, mender, proofs_on_record
+from evidence_world import (
+    anchor_two_in_a_block,
+    coverage,
+    events,
+    final,
+    finish,
+    keeper,
+    liar,
+    mender,
+    proofs_on_record,
+)
 from sqlalchemy import delete, func, insert, select, update
 
-from ledger.chain.abi_codec import contract
 from ledger.chain.rpc import Rpc
 from ledger.errors import ChainUnavailable, IndexDamaged, RpcRefused
 from ledger.index import tables
@@ -844,12 +853,7 @@ def test_a_retracted_event_without_entries_is_found_by_what_its_neighbour_rests_
 def test_an_event_of_a_transaction_that_there_is_not_costs_no_other_its_receipt(
     ledger, engine, young, look, store
 ):
-    ledger.do("Anchors", "anchor", secrets.token_bytes(32))
-    for _ in range(2):
-        data = contract("Anchors").encode("anchor", secrets.token_bytes(32))
-        fields = {"from": ledger.accounts[1], "to": str(ledger.deployment.addresses["Anchors"])}
-        ledger.rpc.call("eth_sendTransaction", [{**fields, "data": "0x" + data.hex()}])
-    ledger.mine(4)
+    anchor_two_in_a_block(ledger)
     look.catch_up(young)
     one, row = events(engine)[-2:]
     assert one.block == row.block

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 
 import pytest
-from evidence_world import finish, keeper
+from evidence_world import anchor_two_in_a_block, finish, keeper
 from sqlalchemy import delete, insert, select, update
 
 from ledger.canonical import canonical_json
@@ -190,12 +190,7 @@ def test_what_was_taken_back_is_held_against_its_receipts(ledger, engine, young,
 
 def test_events_of_one_transaction_lie_behind_those_of_earlier_ones(ledger, engine, young, look):
     """Its receipt alone does not say where in the block it begins."""
-    ledger.do("Anchors", "anchor", secrets.token_bytes(32))
-    for _ in range(2):
-        data = contract("Anchors").encode("anchor", secrets.token_bytes(32))
-        fields = {"from": ledger.accounts[1], "to": str(ledger.deployment.addresses["Anchors"])}
-        ledger.rpc.call("eth_sendTransaction", [{**fields, "data": "0x" + data.hex()}])
-    ledger.mine(4)
+    anchor_two_in_a_block(ledger)
     look.catch_up(young)
     finish(keeper(ledger.rpc, engine, ledger))
     assert check_7(engine, ledger)[0] == "pass"
