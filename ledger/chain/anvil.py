@@ -91,20 +91,25 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def is_free(port: int) -> bool:
+    """Whether nobody listens on a loopback TCP port."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
 def require_free(port: int) -> None:
     """Check that a port chosen by the user is free.
 
     Raises:
         UsageError: something listens there.
     """
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            raise UsageError(
-                f"port {port} is taken by another program", hint="choose another port"
-            ) from None
+    if not is_free(port):
+        raise UsageError(f"port {port} is taken by another program", hint="choose another port")
 
 
 def spawn(port: int, state: Path | None) -> subprocess.Popen[bytes]:
@@ -130,16 +135,18 @@ def spawn(port: int, state: Path | None) -> subprocess.Popen[bytes]:
         command += ["--load-state", str(state)]
     if sys.platform == "linux":
         command = [sys.executable, "-ISc", _BOUND, str(os.getpid()), *command]
-    with tempfile.TemporaryFile() as errors:
+    with tempfile.TemporaryFile() as errors, tempfile.TemporaryDirectory() as folder:
+        # Written once the port is bound; an answer alone may be another node's on the same port.
+        serving = Path(folder) / "serving"
         process = subprocess.Popen(  # noqa: S603  the program is ours, the arguments are numbers and paths
-            command,
+            [*command, "--config-out", str(serving)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=errors,
             start_new_session=True,
         )
         try:
-            _wait_ready(process, port)
+            _wait_ready(process, port, serving)
         except ChainUnavailable as error:
             kill(process)
             errors.seek(0)
@@ -154,12 +161,15 @@ def spawn(port: int, state: Path | None) -> subprocess.Popen[bytes]:
     return process
 
 
-def _wait_ready(process: subprocess.Popen[bytes], port: int) -> None:
+def _wait_ready(process: subprocess.Popen[bytes], port: int, serving: Path) -> None:
     deadline = time.monotonic() + _READY_SECONDS
     with Rpc(f"http://127.0.0.1:{port}", timeout=2.0) as rpc:
         while time.monotonic() < deadline:
             if process.poll() is not None:
                 raise ChainUnavailable(f"Anvil stopped at once with status {process.returncode}")
+            if not serving.exists():
+                time.sleep(0.005)
+                continue
             try:
                 served = rpc.chain_id()
             except LedgerError:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import fcntl
+import logging
 import subprocess
 import tempfile
 import threading
@@ -22,15 +23,26 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Self
 
-from ledger.chain.anvil import CHAIN_ID, StateFile, free_port, kill, require_free, spawn
+from ledger.chain.anvil import (
+    CHAIN_ID,
+    StateFile,
+    free_port,
+    is_free,
+    kill,
+    require_free,
+    spawn,
+)
 from ledger.chain.rpc import Block, Rpc, data, quantity
 from ledger.errors import ChainError, ChainUnavailable, LedgerError, UnavailableError, UsageError
+
+log = logging.getLogger(__name__)
 
 _ACTIVE_POLL = 0.02
 _IDLE_POLL = 0.1
 # A save is followed by twice its own time without one: a busy chain costs a third of one core.
 _SAVE_SHARE = 2.0
 _MAX_RESTARTS = 5
+_OTHER_PORTS = 3
 _LAST_BLOCKS = 5
 # With history a dump grows with the square of the chain, and takes half a second at 300 blocks.
 _WITHOUT_HISTORY = False
@@ -77,12 +89,25 @@ class DevChain:
         """
         if port is not None:
             require_free(port)
-        chain = cls(free_port() if port is None else port, state)
+            return cls._begin(port, state)
+        for _ in range(_OTHER_PORTS):
+            chosen = free_port()
+            try:
+                return cls._begin(chosen, state)
+            except ChainUnavailable:
+                if is_free(chosen):
+                    raise  # it was not that another program took the port before the node did
+        return cls._begin(free_port(), state)
+
+    @classmethod
+    def _begin(cls, port: int, state: Path | None) -> Self:
+        chain = cls(port, state)
         chain._lock()
         chain._keeper.start()
         chain._ready.wait()
         if chain._failure is not None:
             chain._keeper.join()
+            chain._rpc.close()
             chain._release()
             raise chain._failure
         atexit.register(chain.stop)
@@ -147,8 +172,9 @@ class DevChain:
         try:
             while not self._stopping.is_set():
                 assert self._process is not None
-                if self._process.poll() is not None:
+                if (status := self._process.poll()) is not None:
                     restarts += 1
+                    log.warning("the local node ended with status %d, starting another", status)
                     if restarts > _MAX_RESTARTS:
                         raise ChainUnavailable("the local chain keeps dying")
                     self._boot()

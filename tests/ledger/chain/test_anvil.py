@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from ledger.chain import anvil
-from ledger.errors import ToolMissing
+from ledger.chain.dev import DevChain
+from ledger.errors import ChainUnavailable, ToolMissing
 
 
 def test_the_named_program_wins(tmp_path, monkeypatch):
@@ -59,6 +60,20 @@ def test_a_free_port_is_free():
     port = anvil.free_port()
     anvil.require_free(port)
     assert 1024 < port < 65536
+
+
+def test_a_node_that_answers_on_the_port_is_not_taken_for_the_one_that_was_started(chain):
+    """Two that choose a port at once: the second would work on the first one's chain."""
+    with pytest.raises(ChainUnavailable, match="in use"):
+        anvil.spawn(chain.port, None)
+
+
+def test_a_port_that_another_takes_meanwhile_is_let_go_for_a_free_one(chain, monkeypatch):
+    ports = iter([chain.port, chain.port, anvil.free_port()])
+    monkeypatch.setattr("ledger.chain.dev.free_port", lambda: next(ports))
+    with DevChain.start() as node:
+        assert node.port != chain.port
+        node.mine()
 
 
 def test_the_state_file_keeps_the_former_copy_and_no_scraps(tmp_path):
