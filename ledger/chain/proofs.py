@@ -87,6 +87,20 @@ def fetch_receipts(rpc: Rpc, header: Header, indices: Sequence[int]) -> tuple[Re
     """Receipts, and transactions where that is cheap, of one block, under its header's roots.
 
     Raises:
+        StateProofInvalid: what the node sent does not lead to the header, or a transaction that is
+            asked for is none of the block's.
+        Reorganised: the block is gone.
+    """
+    found = receipts_there(rpc, header, indices)
+    for index in sorted(set(indices) - found.keys()):
+        raise StateProofInvalid(f"block {header.number} has no transaction {index}")
+    return tuple(found[index] for index in sorted(found))
+
+
+def receipts_there(rpc: Rpc, header: Header, indices: Iterable[int]) -> dict[int, ReceiptProof]:
+    """As `fetch_receipts`, of those transactions that there are: by its roots a block has no other.
+
+    Raises:
         StateProofInvalid: what the node sent does not lead to the header.
         Reorganised: the block is gone.
     """
@@ -96,13 +110,11 @@ def fetch_receipts(rpc: Rpc, header: Header, indices: Sequence[int]) -> tuple[Re
     hashes = block["transactions"]
     receipts = [encode_receipt(receipt) for receipt in _receipts(rpc, header, hashes)]
     raw = _raw_transactions(rpc, header, hashes)
-    wanted = sorted(set(indices))
-    if wanted and wanted[-1] >= len(receipts):
-        raise StateProofInvalid(f"block {header.number} has no transaction {wanted[-1]}")
+    wanted = sorted(set(indices) & set(range(len(receipts))))
     receipt_nodes = list_proofs(receipts, wanted, header.receipts_root)
     transaction_nodes = list_proofs(raw, wanted, header.transactions_root) if raw else {}
-    return tuple(
-        ReceiptProof(
+    return {
+        index: ReceiptProof(
             block=header.number,
             index=index,
             receipt=receipts[index],
@@ -111,7 +123,7 @@ def fetch_receipts(rpc: Rpc, header: Header, indices: Sequence[int]) -> tuple[Re
             transaction_nodes=transaction_nodes.get(index, ()),
         )
         for index in wanted
-    )
+    }
 
 
 def find_logs(

@@ -93,8 +93,8 @@ def run(
 
     Exit code 2: before anything was followed, the database or all endpoints were found to be of
     another chain or of other contracts. An SQLite file is of one chain; a PostgreSQL database takes
-    several. Later it waits for endpoints to be put right. Exit code 3:
-    ended before any endpoint answered, it has nothing to report.
+    several. Later it waits for endpoints to be put right. Exit code 3: ended before any endpoint
+    answered, with a database that holds nothing yet, it has nothing to report.
     """
     from ledger.index.follow import Follower
     from ledger.index.keeper import Keeper

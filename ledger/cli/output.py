@@ -254,7 +254,10 @@ def time_text(seconds: int) -> str:
         return "-"
     if seconds >= PERPETUAL:
         return "never"
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    try:
+        return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    except (OSError, OverflowError, ValueError):
+        return f"{seconds} s"  # before the year 1: nobody's clock, but what is kept may say so
 
 
 def size_text(count: int) -> str:

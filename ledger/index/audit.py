@@ -278,13 +278,11 @@ class Auditor:
             # Who had no name for it left it without: only events of the journal are named later.
             elif row.event not in {"", name_of(row.contract, bytes(row.topics))}:
                 faults.add(f"orphan {row.id} is called {row.event}, which its topic is not")
-        for row in self._connection.execute(
-            select(reorg.c.id).where(
-                reorg.c.chain_id == self._chain_id,
-                reorg.c.depth != reorg.c.old_head - reorg.c.ancestor,
-            )
-        ):
-            faults.add(f"reorganisation {row.id} is not as deep as its ends lie apart")
+        # All of each is read, who accepted it too: what shows them does.
+        for row in pages(self._connection, select(reorg).where(reorg.c.chain_id == self._chain_id)):
+            tables.require_kinds(reorg, row)
+            if row.depth != row.old_head - row.ancestor:
+                faults.add(f"reorganisation {row.id} is not as deep as its ends lie apart")
         told = self._journal.outbox.place(self._connection).retracted
         if told != count:
             faults.add(f"{count} retracted events are there, and the outbox counts {told}")

@@ -22,7 +22,7 @@ _REBUILD: Final = "deed index rebuild"
 _PROVE: Final = "deed index prove; what it does not find: put a copy back"
 # Of each check that fails; docs/guides/keeping-the-index.md says more of each.
 _WAYS_OUT: Final = {
-    1: "name another database or network (--database, --network)",
+    1: f"name another database or network (--database, --network); where they are right, {_RENEW}",
     2: _RENEW,
     3: _RENEW,
     4: _RENEW,

@@ -8,21 +8,22 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from itertools import chain
 from typing import Any, Final, Literal, Protocol, TypeVar
 
 import rlp
 from sqlalchemy import Row
 
 from ledger.canonical import canonical_json, parse_json
-from ledger.chain.proofs import fetch_headers, fetch_receipts, fetch_state
+from ledger.chain.proofs import fetch_headers, fetch_state, receipts_there
 from ledger.chain.rpc import Rpc
 from ledger.errors import (
     ChainError,
     FormatError,
     LedgerError,
+    LogFormatError,
     StateProofInvalid,
     VerificationError,
 )
@@ -45,7 +46,7 @@ from ledger.evidence.layout import (
 from ledger.evidence.proofs import prove, prove_account, prove_item, prove_word
 from ledger.evidence.receipts import Receipt
 from ledger.ids import Address, Digest, LicenseId, ModelId, keccak256
-from ledger.index.decode import Event, decode
+from ledger.index.decode import EVENTS, Event, decode
 
 T = TypeVar("T")
 Kind = Literal["header", "receipt", "state"]
@@ -138,10 +139,12 @@ def gather_block(ask: Ask, rows: Sequence[Row[Any]], *, give_up: bool) -> Gather
     held.update(((row.log_index, "header"), Kept("header", header.raw)) for row in rows)
 
     def receipts() -> None:
-        shown = ask(partial(_receipts, header=header, rows=rows))
+        wanted = {row.tx_index for row in rows}
+        shown = ask(partial(receipts_there, header=header, indices=wanted))
         kept = {n: Kept("receipt", canonical_json(shown[n].to_json())) for n in shown}
         for row in rows:
             try:
+                # One that there is not must not cost the others of the block theirs.
                 if row.tx_index not in shown:
                     raise StateProofInvalid(f"it has no transaction {row.tx_index}")
                 check_receipt(header, shown[row.tx_index], row)
@@ -152,13 +155,29 @@ def gather_block(ask: Ask, rows: Sequence[Row[Any]], *, give_up: bool) -> Gather
                 held[row.log_index, "receipt"] = kept[row.tx_index]
 
     attempt("receipt", rows, receipts)
-    by_contract: dict[bytes, list[Row[Any]]] = {}
-    for row in rows:
-        by_contract.setdefault(bytes(row.address), []).append(row)
-    for address, events in by_contract.items():
-        question = partial(_states, header=header, address=Address(address), rows=events)
+    by_contract, otherwise = _by_contract(rows)
+    lost.update(otherwise)
+    for address, slots in by_contract.items():
+        events = [row for row in rows if row.log_index in slots]
+        question = partial(_states, header=header, address=address, slots=slots)
         attempt("state", events, lambda question=question: held.update(ask(question)))  # type: ignore[misc]
     return Gathered(held, lost)
+
+
+def _by_contract(
+    rows: Sequence[Row[Any]],
+) -> tuple[dict[Address, dict[int, tuple[int, ...]]], dict[tuple[int, Kind], str]]:
+    """The slots of each event by contract and log index; of which no endpoint is asked, and why."""
+    found: dict[Address, dict[int, tuple[int, ...]]] = {}
+    lost: dict[tuple[int, Kind], str] = {}
+    for row in rows:
+        try:
+            slots = slots_of(row)
+            found.setdefault(Address(bytes(row.address)), {})[row.log_index] = slots
+        except LedgerError as error:
+            # Nor is one blamed, and the block's others have theirs.
+            lost[row.log_index, "state"] = f"{OTHERWISE}: {error.message}"[:_REASON]
+    return found, lost
 
 
 def _header(rpc: Rpc, *, rows: Sequence[Row[Any]]) -> Header:
@@ -170,34 +189,22 @@ def _header(rpc: Rpc, *, rows: Sequence[Row[Any]]) -> Header:
     return header
 
 
-def _receipts(rpc: Rpc, *, header: Header, rows: Sequence[Row[Any]]) -> dict[int, ReceiptProof]:
-    wanted = sorted({row.tx_index for row in rows})
-    try:
-        proofs = fetch_receipts(rpc, header, wanted)
-    except StateProofInvalid:
-        if len(wanted) == 1:
-            raise
-        # One that there is not in the block must not cost the others theirs.
-        found: list[ReceiptProof] = []
-        for index in wanted:
-            with suppress(StateProofInvalid):
-                found += fetch_receipts(rpc, header, [index])
-        if not found:
-            raise
-        proofs = tuple(found)
-    return {proof.index: proof for proof in proofs}
-
-
 def _states(
-    rpc: Rpc, *, header: Header, address: Address, rows: Sequence[Row[Any]]
+    rpc: Rpc, *, header: Header, address: Address, slots: Mapping[int, tuple[int, ...]]
 ) -> dict[tuple[int, Kind], Kept]:
-    slots = {slot for row in rows for slot in slots_of(row)}
-    kept = Kept("state", canonical_json(fetch_state(rpc, header, address, slots).to_json()))
-    return {(row.log_index, "state"): kept for row in rows}
+    proof = fetch_state(rpc, header, address, set(chain.from_iterable(slots.values())))
+    kept = Kept("state", canonical_json(proof.to_json()))
+    return {(log_index, "state"): kept for log_index in slots}
 
 
 def slots_of(row: Row[Any]) -> tuple[int, ...]:
-    """The storage slots of its contract that an event may have changed, as far as we name them."""
+    """The storage slots of its contract that an event may have changed, as far as we name them.
+
+    Raises:
+        LogFormatError: its contract cannot have emitted it.
+    """
+    if row.contract not in EVENTS:
+        raise LogFormatError(f"{row.contract} is no contract of ours")
     event = decode(row.contract, _topics(row.topics), row.data)
     if event is None:
         return ()

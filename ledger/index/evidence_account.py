@@ -18,10 +18,16 @@ from ledger.index.strays import Strays, block_of
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """How far proofs were taken and how many there are: as it is written, and by what is there."""
+    """How far proofs were taken and how many there are: as it is written, and by what is there.
+
+    Attributes:
+        written, found: next block, events with every proof, proofs that are lost, bytes.
+        called_lost: events that were counted as proved and of which a proof is said to be lost now.
+    """
 
     written: tuple[int, int, int, int] | None
     found: tuple[int, int, int, int] | None
+    called_lost: int = 0
 
     @classmethod
     def of(cls, connection: Connection, store: EvidenceStore, strays: Strays) -> Self:
@@ -59,7 +65,8 @@ class Account:
         events, unsure = meant(connection, store.chain_id, reached)
         if place is not None:
             events = min(max(events, place.events), events + unsure)
-        return cls(written, (reached, events, lost, store.size(connection)))
+        called = 0 if place is None else _called_lost(connection, store.chain_id, place.lost)
+        return cls(written, (reached, events, lost, store.size(connection)), called)
 
     @property
     def right(self) -> bool:
@@ -70,11 +77,6 @@ class Account:
     def fewer(self) -> int:
         """How many events fewer there are than are written."""
         return max(0, self.written[1] - self.found[1]) if self.written and self.found else 0
-
-    @property
-    def _called_lost(self) -> int:
-        """How many proofs more are said to be lost than were counted: their events were, too."""
-        return max(0, self.found[2] - self.written[2]) if self.written and self.found else 0
 
     def settle(self, connection: Connection, store: EvidenceStore, *, lower: bool) -> bool:
         """Write what was found; not where somebody has written since, and False then.
@@ -90,13 +92,39 @@ class Account:
             return self.found is None
         names = ("next_block", "events", "lost", "bytes")
         values = dict(zip(names, self.found, strict=True))
-        values["events"] += 0 if lower else max(0, self.fewer - self._called_lost)
+        values["events"] += 0 if lower else max(0, self.fewer - self.called_lost)
         if place is None:
             connection.execute(insert(table).values(chain_id=store.chain_id, **values))
         else:
             of = table.c.chain_id == store.chain_id
             connection.execute(update(table).where(of).values(**values))
         return True
+
+
+def _called_lost(connection: Connection, chain_id: int, counted: int) -> int:
+    """Of how many events more a proof is said to be lost than the lost ones that are counted have.
+
+    Args:
+        connection: a transaction that reads.
+        chain_id: whose events.
+        counted: lost proofs, of the fewest events that have as many.
+    """
+    link = tables.evidence
+    lost = func.count(link.c.lost).label("n")
+    of_each = (
+        select(lost)
+        .where(link.c.chain_id == chain_id, link.c.kind.in_(KINDS))
+        .group_by(link.c.block, link.c.block_hash, link.c.log_index)
+        .having(lost > 0)
+        .subquery()
+    )
+    query = select(of_each.c.n, func.count()).group_by(of_each.c.n).order_by(of_each.c.n.desc())
+    more = 0
+    for proofs, events in connection.execute(query):
+        known = min(events, -(-counted // proofs))
+        counted = max(0, counted - known * proofs)
+        more += events - known
+    return more
 
 
 def meant(connection: Connection, chain_id: int, below: int) -> tuple[int, int]:

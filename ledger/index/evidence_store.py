@@ -46,6 +46,9 @@ BLOCKS_A_TURN: Final = 16
 BACKLOG_COUNTED: Final = 10_000
 """Waiting events beyond these are not counted: every scrape of metrics asks."""
 
+# Of an entry; without why a proof is lost: text that cannot be read must not keep it from us.
+_NAMED: Final = ("log_index", "kind", "hash")
+
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
@@ -269,7 +272,8 @@ class EvidenceStore:
         Until then one may be all that says where a body belongs.
         """
         link, of_block = tables.evidence, self._of_block(block, block_hash)
-        rows = connection.execute(select(link).where(*of_block)).all()
+        entries = select(*(link.c[name] for name in _NAMED)).where(*of_block)
+        rows = connection.execute(entries).all()
         rightly = {(row.log_index, row.hash) for row in rows if row.kind in KINDS}
         for row in rows:
             at = row.log_index
@@ -390,7 +394,8 @@ class EvidenceStore:
             if whole(row.body, row.hash)
         }
         found: dict[tuple[int, Kind], Kept | None] = {}
-        for row in connection.execute(select(link).where(*of_block)):
+        entries = select(*(link.c[name] for name in _NAMED)).where(*of_block)
+        for row in connection.execute(entries):
             tables.require_kinds(link, row)
             kind = cast("Kind", row.kind)
             kept = None if row.hash is None else there.get(bytes(row.hash))

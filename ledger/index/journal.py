@@ -216,7 +216,9 @@ class Journal:
             IndexUnavailable, WrongNetwork, IndexDamaged: as `cursor`.
         """
         *cursor, deposits, last_seq = tuple(self._stands(connection, _POSITION))
-        return Position(Cursor(*cursor), deposits or 0, last_seq or 0)
+        if last_seq is None:
+            last_seq = self.outbox.place(connection).last_seq
+        return Position(Cursor(*cursor), deposits or 0, last_seq)
 
     def _stands(self, connection: Connection, query: Select[Any]) -> Row[Any]:
         row = connection.execute(query, {"chain_id": self.chain_id}).one_or_none()

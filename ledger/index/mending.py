@@ -307,16 +307,16 @@ def wanting(
     link, chain_id = tables.evidence, store.chain_id
     block = (logs.c.block, logs.c.block_hash)
     # Blocks are filed whole: an entry of one event says it of the others.
-    entry = select(func.count()).select_from(link).where(same_block(logs)).correlate(logs)
+    entry = select(link.c.kind).where(same_block(logs)).correlate(logs).exists()
     lacking = select(*block).distinct().where(logs.c.chain_id == chain_id)
     lacking = lacking.where(_held(logs) != len(KINDS))
     if place is not None and logs is tables.raw_log:
         lacking = lacking.where(logs.c.block < place.next_block)
         found = {block_of(logs, row) for row in connection.execute(lacking)}
     else:
-        some = connection.execute(lacking.add_columns(entry.scalar_subquery().label("n")))
-        blocks = ((block_of(logs, row), row.n) for row in some)
-        found = {at for at, entries in blocks if entries or ("header", at[1]) in strays.hashes}
+        some = connection.execute(lacking.add_columns(entry.label("spoken_of")))
+        blocks = ((block_of(logs, row), row.spoken_of) for row in some)
+        found = {at for at, spoken_of in blocks if spoken_of or ("header", at[1]) in strays.hashes}
     ours = select(*block, link.c.hash).join(logs, same_event(logs))
     ours = ours.where(link.c.chain_id == chain_id).execution_options(yield_per=_AT_ONCE)
     for row in connection.execute(ours) if bad else ():

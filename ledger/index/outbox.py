@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 
 from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
-from ledger.errors import UnknownRecord
+from ledger.errors import IndexDamaged, UnknownRecord
 from ledger.index import tables
 from ledger.index.bulk import insert_rows
 from ledger.index.packed import Told
@@ -112,9 +112,15 @@ class Outbox:
             )
         ).one_or_none()
         if row is None:
+            self._require_none(connection)
             return OutboxPlace()
         tables.require_kinds(table, row)
         return OutboxPlace(*row)
+
+    def _require_none(self, connection: Connection) -> None:
+        entry = select(tables.outbox.c.seq).where(tables.outbox.c.chain_id == self.chain_id)
+        if connection.execute(entry.limit(1)).first() is not None:
+            raise IndexDamaged("outbox_place is gone, and entries of the outbox are there")
 
     # -- writing -------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, func, select, union
 
+from ledger.errors import IndexDamaged
 from ledger.index import tables
 from ledger.index.evidence_store import Coverage, EvidenceStore
 from ledger.index.journal import Cursor, Journal
@@ -81,6 +82,7 @@ def standing(connection: Connection, chain_id: int) -> Standing:
 
     Raises:
         IndexUnavailable: nothing was followed into this database yet.
+        IndexDamaged: what is there is not of its kind.
     """
     journal = Journal(chain_id)
     cursor = journal.cursor(connection)
@@ -93,7 +95,11 @@ def standing(connection: Connection, chain_id: int) -> Standing:
         .where(table.c.chain_id == chain_id)
         .order_by(table.c.id.desc())
         .limit(REORGS_SHOWN)
-    )
+    ).all()
+    for row in last:
+        tables.require_kinds(table, row)
+    if not isinstance(deepest, int | None):
+        raise IndexDamaged("depth of reorg in the index database is not of its kind")
     place = journal.outbox.place(connection)
     gone = connection.execute(
         select(func.count())
@@ -104,7 +110,7 @@ def standing(connection: Connection, chain_id: int) -> Standing:
         cursor=cursor,
         reorgs=int(count),
         last_reorgs=tuple(Reorganisation(*row) for row in last),
-        deepest=int(deepest or 0),
+        deepest=deepest or 0,
         # Counted as they come and go, so that a scrape does not count a million rows.
         events=place.applied - place.retracted,
         orphans=int(gone),

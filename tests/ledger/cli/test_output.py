@@ -92,7 +92,12 @@ def test_tables_align_and_say_when_they_are_empty():
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0, "-"), ((1 << 40) - 1, "never"), (1772323200, "2026-03-01 00:00:00 UTC")],
+    [
+        (0, "-"),
+        ((1 << 40) - 1, "never"),
+        (1772323200, "2026-03-01 00:00:00 UTC"),
+        (-(1 << 40), "-1099511627776 s"),
+    ],
 )
 def test_the_ledgers_special_times_have_names(seconds, text):
     assert time_text(seconds) == text

@@ -663,6 +663,8 @@ GONE = {
     "what the cursor is": only_sqlite("UPDATE cursor SET next_block = 'abc'"),
     "what the outbox's place is": only_sqlite("UPDATE outbox_place SET last_seq = 'abc'"),
     "what the harvest's place is": only_sqlite("UPDATE evidence_place SET bytes = 'abc'"),
+    "how deep a reorganisation was": only_sqlite("UPDATE reorg SET depth = 'abc'"),
+    "when a reorganisation was": only_sqlite("UPDATE reorg SET detected_at_ms = 'abc'"),
 }
 
 
@@ -1269,6 +1271,7 @@ NO_TEXT = {
     "the journal": (["raw_log SET tx_hash"], {6, 7, 10}),
     "documents": (["document SET body"], {LEAVES}),
     "entries of the evidence": (["evidence SET lost"], {8}),
+    "reorganisations": (["reorg SET accepted_by"], {4}),
     "what a rebuild makes": (["leaf_name SET names", "broker SET url"], {LEAVES, 10}),
 }
 

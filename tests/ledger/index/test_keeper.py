@@ -10,7 +10,7 @@ import threading
 import time
 
 import pytest
-from evidence_world import coverage, events, final, finish, keeper, liar
+from evidence_world import anchor_two_in_a_block, coverage, events, final, finish, keeper, liar
 from sqlalchemy import Engine, delete, event, func, select, update
 
 from ledger.canonical import parse_json
@@ -50,6 +50,32 @@ def test_every_final_event_gets_proofs_that_hold_offline(ledger, engine, young, 
             verify_event(row, kept)
     cover = coverage(engine, store)
     assert (cover.events, cover.backlog, cover.lost) == (len(proved), 0, 0)
+
+
+def test_false_receipts_lose_none_and_are_not_asked_for_again_at_once(
+    ledger, engine, young, look, store, proxy
+):
+    """One of the nodes behind an endpoint shows them now and then."""
+    anchor_two_in_a_block(ledger)
+    look.catch_up(young)
+    block, asked = events(engine)[-1].block, []
+
+    def lie(question, result):
+        if question["method"] != "eth_getBlockReceipts" or question["params"] != [hex(block)]:
+            return result
+        asked.append(question)
+        if len(asked) == 2:
+            return result
+        return [{**each, "cumulativeGasUsed": "0x1"} for each in result]
+
+    proxy.change = lie
+    with Rpc(proxy.url) as rpc:
+        worker = keeper(rpc, engine, ledger)
+        with pytest.raises(StateProofInvalid):
+            finish(worker)
+        assert len(asked) == 1
+        finish(worker)
+    assert (coverage(engine, store).lost, len(asked)) == (0, 2)
 
 
 def test_a_header_that_is_refused_leaves_the_reason_with_each_proof_that_needs_it(

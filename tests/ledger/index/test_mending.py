@@ -35,7 +35,7 @@ from ledger.index.event_proofs import KINDS, OTHERWISE, Kept, verify_event
 from ledger.index.evidence_account import Account
 from ledger.index.evidence_rows import put_bodies
 from ledger.index.evidence_store import EvidenceStore
-from ledger.index.mending import sort_out
+from ledger.index.mending import FEWER, sort_out
 from ledger.index.proof_source import ProofSource
 
 pytestmark = pytest.mark.chain
@@ -802,6 +802,40 @@ def test_what_is_called_lost_and_had_again_is_no_loss(counted, harvested, ledger
     assert (proofs_on_record(engine), coverage(engine, store)) == (before, cover)
 
 
+@pytest.mark.parametrize("counted", [0, 1])
+@pytest.mark.parametrize("kinds", [("state",), ("state", "receipt")])
+def test_an_event_that_is_gone_is_told_beside_one_whose_proofs_are_called_lost(
+    kinds, counted, taken_back, ledger, engine
+):
+    """By another hand; the first of them may be counted already."""
+    link, stored, place = tables.evidence, tables.proof, tables.evidence_place
+    (row,) = events(engine)
+    with writing(engine) as connection:
+        gone = link.c.block_hash == taken_back.block_hash
+        named = list(connection.execute(select(link.c.hash).where(gone)).scalars())
+        connection.execute(delete(stored).where(stored.c.hash.in_(named)))
+        connection.execute(delete(link).where(gone))
+        this = (link.c.block_hash == row.block_hash, link.c.kind.in_(kinds))
+        connection.execute(update(link).where(*this).values(hash=None, lost="pruned"))
+        values = {"lost": counted, "events": place.c.events - counted}
+        connection.execute(update(place).values(**values))
+    answer = mender(ledger.rpc, engine, ledger).retrieve()
+    assert (answer.found, dict(answer.reasons)) == (len(kinds), {FEWER: 1})
+    assert failing(engine, ledger) == set()
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_why_a_proof_is_lost_need_not_be_readable(harvested, ledger, engine, store):
+    before, cover = proofs_on_record(engine), coverage(engine, store)
+    with writing(engine) as connection:
+        connection.exec_driver_sql(
+            "UPDATE evidence SET hash = NULL, lost = CAST(X'FF41' AS TEXT) WHERE kind = 'state'"
+        )
+    answer = mender(ledger.rpc, engine, ledger).retrieve()
+    assert (answer.found, dict(answer.reasons)) == (len(harvested), {})
+    assert (proofs_on_record(engine), coverage(engine, store)) == (before, cover)
+
+
 ASTRAY = {"log_index": 1000, "block_hash": b"q" * 32, "block": 10**6, "chain_id": 5}
 
 
@@ -850,9 +884,20 @@ def test_a_retracted_event_without_entries_is_found_by_what_its_neighbour_rests_
     assert failing(engine, ledger) == set()
 
 
-def test_an_event_of_a_transaction_that_there_is_not_costs_no_other_its_receipt(
-    ledger, engine, young, look, store
+# What its block, or its contract, cannot have: the kind of proof that there is none of, then.
+IMPOSSIBLE = {
+    "a transaction that there is not": ("receipt", {"tx_index": 99}),
+    "a transaction before the first": ("receipt", {"tx_index": -1}),
+    "a contract that there is not": ("state", {"contract": "Letters"}),
+    "an address too short": ("state", {"address": b"a" * 19}),
+}
+
+
+@pytest.mark.parametrize("what", IMPOSSIBLE)
+def test_an_event_that_there_cannot_be_costs_no_other_its_proofs_and_ends_nothing(
+    what, ledger, engine, young, look, store
 ):
+    kind, values = IMPOSSIBLE[what]
     anchor_two_in_a_block(ledger)
     look.catch_up(young)
     one, row = events(engine)[-2:]
@@ -860,12 +905,18 @@ def test_an_event_of_a_transaction_that_there_is_not_costs_no_other_its_receipt(
     logs = tables.raw_log
     of = (logs.c.block == row.block, logs.c.log_index == row.log_index)
     with writing(engine) as connection:
-        connection.execute(update(logs).where(*of).values(tx_index=99))
+        connection.execute(update(logs).where(*of).values(**values))
     finish(keeper(ledger.rpc, engine, ledger))
     with engine.connect() as connection:
         assert set(store.of(connection, one.block, one.log_index)) == set(KINDS)
         lost = store.lost(connection, row.block, row.block_hash)
-    assert lost == {(row.log_index, "receipt")}
+    # What is of no address of ours is in no receipt either.
+    assert lost == {(row.log_index, kind)} | ({(1, "receipt")} if "address" in values else set())
+    # Another's state serves it, where its address alone is right.
+    mender(ledger.rpc, engine, ledger).retrieve()
+    answer = mender(ledger.rpc, engine, ledger).retrieve()
+    assert answer.found == 0
+    assert all(reason.startswith(OTHERWISE) for reason in answer.reasons)
 
 
 def test_nothing_is_lost_under_a_block_that_is_not_kept(harvested, ledger, engine, store):

@@ -6,13 +6,14 @@ import secrets
 import time
 
 import pytest
-from sqlalchemy import event, select
+from sqlalchemy import delete, event, select
 
-from ledger.errors import UnknownRecord
+from ledger.errors import IndexDamaged, UnknownRecord
 from ledger.index import tables
 from ledger.index.database import writing
 from ledger.index.follow import Follower
 from ledger.index.outbox import Outbox
+from ledger.index.standing import standing
 
 pytestmark = pytest.mark.chain
 
@@ -141,3 +142,16 @@ def test_a_number_from_the_future_is_refused(ledger, engine, follower, look):
     look.catch_up(follower)
     with pytest.raises(UnknownRecord):
         read(engine, ledger, after=10**9)
+
+
+def test_a_place_that_is_gone_is_damage_to_whoever_asks_for_it(ledger, engine, follower, look):
+    """Numbers would begin anew, and events be counted from none."""
+    ledger.register()
+    look.catch_up(follower)
+    with writing(engine) as connection:
+        connection.execute(delete(tables.outbox_place))
+    ledger.register()
+    with pytest.raises(IndexDamaged, match="outbox_place is gone"):
+        look.catch_up(follower)
+    with engine.connect() as connection, pytest.raises(IndexDamaged, match="outbox_place is gone"):
+        standing(connection, ledger.deployment.chain_id)
