@@ -30,6 +30,7 @@ KEPT_STATES = 256
 """Blocks whose state can be asked and proved; older ones answer like a pruned node."""
 
 _READY_SECONDS = 20.0
+_BOUND_SECONDS = 2.0
 # Runs in the child: bind its life to the parent thread's, then become the program.
 _BOUND = (
     "import ctypes,os,sys;"
@@ -153,7 +154,9 @@ def spawn(port: int, state: Path | None) -> subprocess.Popen[bytes]:
             said = errors.read(4000).decode("utf-8", "replace").strip().splitlines()
             reason = f": {said[0][:200]}" if said else ""
             raise ChainUnavailable(
-                f"{error.message}{reason}", hint="see that DEED_ANVIL, if set, is a working Anvil"
+                f"{error.message}{reason}",
+                hint="see that DEED_ANVIL, if set, is a working Anvil, and that the folder for "
+                "temporary files is not full",
             ) from None
         except BaseException:
             kill(process)
@@ -162,12 +165,15 @@ def spawn(port: int, state: Path | None) -> subprocess.Popen[bytes]:
 
 
 def _wait_ready(process: subprocess.Popen[bytes], port: int, serving: Path) -> None:
-    deadline = time.monotonic() + _READY_SECONDS
+    began = time.monotonic()
+    deadline = began + _READY_SECONDS
+    # A program that keeps its files to itself is asked all the same, once it would have ended.
+    latest = began + _BOUND_SECONDS
     with Rpc(f"http://127.0.0.1:{port}", timeout=2.0) as rpc:
         while time.monotonic() < deadline:
             if process.poll() is not None:
                 raise ChainUnavailable(f"Anvil stopped at once with status {process.returncode}")
-            if not serving.exists():
+            if not serving.exists() and time.monotonic() < latest:
                 time.sleep(0.005)
                 continue
             try:

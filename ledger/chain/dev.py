@@ -165,6 +165,9 @@ class DevChain:
         except LedgerError as error:
             self._failure = error
             return
+        except OSError as error:
+            self._failure = ChainUnavailable(f"the local node cannot be started: {error}")
+            return
         finally:
             self._ready.set()
         restarts = 0
@@ -203,6 +206,8 @@ class DevChain:
                 self._process = self._spawn_from(state)
                 break
             except ChainUnavailable as error:
+                if not is_free(self.port):
+                    raise  # that is no fault of this state, and the one before it is older
                 failure = error
         else:
             assert failure is not None

@@ -217,8 +217,8 @@ class Journal:
         """
         *cursor, deposits, last_seq = tuple(self._stands(connection, _POSITION))
         if last_seq is None:
-            last_seq = self.outbox.place(connection).last_seq
-        return Position(Cursor(*cursor), deposits or 0, last_seq)
+            self.outbox.require_place(connection)
+        return Position(Cursor(*cursor), deposits or 0, last_seq or 0)
 
     def _stands(self, connection: Connection, query: Select[Any]) -> Row[Any]:
         row = connection.execute(query, {"chain_id": self.chain_id}).one_or_none()
@@ -314,6 +314,7 @@ class Journal:
 
         Raises:
             Fenced: the cursor is no longer where the range was read from.
+            IndexDamaged: the outbox's place is gone.
         """
         last = parts[-1].headers[-1]
         # No higher than what is read: a far head, shown once, would call all to come final.
@@ -333,6 +334,7 @@ class Journal:
             else old.synced_at_ms,
             updated_at_ms=now_ms,
         )
+        self.outbox.require_place(connection)
         busy: set[int] = set().union(*(part.busy() for part in parts))
         floor = finalized - keep
         chain_id = self.chain_id

@@ -24,6 +24,7 @@ from ledger.errors import (
 )
 from ledger.index.database import reading, writing
 from ledger.index.endpoints import Endpoints
+from ledger.index.event_proofs import OTHERWISE
 from ledger.index.evidence_store import EvidenceStore
 from ledger.index.journal import Journal
 from ledger.index.outbox import KEPT_DAYS
@@ -151,7 +152,9 @@ class Keeper:
             self._refused = (hash_, refusals + 1)
             self._source.blame(error)
             raise
-        self._losing, self._failures = bool(gathered.lost), 0
+        # What no endpoint could show says nothing of what they still have.
+        lost = {key for key, why in gathered.lost.items() if not why.startswith(OTHERWISE)}
+        self._losing, self._failures = bool(lost), 0
         for (index, kind), reason in sorted(gathered.lost.items()):
             log.log(
                 # One sentence about an old chain is enough, not one for each of its events.

@@ -112,15 +112,22 @@ class Outbox:
             )
         ).one_or_none()
         if row is None:
-            self._require_none(connection)
             return OutboxPlace()
         tables.require_kinds(table, row)
         return OutboxPlace(*row)
 
-    def _require_none(self, connection: Connection) -> None:
-        entry = select(tables.outbox.c.seq).where(tables.outbox.c.chain_id == self.chain_id)
-        if connection.execute(entry.limit(1)).first() is not None:
-            raise IndexDamaged("outbox_place is gone, and entries of the outbox are there")
+    def require_place(self, connection: Connection) -> None:
+        """See that a journal with events has its place here, or counts and numbers begin anew.
+
+        Raises:
+            IndexDamaged: it has none.
+        """
+        place, logs = tables.outbox_place, tables.raw_log
+        own = select(place.c.last_seq).where(place.c.chain_id == self.chain_id)
+        # In one statement: the first of both may come between two.
+        query = select(logs.c.block).where(logs.c.chain_id == self.chain_id, ~own.exists())
+        if connection.execute(query.limit(1)).first() is not None:
+            raise IndexDamaged("outbox_place is gone, and the journal has events")
 
     # -- writing -------------------------------------------------------------------------------
 

@@ -100,6 +100,7 @@ def standing(connection: Connection, chain_id: int) -> Standing:
         tables.require_kinds(table, row)
     if not isinstance(deepest, int | None):
         raise IndexDamaged("depth of reorg in the index database is not of its kind")
+    journal.outbox.require_place(connection)
     place = journal.outbox.place(connection)
     gone = connection.execute(
         select(func.count())

@@ -68,6 +68,19 @@ def test_a_node_that_answers_on_the_port_is_not_taken_for_the_one_that_was_start
         anvil.spawn(chain.port, None)
 
 
+def test_a_program_that_keeps_its_files_to_itself_is_believed_after_a_while(tmp_path, monkeypatch):
+    """Such as one in a container, whose folder for temporary files is its own."""
+    program = tmp_path / "anvil"
+    program.write_text(
+        '#!/bin/sh\nwhile [ "$1" != --config-out ]; do set -- "$@" "$1"; shift; done\n'
+        f'shift 2; exec {anvil.find_anvil()} "$@"\n'
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("DEED_ANVIL", str(program))
+    with DevChain.start() as node:
+        node.mine()
+
+
 def test_a_port_that_another_takes_meanwhile_is_let_go_for_a_free_one(chain, monkeypatch):
     ports = iter([chain.port, chain.port, anvil.free_port()])
     monkeypatch.setattr("ledger.chain.dev.free_port", lambda: next(ports))

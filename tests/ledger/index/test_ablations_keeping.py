@@ -636,6 +636,13 @@ ABLATIONS = {
         f"{MENDING}test_an_event_that_there_cannot_be_costs_no_other_its_proofs_and_ends_nothing"
         "[sqlite-an address too short]",
     ),
+    "what nobody could show makes no old chain of it": Ablation(
+        "index.keeper",
+        "if not why.startswith(OTHERWISE)}",
+        "}",
+        f"{HERE}/test_keeper.py::"
+        "test_what_no_endpoint_could_show_says_nothing_of_what_they_still_have[sqlite-contract]",
+    ),
     "lost proofs are counted by event": Ablation(
         "index.evidence_account",
         "        more += events - known\n",
@@ -650,10 +657,10 @@ ABLATIONS = {
         MENDING + "test_why_a_proof_is_lost_need_not_be_readable[sqlite]",
     ),
     "the outbox's place is missed": Ablation(
-        "index.outbox",
-        "            self._require_none(connection)\n",
-        "",
-        f"{HERE}/test_outbox.py::test_a_place_that_is_gone_is_damage_to_whoever_asks_for_it[sqlite]",
+        "index.journal",
+        "        self.outbox.require_place(connection)\n        busy",
+        "        busy",
+        f"{HERE}/test_outbox.py::test_a_place_that_is_gone_is_damage_to_whoever_asks_for_it[sqlite-gone0]",
     ),
     "what was displaced is held against what is there by then": Ablation(
         "index.evidence_rows",

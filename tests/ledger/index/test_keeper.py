@@ -78,6 +78,39 @@ def test_false_receipts_lose_none_and_are_not_asked_for_again_at_once(
     assert (coverage(engine, store).lost, len(asked)) == (0, 2)
 
 
+IMPOSSIBLE = {"contract": {"contract": "Letters"}, "transaction": {"tx_index": 99}}
+
+
+@pytest.mark.parametrize("what", IMPOSSIBLE)
+def test_what_no_endpoint_could_show_says_nothing_of_what_they_still_have(
+    what, ledger, engine, young, look, store, proxy
+):
+    """Of an old chain, where one proof was lost, the next is asked for once."""
+    for _ in range(2):
+        ledger.do("Anchors", "anchor", secrets.token_bytes(32))
+    ledger.mine(140)
+    look.catch_up(young)
+    (one, two), logs, asked = events(engine), tables.raw_log, []
+    with writing(engine) as connection:
+        of = logs.c.block == one.block
+        connection.execute(update(logs).where(of).values(**IMPOSSIBLE[what]))
+
+    def lie(question, result):
+        if question["method"] != "eth_getProof" or int(question["params"][2], 16) != two.block:
+            return result
+        asked.append(question)
+        return {**result, "accountProof": result["accountProof"][: -1 if len(asked) == 1 else 99]}
+
+    proxy.change = lie
+    with Rpc(proxy.url) as rpc:
+        worker = keeper(rpc, engine, ledger)
+        with pytest.raises(StateProofInvalid):
+            finish(worker)
+        finish(worker)
+    with engine.connect() as connection:
+        assert store.lost(connection, two.block, two.block_hash) == set()
+
+
 def test_a_header_that_is_refused_leaves_the_reason_with_each_proof_that_needs_it(
     ledger, engine, young, look, proxy
 ):

@@ -12,6 +12,7 @@ from ledger.errors import IndexDamaged, UnknownRecord
 from ledger.index import tables
 from ledger.index.database import writing
 from ledger.index.follow import Follower
+from ledger.index.journal import Journal
 from ledger.index.outbox import Outbox
 from ledger.index.standing import standing
 
@@ -144,14 +145,17 @@ def test_a_number_from_the_future_is_refused(ledger, engine, follower, look):
         read(engine, ledger, after=10**9)
 
 
-def test_a_place_that_is_gone_is_damage_to_whoever_asks_for_it(ledger, engine, follower, look):
+@pytest.mark.parametrize("gone", [(tables.outbox_place,), (tables.outbox_place, tables.outbox)])
+def test_a_place_that_is_gone_is_damage_to_whoever_asks_for_it(gone, ledger, engine, young, look):
     """Numbers would begin anew, and events be counted from none."""
     ledger.register()
-    look.catch_up(follower)
+    look.catch_up(young)
     with writing(engine) as connection:
-        connection.execute(delete(tables.outbox_place))
+        for table in gone:
+            connection.execute(delete(table))
     ledger.register()
     with pytest.raises(IndexDamaged, match="outbox_place is gone"):
-        look.catch_up(follower)
-    with engine.connect() as connection, pytest.raises(IndexDamaged, match="outbox_place is gone"):
-        standing(connection, ledger.deployment.chain_id)
+        look.catch_up(young)
+    for ask in (standing, lambda connection, id_: Journal(id_).position(connection)):
+        with engine.connect() as connection, pytest.raises(IndexDamaged, match="outbox_place"):
+            ask(connection, ledger.deployment.chain_id)
