@@ -406,8 +406,8 @@ ABLATIONS = {
     ),
     "(4) a reorganisation has its depth": Ablation(
         "index.audit",
-        "reorg.c.depth != reorg.c.old_head - reorg.c.ancestor,",
-        "reorg.c.depth < 0,",
+        "if row.depth != row.old_head - row.ancestor:",
+        "if row.depth < 0:",
         f"{DAMAGE}[sqlite-a reorganisation's depth]",
     ),
     "(4) there are as many orphans as were told": Ablation(
