@@ -119,7 +119,7 @@ def _called_lost(connection: Connection, chain_id: int, counted: int) -> int:
         .subquery()
     )
     query = select(of_each.c.n, func.count()).group_by(of_each.c.n).order_by(of_each.c.n.desc())
-    more = 0
+    counted, more = max(0, counted), 0
     for proofs, events in connection.execute(query):
         known = min(events, -(-counted // proofs))
         counted = max(0, counted - known * proofs)

@@ -250,12 +250,19 @@ class Journal:
                 )
 
     def take_over(self, connection: Connection, holder: str) -> int:
-        """Become the only process that may commit; whoever holds the old epoch no longer can."""
+        """Become the only process that may commit; whoever holds the old epoch no longer can.
+
+        Raises:
+            IndexUnavailable, WrongNetwork: as `cursor`.
+            IndexDamaged: likewise; or the outbox's place is gone.
+        """
         connection.execute(
             update(tables.cursor)
             .where(tables.cursor.c.chain_id == self.chain_id)
             .values(epoch=tables.cursor.c.epoch + 1, holder=holder)
         )
+        # Here, too, since it may be long until an event comes.
+        self.outbox.require_place(connection)
         return self.cursor(connection).epoch
 
     def release(self, connection: Connection) -> None:
