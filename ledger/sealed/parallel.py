@@ -66,6 +66,7 @@ def for_each(
         futures.extend(pool.submit(run) for _ in range(threads))
         for future in futures:
             future.result()
+        pool.shutdown()
     except BaseException as failure:  # noqa: BLE001 - raised below
         failures.append(failure)
     while failures:
@@ -75,8 +76,9 @@ def for_each(
             stop.set()
             abandon()
             wait(futures)
+            # Only here are they idle: an interrupt of this join loses none that still writes.
+            pool.shutdown()
             break
-    pool.shutdown()
     if failures:
         first = failures[0]
         failures.clear()
